@@ -1,6 +1,6 @@
 /**
- * Bundles the command for the package, which has no dependencies: its own, and those of development that it is built of.
- * Their licenses go with it.
+ * Bundles the command for the package. The bundle contains the packages that the command uses, so that the published package
+ * has no dependencies. Writes their licenses beside the bundle.
  *
  *   bun .ci/bundle_command.ts [FOLDER]   (default: dist)
  */
@@ -22,7 +22,7 @@ const { metafile } = await Bun.build({
   minify: { whitespace: true, syntax: true, identifiers: false },
   metafile: true,
 });
-if (metafile === undefined) throw new Error("the bundler does not say what it has put in");
+if (metafile === undefined) throw new Error("the bundler returned no metafile");
 const packages = new Set(
   Object.keys(metafile.inputs).flatMap((input) => {
     const match = /^.*node_modules\/(?:@[^/]+\/)?[^/]+/.exec(input);

@@ -3,8 +3,8 @@
  *
  *   bun .ci/bundle_library.ts [FOLDER]   (default: dist)
  *
- * index.cjs   what `import` and `require` load: core.cjs; in a bundle the sources, in Node a sentence
- * core.cjs    the types `t`, HashMap, openHandles and all that they need, with bytecode; stand-ins for all other exports
+ * index.cjs   the entry point: loads core.cjs; bundlers follow it to the sources, and Node gets an error
+ * core.cjs    `t`, HashMap, openHandles and what they need, with bytecode; stand-ins for all other exports
  * rest.cjs    all other exports, with bytecode; loaded when a stand-in is used
  * numbers.cjs the kernel's constants for scripts, with bytecode; loaded when one is used
  */
@@ -16,10 +16,10 @@ const root = join(import.meta.dir, "..");
 const src = join(root, "src");
 const target = resolve(process.argv[2] ?? join(root, "dist"));
 
-/** The exports whose modules are loaded at once, with all their imports. The last one traces from the start. */
+/** The exports in core.cjs, with all their imports. openHandles is one because it has to trace from the start. */
 const coreExports = ["t", "HashMap", "openHandles"];
 
-/** A value that index.ts exports, and the file that it comes from. */
+/** A value that index.ts exports, and the file that defines it. */
 interface Export {
   readonly name: string;
   readonly path: string;
@@ -38,14 +38,14 @@ function readExports(): Export[] {
   );
 }
 
-/** A statement that exports what index.ts does. */
+/** Returns a statement with the same export as in index.ts. */
 function reexport({ name, path, isNamespace }: Export): string {
   return isNamespace
     ? `export * as ${name} from ${JSON.stringify(path)};`
     : `export { ${name} } from ${JSON.stringify(path)};`;
 }
 
-/** Has an entry point of this text. */
+/** Returns a plugin that makes the given text the entry point. */
 function entry(name: string, contents: string): BunPlugin {
   return {
     name,
@@ -77,18 +77,18 @@ async function bundle(name: string, contents: string, ...plugins: BunPlugin[]): 
     format: "cjs",
     bytecode: true,
     sourcemap: "linked",
-    // Names stay, as stacks show them.
+    // Identifiers are kept, because stack traces show them.
     minify: { whitespace: true, syntax: true, identifiers: false },
     plugins: [entry(name, contents), otherBundle, ...plugins],
   });
-  // The entry point names files by their paths here.
+  // The entry point refers to files by absolute paths of this machine.
   const map = Bun.file(join(target, `${name}.cjs.map`));
   await map.write((await map.text()).replaceAll(root, ".."));
 }
 
 /**
- * The files that a bundle of these exports consists of. Not those of numbers, which a bundler puts in the places where they are
- * used: each bundle has its own.
+ * Returns the files of which a bundle of these exports consists, without src/uapi: bundlers inline its constants, so each
+ * bundle has its own copies.
  */
 async function filesOf(exports: readonly Export[]): Promise<string[]> {
   const { metafile } = await Bun.build({
@@ -97,17 +97,19 @@ async function filesOf(exports: readonly Export[]): Promise<string[]> {
     metafile: true,
     plugins: [entry("files", exports.map(reexport).join("\n"))],
   });
-  if (metafile === undefined) throw new Error("the bundler does not say what it has put in");
+  if (metafile === undefined) throw new Error("the bundler returned no metafile");
   const inputs = Object.keys(metafile.inputs).map((input) => resolve(input));
   return inputs.filter(
     (path) => path.startsWith(`${src}/`) && !path.startsWith(join(src, "uapi/")),
   );
 }
 
-/** The names of what a module exports, which never change their values: the two bundles copy them. */
+/** Returns the names of a module's exports. Their values must never change, because the bundles copy them. */
 async function valuesOf(path: string): Promise<string[]> {
   if (/^export (let|var) /m.test(readFileSync(path, "utf8"))) {
-    throw new Error(`${path} exports a variable: rest.cjs would not see it change`);
+    throw new Error(
+      `${path} exports a variable, whose changes rest.cjs would not see: export a constant or a function`,
+    );
   }
   return Object.keys((await import(path)) as object);
 }
@@ -115,16 +117,17 @@ async function valuesOf(path: string): Promise<string[]> {
 const exports = readExports();
 const values = (await import(join(src, "index.ts"))) as Record<string, unknown>;
 const missing = Object.keys(values).filter((name) => !exports.some((each) => each.name === name));
-if (missing.length > 0) throw new Error(`index.ts exports ${missing.join()} in another way`);
+if (missing.length > 0)
+  throw new Error(`index.ts exports ${missing.join()} in a form that this script does not support`);
 
 const coreFiles = await filesOf(exports.filter(({ name }) => coreExports.includes(name)));
 const direct = exports.filter(({ path }) => coreFiles.includes(path));
 const deferred = exports.filter(({ path }) => !coreFiles.includes(path));
-/** Only constants: scripts that use none of them do not load them. */
+/** The kernel's constants, which are loaded when a script uses one. */
 const numbers = deferred.filter(({ path }) => path.startsWith(join(src, "uapi/")));
 const rest = deferred.filter((each) => !numbers.includes(each));
 
-/** The function of deferred.ts that makes the stand-in. */
+/** Returns the name of the function in deferred.ts that makes the stand-in. */
 function standIn({ name, isNamespace }: Export): string {
   const value = values[name];
   if (isNamespace) return "deferredNamespace";
@@ -146,17 +149,17 @@ const modules = await Promise.all(
   }),
 );
 
-/** The name of a module in the table by which rest.cjs uses those of core.cjs, as a literal. */
+/** Returns the key of a module, as a literal, in the table by which rest.cjs accesses the modules of core.cjs. */
 function keyOf(path: string): string {
   return JSON.stringify(relative(src, path));
 }
 
-/** Imports an export under its own name. */
+/** Returns a statement that imports an export under its name. */
 function importOf({ name, path, isNamespace }: Export): string {
   return `import ${isNamespace ? `* as ${name}` : `{ ${name} }`} from ${JSON.stringify(path)};`;
 }
 
-// The one hook of the library: what explains refusals by probes is loaded for a refusal.
+// The library's only hook explains errors by probes. It is loaded when an error is to be explained.
 const explanation = JSON.stringify(join(src, "ffi/explanation.ts"));
 const features = JSON.stringify(join(src, "features/features.ts"));
 
@@ -185,7 +188,7 @@ export const explainer = () => (require(${features}), current());
 ${rest
   .map(({ name, path, isNamespace }) => {
     const module = `require(${JSON.stringify(path)})`;
-    // A namespace has no mark of the form that it is bundled in.
+    // Removes the property __esModule, which the bundler adds to a namespace.
     const members = `(({ __esModule, ...members }) => members)(${module})`;
     return `export const ${name} = () => ${isNamespace ? members : `${module}.${name}`};`;
   })
@@ -217,10 +220,10 @@ if (typeof Bun === "undefined") {
   error.stack = String(error);
   throw error;
 }
-// Bundlers follow the second path alone. What they make has no \`module.require\`.
+// Bundlers follow only the second path. In their bundles there is no \`module.require\`.
 const { require: load } = module;
 module.exports = load ? load.call(module, "./core.cjs").library : require("../src/index.ts");
-// The names, for Node: it looks for them before it runs this.
+// The names of the exports, which Node reads without running this file.
 0 && (module.exports = { ${exports.map(({ name }) => name).join(", ")} });
 `,
 );

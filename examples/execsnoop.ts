@@ -4,8 +4,8 @@
  *
  *   bun execsnoop.ts [--failed] [--name REGEX] [--duration SECONDS] [--buffer MIB] [--json]
  *
- * A program in the kernel fills in one record for each exec(2) and puts it into a ring buffer; what it does not find
- * room for it counts. Nothing runs here while no program starts.
+ * A BPF program writes a record into a ring buffer for each exec(2), and counts the records for which the buffer has no
+ * room. This process sleeps until a record arrives.
  */
 import { constants } from "node:os";
 import { parseArgs } from "node:util";
@@ -25,37 +25,37 @@ const help = `Shows every program that starts on this machine, as it starts.
 
 usage: bun execsnoop.ts [options]
 
-  -x, --failed             also show programs that could not be started, with the error
-  -n, --name REGEX         only programs whose command or file name matches
-  -d, --duration SECONDS   stop after this long (default: at Ctrl-C)
-  -b, --buffer MIB         room for programs that were not shown yet: a power of two (default: 4)
-  -j, --json               one JSON object for each program, a line each
-  -h, --help               show this
+  -x, --failed             also show failed attempts to start a program, with the error
+  -n, --name REGEX         only show programs whose command or file name matches
+  -d, --duration SECONDS   stop after this time (default: at Ctrl-C)
+  -b, --buffer MIB         size of the ring buffer, a power of two (default: 4)
+  -j, --json               print one line with a JSON object for each program
+  -h, --help               show this help
 
-PID and PPID are numbers of the initial pid namespace, UID is the real user id in the initial user namespace.
-A program that was started by descriptor (execveat) has /dev/fd/NUMBER for its file name.
-With --failed, attempts of 32-bit programs are not seen; arguments that were not read whole end in "...".
+PID and PPID are process ids in the initial pid namespace, UID is the real user id in the initial user namespace.
+The file name of a program that is started by descriptor (execveat) is /dev/fd/NUMBER. Arguments that could not be
+read completely end in "...". --failed does not show attempts of 32-bit programs.
 
-With --json a line has the keys time (ISO 8601), pid, ppid, uid, comm, filename and args (an array); argsCutOff
-where arguments were not read whole; with --failed also ret (0, or a negative error number) and error (its name).
-Bytes that are not UTF-8 are U+FFFD in comm, filename and args: commBytes, filenameBytes or argsBytes
-(an array, like args) then have all bytes as hexadecimal digits.
+With --json a line has the keys time (ISO 8601), pid, ppid, uid, comm, filename and args (an array); argsCutOff if
+arguments could not be read completely; with --failed also ret (0, or a negative error number) and error (its name).
+In comm, filename and args, bytes that are not UTF-8 are replaced by U+FFFD. In that case commBytes, filenameBytes or
+argsBytes (an array, like args) have all bytes as hexadecimal digits.
 
-Needs root, or CAP_BPF and CAP_PERFMON; and a kernel with BTF, 5.8 or later.`;
+Requires Linux 5.8 with BTF, and root, or CAP_BPF and CAP_PERFMON. --failed also requires access to tracefs.`;
 
-/** Bytes kept of the command's and the file's name, of all arguments together, and of one argument of a failed exec. */
+/** Maximum bytes of the command's name, the file name, all arguments together, and one argument of a failed exec. */
 const commSize = 16;
 const filenameSize = 256;
 const argsSize = 1024;
 const argSize = 128;
-/** Arguments kept of a failed exec, which are read one by one. */
+/** Maximum number of arguments of a failed exec, which are read one by one. */
 const maxFailedArgs = 20;
-/** Attempts under way at once: one for each thread that is in exec(2). */
+/** Maximum number of threads that are in exec(2) at the same time. */
 const maxAttempts = 8192;
-/** Milliseconds at most: Node's and Bun's timers hold no more. */
-const maxDuration = 2 ** 31 - 1;
-/** The largest page that kernels have, in MiB, and as much as is ever of use. */
-const [leastMebibytes, mostMebibytes] = [0.0625, 1024];
+/** Maximum delay of a JavaScript timer. */
+const maxDurationMs = 2 ** 31 - 1;
+/** Limits of the buffer size in MiB. The minimum is the largest page size, 64 KiB. */
+const [minMebibytes, maxMebibytes] = [0.0625, 1024];
 
 const Event = t.struct({
   time: t.u64Number,
@@ -63,11 +63,11 @@ const Event = t.struct({
   ppid: t.u32,
   uid: t.u32,
   ret: t.i32,
-  /** Bytes used of `args`. */
+  /** Number of bytes in `args`. */
   argsLength: t.u32,
-  /** Whether there was more than `args` holds, or what could not be read. */
+  /** 1 if the arguments did not fit into `args`, or could not be read; else 0. */
   argsCutOff: t.u32,
-  // As bytes: a name of a file or an argument need not be UTF-8.
+  // Bytes, because names and arguments need not be UTF-8.
   comm: t.bytes(commSize),
   filename: t.bytes(filenameSize),
   /** The arguments, each ended by a NUL. */
@@ -79,19 +79,19 @@ const at = (field: keyof Event): number => Event.fields[field].offset;
 
 const { r0, r1, r2, r3, r6, r7, r8, r9, fp } = asm;
 
-const leave: Code = [asm.mov(r0, 0), asm.exit()];
+const returnZero: Code = [asm.mov(r0, 0), asm.exit()];
 
-/** Puts a record into r7; if there is no room for one, counts that and goes to the end. */
+/** Reserves a record, to which r7 points then. If the buffer has no room, counts the lost record and jumps to `end`. */
 const reserveEvent: Code = [
   asm.reserveOrCount("events", Event.size, "end", { stack: -8 }),
   asm.mov(r7, r0),
-  // The room may hold an old record: what is not filled in below must not show it.
+  // The memory contains an old record: initialize the fields that may not be set below.
   asm.stb(r7, at("filename"), 0),
   asm.stw(r7, at("ppid"), 0),
   asm.stw(r7, at("argsCutOff"), 0),
 ];
 
-/** Fills in what every program can ask of the kernel about the process that it runs in. */
+/** Fills in the fields about the current process that helpers return. */
 const describeProcess: Code = [
   asm.call("ktime_get_ns"),
   asm.stxdw(r7, at("time"), r0),
@@ -111,11 +111,11 @@ const submitEvent: Code = [
   asm.mov(r2, 0),
   asm.call("ringbuf_submit"),
   asm.label("end"),
-  leave,
+  returnZero,
 ];
 
-/** Forgets the attempt whose key is at fp-8. */
-const forgetAttempt: Code = [
+/** Deletes the attempt whose key is at fp-8. */
+const deleteAttempt: Code = [
   asm.ldMap(r1, "attempts"),
   asm.mov(r2, fp),
   asm.add(r2, -8),
@@ -123,16 +123,17 @@ const forgetAttempt: Code = [
 ];
 
 /**
- * Runs when an exec has succeeded: (task, old pid, binprm). The arguments lie in a row in the new program's memory.
+ * Runs when an exec has succeeded, with the arguments (task, old pid, binprm). The program's arguments are consecutive strings
+ * in its memory.
  *
- * The layout of the kernel's structures is the running kernel's.
+ * Offsets of fields in kernel structs are looked up in the BTF of the running kernel.
  */
 function succeeded(kernel: Btf, { failed }: Options): Code {
   return [
     asm.mov(r6, r1),
     asm.ldxdw(r8, r6, 0),
-    // A thread that is not the first of its process takes over the first one's id in exec: the attempt was noted under
-    // its old id, and the end of the system call will look for it under the new one.
+    // In exec a thread that is not the first of its process gets the id of the first one. The attempt was stored by the
+    // old id, and the program at the end of the system call looks for the new one.
     failed
       ? [
           asm.ldxw(r1, r8, kernel.field("task_struct", "tgid").offset),
@@ -142,7 +143,7 @@ function succeeded(kernel: Btf, { failed }: Options): Code {
           asm.rsh(r2, 32),
           asm.or(r1, r2),
           asm.stxdw(fp, -8, r1),
-          forgetAttempt,
+          deleteAttempt,
         ]
       : [],
     reserveEvent,
@@ -172,7 +173,7 @@ function succeeded(kernel: Btf, { failed }: Options): Code {
     asm.add(r1, at("args")),
     asm.call("probe_read_user"),
     asm.jeq(r0, 0, "submit"),
-    // The page is not in memory: a program may not wait for it.
+    // A page is not in memory, and the program may not sleep to read it.
     asm.stw(r7, at("argsLength"), 0),
     asm.stw(r7, at("argsCutOff"), 1),
     asm.label("submit"),
@@ -180,7 +181,7 @@ function succeeded(kernel: Btf, { failed }: Options): Code {
   ];
 }
 
-/** Runs when an exec begins, to remember where its file name and arguments are until its result is known. */
+/** Runs when an exec begins. Stores the addresses of its file name and arguments until its result is known. */
 function attempted(filenameOffset: number): Code {
   return [
     asm.mov(r6, r1),
@@ -197,15 +198,15 @@ function attempted(filenameOffset: number): Code {
     asm.add(r3, -24),
     asm.mov(asm.r4, 0),
     asm.call("map_update_elem"),
-    asm.jeq(r0, 0, "noted"),
-    // It may yet succeed, and be seen then: better to count one too many than one too few.
+    asm.jeq(r0, 0, "stored"),
+    // Counted as lost, although the exec may succeed and be shown: the count of lost events must not be too low.
     asm.countLost("events", { stack: -8 }),
-    asm.label("noted"),
-    leave,
+    asm.label("stored"),
+    returnZero,
   ];
 }
 
-/** Reads the pointer at r9 to fp-16; r0 is not 0 if that fails. */
+/** Copies the pointer at the address in r9 to fp-16. r0 is not 0 if that fails. */
 const readArgumentPointer: Code = [
   asm.mov(r1, fp),
   asm.add(r1, -16),
@@ -214,7 +215,7 @@ const readArgumentPointer: Code = [
   asm.call("probe_read_user"),
 ];
 
-/** Runs when an exec ends. Only now is the file name sure to be in memory: the kernel has just read it. */
+/** Runs when an exec ends. Reads the file name now, because it is certainly in memory after the kernel has read it. */
 function ended(kernel: Btf): Code {
   return [
     asm.mov(r6, r1),
@@ -228,14 +229,14 @@ function ended(kernel: Btf): Code {
     asm.ldxdw(r1, r0, 0),
     asm.stxdw(fp, -24, r1),
     asm.ldxdw(r9, r0, 8),
-    forgetAttempt,
+    deleteAttempt,
     asm.ldxdw(r1, r6, 16),
     asm.jsge(r1, 0, "end"),
     reserveEvent,
     asm.ldxdw(r1, r6, 16),
     asm.stxw(r7, at("ret"), r1),
     describeProcess,
-    // Only from kernel 5.11 on could a program of this type follow the task's pointers by itself.
+    // Before kernel 5.11 (get_current_task_btf) programs of this type can read the task's fields only by a helper.
     asm.call("get_current_task"),
     asm.mov(r3, r0),
     asm.add(r3, kernel.field("task_struct", "real_parent").offset),
@@ -256,9 +257,9 @@ function ended(kernel: Btf): Code {
     asm.ldxdw(r3, fp, -24),
     asm.call("probe_read_user_str"),
 
-    // r8: bytes of arguments so far; r9: where the next pointer to one is.
+    // r8: number of bytes in `args`; r9: address of the pointer to the next argument.
     asm.mov(r8, 0),
-    // The kernel takes no array at all for an empty one.
+    // For the kernel a NULL argv is an empty array.
     asm.jeq(r9, 0, "complete"),
     Array.from({ length: maxFailedArgs }, (_, index): Code => [
       readArgumentPointer,
@@ -270,7 +271,7 @@ function ended(kernel: Btf): Code {
       asm.add(r1, at("args")),
       asm.add(r1, r8),
       asm.mov(r6, r1),
-      // One byte more than is kept, to tell an argument that fits from a longer one.
+      // One byte more than is kept, to find out if the argument is longer.
       asm.mov(r2, argSize + 1),
       asm.call("probe_read_user_str"),
       asm.jsle(r0, 0, "cut off"),
@@ -298,9 +299,9 @@ interface Options {
   readonly failed: boolean;
   readonly json: boolean;
   readonly name: RegExp | undefined;
-  /** Milliseconds, or `undefined` for no end. */
-  readonly duration: number | undefined;
-  /** Bytes. */
+  /** `undefined` for no limit. */
+  readonly durationMs: number | undefined;
+  /** Size of the ring buffer in bytes. */
   readonly bufferSize: number;
 }
 
@@ -322,16 +323,16 @@ function readOptions(): Options {
     process.exit(0);
   }
   const seconds = values.duration === undefined ? undefined : Number(values.duration);
-  if (seconds !== undefined && !(seconds > 0 && seconds * 1000 <= maxDuration)) {
+  if (seconds !== undefined && !(seconds > 0 && seconds * 1000 <= maxDurationMs)) {
     throw new UsageError(
-      `--duration: expected seconds, such as 10 or 0.5, at most ${Math.floor(maxDuration / 1000)}, got ${values.duration}`,
+      `--duration: expected seconds, such as 10 or 0.5, at most ${Math.floor(maxDurationMs / 1000)}, got ${values.duration}`,
     );
   }
   const mebibytes = Number(values.buffer);
   const isPowerOfTwo = Number.isInteger(Math.log2(mebibytes));
-  if (!(isPowerOfTwo && mebibytes >= leastMebibytes && mebibytes <= mostMebibytes)) {
+  if (!(isPowerOfTwo && mebibytes >= minMebibytes && mebibytes <= maxMebibytes)) {
     throw new UsageError(
-      `--buffer: expected a power of two from ${leastMebibytes} to ${mostMebibytes}, got ${values.buffer}`,
+      `--buffer: expected a power of two from ${minMebibytes} to ${maxMebibytes}, got ${values.buffer}`,
     );
   }
   return {
@@ -339,19 +340,19 @@ function readOptions(): Options {
     failed: values.failed,
     json: values.json,
     name: values.name === undefined ? undefined : new RegExp(values.name),
-    duration: seconds === undefined ? undefined : seconds * 1000,
+    durationMs: seconds === undefined ? undefined : seconds * 1000,
   };
 }
 
 const errorNames = new Map(Object.entries(constants.errno).map(([name, errno]) => [errno, name]));
 
-/** The bytes before the first NUL. */
+/** Returns the bytes before the first NUL. */
 function untilNul(bytes: Uint8Array): Uint8Array {
   const end = bytes.indexOf(0);
   return end === -1 ? bytes : bytes.subarray(0, end);
 }
 
-/** As text, with U+FFFD for what is not UTF-8. */
+/** Decodes UTF-8, with U+FFFD for other bytes. */
 const asText = (bytes: Uint8Array): string => Buffer.from(bytes).toString();
 
 function argumentsOf({ args, argsLength }: Event): Uint8Array[] {
@@ -372,7 +373,7 @@ function decode(bytes: Uint8Array): string | undefined {
   }
 }
 
-/** Characters, and as numbers the bytes that are not UTF-8. */
+/** Yields the characters, and as numbers the bytes that are not UTF-8. */
 function* charactersOf(bytes: Uint8Array): Generator<string | number> {
   const all = decode(bytes);
   if (all !== undefined) return yield* all;
@@ -395,11 +396,11 @@ const shortEscapes: Readonly<Record<string, string>> = {
   "'": "\\'",
 };
 
-/** Controls of the terminal, what changes the direction of text or cannot be seen, and separators of lines. */
+/** Matches control characters, invisible ones, those that change the direction of text, and line separators. */
 const unprintable = /[\p{Cc}\p{Cf}\p{Zl}\p{Zp}]/u;
 const allUnprintable = new RegExp(unprintable, "gu");
 
-/** A character or byte within `$'...'`. */
+/** Escapes a character or byte for `$'...'` in bash. */
 function escape(character: string | number): string {
   if (typeof character === "number") return `\\x${hex(character, 2)}`;
   const short = shortEscapes[character];
@@ -410,7 +411,7 @@ function escape(character: string | number): string {
   return code <= 0xffff ? `\\u${hex(code, 4)}` : `\\U${hex(code, 8)}`;
 }
 
-/** As bash would take it: quoted where needed, and nothing in it that a terminal would obey. */
+/** Quotes text for bash if necessary, without characters that a terminal interprets. */
 function quote(bytes: Uint8Array): string {
   const text = decode(bytes);
   if (text === undefined || unprintable.test(text)) {
@@ -466,7 +467,7 @@ function columns(time: string, pid: string, ppid: string, uid: string, ret: stri
 function heading({ failed }: Options): string {
   const start = columns("TIME", "PID", "PPID", "UID", failed ? "RET".padEnd(8) : "");
   const text = `${start}${"COMM".padEnd(15)} ${"FILENAME".padEnd(24)} ARGS`;
-  // One line; a pipe has no width.
+  // Cut to one line of the terminal; a pipe has no width.
   return colour(bold, text.slice(0, process.stdout.columns || undefined).trimEnd());
 }
 
@@ -483,36 +484,40 @@ function asLine(event: Event, { failed }: Options): string {
 }
 
 /**
- * Standard output, written no faster than it is read: what waits meanwhile waits in the ring buffer, and what finds no
- * room there the kernel counts.
+ * Standard output, which is written no faster than it is read. Meanwhile records stay in the ring buffer, and the BPF program
+ * counts those for which it has no room.
  */
 class Output {
   #last: Promise<void> = Promise.resolve();
   #failure: NodeJS.ErrnoException | undefined;
 
   constructor(onFailure: () => void) {
-    // More than one write may fail.
+    // `on` instead of `once`, because several writes can fail.
     process.stdout.on("error", (error) => {
       this.#failure ??= error;
       onFailure();
     });
   }
 
-  /** Returns once there is room for more. */
+  /** Writes a line, and resolves when the buffer has room for more. */
   async write(line: string): Promise<void> {
     if (this.#failure !== undefined) return;
     const written = Promise.withResolvers<void>();
     this.#last = written.promise;
-    // It is called when the write has failed, too; "drain" is not.
+    // The callback is called even if the write fails; "drain" is not emitted then.
     if (!process.stdout.write(`${line}\n`, () => written.resolve())) await written.promise;
   }
 
-  /** Returns once all is written. @throws the error of a write, unless the reader has gone (`| head`): that is an end like any other */
+  /**
+   * Resolves when everything is written.
+   *
+   * @throws {Error} if a write failed, unless the reader has closed the pipe, as `head` does
+   */
   async finish(): Promise<void> {
     await this.#last;
     const error = this.#failure;
     if (error === undefined || error.code === "EPIPE") return;
-    throw new Error(`cannot write to the standard output: ${error.message}`, { cause: error });
+    throw new Error(`cannot write to standard output: ${error.message}`, { cause: error });
   }
 }
 
@@ -536,7 +541,7 @@ async function watch(options: Options): Promise<void> {
   };
   attach("tp_btf/sched_process_exec", succeeded(kernel, options));
   if (options.failed) {
-    // The offsets are those of the tracepoints' format: filename follows the number of the system call, or the fd.
+    // Offsets of `filename` in the tracepoints' formats: it follows the number of the system call, or the descriptor.
     attach("tp/syscalls/sys_exit_execve", ended(kernel));
     attach("tp/syscalls/sys_exit_execveat", ended(kernel));
     attach("tp/syscalls/sys_enter_execve", attempted(16));
@@ -555,25 +560,25 @@ async function watch(options: Options): Promise<void> {
   };
 
   const iterator = events[Symbol.asyncIterator]();
-  /** What was in the ring at the end, and how many were lost until then. */
+  /** The events that were in the ring at the end, and the number of lost events until then. */
   let rest: { events: Event[]; lost: number } | undefined;
   const stop = (): void => {
     if (rest !== undefined) return;
     void iterator.return?.();
     rest = { events: [], lost: 0 };
-    // Before the programs are detached, for which the kernel takes its time: up to 0.1 s for each tracepoint.
+    // Before the programs are detached, which takes up to 0.1 s for each tracepoint.
     events.drain((event) => rest?.events.push(event));
     rest.lost = events.stats.lost;
   };
   const output = new Output(stop);
   const interrupt = (): void => {
-    // Whoever reads our output may never read on.
+    // A second signal: the reader of the output may never read on.
     if (rest !== undefined) process.exit(130);
     stop();
   };
   process.on("SIGINT", interrupt);
   process.on("SIGTERM", interrupt);
-  const timer = options.duration === undefined ? undefined : setTimeout(stop, options.duration);
+  const timer = options.durationMs === undefined ? undefined : setTimeout(stop, options.durationMs);
 
   if (!options.json) await output.write(heading(options));
   for await (const event of iterator) await show(event);
@@ -581,15 +586,15 @@ async function watch(options: Options): Promise<void> {
   for (const event of rest?.events ?? []) await show(event);
   await output.finish();
   const filtered = options.name === undefined ? "" : ` (${shown} shown)`;
-  tell(`${seen} seen${filtered}, ${rest?.lost ?? 0} lost`);
+  printNote(`${seen} seen${filtered}, ${rest?.lost ?? 0} lost`);
 }
 
-/** Writes a line to standard error. console.error() makes it red. */
-function tell(line: string): void {
+/** Writes a line to standard error, without the red of console.error(). */
+function printNote(line: string): void {
   process.stderr.write(`${line.replace(allUnprintable, escape)}\n`);
 }
 
-/** What the user can do something about, in a line: but an error of this script is shown with its stack. */
+/** Prints an error in a line, and returns the exit status. Throws errors that are defects of this script, to show their stack. */
 function report(error: unknown): number {
   if (!(error instanceof Error)) throw error;
   const isUsage =
@@ -599,15 +604,15 @@ function report(error: unknown): number {
     String((error as { code?: unknown }).code).startsWith("ERR_PARSE_ARGS");
   if (isUsage) {
     const [reason] = error.message.split("\n");
-    tell(`execsnoop: ${reason} (see --help)`);
+    printNote(`execsnoop: ${reason} (see --help)`);
     return 2;
   }
   if (error instanceof TypeError || error instanceof ReferenceError) throw error;
-  tell(`execsnoop: ${error.message}`);
+  printNote(`execsnoop: ${error.message}`);
   return 1;
 }
 
-// No process.exit(): the process ends by itself, when all is written.
+// Sets the exit code instead of calling process.exit(), so that all output is written.
 try {
   await watch(readOptions());
 } catch (error) {

@@ -32,7 +32,7 @@ export { type Lockdown, possibleCpus } from "./ffi/kernel.ts";
 export type { ObjectsByKind } from "./inspect/objects.ts";
 export { type ObjectOwner, type ObjectOwners, objectOwners } from "./inspect/owners.ts";
 export { type ObjectPins, objectPins } from "./inspect/pins.ts";
-export { Arena, type ArenaOptions, type ArenaPlace } from "./maps/arena.ts";
+export { Arena, type ArenaOptions, type ArenaAddressOptions } from "./maps/arena.ts";
 export type {
   AnyType,
   CheckedArguments,

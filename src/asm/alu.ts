@@ -1,16 +1,16 @@
-/** @module The instructions that calculate: arithmetic, logic, shifts and moves. */
+/** @module Instructions for arithmetic, logic, shifts, moves and byte order. */
 
 import type { Instruction, Register, WritableRegister } from "./instruction.ts";
 import {
-  build,
+  makeInstruction,
   either32,
-  immediate,
+  checkImmediate,
   type ImmediateRange,
   isRegister,
-  readable,
+  checkReadable,
   signed32,
   signExtended,
-  writable,
+  checkWritable,
 } from "./operand.ts";
 import {
   BPF_ADD,
@@ -36,14 +36,16 @@ import {
 } from "../uapi/instruction.ts";
 
 /**
- * An operation on two operands: `dst = dst op src`, where `src` is a register or an immediate.
+ * Function that makes an instruction with two operands: `dst = dst op src`, where `src` is a register or an
+ * immediate.
  *
- * The 64-bit forms sign-extend an immediate from 32 bits: they take -2^31 to 2^31-1. The 32-bit
- * forms use the low halves of the registers, clear the high half of `dst`, and take an immediate up
- * to 2^32-1.
+ * The 64-bit forms take an immediate from -2^31 to 2^31-1, which is sign-extended. The 32-bit forms use the
+ * low halves of the registers, set the high half of `dst` to 0, and take an immediate from -2^31 to 2^32-1
+ * (2^31-1 for signed division). The immediate of a shift is less than the width, and that of a division is
+ * not 0.
  *
- * @throws {TypeError} when an operand is neither a register nor a number
- * @throws {RangeError} when `dst` is the frame pointer, or the immediate out of range
+ * @throws {TypeError} if `dst` is not a register, or `src` neither a register nor a number
+ * @throws {RangeError} if `dst` is the frame pointer, or the immediate is out of range
  * @example
  * ```ts
  * import { asm } from "bun-bpf";
@@ -54,41 +56,52 @@ import {
  */
 export type AluOperation = (dst: WritableRegister, src: Register | number) => Instruction;
 
-/** An operation on one register, in place. */
+/**
+ * Function that makes an instruction with one operand, a register that is changed.
+ *
+ * @throws {TypeError} if `dst` is not a register
+ * @throws {RangeError} if `dst` is the frame pointer
+ */
 export type AluUnary = (dst: WritableRegister) => Instruction;
 
 interface Options {
-  /** The field `offset`: 1 makes a division a signed one. */
+  /** Field `offset` of the instruction. In a division, 1 means signed. */
   readonly offset?: number;
   readonly range?: ImmediateRange;
 }
 
-function operation(
+function defineOperation(
   mnemonic: string,
   opcode: number,
   { offset = 0, range = signExtended }: Options,
 ): AluOperation {
   return (dst, src) => {
-    const to = writable(mnemonic, "dst", dst);
-    if (isRegister(src)) return build(opcode | BPF_X, { dst: to, src: src.register, offset });
-    const imm = immediate(mnemonic, "src", src, range, "a register or a number");
-    return build(opcode | BPF_K, { dst: to, offset, imm });
+    const to = checkWritable(mnemonic, "dst", dst);
+    if (isRegister(src))
+      return makeInstruction(opcode | BPF_X, { dst: to, src: src.register, offset });
+    const imm = checkImmediate(mnemonic, "src", src, range, "a register or a number");
+    return makeInstruction(opcode | BPF_K, { dst: to, offset, imm });
   };
 }
 
-function alu64(mnemonic: string, code: number, options: Options = {}): AluOperation {
-  return operation(mnemonic, BPF_ALU64 | code, options);
+function define64(mnemonic: string, code: number, options: Options = {}): AluOperation {
+  return defineOperation(mnemonic, BPF_ALU64 | code, options);
 }
 
-function alu32(mnemonic: string, code: number, options: Options = {}): AluOperation {
-  return operation(mnemonic, BPF_ALU | code, { range: either32, ...options });
+function define32(mnemonic: string, code: number, options: Options = {}): AluOperation {
+  return defineOperation(mnemonic, BPF_ALU | code, { range: either32, ...options });
 }
 
-// The verifier refuses a shift by the width or more, and a division by an immediate zero.
+// The verifier rejects a shift by the width or more, and a division by an immediate 0.
 const shift64: Options = { range: { min: 0, max: 63 } };
 const shift32: Options = { range: { min: 0, max: 31 } };
 
-function divisor(make: typeof alu64, mnemonic: string, code: number, options: Options = {}) {
+function defineDivision(
+  make: typeof define64,
+  mnemonic: string,
+  code: number,
+  options: Options = {},
+) {
   const divide = make(mnemonic, code, options);
   return ((dst, src) => {
     if (src === 0) throw new RangeError(`${mnemonic}: src: expected a divisor other than 0, got 0`);
@@ -98,75 +111,126 @@ function divisor(make: typeof alu64, mnemonic: string, code: number, options: Op
 
 const signed: Options = { offset: 1, range: signed32 };
 
-/** `dst = src`. See {@link AluOperation}. */
-export const mov: AluOperation = alu64("mov", BPF_MOV);
-/** `dst = src`, 32 bits: the high half becomes 0. See {@link AluOperation}. */
-export const mov32: AluOperation = alu32("mov32", BPF_MOV);
-/** `dst += src`. See {@link AluOperation}. */
-export const add: AluOperation = alu64("add", BPF_ADD);
-/** `dst += src`, 32 bits. See {@link AluOperation}. */
-export const add32: AluOperation = alu32("add32", BPF_ADD);
-/** `dst -= src`. See {@link AluOperation}. */
-export const sub: AluOperation = alu64("sub", BPF_SUB);
-/** `dst -= src`, 32 bits. See {@link AluOperation}. */
-export const sub32: AluOperation = alu32("sub32", BPF_SUB);
-/** `dst *= src`. See {@link AluOperation}. */
-export const mul: AluOperation = alu64("mul", BPF_MUL);
-/** `dst *= src`, 32 bits. See {@link AluOperation}. */
-export const mul32: AluOperation = alu32("mul32", BPF_MUL);
-/** `dst /= src`, unsigned; 0 if `src` is a register that holds 0. See {@link AluOperation}. */
-export const div: AluOperation = divisor(alu64, "div", BPF_DIV);
-/** `dst /= src`, unsigned, 32 bits. See {@link AluOperation}. */
-export const div32: AluOperation = divisor(alu32, "div32", BPF_DIV);
-/** `dst /= src`, signed, towards zero. Linux 6.6. See {@link AluOperation}. */
-export const sdiv: AluOperation = divisor(alu64, "sdiv", BPF_DIV, { offset: 1 });
-/** `dst /= src`, signed, towards zero, 32 bits. Linux 6.6. See {@link AluOperation}. */
-export const sdiv32: AluOperation = divisor(alu32, "sdiv32", BPF_DIV, signed);
-/** `dst %= src`, unsigned; `dst` stays if `src` is a register that holds 0. See {@link AluOperation}. */
-export const mod: AluOperation = divisor(alu64, "mod", BPF_MOD);
-/** `dst %= src`, unsigned, 32 bits. See {@link AluOperation}. */
-export const mod32: AluOperation = divisor(alu32, "mod32", BPF_MOD);
-/** `dst %= src`, signed: -13 % 3 is -1. Linux 6.6. See {@link AluOperation}. */
-export const smod: AluOperation = divisor(alu64, "smod", BPF_MOD, { offset: 1 });
-/** `dst %= src`, signed, 32 bits. Linux 6.6. See {@link AluOperation}. */
-export const smod32: AluOperation = divisor(alu32, "smod32", BPF_MOD, signed);
-/** `dst |= src`. See {@link AluOperation}. */
-export const or: AluOperation = alu64("or", BPF_OR);
-/** `dst |= src`, 32 bits. See {@link AluOperation}. */
-export const or32: AluOperation = alu32("or32", BPF_OR);
-/** `dst &= src`. See {@link AluOperation}. */
-export const and: AluOperation = alu64("and", BPF_AND);
-/** `dst &= src`, 32 bits. See {@link AluOperation}. */
-export const and32: AluOperation = alu32("and32", BPF_AND);
-/** `dst ^= src`. See {@link AluOperation}. */
-export const xor: AluOperation = alu64("xor", BPF_XOR);
-/** `dst ^= src`, 32 bits. See {@link AluOperation}. */
-export const xor32: AluOperation = alu32("xor32", BPF_XOR);
-/** `dst <<= src`; an immediate is 0 to 63. See {@link AluOperation}. */
-export const lsh: AluOperation = alu64("lsh", BPF_LSH, shift64);
-/** `dst <<= src`, 32 bits; an immediate is 0 to 31. See {@link AluOperation}. */
-export const lsh32: AluOperation = alu32("lsh32", BPF_LSH, shift32);
-/** `dst >>= src`, filling with zeros; an immediate is 0 to 63. See {@link AluOperation}. */
-export const rsh: AluOperation = alu64("rsh", BPF_RSH, shift64);
-/** `dst >>= src`, filling with zeros, 32 bits; an immediate is 0 to 31. See {@link AluOperation}. */
-export const rsh32: AluOperation = alu32("rsh32", BPF_RSH, shift32);
-/** `dst >>= src`, filling with the sign; an immediate is 0 to 63. See {@link AluOperation}. */
-export const arsh: AluOperation = alu64("arsh", BPF_ARSH, shift64);
-/** `dst >>= src`, filling with the sign, 32 bits; an immediate is 0 to 31. See {@link AluOperation}. */
-export const arsh32: AluOperation = alu32("arsh32", BPF_ARSH, shift32);
+/** Copies a register or an immediate: `dst = src`, 64 bits. See {@link AluOperation}. */
+export const mov: AluOperation = define64("mov", BPF_MOV);
+/** Copies a register or an immediate: `dst = src`, 32 bits; the high half of `dst` becomes 0. See {@link AluOperation}. */
+export const mov32: AluOperation = define32("mov32", BPF_MOV);
+/** Adds: `dst += src`, 64 bits. See {@link AluOperation}. */
+export const add: AluOperation = define64("add", BPF_ADD);
+/** Adds: `dst += src`, 32 bits; the high half of `dst` becomes 0. See {@link AluOperation}. */
+export const add32: AluOperation = define32("add32", BPF_ADD);
+/** Subtracts: `dst -= src`, 64 bits. See {@link AluOperation}. */
+export const sub: AluOperation = define64("sub", BPF_SUB);
+/** Subtracts: `dst -= src`, 32 bits; the high half of `dst` becomes 0. See {@link AluOperation}. */
+export const sub32: AluOperation = define32("sub32", BPF_SUB);
+/** Multiplies: `dst *= src`, 64 bits. See {@link AluOperation}. */
+export const mul: AluOperation = define64("mul", BPF_MUL);
+/** Multiplies: `dst *= src`, 32 bits; the high half of `dst` becomes 0. See {@link AluOperation}. */
+export const mul32: AluOperation = define32("mul32", BPF_MUL);
+/**
+ * Divides unsigned numbers: `dst /= src`, 64 bits. The result is 0 if `src` is a register with the value 0. See
+ * {@link AluOperation}.
+ */
+export const div: AluOperation = defineDivision(define64, "div", BPF_DIV);
+/**
+ * Divides unsigned numbers: `dst /= src`, 32 bits; the high half of `dst` becomes 0. The result is 0 if `src` is a register with
+ * the value 0. See {@link AluOperation}.
+ */
+export const div32: AluOperation = defineDivision(define32, "div32", BPF_DIV);
+/**
+ * Divides signed numbers, rounding towards zero: `dst /= src`, 64 bits. The result is 0 if `src` is a register with the value 0.
+ * See {@link AluOperation}.
+ *
+ * Requires Linux 6.6.
+ */
+export const sdiv: AluOperation = defineDivision(define64, "sdiv", BPF_DIV, { offset: 1 });
+/**
+ * Divides signed numbers, rounding towards zero: `dst /= src`, 32 bits; the high half of `dst` becomes 0. The result is 0 if `src`
+ * is a register with the value 0. See {@link AluOperation}.
+ *
+ * Requires Linux 6.6.
+ */
+export const sdiv32: AluOperation = defineDivision(define32, "sdiv32", BPF_DIV, signed);
+/**
+ * Computes the remainder of an unsigned division: `dst %= src`, 64 bits. `dst` does not change if `src` is a register with the
+ * value 0. See {@link AluOperation}.
+ */
+export const mod: AluOperation = defineDivision(define64, "mod", BPF_MOD);
+/**
+ * Computes the remainder of an unsigned division: `dst %= src`, 32 bits; the high half of `dst` becomes 0. The low half does not
+ * change if `src` is a register with the value 0. See {@link AluOperation}.
+ */
+export const mod32: AluOperation = defineDivision(define32, "mod32", BPF_MOD);
+/**
+ * Computes the remainder of a signed division: `dst %= src`, 64 bits. The result has the sign of `dst`: -13 % 3 is -1. `dst` does
+ * not change if `src` is a register with the value 0. See {@link AluOperation}.
+ *
+ * Requires Linux 6.6.
+ */
+export const smod: AluOperation = defineDivision(define64, "smod", BPF_MOD, { offset: 1 });
+/**
+ * Computes the remainder of a signed division: `dst %= src`, 32 bits; the high half of `dst` becomes 0. The result has the sign of
+ * `dst`: -13 % 3 is -1. The low half does not change if `src` is a register with the value 0. See {@link AluOperation}.
+ *
+ * Requires Linux 6.6.
+ */
+export const smod32: AluOperation = defineDivision(define32, "smod32", BPF_MOD, signed);
+/** Computes bitwise OR: `dst |= src`, 64 bits. See {@link AluOperation}. */
+export const or: AluOperation = define64("or", BPF_OR);
+/** Computes bitwise OR: `dst |= src`, 32 bits; the high half of `dst` becomes 0. See {@link AluOperation}. */
+export const or32: AluOperation = define32("or32", BPF_OR);
+/** Computes bitwise AND: `dst &= src`, 64 bits. See {@link AluOperation}. */
+export const and: AluOperation = define64("and", BPF_AND);
+/** Computes bitwise AND: `dst &= src`, 32 bits; the high half of `dst` becomes 0. See {@link AluOperation}. */
+export const and32: AluOperation = define32("and32", BPF_AND);
+/** Computes bitwise XOR: `dst ^= src`, 64 bits. See {@link AluOperation}. */
+export const xor: AluOperation = define64("xor", BPF_XOR);
+/** Computes bitwise XOR: `dst ^= src`, 32 bits; the high half of `dst` becomes 0. See {@link AluOperation}. */
+export const xor32: AluOperation = define32("xor32", BPF_XOR);
+/**
+ * Shifts left: `dst <<= src`, 64 bits. An immediate is from 0 to 63; of a register, the low 6 bits are used. See
+ * {@link AluOperation}.
+ */
+export const lsh: AluOperation = define64("lsh", BPF_LSH, shift64);
+/**
+ * Shifts left: `dst <<= src`, 32 bits; the high half of `dst` becomes 0. An immediate is from 0 to 31; of a register, the low 5
+ * bits are used. See {@link AluOperation}.
+ */
+export const lsh32: AluOperation = define32("lsh32", BPF_LSH, shift32);
+/**
+ * Shifts right, filling with zeros: `dst >>= src`, 64 bits. An immediate is from 0 to 63; of a register, the low 6 bits are used.
+ * See {@link AluOperation}.
+ */
+export const rsh: AluOperation = define64("rsh", BPF_RSH, shift64);
+/**
+ * Shifts right, filling with zeros: `dst >>= src`, 32 bits; the high half of `dst` becomes 0. An immediate is from 0 to 31; of a
+ * register, the low 5 bits are used. See {@link AluOperation}.
+ */
+export const rsh32: AluOperation = define32("rsh32", BPF_RSH, shift32);
+/**
+ * Shifts right, filling with the sign bit: `dst >>= src`, 64 bits. An immediate is from 0 to 63; of a register, the low 6 bits are
+ * used. See {@link AluOperation}.
+ */
+export const arsh: AluOperation = define64("arsh", BPF_ARSH, shift64);
+/**
+ * Shifts right, filling with the sign bit: `dst >>= src`, 32 bits; the high half of `dst` becomes 0. An immediate is from 0 to 31;
+ * of a register, the low 5 bits are used. See {@link AluOperation}.
+ */
+export const arsh32: AluOperation = define32("arsh32", BPF_ARSH, shift32);
 
-/** `dst = -dst`. */
+/** Negates: `dst = -dst`, 64 bits. See {@link AluUnary}. */
 export const neg: AluUnary = (dst) =>
-  build(BPF_ALU64 | BPF_NEG | BPF_K, { dst: writable("neg", "dst", dst) });
-/** `dst = -dst`, 32 bits. */
+  makeInstruction(BPF_ALU64 | BPF_NEG | BPF_K, { dst: checkWritable("neg", "dst", dst) });
+/** Negates: `dst = -dst`, 32 bits; the high half of `dst` becomes 0. See {@link AluUnary}. */
 export const neg32: AluUnary = (dst) =>
-  build(BPF_ALU | BPF_NEG | BPF_K, { dst: writable("neg32", "dst", dst) });
+  makeInstruction(BPF_ALU | BPF_NEG | BPF_K, { dst: checkWritable("neg32", "dst", dst) });
 
 /**
- * Copies the low bits of `src` and fills the rest of `dst` with their sign. Linux 6.6.
+ * Function that makes a move with sign extension: `dst` receives the low bits of `src`, extended with their
+ * sign bit.
  *
- * @throws {TypeError} when an operand is not a register
- * @throws {RangeError} when `dst` is the frame pointer
+ * @throws {TypeError} if an operand is not a register
+ * @throws {RangeError} if `dst` is the frame pointer
  * @example
  * ```ts
  * import { asm } from "bun-bpf";
@@ -174,79 +238,131 @@ export const neg32: AluUnary = (dst) =>
  *
  * const code = [ldxb(r1, r1, 0), movsx8(r0, r1), exit()];
  * ```
+ *
+ * Requires Linux 6.6.
  */
 export type SignExtendingMove = (dst: WritableRegister, src: Register) => Instruction;
 
-function signExtend(mnemonic: string, width: typeof BPF_ALU | typeof BPF_ALU64, bits: number) {
+function defineSignExtension(
+  mnemonic: string,
+  width: typeof BPF_ALU | typeof BPF_ALU64,
+  bits: number,
+) {
   return ((dst, src) =>
-    build(width | BPF_MOV | BPF_X, {
-      dst: writable(mnemonic, "dst", dst),
-      src: readable(mnemonic, "src", src),
-      // The kernel keeps the width of the source here.
+    makeInstruction(width | BPF_MOV | BPF_X, {
+      dst: checkWritable(mnemonic, "dst", dst),
+      src: checkReadable(mnemonic, "src", src),
+      // A nonzero offset in a move is the number of bits to sign-extend.
       offset: bits,
     })) satisfies SignExtendingMove;
 }
 
-/** `dst = (s8)src`. Linux 6.6. See {@link SignExtendingMove}. */
-export const movsx8: SignExtendingMove = signExtend("movsx8", BPF_ALU64, 8);
-/** `dst = (s16)src`. Linux 6.6. See {@link SignExtendingMove}. */
-export const movsx16: SignExtendingMove = signExtend("movsx16", BPF_ALU64, 16);
-/** `dst = (s32)src`. Linux 6.6. See {@link SignExtendingMove}. */
-export const movsx32: SignExtendingMove = signExtend("movsx32", BPF_ALU64, 32);
-/** `dst = (s8)src` to 32 bits: the high half becomes 0. Linux 6.6. See {@link SignExtendingMove}. */
-export const mov32sx8: SignExtendingMove = signExtend("mov32sx8", BPF_ALU, 8);
-/** `dst = (s16)src` to 32 bits: the high half becomes 0. Linux 6.6. See {@link SignExtendingMove}. */
-export const mov32sx16: SignExtendingMove = signExtend("mov32sx16", BPF_ALU, 16);
+/**
+ * Copies the low 8 bits of `src`, sign-extended to 64 bits: `dst = (s8)src`. See {@link SignExtendingMove}.
+ *
+ * Requires Linux 6.6.
+ */
+export const movsx8: SignExtendingMove = defineSignExtension("movsx8", BPF_ALU64, 8);
+/**
+ * Copies the low 16 bits of `src`, sign-extended to 64 bits: `dst = (s16)src`. See {@link SignExtendingMove}.
+ *
+ * Requires Linux 6.6.
+ */
+export const movsx16: SignExtendingMove = defineSignExtension("movsx16", BPF_ALU64, 16);
+/**
+ * Copies the low 32 bits of `src`, sign-extended to 64 bits: `dst = (s32)src`. See {@link SignExtendingMove}.
+ *
+ * Requires Linux 6.6.
+ */
+export const movsx32: SignExtendingMove = defineSignExtension("movsx32", BPF_ALU64, 32);
+/**
+ * Copies the low 8 bits of `src`, sign-extended to 32 bits: `dst = (s8)src`; the high half of `dst` becomes 0. See
+ * {@link SignExtendingMove}.
+ *
+ * Requires Linux 6.6.
+ */
+export const mov32sx8: SignExtendingMove = defineSignExtension("mov32sx8", BPF_ALU, 8);
+/**
+ * Copies the low 16 bits of `src`, sign-extended to 32 bits: `dst = (s16)src`; the high half of `dst` becomes 0. See
+ * {@link SignExtendingMove}.
+ *
+ * Requires Linux 6.6.
+ */
+export const mov32sx16: SignExtendingMove = defineSignExtension("mov32sx16", BPF_ALU, 16);
 
-function byteOrder(mnemonic: string, opcode: number, bits: number): AluUnary {
-  return (dst) => build(opcode | BPF_END, { dst: writable(mnemonic, "dst", dst), imm: bits });
+function defineByteOrder(mnemonic: string, opcode: number, bits: number): AluUnary {
+  return (dst) =>
+    makeInstruction(opcode | BPF_END, { dst: checkWritable(mnemonic, "dst", dst), imm: bits });
 }
 
 /**
- * Between the host's byte order and big-endian, which is the network's: the low 16 bits, the rest
- * becomes 0.
+ * Converts the low 16 bits of `dst` between the machine's byte order and big-endian (network) byte order;
+ * the other bits become 0.
  *
- * @throws {TypeError} when the operand is not a register
- * @throws {RangeError} when it is the frame pointer
+ * @throws {TypeError} if `dst` is not a register
+ * @throws {RangeError} if `dst` is the frame pointer
  * @example
  * ```ts
  * import { asm } from "bun-bpf";
  * const { r2, r6, ldxh, be16, jeq } = asm;
  *
- * // Is the frame at r6 an IPv4 packet?
+ * // Jumps if the Ethernet frame at r6 is an IPv4 packet.
  * const isIpv4 = [ldxh(r2, r6, 12), be16(r2), jeq(r2, 0x0800, "ipv4")];
  * ```
  */
-export const be16: AluUnary = byteOrder("be16", BPF_ALU | BPF_TO_BE, 16);
-/** Between the host's byte order and big-endian: the low 32 bits. See {@link be16}. */
-export const be32: AluUnary = byteOrder("be32", BPF_ALU | BPF_TO_BE, 32);
-/** Between the host's byte order and big-endian: 64 bits. See {@link be16}. */
-export const be64: AluUnary = byteOrder("be64", BPF_ALU | BPF_TO_BE, 64);
-/** Between the host's byte order and little-endian: the low 16 bits, the rest becomes 0. See {@link be16}. */
-export const le16: AluUnary = byteOrder("le16", BPF_ALU | BPF_TO_LE, 16);
-/** Between the host's byte order and little-endian: the low 32 bits. See {@link be16}. */
-export const le32: AluUnary = byteOrder("le32", BPF_ALU | BPF_TO_LE, 32);
-/** Between the host's byte order and little-endian: 64 bits. See {@link be16}. */
-export const le64: AluUnary = byteOrder("le64", BPF_ALU | BPF_TO_LE, 64);
-/** Swaps the low two bytes, whatever the host's order; the rest becomes 0. Linux 6.6. See {@link be16}. */
-export const bswap16: AluUnary = byteOrder("bswap16", BPF_ALU64 | BPF_TO_LE, 16);
-/** Reverses the low four bytes, whatever the host's order. Linux 6.6. See {@link be16}. */
-export const bswap32: AluUnary = byteOrder("bswap32", BPF_ALU64 | BPF_TO_LE, 32);
-/** Reverses all eight bytes, whatever the host's order. Linux 6.6. See {@link be16}. */
-export const bswap64: AluUnary = byteOrder("bswap64", BPF_ALU64 | BPF_TO_LE, 64);
+export const be16: AluUnary = defineByteOrder("be16", BPF_ALU | BPF_TO_BE, 16);
+/**
+ * Converts the low 32 bits of `dst` between the machine's byte order and big-endian (network) byte order; the other bits become 0.
+ * See {@link AluUnary}.
+ */
+export const be32: AluUnary = defineByteOrder("be32", BPF_ALU | BPF_TO_BE, 32);
+/** Converts all 64 bits of `dst` between the machine's byte order and big-endian (network) byte order. See {@link AluUnary}. */
+export const be64: AluUnary = defineByteOrder("be64", BPF_ALU | BPF_TO_BE, 64);
+/**
+ * Converts the low 16 bits of `dst` between the machine's byte order and little-endian byte order; the other bits become 0. See
+ * {@link AluUnary}.
+ */
+export const le16: AluUnary = defineByteOrder("le16", BPF_ALU | BPF_TO_LE, 16);
+/**
+ * Converts the low 32 bits of `dst` between the machine's byte order and little-endian byte order; the other bits become 0. See
+ * {@link AluUnary}.
+ */
+export const le32: AluUnary = defineByteOrder("le32", BPF_ALU | BPF_TO_LE, 32);
+/** Converts all 64 bits of `dst` between the machine's byte order and little-endian byte order. See {@link AluUnary}. */
+export const le64: AluUnary = defineByteOrder("le64", BPF_ALU | BPF_TO_LE, 64);
+/**
+ * Reverses the low two bytes of `dst`, on machines of either byte order; the other bits become 0. See {@link AluUnary}.
+ *
+ * Requires Linux 6.6.
+ */
+export const bswap16: AluUnary = defineByteOrder("bswap16", BPF_ALU64 | BPF_TO_LE, 16);
+/**
+ * Reverses the low four bytes of `dst`, on machines of either byte order; the other bits become 0. See {@link AluUnary}.
+ *
+ * Requires Linux 6.6.
+ */
+export const bswap32: AluUnary = defineByteOrder("bswap32", BPF_ALU64 | BPF_TO_LE, 32);
+/**
+ * Reverses the eight bytes of `dst`, on machines of either byte order. See {@link AluUnary}.
+ *
+ * Requires Linux 6.6.
+ */
+export const bswap64: AluUnary = defineByteOrder("bswap64", BPF_ALU64 | BPF_TO_LE, 64);
 
 /**
- * `dst = addr_space_cast(src, to, from)`: converts a pointer into an arena between the kernel's view
- * of it (0) and the user's (1). Linux 6.9.
+ * Converts a pointer into an arena between address spaces: `dst = addr_space_cast(src, to, from)`. Address
+ * space 0 is the kernel's, 1 is that of the processes that map the arena.
  *
- * @throws {TypeError} when `dst` or `src` is not a register
- * @throws {RangeError} when `dst` is the frame pointer, or a space is not 0 to 65535
+ * @throws {TypeError} if `dst` or `src` is not a register, or an address space not a number
+ * @throws {RangeError} if `dst` is the frame pointer, or an address space is not an integer from 0 to 65535
  * @example
  * ```ts
  * import { asm } from "bun-bpf";
  *
  * asm.addrSpaceCast(asm.r2, asm.r1, 0, 1);
  * ```
+ *
+ * Requires Linux 6.9 (6.10 on arm64).
  */
 export function addrSpaceCast(
   dst: WritableRegister,
@@ -255,11 +371,11 @@ export function addrSpaceCast(
   from: number,
 ): Instruction {
   const space = { min: 0, max: 0xffff };
-  const high = immediate("addrSpaceCast", "to", to, space);
-  const low = immediate("addrSpaceCast", "from", from, space);
-  return build(BPF_ALU64 | BPF_MOV | BPF_X, {
-    dst: writable("addrSpaceCast", "dst", dst),
-    src: readable("addrSpaceCast", "src", src),
+  const high = checkImmediate("addrSpaceCast", "to", to, space);
+  const low = checkImmediate("addrSpaceCast", "from", from, space);
+  return makeInstruction(BPF_ALU64 | BPF_MOV | BPF_X, {
+    dst: checkWritable("addrSpaceCast", "dst", dst),
+    src: checkReadable("addrSpaceCast", "src", src),
     offset: 1,
     imm: (high << 16) | low,
   });

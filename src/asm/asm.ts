@@ -1,10 +1,9 @@
 /**
- * @module The instruction set as functions: each makes one instruction, as plain data.
+ * @module Functions that make BPF instructions as plain data, and the registers.
  *
- * Names and the order of operands are those of the established assemblers: the destination first, a
- * memory operand as base register and offset, and a suffix `32` for what works on the low halves of
- * registers. Operands are checked when the instruction is made, so an error points at the line that
- * wrote it.
+ * The destination operand comes first. A memory operand is a base register and an offset. A suffix `32`
+ * means the 32-bit form, which works on the low halves of registers. Each function checks its operands, so
+ * that the stack of an error has the line with the wrong operand.
  *
  * @example
  * ```ts

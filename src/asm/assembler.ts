@@ -1,4 +1,4 @@
-/** @module From instructions to the bytes that the kernel loads: references become the numbers that they stand for. */
+/** @module Assembling of a program's code to the bytes that the kernel loads, and resolution of its references. */
 
 import { describe } from "../check/describe.ts";
 import { suggest } from "../check/names.ts";
@@ -14,48 +14,48 @@ import {
 import { AssemblerError, type FunctionLayout, layOut, type PlacedInstruction } from "./layout.ts";
 import { INT16_MAX, INT16_MIN, INT32_MAX } from "./operand.ts";
 
-/** The start of a function. */
+/** Name and start of a function in an assembled program. */
 export interface FunctionPlace {
-  /** `""` for a program that starts without `func()`. */
+  /** Name of the function; empty for a program that starts without `func()`. */
   readonly name: string;
-  /** Its first slot. */
+  /** Index of the function's first slot. */
   readonly slot: number;
 }
 
-/** A slot from which on a source position holds. */
+/** Source position of the instructions from a slot on. */
 export interface SourceLine {
+  /** Index of the first slot with this position. */
   readonly slot: number;
+  /** Source position. */
   readonly source: SourcePosition;
 }
 
-/** A program that is ready to load. */
+/** An assembled program, as returned by {@link assemble}. */
 export interface Assembled {
-  /** 8 bytes a slot. */
+  /** Encoded instructions, 8 bytes for each slot. */
   readonly bytes: Uint8Array<ArrayBuffer>;
+  /** Number of slots. */
   readonly slots: number;
-  /** The instructions in order. */
+  /** Instructions in order. */
   readonly instructions: readonly PlacedInstruction[];
-  /**
-   * The instruction at each slot: what a number in the verifier's log stands for. Both slots of an
-   * `lddw` have it.
-   */
+  /** Instruction at each slot. The verifier's log counts slots. Both slots of an `lddw` have the same instruction. */
   readonly bySlot: readonly PlacedInstruction[];
-  /** The functions in order; the first is the program itself. */
+  /** Functions in order. The first is the program itself. */
   readonly functions: readonly FunctionPlace[];
-  /** The source positions in order of slots, as the kernel's line information wants them. */
+  /** Source positions in ascending order of slots, one for each change of position. */
   readonly sourceLines: readonly SourceLine[];
 }
 
 /**
- * Makes the bytes of a program: flattens it, gives every instruction its slot, and replaces labels,
- * functions, maps and symbols by numbers. Asks nothing of the kernel; the resolver may.
+ * Assembles a program: flattens its code, assigns slots, replaces references to labels, functions, maps and
+ * symbols with numbers, and encodes the instructions. It makes no system calls, unless the resolver does.
  *
  * @param code - instructions, labels and function starts, in arrays of any depth
- * @param resolver - what finds the maps and the kernel's symbols that the program names
- * @throws {AssemblerError} when the program is empty or falls off its end, a label or a function is
- *   missing or doubled, a jump is too long, or a reference cannot be resolved
- * @throws {TypeError} when something in the code is not an instruction
- * @throws {RangeError} when a field of an instruction made by hand does not fit its bits
+ * @param resolver - functions that find the maps and kernel symbols that the program refers to by name
+ * @throws {AssemblerError} if the program is empty or does not end with an exit or a jump, a label or
+ *   function is missing or defined twice, a jump is too long, or a reference cannot be resolved
+ * @throws {TypeError} if an item of the code is not an instruction, label or function start
+ * @throws {RangeError} if a field of an instruction is out of range
  * @example
  * ```ts
  * import { asm, assemble } from "bun-bpf";
@@ -80,65 +80,65 @@ export function assemble(code: Code, resolver: Resolver = {}): Assembled {
       Array<PlacedInstruction>(slotsOf(placed.instruction)).fill(placed),
     ),
     functions: layouts.map(({ name, slot }) => ({ name, slot })),
-    sourceLines: sourceLines(instructions),
+    sourceLines: listSourceLines(instructions),
   };
 }
 
-function sourceLines(instructions: readonly PlacedInstruction[]): SourceLine[] {
+function listSourceLines(instructions: readonly PlacedInstruction[]): SourceLine[] {
   const lines: SourceLine[] = [];
   for (const { instruction, slot } of instructions) {
     const { source } = instruction;
-    if (source === undefined || samePlace(source, lines.at(-1)?.source)) continue;
+    if (source === undefined || isSamePosition(source, lines.at(-1)?.source)) continue;
     lines.push({ slot, source });
   }
   return lines;
 }
 
-function samePlace(a: SourcePosition, b: SourcePosition | undefined): boolean {
+function isSamePosition(a: SourcePosition, b: SourcePosition | undefined): boolean {
   return a.file === b?.file && a.line === b.line && a.column === b.column;
 }
 
-/** The number by which the kernel knows one of its own symbols or functions. */
+/** BTF id of a variable or function of the kernel, returned by a {@link Resolver}. */
 export interface KernelReference {
-  /** The id in BTF. */
+  /** Id in the BTF of the kernel or the module. */
   readonly id: number;
   /**
-   * For what lives in a module: a symbol's is the file descriptor of the module's BTF, a function's
-   * is its index in the program's `fd_array`.
+   * Module that has the variable or function; 0 for the kernel itself. For a variable it is the file descriptor of
+   * the module's BTF, for a function the index of that descriptor in the program's `fd_array`.
    *
    * @default 0
    */
   readonly module?: number;
 }
 
-/** Turns the names in a program into the kernel's numbers. */
+/** Functions that resolve the names in a program, for {@link assemble}. */
 export interface Resolver {
-  /** The file descriptor of a map. By default a live map's own; a name needs this function. */
+  /** Returns the file descriptor of a map. Without this function, open maps have their own and names are errors. */
   readonly map?: (map: MapReference) => number;
-  /** The BTF id of a variable of the kernel, for `ldKernelSymbol()`. */
+  /** Returns the BTF id of a variable of the kernel, for `ldKernelSymbol()`. */
   readonly kernelSymbol?: (name: string) => KernelReference;
-  /** The BTF id of a function of the kernel, for `callKernelFunction()`. */
+  /** Returns the BTF id of a function of the kernel, for `callKernelFunction()`. */
   readonly kernelFunction?: (name: string) => KernelReference;
 }
 
-/** Everything that a reference can need: the program's own layout, and the caller's resolver. */
+/** Data for the resolution of references: the program's functions, and the caller's resolver. */
 export interface Context {
   readonly functions: ReadonlyMap<string, FunctionLayout>;
   readonly resolver: Resolver;
 }
 
-/** An instruction with its reference replaced by numbers. */
+/** Returns an instruction with its reference replaced by numbers. @throws {AssemblerError} if it cannot be resolved */
 export function resolve(placed: PlacedInstruction, context: Context): Instruction {
   const { instruction } = placed;
   const { reference } = instruction;
   if (reference === undefined) return instruction;
-  if (!fits(reference, instruction.opcode)) {
+  if (!canRefer(reference, instruction.opcode)) {
     throw new AssemblerError(`this instruction cannot refer to a ${reference.kind}`, placed);
   }
-  return { ...instruction, ...numbers(placed, reference, context) };
+  return { ...instruction, ...resolveReference(placed, reference, context) };
 }
 
-function fits({ kind }: Reference, opcode: number): boolean {
+function canRefer({ kind }: Reference, opcode: number): boolean {
   switch (kind) {
     case "label":
       return isJump(opcode);
@@ -151,60 +151,64 @@ function fits({ kind }: Reference, opcode: number): boolean {
   }
 }
 
-function numbers(
+function resolveReference(
   placed: PlacedInstruction,
   reference: Reference,
   context: Context,
 ): Partial<Instruction> {
   switch (reference.kind) {
     case "label":
-      return jump(placed, reference.name, context);
+      return resolveJump(placed, reference.name, context);
     case "function":
       return functionDistance(placed, reference.name, context);
     case "map":
-      return { imm: wide(mapFd(placed, reference.map, context), 0) };
+      return { imm: joinImmediates(resolveMap(placed, reference.map, context), 0) };
     case "mapValue":
-      return { imm: wide(mapFd(placed, reference.map, context), reference.offset) };
+      return { imm: joinImmediates(resolveMap(placed, reference.map, context), reference.offset) };
     case "kernelSymbol": {
-      const { id, module = 0 } = kernelNumber(placed, reference, context);
-      return { imm: wide(id, module) };
+      const { id, module = 0 } = resolveKernel(placed, reference, context);
+      return { imm: joinImmediates(id, module) };
     }
     case "kernelFunction": {
-      const { id, module = 0 } = kernelNumber(placed, reference, context);
+      const { id, module = 0 } = resolveKernel(placed, reference, context);
       return { imm: id, offset: module };
     }
   }
 }
 
-/** The two 32-bit immediates of an lddw as one number. */
-function wide(low: number, high: number): bigint {
+/** Joins the two 32-bit immediates of an lddw. */
+function joinImmediates(low: number, high: number): bigint {
   return BigInt.asUintN(32, BigInt(low)) | (BigInt.asUintN(32, BigInt(high)) << 32n);
 }
 
-function jump(placed: PlacedInstruction, name: string, context: Context): Partial<Instruction> {
-  const target = labelled(placed, name, context);
+function resolveJump(
+  placed: PlacedInstruction,
+  name: string,
+  context: Context,
+): Partial<Instruction> {
+  const target = findLabel(placed, name, context);
   const distance = target.slot - placed.slot - 1;
   if (placed.instruction.opcode === GOTOL) return { imm: distance };
   if (distance >= INT16_MIN && distance <= INT16_MAX) return { offset: distance };
   throw new AssemblerError(
-    `label ${JSON.stringify(name)} is ${distance} slots away, and a jump reaches from ${INT16_MIN} to ${INT16_MAX}: use gotol (Linux 6.6), behind the inverse condition if there is one`,
+    `label ${JSON.stringify(name)} is ${distance} slots away, a jump reaches from ${INT16_MIN} to ${INT16_MAX}: use gotol (Linux 6.6); for a conditional jump, invert the condition to skip the gotol`,
     placed,
   );
 }
 
-function labelled(placed: PlacedInstruction, name: string, context: Context): PlacedInstruction {
+function findLabel(placed: PlacedInstruction, name: string, context: Context): PlacedInstruction {
   const labels = context.functions.get(placed.function)?.labels ?? new Map();
   const target: PlacedInstruction | undefined = labels.get(name);
   if (target !== undefined) return target;
   const quoted = JSON.stringify(name);
   if (labels.has(name)) {
-    const message = `label ${quoted} stands behind the last instruction: nothing is there to jump to`;
+    const message = `label ${quoted} has no instruction after it: move it before an instruction`;
     throw new AssemblerError(message, placed);
   }
   const elsewhere = [...context.functions.values()].find((other) => other.labels.has(name));
   const hint =
     elsewhere === undefined
-      ? knownNames(name, [...labels.keys()], "there are no labels")
+      ? hintFor(name, [...labels.keys()], "there are no labels")
       : `function ${JSON.stringify(elsewhere.name)} has one, but a jump cannot leave its function`;
   throw new AssemblerError(`there is no label ${quoted}: ${hint}`, placed);
 }
@@ -217,29 +221,29 @@ function functionDistance(
   const target = context.functions.get(name);
   if (target === undefined) {
     const known = [...context.functions.keys()].filter((other) => other !== "");
-    const hint = knownNames(name, known, "no func() starts one");
+    const hint = hintFor(name, known, "start it with func()");
     throw new AssemblerError(`there is no function ${JSON.stringify(name)}: ${hint}`, placed);
   }
   const distance = target.slot - placed.slot - 1;
-  return { imm: placed.instruction.opcode === LDDW ? wide(distance, 0) : distance };
+  return { imm: placed.instruction.opcode === LDDW ? joinImmediates(distance, 0) : distance };
 }
 
-function knownNames(name: string, known: readonly string[], none: string): string {
+function hintFor(name: string, known: readonly string[], none: string): string {
   return known.length === 0 ? none : suggest(name, known);
 }
 
-function mapFd(placed: PlacedInstruction, map: MapReference, { resolver }: Context): number {
-  const fd = resolver.map === undefined ? ownFd(placed, map) : resolver.map(map);
-  return checked(placed, "the file descriptor of the map", fd, 0);
+function resolveMap(placed: PlacedInstruction, map: MapReference, { resolver }: Context): number {
+  const fd = resolver.map === undefined ? fdOfOpenMap(placed, map) : resolver.map(map);
+  return checkNumber(placed, "the file descriptor of the map", fd, 0);
 }
 
-function ownFd(placed: PlacedInstruction, map: MapReference): number {
+function fdOfOpenMap(placed: PlacedInstruction, map: MapReference): number {
   if (typeof map !== "string") return map.fd;
-  const message = `map ${JSON.stringify(map)} has a name only: give the map that it stands for`;
+  const message = `map ${JSON.stringify(map)} is only a name: pass a resolver with map(), or refer to an open map`;
   throw new AssemblerError(message, placed);
 }
 
-function kernelNumber(
+function resolveKernel(
   placed: PlacedInstruction,
   { kind, name }: { readonly kind: "kernelSymbol" | "kernelFunction"; readonly name: string },
   { resolver }: Context,
@@ -248,24 +252,18 @@ function kernelNumber(
   if (find === undefined) {
     const what = kind === "kernelSymbol" ? "symbol" : "function";
     throw new AssemblerError(
-      `kernel ${what} ${JSON.stringify(name)}: the resolver has no ${kind}() that finds its BTF id`,
+      `kernel ${what} ${JSON.stringify(name)}: pass a resolver with ${kind}(), which returns its BTF id`,
       placed,
     );
   }
   const { id, module = 0 } = find(name);
-  checked(placed, "a BTF id", id, 1);
-  // A call keeps it in the offset, which has 16 bits.
-  checked(
-    placed,
-    "what names a module",
-    module,
-    0,
-    kind === "kernelFunction" ? INT16_MAX : INT32_MAX,
-  );
+  checkNumber(placed, "a BTF id", id, 1);
+  // In a call the module is in the offset, which has 16 bits.
+  checkNumber(placed, "the module", module, 0, kind === "kernelFunction" ? INT16_MAX : INT32_MAX);
   return { id, module };
 }
 
-function checked(
+function checkNumber(
   placed: PlacedInstruction,
   what: string,
   value: number,

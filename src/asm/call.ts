@@ -1,7 +1,7 @@
-/** @module The instructions that leave a function, for another one or for good. */
+/** @module Calls of helpers and functions, and exit. */
 
 import type { Instruction } from "./instruction.ts";
-import { build, immediate, INT32_MAX, nameOf } from "./operand.ts";
+import { makeInstruction, checkImmediate, INT32_MAX, checkName } from "./operand.ts";
 import { describe } from "../check/describe.ts";
 import { suggestion } from "../check/names.ts";
 import { bpfHelpers } from "../uapi/helpers.ts";
@@ -13,7 +13,7 @@ import {
   BPF_PSEUDO_KFUNC_CALL,
 } from "../uapi/instruction.ts";
 
-/** The name of a helper, as in bpf-helpers(7) without its `bpf_`. */
+/** Name of a helper function, as in bpf-helpers(7) but without the prefix `bpf_`: `"map_lookup_elem"`. */
 export type HelperName = Exclude<keyof typeof bpfHelpers, "unspec">;
 
 const helperIds: ReadonlyMap<string, number> = new Map(
@@ -22,7 +22,7 @@ const helperIds: ReadonlyMap<string, number> = new Map(
 
 function unknownHelper(name: string): string {
   const bare = name.startsWith("bpf_") ? name.slice("bpf_".length) : name;
-  if (helperIds.has(bare)) return `helpers are named without bpf_: ${JSON.stringify(bare)}`;
+  if (helperIds.has(bare)) return `write it without bpf_: ${JSON.stringify(bare)}`;
   return (
     suggestion(bare, helperIds.keys()) ??
     "bpf-helpers(7) lists them; a kernel function (kfunc) is called with callKernelFunction()"
@@ -30,27 +30,27 @@ function unknownHelper(name: string): string {
 }
 
 /**
- * `r0 = helper(r1, r2, r3, r4, r5)`: calls one of the kernel's helpers, by name or by number.
- * Destroys `r1` to `r5`.
+ * Calls a helper function of the kernel: `r0 = helper(r1, r2, r3, r4, r5)`. The call clobbers `r1` to `r5`.
  *
- * @throws {TypeError} when there is no helper of that name
- * @throws {RangeError} when a number is not 1 to 2^31-1
+ * @param helper - name without the prefix `bpf_`, or number
+ * @throws {TypeError} if no helper has the name
+ * @throws {RangeError} if a number is not an integer from 1 to 2^31-1
  * @example
  * ```ts
  * import { asm } from "bun-bpf";
  * const { r0, call, rsh, exit } = asm;
  *
- * // The id of the process: the high half.
+ * // The high half of the result is the process id.
  * const code = [call("get_current_pid_tgid"), rsh(r0, 32), exit()];
  * ```
  */
 export function call(helper: HelperName | number): Instruction {
   if (typeof helper === "number") {
-    const imm = immediate("call", "helper", helper, { min: 1, max: INT32_MAX });
-    return build(BPF_JMP | BPF_CALL, { imm });
+    const imm = checkImmediate("call", "helper", helper, { min: 1, max: INT32_MAX });
+    return makeInstruction(BPF_JMP | BPF_CALL, { imm });
   }
   const id = typeof helper === "string" ? helperIds.get(helper) : undefined;
-  if (id !== undefined) return build(BPF_JMP | BPF_CALL, { imm: id });
+  if (id !== undefined) return makeInstruction(BPF_JMP | BPF_CALL, { imm: id });
   const hint = typeof helper === "string" ? `: ${unknownHelper(helper)}` : "";
   throw new TypeError(
     `call: helper: expected the name or the number of a helper, got ${describe(helper)}${hint}`,
@@ -58,10 +58,10 @@ export function call(helper: HelperName | number): Instruction {
 }
 
 /**
- * `r0 = name(r1, ..., r5)`: calls a function of the program, which `func()` starts. Destroys `r1` to
- * `r5`. Linux 4.16.
+ * Calls a function of the same program, which begins with {@link func}: `r0 = name(r1, r2, r3, r4, r5)`. The
+ * call clobbers `r1` to `r5`.
  *
- * @throws {TypeError} when `name` is not a name
+ * @throws {TypeError} if `name` is not a string, or is empty
  * @example
  * ```ts
  * import { asm } from "bun-bpf";
@@ -78,32 +78,36 @@ export function call(helper: HelperName | number): Instruction {
  *   exit(),
  * ];
  * ```
+ *
+ * Requires Linux 4.16.
  */
 export function callFunction(name: string): Instruction {
-  const reference = { kind: "function", name: nameOf("callFunction", "name", name) } as const;
-  return build(BPF_JMP | BPF_CALL, { src: BPF_PSEUDO_CALL, imm: -1, reference });
+  const reference = { kind: "function", name: checkName("callFunction", "name", name) } as const;
+  return makeInstruction(BPF_JMP | BPF_CALL, { src: BPF_PSEUDO_CALL, imm: -1, reference });
 }
 
 /**
- * `r0 = name(r1, ..., r5)`: calls a function of the kernel that it exposes to programs, a kfunc.
- * Destroys `r1` to `r5`. Linux 5.13; in a module 5.18.
+ * Calls a kfunc, a function that the kernel or a module exposes to programs: `r0 = name(r1, r2, r3, r4, r5)`.
+ * The call clobbers `r1` to `r5`.
  *
- * @throws {TypeError} when `name` is not a name
+ * @throws {TypeError} if `name` is not a string, or is empty
  * @example
  * ```ts
  * import { asm } from "bun-bpf";
  *
  * const code = [asm.callKernelFunction("bpf_rcu_read_lock"), asm.callKernelFunction("bpf_rcu_read_unlock")];
  * ```
+ *
+ * Requires Linux 5.13 (5.18 on arm64); functions of modules require 5.16.
  */
 export function callKernelFunction(name: string): Instruction {
-  const checked = nameOf("callKernelFunction", "name", name);
+  const checked = checkName("callKernelFunction", "name", name);
   const reference = { kind: "kernelFunction", name: checked } as const;
-  return build(BPF_JMP | BPF_CALL, { src: BPF_PSEUDO_KFUNC_CALL, imm: -1, reference });
+  return makeInstruction(BPF_JMP | BPF_CALL, { src: BPF_PSEUDO_KFUNC_CALL, imm: -1, reference });
 }
 
 /**
- * Returns from the function, or ends the program: the result is in `r0`.
+ * Returns from a function or ends the program, with the result in `r0`.
  *
  * @example
  * ```ts
@@ -113,5 +117,5 @@ export function callKernelFunction(name: string): Instruction {
  * ```
  */
 export function exit(): Instruction {
-  return build(BPF_JMP | BPF_EXIT);
+  return makeInstruction(BPF_JMP | BPF_EXIT);
 }

@@ -1,4 +1,4 @@
-/** @module A jump or a call as text. */
+/** @module Formatting of instructions as text, in the notation of the verifier's log. */
 
 import {
   CALL,
@@ -13,7 +13,7 @@ import {
   sizeOf,
   SLOT_SIZE,
   sourceOf,
-  spaced,
+  hexBytes,
 } from "./encode.ts";
 import {
   type Code,
@@ -102,21 +102,21 @@ const helperNames: ReadonlyMap<number, string> = new Map(
   Object.entries(bpfHelpers).map(([name, id]) => [id, name]),
 );
 
-function relative(distance: number): string {
+function formatDistance(distance: number): string {
   return `pc${distance < 0 ? "" : "+"}${distance}`;
 }
 
-/** The text of a jump or a call, or `undefined` when there is none of such an opcode. */
-function jumpText(instruction: Instruction): string | undefined {
+/** Formats a jump or a call. Returns `undefined` for an unknown opcode. */
+function formatJump(instruction: Instruction): string | undefined {
   const { opcode, dst, src, offset } = instruction;
   const imm = Number(instruction.imm);
   const target =
     instruction.reference?.kind === "label"
       ? instruction.reference.name
-      : relative(opcode === GOTOL ? imm : offset);
+      : formatDistance(opcode === GOTOL ? imm : offset);
   switch (opcode) {
     case CALL:
-      return callText(instruction, imm);
+      return formatCall(instruction, imm);
     case BPF_JMP | BPF_EXIT:
       return "exit";
     case BPF_JMP | BPF_JA:
@@ -126,7 +126,7 @@ function jumpText(instruction: Instruction): string | undefined {
     case GOTOL:
       return `gotol ${target}`;
     case BPF_JMP | BPF_JCOND:
-      // The source register holds which pseudo condition it is; there is this one so far.
+      // The source register selects the condition. may_goto (0) is the only one so far.
       return src === 0 ? `may_goto ${target}` : undefined;
   }
   const symbol = symbols[operationOf(opcode)];
@@ -136,12 +136,12 @@ function jumpText(instruction: Instruction): string | undefined {
   return `if ${prefix}${dst} ${symbol} ${operand} goto ${target}`;
 }
 
-function callText({ src, reference }: Instruction, imm: number): string | undefined {
+function formatCall({ src, reference }: Instruction, imm: number): string | undefined {
   switch (src) {
     case 0:
       return `call ${helperNames.has(imm) ? `bpf_${helperNames.get(imm)}` : "unknown"}#${imm}`;
     case BPF_PSEUDO_CALL:
-      return `call ${reference?.kind === "function" ? reference.name : relative(imm)}`;
+      return `call ${reference?.kind === "function" ? reference.name : formatDistance(imm)}`;
     case BPF_PSEUDO_KFUNC_CALL:
       return reference?.kind === "kernelFunction"
         ? `call ${reference.name}`
@@ -151,18 +151,21 @@ function callText({ src, reference }: Instruction, imm: number): string | undefi
   }
 }
 
-/** The text of an lddw, or `undefined` when its immediate is of no known kind. */
-function wideText(instruction: Instruction, imm: bigint): string | undefined {
-  const value = instruction.reference === undefined ? number(instruction, imm) : name(instruction);
+/** Formats an lddw. Returns `undefined` if the meaning of its immediate is unknown. */
+function formatLddw(instruction: Instruction, imm: bigint): string | undefined {
+  const value =
+    instruction.reference === undefined
+      ? formatImmediate(instruction, imm)
+      : formatReference(instruction);
   return value === undefined ? undefined : `r${instruction.dst} = ${value}`;
 }
 
-function name({ reference }: Instruction): string | undefined {
+function formatReference({ reference }: Instruction): string | undefined {
   switch (reference?.kind) {
     case "map":
-      return `map[${mapName(reference.map)}]`;
+      return `map[${formatMap(reference.map)}]`;
     case "mapValue":
-      return `map[${mapName(reference.map)}][0]+${reference.offset}`;
+      return `map[${formatMap(reference.map)}][0]+${reference.offset}`;
     case "function":
       return `subprog[${reference.name}]`;
     case "kernelSymbol":
@@ -172,12 +175,12 @@ function name({ reference }: Instruction): string | undefined {
   }
 }
 
-function mapName(map: MapReference): string {
-  return typeof map === "string" ? map : liveName(map);
+function formatMap(map: MapReference): string {
+  return typeof map === "string" ? map : formatOpenMap(map);
 }
 
-/** A map that was closed throws when asked for its descriptor; the text of a program must not. */
-function liveName(map: LiveMap): string {
+/** Returns the name of an open map. Reading the file descriptor of a closed map throws, which formatting a program must not. */
+function formatOpenMap(map: LiveMap): string {
   try {
     return `fd:${map.fd}`;
   } catch {
@@ -185,7 +188,7 @@ function liveName(map: LiveMap): string {
   }
 }
 
-function number({ src }: Instruction, imm: bigint): string | undefined {
+function formatImmediate({ src }: Instruction, imm: bigint): string | undefined {
   const low = Number(BigInt.asIntN(32, imm));
   const high = Number(BigInt.asUintN(32, imm >> 32n));
   switch (src) {
@@ -239,49 +242,51 @@ const bits: Readonly<Record<number, number>> = {
   [BPF_DW]: 64,
 };
 
-/** The text of an instruction, or `undefined` when no instruction has such an opcode or operation. */
-export function textOf(instruction: Instruction): string | undefined {
+/** Formats an instruction. Returns `undefined` for an unknown opcode or operation. */
+export function formatInstruction(instruction: Instruction): string | undefined {
   const { opcode, dst, src, imm } = instruction;
   if (dst > LAST_REGISTER || src > LAST_REGISTER) return undefined;
-  if (typeof imm === "bigint") return opcode === LDDW ? wideText(instruction, imm) : undefined;
+  if (typeof imm === "bigint") return opcode === LDDW ? formatLddw(instruction, imm) : undefined;
   switch (classOf(opcode)) {
     case BPF_ALU:
     case BPF_ALU64:
-      return aluText(instruction);
+      return formatAlu(instruction);
     case BPF_LD:
-      return packetText(instruction);
+      return formatPacketLoad(instruction);
     case BPF_LDX:
-      return loadText(instruction);
+      return formatLoad(instruction);
     case BPF_ST:
-      return storeText(instruction);
+      return formatStore(instruction);
     case BPF_STX:
-      return modeOf(opcode) === BPF_ATOMIC ? atomicText(instruction, imm) : storeText(instruction);
+      return modeOf(opcode) === BPF_ATOMIC
+        ? formatAtomic(instruction, imm)
+        : formatStore(instruction);
     default:
-      return jumpText(instruction);
+      return formatJump(instruction);
   }
 }
 
-function aluText(instruction: Instruction): string | undefined {
+function formatAlu(instruction: Instruction): string | undefined {
   const { opcode, dst, src, offset, imm } = instruction;
   const is64 = classOf(opcode) === BPF_ALU64;
   const prefix = is64 ? "r" : "w";
   const operation = operationOf(opcode);
-  if (operation === BPF_END) return byteOrderText(instruction, is64);
+  if (operation === BPF_END) return formatByteOrder(instruction, is64);
   if (operation === BPF_NEG) {
     return sourceOf(opcode) === BPF_X ? undefined : `${prefix}${dst} = -${prefix}${dst}`;
   }
   const symbol = aluSymbols[operation];
   if (symbol === undefined) return undefined;
   if (operation === BPF_MOV && sourceOf(opcode) === BPF_X)
-    return moveText(instruction, is64, prefix);
-  // Elsewhere the offset is reserved, but for a division that it makes a signed one.
-  const signed = offset === 1 && (operation === BPF_DIV || operation === BPF_MOD);
-  if (offset !== 0 && !signed) return undefined;
+    return formatMove(instruction, is64, prefix);
+  // The offset is reserved, except in a division, where 1 means signed.
+  const isSigned = offset === 1 && (operation === BPF_DIV || operation === BPF_MOD);
+  if (offset !== 0 && !isSigned) return undefined;
   const operand = sourceOf(opcode) === BPF_X ? `${prefix}${src}` : imm;
-  return `${prefix}${dst} ${signed ? "s" : ""}${symbol} ${operand}`;
+  return `${prefix}${dst} ${isSigned ? "s" : ""}${symbol} ${operand}`;
 }
 
-function moveText(
+function formatMove(
   { dst, src, offset, imm }: Instruction,
   is64: boolean,
   prefix: string,
@@ -294,13 +299,13 @@ function moveText(
       return `${prefix}${dst} = (s${offset})${prefix}${src}`;
     case 32:
       return is64 ? `r${dst} = (s32)r${src}` : undefined;
-    // These two the kernel writes itself, into programs that it shows.
     case BPF_ADDR_SPACE_CAST: {
       const spaces = Number(imm);
       return is64
         ? `r${dst} = addr_space_cast(r${src}, ${spaces >>> 16}, ${spaces & 0xffff})`
         : undefined;
     }
+    // The verifier makes this move itself; it appears in the instructions of loaded programs.
     case BPF_ADDR_PERCPU:
       return is64 ? `r${dst} = &(void __percpu *)(r${src})` : undefined;
     default:
@@ -308,37 +313,37 @@ function moveText(
   }
 }
 
-function byteOrderText({ opcode, dst, imm }: Instruction, is64: boolean): string | undefined {
+function formatByteOrder({ opcode, dst, imm }: Instruction, is64: boolean): string | undefined {
   if (imm !== 16 && imm !== 32 && imm !== 64) return undefined;
-  const toBigEndian = sourceOf(opcode) === BPF_TO_BE;
-  if (is64) return toBigEndian ? undefined : `r${dst} = bswap${imm} r${dst}`;
-  return `r${dst} = ${toBigEndian ? "be" : "le"}${imm} r${dst}`;
+  const isBigEndian = sourceOf(opcode) === BPF_TO_BE;
+  if (is64) return isBigEndian ? undefined : `r${dst} = bswap${imm} r${dst}`;
+  return `r${dst} = ${isBigEndian ? "be" : "le"}${imm} r${dst}`;
 }
 
-/** `(u32 *)(r1 +4)`: what is behind an address. */
-function memory(sign: "u" | "s", opcode: number, register: number, offset: number): string {
+/** Formats a memory operand: `(u32 *)(r1 +4)`. */
+function formatMemory(sign: "u" | "s", opcode: number, register: number, offset: number): string {
   const at = offset < 0 ? offset : `+${offset}`;
   return `(${sign}${bits[sizeOf(opcode)]} *)(r${register} ${at})`;
 }
 
-function loadText({ opcode, dst, src, offset }: Instruction): string | undefined {
+function formatLoad({ opcode, dst, src, offset }: Instruction): string | undefined {
   const mode = modeOf(opcode);
-  if (mode === BPF_MEM) return `r${dst} = *${memory("u", opcode, src, offset)}`;
-  // A sign cannot extend what fills the register already.
+  if (mode === BPF_MEM) return `r${dst} = *${formatMemory("u", opcode, src, offset)}`;
+  // A load of 64 bits cannot be sign-extended.
   if (mode !== BPF_MEMSX || sizeOf(opcode) === BPF_DW) return undefined;
-  return `r${dst} = *${memory("s", opcode, src, offset)}`;
+  return `r${dst} = *${formatMemory("s", opcode, src, offset)}`;
 }
 
-function storeText({ opcode, dst, src, offset, imm }: Instruction): string | undefined {
+function formatStore({ opcode, dst, src, offset, imm }: Instruction): string | undefined {
   if (modeOf(opcode) === BPF_MEM) {
     const value = classOf(opcode) === BPF_STX ? `r${src}` : imm;
-    return `*${memory("u", opcode, dst, offset)} = ${value}`;
+    return `*${formatMemory("u", opcode, dst, offset)} = ${value}`;
   }
-  // BPF_NOSPEC: the verifier's barrier against speculation, in programs that the kernel lends out.
+  // BPF_NOSPEC is a speculation barrier that the verifier inserts; it appears in the instructions of loaded programs.
   return opcode === (BPF_ST | BPF_ATOMIC) ? "nospec" : undefined;
 }
 
-function packetText({ opcode, src, imm }: Instruction): string | undefined {
+function formatPacketLoad({ opcode, src, imm }: Instruction): string | undefined {
   if (sizeOf(opcode) === BPF_DW) return undefined;
   const start = `r0 = *(u${bits[sizeOf(opcode)]} *)skb`;
   if (modeOf(opcode) === BPF_ABS) return `${start}[${imm}]`;
@@ -346,11 +351,12 @@ function packetText({ opcode, src, imm }: Instruction): string | undefined {
   return undefined;
 }
 
-function atomicText({ opcode, dst, src, offset }: Instruction, imm: number): string | undefined {
-  const place = memory("u", opcode, dst, offset);
-  if (imm === BPF_LOAD_ACQ) return `r${dst} = load_acquire(${memory("u", opcode, src, offset)})`;
+function formatAtomic({ opcode, dst, src, offset }: Instruction, imm: number): string | undefined {
+  const place = formatMemory("u", opcode, dst, offset);
+  if (imm === BPF_LOAD_ACQ)
+    return `r${dst} = load_acquire(${formatMemory("u", opcode, src, offset)})`;
   if (imm === BPF_STORE_REL) return `store_release(${place}, r${src})`;
-  // The others read, change and write back: 32 or 64 bits.
+  // The other atomic operations have 32 or 64 bits.
   if (sizeOf(opcode) !== BPF_W && sizeOf(opcode) !== BPF_DW) return undefined;
   const prefix = sizeOf(opcode) === BPF_DW ? "atomic64" : "atomic";
   if (imm === BPF_CMPXCHG) return `r0 = ${prefix}_cmpxchg(${place}, r0, r${src})`;
@@ -362,7 +368,8 @@ function atomicText({ opcode, dst, src, offset }: Instruction, imm: number): str
 }
 
 /**
- * One instruction as text, without its place. What is no instruction is shown as its bytes.
+ * Formats an instruction as text, in the notation of the verifier's log and without its slot. An unknown
+ * instruction is shown as its bytes.
  *
  * @example
  * ```ts
@@ -372,13 +379,15 @@ function atomicText({ opcode, dst, src, offset }: Instruction, imm: number): str
  * ```
  */
 export function disassembleInstruction(instruction: Instruction): string {
-  return textOf(instruction) ?? `bytes ${hexadecimal(instruction)}`;
+  return formatInstruction(instruction) ?? `bytes ${hexadecimal(instruction)}`;
 }
 
 /**
- * A program as text, in the notation of the verifier's log: a line for each instruction with its
- * slot and opcode, and lines for labels, functions and source positions. Takes what a program is
- * written in, or raw bytes. Never throws: what is no instruction is shown as its bytes.
+ * Formats a program as text, in the notation of the verifier's log. Each instruction has a line with its slot
+ * and opcode. Labels, functions and source positions have separate lines. Unknown instructions are shown
+ * as their bytes.
+ *
+ * @param program - code of a program, or encoded instructions
  *
  * @example
  * ```ts
@@ -394,22 +403,22 @@ export function disassembleInstruction(instruction: Instruction): string {
  * ```
  */
 export function disassemble(program: Code | Uint8Array): string {
-  if (!(program instanceof Uint8Array)) return lines(flatten(program)).join("\n");
+  if (!(program instanceof Uint8Array)) return formatLines(flatten(program)).join("\n");
   const whole = program.length - (program.length % SLOT_SIZE);
-  const text = lines(decode(program.subarray(0, whole)));
-  if (whole < program.length) text.push(`      bytes ${spaced(program.subarray(whole))}`);
+  const text = formatLines(decode(program.subarray(0, whole)));
+  if (whole < program.length) text.push(`      bytes ${hexBytes(program.subarray(whole))}`);
   return text.join("\n");
 }
 
 function* flatten(code: Code): Generator<CodeItem> {
   for (const item of code) {
-    // The type guard of an array does not know read-only ones.
+    // Array.isArray does not narrow to a read-only array.
     if (Array.isArray(item)) yield* flatten(item as Code);
     else yield item as CodeItem;
   }
 }
 
-function lines(items: Iterable<CodeItem>): string[] {
+function formatLines(items: Iterable<CodeItem>): string[] {
   const text: string[] = [];
   let slot = 0;
   let position = "";
@@ -419,7 +428,7 @@ function lines(items: Iterable<CodeItem>): string[] {
       continue;
     }
     if (item.label !== undefined) text.push(`${item.label}:`);
-    const comment = sourceComment(item);
+    const comment = formatSource(item);
     if (comment !== "" && comment !== position) text.push(comment);
     position = comment;
     const opcode = item.opcode.toString(16).padStart(2, "0");
@@ -429,7 +438,7 @@ function lines(items: Iterable<CodeItem>): string[] {
   return text;
 }
 
-function sourceComment({ source }: Instruction): string {
+function formatSource({ source }: Instruction): string {
   if (source === undefined) return "";
   const { file, line, text } = source;
   return `; ${text === undefined ? "" : `${text.trim()} `}@ ${file}:${line}`;

@@ -1,4 +1,4 @@
-/** @module Taking an opcode apart, as the kernel's macros BPF_CLASS(), BPF_OP() and so on do. */
+/** @module Encoding and decoding of instructions as bytes, and the fields of opcodes. */
 
 import { type Instruction, slotsOf } from "./instruction.ts";
 import { INT16_MAX, INT16_MIN, INT32_MAX, INT32_MIN, UINT64_MAX } from "./operand.ts";
@@ -22,54 +22,54 @@ import {
   BPF_X,
 } from "../uapi/instruction.ts";
 
-// The classes fill the low three bits, and the largest has them all set.
+// The class has three bits. BPF_ALU64 is the largest class, with all bits set.
 const CLASS_MASK = BPF_ALU64;
-// What is above class and source, or above class and size.
+// The bits above class and source (arithmetic and jumps), and above class and size (loads and stores).
 const OPERATION_MASK = 0xf0;
 const MODE_MASK = 0xe0;
 
-/** BPF_CLASS(): which of the eight kinds of instruction it is. */
+/** Returns the instruction class of an opcode, like the kernel's BPF_CLASS(). */
 export function classOf(opcode: number): number {
   return opcode & CLASS_MASK;
 }
 
-/** BPF_OP(): which arithmetic operation or which jump. */
+/** Returns the arithmetic operation or the jump condition of an opcode, like the kernel's BPF_OP(). */
 export function operationOf(opcode: number): number {
   return opcode & OPERATION_MASK;
 }
 
-/** BPF_SRC(): BPF_X for a register, BPF_K for an immediate. */
+/** Returns the source of an opcode, like the kernel's BPF_SRC(): BPF_X for a register, BPF_K for an immediate. */
 export function sourceOf(opcode: number): number {
   return opcode & BPF_X;
 }
 
-/** BPF_MODE(): how a load or a store finds its memory. */
+/** Returns the addressing mode of a load or store, like the kernel's BPF_MODE(). */
 export function modeOf(opcode: number): number {
   return opcode & MODE_MASK;
 }
 
-/** BPF_SIZE(): how much a load or a store moves. */
+/** Returns the size of a load or store, like the kernel's BPF_SIZE(): BPF_B, BPF_H, BPF_W or BPF_DW. */
 export function sizeOf(opcode: number): number {
   return opcode & BPF_DW;
 }
 
-/** The only instruction of two slots: the load of a 64-bit immediate. */
+/** Opcode of the load of a 64-bit immediate, the only instruction of two slots. */
 export const LDDW = BPF_LD | BPF_IMM | BPF_DW;
 
-/** The jump with 32 bits of distance, which it keeps in its immediate. */
+/** Opcode of the jump with a 32-bit distance, which is in its immediate. */
 export const GOTOL = BPF_JMP32 | BPF_JA;
 
-/** The calls: of a helper, of a function of the program, of a function of the kernel. */
+/** Opcode of calls: of a helper, of a function of the program, or of a kfunc. */
 export const CALL = BPF_JMP | BPF_CALL;
 
-/** Returns true for an instruction that has a target in the same function. */
+/** Returns true for the opcode of a jump to a target in the same function. */
 export function isJump(opcode: number): boolean {
   if (classOf(opcode) !== BPF_JMP && classOf(opcode) !== BPF_JMP32) return false;
   const operation = operationOf(opcode);
   return operation !== BPF_CALL && operation !== BPF_EXIT;
 }
 
-/** Meanings of the immediate of an `lddw`, by its source register. */
+/** Source register of an `lddw` for each meaning of its immediate. */
 export const lddwKind = {
   number: 0,
   mapFd: BPF_PSEUDO_MAP_FD,
@@ -80,10 +80,10 @@ export const lddwKind = {
   mapIndexValue: BPF_PSEUDO_MAP_IDX_VALUE,
 } as const;
 
-/** `bpf_throw()` does not return: the verifier lets a function end with it. */
+/** Name of a kfunc that does not return: the verifier lets a function end with it. */
 const THROW = "bpf_throw";
 
-/** Returns true for an instruction that a function may end with: what follows it is never reached from it. */
+/** Returns true for an instruction that a function may end with, because execution never continues after it. */
 export function isEnd({ opcode, reference }: Instruction): boolean {
   if (reference?.kind === "kernelFunction") return reference.name === THROW;
   return (
@@ -94,19 +94,19 @@ export function isEnd({ opcode, reference }: Instruction): boolean {
   );
 }
 
-/** The bytes of a slot. */
+/** Size of a slot in bytes. */
 export const SLOT_SIZE = 8;
 
 const REGISTER_BITS = 4;
 const REGISTER_MASK = 0xf;
 
-// Bun runs on little-endian machines alone, and there the destination is the low half.
+// Bun runs on little-endian machines only. There the destination register is in the low half of its byte.
 const LITTLE_ENDIAN = true;
 
 function checkFields({ opcode, dst, src, offset, imm }: Instruction, index: number): void {
   const check = (field: string, value: unknown, min: number | bigint, max: number | bigint) => {
-    const integer = typeof value === "bigint" || Number.isInteger(value);
-    if (integer && Number(value) >= min && (value as number | bigint) <= max) return;
+    const isInteger = typeof value === "bigint" || Number.isInteger(value);
+    if (isInteger && Number(value) >= min && (value as number | bigint) <= max) return;
     throw new RangeError(
       `instruction ${index}: ${field}: expected an integer from ${min} to ${max}, got ${describe(value)}`,
     );
@@ -128,15 +128,16 @@ function write(view: DataView, at: number, instruction: Instruction): void {
     view.setInt32(at + 4, imm, LITTLE_ENDIAN);
     return;
   }
-  // The rest of the second slot is reserved and stays zero.
+  // The other fields of the second slot are reserved and stay 0.
   view.setUint32(at + 4, Number(BigInt.asUintN(32, imm)), LITTLE_ENDIAN);
   view.setUint32(at + 12, Number(BigInt.asUintN(32, imm >> 32n)), LITTLE_ENDIAN);
 }
 
 /**
- * The bytes of instructions as their fields say, with no regard to their references.
+ * Encodes the fields of instructions as bytes, 8 for each slot. References are ignored: {@link assemble}
+ * resolves them.
  *
- * @throws {RangeError} when a field does not fit its bits
+ * @throws {RangeError} if a field is out of range
  * @example
  * ```ts
  * import { asm, encode } from "bun-bpf";
@@ -158,11 +159,11 @@ export function encode(instructions: readonly Instruction[]): Uint8Array<ArrayBu
 }
 
 /**
- * The instructions that bytes hold: of an object file, or of a program that the kernel lends out.
- * Whatever the bytes, `encode()` makes the same ones of the result. Half an `lddw` is an instruction
- * of one slot, with a number for its `imm`.
+ * Decodes bytes to instructions, for example those of an object file or of a loaded program. For all bytes,
+ * `encode()` of the result returns the same bytes. An `lddw` without its second slot is decoded as an
+ * instruction of one slot, whose `imm` is a number.
  *
- * @throws {RangeError} when the length is not a multiple of 8
+ * @throws {RangeError} if the length is not a multiple of 8
  * @example
  * ```ts
  * import { asm, decode, encode } from "bun-bpf";
@@ -201,7 +202,7 @@ function read(view: DataView, at: number): Instruction {
   };
 }
 
-/** Returns true where an lddw is whole: a second slot follows it and has only an immediate. */
+/** Returns true for an lddw that is followed by its second slot, where only the immediate can be nonzero. */
 function isWide(view: DataView, at: number): boolean {
   return (
     view.getUint8(at) === LDDW &&
@@ -210,14 +211,14 @@ function isWide(view: DataView, at: number): boolean {
   );
 }
 
-/** The bytes of one instruction in hexadecimal; fields too large are cut rather than refused. */
+/** Formats the bytes of an instruction in hexadecimal. Fields that are out of range are truncated. */
 export function hexadecimal(instruction: Instruction): string {
   const bytes = new Uint8Array(slotsOf(instruction) * SLOT_SIZE);
   write(new DataView(bytes.buffer), 0, instruction);
-  return spaced(bytes);
+  return hexBytes(bytes);
 }
 
-/** Bytes in hexadecimal, as people read them. */
-export function spaced(bytes: Uint8Array): string {
+/** Formats bytes in hexadecimal, separated by spaces. */
+export function hexBytes(bytes: Uint8Array): string {
   return Array.from(bytes, (byte) => byte.toString(16).padStart(2, "0")).join(" ");
 }

@@ -1,23 +1,24 @@
-/** @module The instructions that put 64 bits into a register: a number, or an address by reference. */
+/** @module Loads of 64-bit numbers and of addresses, which take two slots. */
 
 import { LDDW, lddwKind } from "./encode.ts";
 import type { Instruction, MapReference, Reference, WritableRegister } from "./instruction.ts";
 import {
-  build,
-  immediate,
+  makeInstruction,
+  checkImmediate,
   INT64_MIN,
-  nameOf,
+  checkName,
   UINT32_MAX,
   UINT64_MAX,
-  writable,
+  checkWritable,
 } from "./operand.ts";
 import { describe } from "../check/describe.ts";
 
 /**
- * `dst = value`, all 64 bits. Takes two slots.
+ * Loads a 64-bit number: `dst = value`. The instruction takes two slots.
  *
- * @throws {TypeError} when `dst` is not a register, or `value` neither a bigint nor a number
- * @throws {RangeError} when `dst` is the frame pointer, or `value` is not an integer from -2^63 to
+ * @param value - integer from -2^63 to 2^64-1. Integers beyond 2^53-1 must be bigints.
+ * @throws {TypeError} if `dst` is not a register, or `value` neither a bigint nor a number
+ * @throws {RangeError} if `dst` is the frame pointer, or `value` is not an integer from -2^63 to
  *   2^64-1; a number must also be a safe integer
  * @example
  * ```ts
@@ -27,13 +28,13 @@ import { describe } from "../check/describe.ts";
  * ```
  */
 export function lddw(dst: WritableRegister, value: bigint | number): Instruction {
-  const to = writable("lddw", "dst", dst);
+  const to = checkWritable("lddw", "dst", dst);
   if (typeof value !== "bigint" && typeof value !== "number") {
     throw new TypeError(`lddw: value: expected a bigint or a number, got ${describe(value)}`);
   }
   if (typeof value === "number" && !Number.isSafeInteger(value)) {
     throw new RangeError(
-      `lddw: value: expected an integer from -(2^53-1) to 2^53-1, got ${value}: write what is larger as a bigint`,
+      `lddw: value: expected an integer from -(2^53-1) to 2^53-1, got ${value}: pass larger integers as bigints`,
     );
   }
   const wide = BigInt(value);
@@ -42,21 +43,28 @@ export function lddw(dst: WritableRegister, value: bigint | number): Instruction
       `lddw: value: expected an integer from ${INT64_MIN} to ${UINT64_MAX}, got ${wide}`,
     );
   }
-  return build(LDDW, { dst: to, src: lddwKind.number, imm: BigInt.asUintN(64, wide) });
+  return makeInstruction(LDDW, { dst: to, src: lddwKind.number, imm: BigInt.asUintN(64, wide) });
 }
 
-function address(
+/** Makes the load of an address, which is resolved when the program is assembled or loaded. */
+function loadAddress(
   mnemonic: string,
   dst: WritableRegister,
   kind: number,
   reference: Reference,
 ): Instruction {
-  return build(LDDW, { dst: writable(mnemonic, "dst", dst), src: kind, imm: 0n, reference });
+  return makeInstruction(LDDW, {
+    dst: checkWritable(mnemonic, "dst", dst),
+    src: kind,
+    imm: 0n,
+    reference,
+  });
 }
 
+/** Checks the operand of a map. @throws {TypeError} if it is neither a name nor an open map */
 function mapOf(mnemonic: string, map: unknown): MapReference {
   if (typeof map === "string" && map !== "") return map;
-  // The descriptor is read when the program is assembled, not here: the map may not be open yet.
+  // The file descriptor is read when the program is assembled, because the map may not be open yet.
   if (typeof map === "object" && map !== null && "fd" in map) return map as MapReference;
   throw new TypeError(
     `${mnemonic}: map: expected the name of a map or an open map, got ${describe(map)}`,
@@ -64,17 +72,18 @@ function mapOf(mnemonic: string, map: unknown): MapReference {
 }
 
 /**
- * `dst = &map`: the argument that helpers such as `map_lookup_elem` take. The map is one of the
- * program's `maps` by name, or an open map. Takes two slots.
+ * Loads the address of a map: `dst = &map`. Helpers such as `map_lookup_elem` take it as an argument. The
+ * instruction takes two slots.
  *
- * @throws {TypeError} when `dst` is not a register, or `map` neither a name nor an open map
- * @throws {RangeError} when `dst` is the frame pointer
+ * @param map - name of one of the program's `maps`, or an open map
+ * @throws {TypeError} if `dst` is not a register, or `map` is neither a name nor an open map
+ * @throws {RangeError} if `dst` is the frame pointer
  * @example
  * ```ts
  * import { asm } from "bun-bpf";
  * const { r1, r2, r10, ldMap, mov, add, stw, call } = asm;
  *
- * // r0 = counts[0]
+ * // r0 = &counts[0], or 0
  * const lookup = [
  *   stw(r10, -4, 0),
  *   ldMap(r1, "counts"),
@@ -85,15 +94,18 @@ function mapOf(mnemonic: string, map: unknown): MapReference {
  * ```
  */
 export function ldMap(dst: WritableRegister, map: MapReference): Instruction {
-  return address("ldMap", dst, lddwKind.mapFd, { kind: "map", map: mapOf("ldMap", map) });
+  return loadAddress("ldMap", dst, lddwKind.mapFd, { kind: "map", map: mapOf("ldMap", map) });
 }
 
 /**
- * `dst = &map[0] + offset`: memory in the value of an array map of one entry, read and written with
- * no call. Takes two slots. Linux 5.2.
+ * Loads the address of a byte in the value of an array map with one entry: `dst = &map[0] + offset`. The
+ * program can read and write there without a look-up. The instruction takes two slots.
  *
- * @throws {TypeError} when `dst` is not a register, or `map` neither a name nor an open map
- * @throws {RangeError} when `dst` is the frame pointer, or `offset` is not 0 to 2^32-1
+ * @param map - name of one of the program's `maps`, or an open map
+ * @param offset - offset in the value in bytes, from 0 to 2^32-1
+ * @throws {TypeError} if `dst` is not a register, `map` is neither a name nor an open map, or `offset` is
+ *   not a number
+ * @throws {RangeError} if `dst` is the frame pointer, or `offset` is out of range
  * @example
  * ```ts
  * import { asm } from "bun-bpf";
@@ -101,20 +113,22 @@ export function ldMap(dst: WritableRegister, map: MapReference): Instruction {
  *
  * const count = [ldMapValue(r1, "counters", 8), mov(r2, 1), atomicAdd(r1, 0, r2)];
  * ```
+ *
+ * Requires Linux 5.2.
  */
 export function ldMapValue(dst: WritableRegister, map: MapReference, offset: number): Instruction {
-  immediate("ldMapValue", "offset", offset, { min: 0, max: UINT32_MAX });
+  checkImmediate("ldMapValue", "offset", offset, { min: 0, max: UINT32_MAX });
   const reference = { kind: "mapValue", map: mapOf("ldMapValue", map), offset } as const;
-  return address("ldMapValue", dst, lddwKind.mapValue, reference);
+  return loadAddress("ldMapValue", dst, lddwKind.mapValue, reference);
 }
 
 /**
- * `dst = &function`: the callback that helpers such as `for_each_map_elem` and `loop` take. The
- * function is one that `func()` starts. Takes two slots. Linux 5.13; the verifier wants the program
- * loaded with BTF that describes its functions.
+ * Loads the address of a function of the same program, which begins with {@link func}: `dst = &function`.
+ * Helpers such as `for_each_map_elem` and `loop` take it as a callback. The instruction takes two slots. The
+ * program must be loaded with BTF that describes its functions.
  *
- * @throws {TypeError} when `dst` is not a register, or `name` not a name
- * @throws {RangeError} when `dst` is the frame pointer
+ * @throws {TypeError} if `dst` is not a register, or `name` is not a string or is empty
+ * @throws {RangeError} if `dst` is the frame pointer
  * @example
  * ```ts
  * import { asm } from "bun-bpf";
@@ -133,26 +147,34 @@ export function ldMapValue(dst: WritableRegister, map: MapReference, offset: num
  *   exit(),
  * ];
  * ```
+ *
+ * Requires Linux 5.13.
  */
 export function ldFunc(dst: WritableRegister, name: string): Instruction {
-  const reference = { kind: "function", name: nameOf("ldFunc", "name", name) } as const;
-  return address("ldFunc", dst, lddwKind.function, reference);
+  const reference = { kind: "function", name: checkName("ldFunc", "name", name) } as const;
+  return loadAddress("ldFunc", dst, lddwKind.function, reference);
 }
 
 /**
- * `dst = &symbol`: the address of a variable of the kernel that its BTF describes, such as
- * `bpf_prog_active`; for a per-CPU one, what `per_cpu_ptr` takes. Takes two slots. Linux 5.10.
+ * Loads the address of a variable of the kernel that its BTF describes, such as `bpf_prog_active`:
+ * `dst = &symbol`. For a per-CPU variable, helpers such as `per_cpu_ptr` and `this_cpu_ptr` take the address.
+ * The instruction takes two slots.
  *
- * @throws {TypeError} when `dst` is not a register, or `name` not a name
- * @throws {RangeError} when `dst` is the frame pointer
+ * @throws {TypeError} if `dst` is not a register, or `name` is not a string or is empty
+ * @throws {RangeError} if `dst` is the frame pointer
  * @example
  * ```ts
  * import { asm } from "bun-bpf";
  *
  * const code = [asm.ldKernelSymbol(asm.r1, "runqueues"), asm.call("this_cpu_ptr")];
  * ```
+ *
+ * Requires Linux 5.10.
  */
 export function ldKernelSymbol(dst: WritableRegister, name: string): Instruction {
-  const reference = { kind: "kernelSymbol", name: nameOf("ldKernelSymbol", "name", name) } as const;
-  return address("ldKernelSymbol", dst, lddwKind.kernelSymbol, reference);
+  const reference = {
+    kind: "kernelSymbol",
+    name: checkName("ldKernelSymbol", "name", name),
+  } as const;
+  return loadAddress("ldKernelSymbol", dst, lddwKind.kernelSymbol, reference);
 }

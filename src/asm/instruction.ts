@@ -1,116 +1,114 @@
 /**
- * @module What a BPF program is before the kernel sees it: plain data, the same on every machine.
+ * @module Code of BPF programs as plain data, the same on every machine.
  *
- * The functions of `asm` make it, an object file or a compiler may make it as well, and
- * `assemble()` turns it into bytes. A reference stays a name until then, so a program can be built,
- * printed and tested where there is no BPF at all.
+ * The functions of `asm`, object files and compilers make it, and `assemble()` turns it into bytes. References
+ * are names until then, so a program can be built, printed and tested on machines without BPF.
  */
 
 import type { Keyword } from "../check/names.ts";
 import type { bpfCoreRelocations } from "../uapi/enumerations.ts";
 
-/** The number of a register: 0 to 10. */
+/** Number of a register, from 0 to 10. */
 export type RegisterNumber = 0 | 1 | 2 | 3 | 4 | 5 | 6 | 7 | 8 | 9 | 10;
 
-/**
- * A register, as an operand. An object rather than a number, so that `add(r1, r2)` and `add(r1, 2)`
- * differ for the type checker and at run time.
- */
+/** A register as an operand. It is an object, which distinguishes `add(r1, r2)` from `add(r1, 2)`. */
 export interface Register<Index extends RegisterNumber = RegisterNumber> {
+  /** Number of the register. */
   readonly register: Index;
 }
 
-/** A register that an instruction may write: every one but `r10`, the frame pointer. */
+/** A register that an instruction may change: every register except `r10`, the frame pointer. */
 export type WritableRegister = Register<Exclude<RegisterNumber, 10>>;
 
-/** A map that exists already: all that an instruction needs of it is its file descriptor. */
+/** An open map. Instructions need only its file descriptor. */
 export interface LiveMap {
+  /** File descriptor of the map. */
   readonly fd: number;
-  /** The counter of a ring buffer's lost events, a per-CPU array of one 64-bit number. Asking may make it. */
+  /** Counter of a ring buffer's lost events: a per-CPU array with one 64-bit number. Reading the property may create the map. */
   readonly lost?: LiveMap;
 }
 
-/** The map that an instruction refers to: by the name that the program's `maps` give it, or live. */
+/** Reference of an instruction to a map: a name in the program's `maps`, or an open map. */
 export type MapReference = string | LiveMap;
 
-/** The thing that an instruction refers to, until `assemble()` writes the number into it. */
+/** Object that an instruction refers to. `assemble()` replaces it with a number. */
 export type Reference =
-  /** The target of a jump: a label of the same function. */
+  /** Label of the same function, the target of a jump. */
   | { readonly kind: "label"; readonly name: string }
-  /** The address of a map. */
+  /** Address of a map. */
   | { readonly kind: "map"; readonly map: MapReference }
-  /** The address of a byte in the value of a map that has one entry, such as `.data` of an object. */
+  /** Address of a byte in the value of a map with one entry, such as `.data` of an object. */
   | { readonly kind: "mapValue"; readonly map: MapReference; readonly offset: number }
-  /** A function of the program: called, or its address taken for a callback. */
+  /** Function of the program, which is called or whose address is a callback. */
   | { readonly kind: "function"; readonly name: string }
-  /** A variable of the kernel or of one of its modules, by BTF. */
+  /** Variable of the kernel or of a module, found in BTF. */
   | { readonly kind: "kernelSymbol"; readonly name: string }
-  /** A function of the kernel or of one of its modules, by BTF. */
+  /** Function of the kernel or of a module, found in BTF. */
   | { readonly kind: "kernelFunction"; readonly name: string };
 
-/** Where an instruction came from, for errors, verifier logs and line information. */
+/** Source position of an instruction, for errors, verifier logs and line information. */
 export interface SourcePosition {
+  /** Name of the source file. */
   readonly file: string;
-  /** Counted from 1. */
+  /** Line number, from 1. */
   readonly line: number;
-  /** Counted from 1. */
+  /** Column number, from 1. */
   readonly column?: number;
-  /** The text of the line, of which the kernel gets 255 characters. */
+  /** Text of the line. The kernel receives at most 255 characters. */
   readonly text?: string;
 }
 
-/** A relocation of CO-RE: a number of an instruction that depends on the running kernel's types. */
+/** CO-RE relocation: a number in an instruction that depends on the types of the running kernel. */
 export interface CoreRelocation {
-  /** The number that is meant, as the kernel's `BPF_CORE_FIELD_BYTE_OFFSET` names it: `"field_byte_offset"`. */
+  /** Kind of the number. The kernel's `BPF_CORE_FIELD_BYTE_OFFSET` is `"field_byte_offset"`, and so on. */
   readonly kind: Keyword<keyof typeof bpfCoreRelocations>;
-  /** The type in the program's own BTF that it begins at. */
+  /** Id of the root type in the program's own BTF. */
   readonly typeId: number;
-  /** The path from there, as compilers write it: `"0:1:3"`. */
+  /** Access string, the path from the root type as compilers encode it: `"0:1:3"`. */
   readonly access: string;
 }
 
-/** One instruction: the fields of the kernel's `struct bpf_insn`, and what they stand for. */
+/** An instruction: the fields of the kernel's `struct bpf_insn`, and what they refer to. */
 export interface Instruction {
+  /** Opcode, from 0 to 255. */
   readonly opcode: number;
+  /** Number of the destination register. */
   readonly dst: number;
+  /** Number of the source register. */
   readonly src: number;
+  /** Signed 16-bit offset. */
   readonly offset: number;
-  /**
-   * A signed 32-bit number; a bigint of 64 unsigned bits exactly if the instruction takes two slots,
-   * which `lddw` alone does.
-   */
+  /** Immediate: a signed 32-bit number, or for `lddw`, the only instruction of two slots, an unsigned 64-bit bigint. */
   readonly imm: number | bigint;
-  /** Names this place, as `label()` in front of the instruction does. */
+  /** Label of the instruction, like `label()` before it. */
   readonly label?: string;
+  /** Object that the instruction refers to. */
   readonly reference?: Reference;
+  /** Source position of the instruction. */
   readonly source?: SourcePosition;
-  /** The kernel resolves it when it loads the program (Linux 5.17). */
+  /** CO-RE relocation, which the kernel resolves when it loads the program (Linux 5.17). */
   readonly relocation?: CoreRelocation;
 }
 
-/**
- * Names the place of the next instruction. An item of its own, because several labels may share a
- * place and a snippet may end in one.
- */
+/** Label of the next instruction. An instruction may have several, and a code snippet may end with one. */
 export interface Label {
+  /** Name of the label. */
   readonly label: string;
 }
 
-/** The next instruction is the first of a function. Labels belong to the function they are in. */
+/** Start of a function at the next instruction. Labels belong to the function that contains them. */
 export interface FunctionStart {
+  /** Name of the function. */
   readonly function: string;
 }
 
-/** One item of a program. */
+/** An item of a program's code. */
 export type CodeItem = Instruction | Label | FunctionStart;
 
-/**
- * The code of a program. Arrays nest to any depth, so that a snippet is a function that returns an
- * array.
- */
+/** Code of a program. Arrays may be nested to any depth, so that a snippet can be a function that returns an array. */
 export type Code = readonly (CodeItem | Code)[];
 
-/** Returns true for an item of a program that is an instruction, rather than a mark between instructions. */
+/** Returns true for an instruction, false for a label or function start. */
 export function isInstruction(item: CodeItem): item is Instruction {
   return "opcode" in item;
 }
@@ -124,27 +122,27 @@ function register<Index extends RegisterNumber>(index: Index): Register<Index> {
   return Object.freeze({ register: index });
 }
 
-/** The result of a function or the program; calls overwrite it. */
+/** Register 0: the result of a call, a function or the program. */
 export const r0: Register<0> = register(0);
-/** The first argument; at the start of a program its context. Calls destroy it. */
+/** Register 1: the first argument of a function; at the start of a program, the context. Calls clobber it. */
 export const r1: Register<1> = register(1);
-/** The second argument. Calls destroy it. */
+/** Register 2: the second argument of a function. Calls clobber it. */
 export const r2: Register<2> = register(2);
-/** The third argument. Calls destroy it. */
+/** Register 3: the third argument of a function. Calls clobber it. */
 export const r3: Register<3> = register(3);
-/** The fourth argument. Calls destroy it. */
+/** Register 4: the fourth argument of a function. Calls clobber it. */
 export const r4: Register<4> = register(4);
-/** The fifth argument. Calls destroy it. */
+/** Register 5: the fifth argument of a function. Calls clobber it. */
 export const r5: Register<5> = register(5);
-/** Survives calls. The legacy packet loads expect the context here. */
+/** Register 6: preserved by calls. Legacy packet loads use it as the context. */
 export const r6: Register<6> = register(6);
-/** Survives calls. */
+/** Register 7: preserved by calls. */
 export const r7: Register<7> = register(7);
-/** Survives calls. */
+/** Register 8: preserved by calls. */
 export const r8: Register<8> = register(8);
-/** Survives calls. */
+/** Register 9: preserved by calls. */
 export const r9: Register<9> = register(9);
-/** The frame pointer: the end of the 512 bytes of stack. Cannot be written. */
+/** Register 10: the frame pointer, read-only. It points to the end of the stack, whose 512 bytes are below it. */
 export const r10: Register<10> = register(10);
-/** The frame pointer, by its other name. */
+/** Frame pointer: another name of {@link r10}. */
 export const fp: Register<10> = r10;

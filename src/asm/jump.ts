@@ -1,4 +1,4 @@
-/** @module The instructions that go elsewhere in the same function. */
+/** @module Jumps, labels, function starts and source positions. */
 
 import {
   type Code,
@@ -12,13 +12,13 @@ import {
   type SourcePosition,
 } from "./instruction.ts";
 import {
-  build,
+  makeInstruction,
   either32,
-  immediate,
+  checkImmediate,
   type ImmediateRange,
   isRegister,
-  nameOf,
-  readable,
+  checkName,
+  checkReadable,
   signed32,
   signExtended,
 } from "./operand.ts";
@@ -45,14 +45,15 @@ import {
 } from "../uapi/instruction.ts";
 
 /**
- * `if (dst op src) goto target`, where `src` is a register or an immediate and `target` a label of
- * the same function, at most 32767 slots away.
+ * Function that makes a conditional jump: `if (dst op src) goto target`. `src` is a register or an immediate,
+ * and `target` is a label of the same function, at most 32,767 slots away.
  *
- * The 64-bit forms sign-extend an immediate from 32 bits. The 32-bit forms (Linux 5.1) compare the
- * low halves, and the unsigned ones take an immediate up to 2^32-1.
+ * The 64-bit forms take an immediate from -2^31 to 2^31-1, which is sign-extended. The 32-bit forms compare
+ * the low halves of the registers and take an immediate from -2^31 to 2^32-1 (2^31-1 in signed comparisons).
  *
- * @throws {TypeError} when an operand has the wrong type
- * @throws {RangeError} when the immediate is out of range
+ * @throws {TypeError} if `dst` is not a register, `src` is neither a register nor a number, or `target` is
+ *   not a string or is empty
+ * @throws {RangeError} if the immediate is out of range
  * @example
  * ```ts
  * import { asm } from "bun-bpf";
@@ -67,88 +68,161 @@ export type ConditionalJump = (
   target: string,
 ) => Instruction;
 
-/** A jump with no condition of the program's own. */
+/**
+ * Function that makes a jump without operands to compare. `target` is a label of the same function.
+ *
+ * @throws {TypeError} if `target` is not a string, or is empty
+ */
 export type Jump = (target: string) => Instruction;
 
 function labelReference(mnemonic: string, target: unknown): Reference {
-  return { kind: "label", name: nameOf(mnemonic, "target", target) };
+  return { kind: "label", name: checkName(mnemonic, "target", target) };
 }
 
-function conditional(mnemonic: string, opcode: number, range: ImmediateRange): ConditionalJump {
+function defineConditional(
+  mnemonic: string,
+  opcode: number,
+  range: ImmediateRange,
+): ConditionalJump {
   return (dst, src, target) => {
-    const left = readable(mnemonic, "dst", dst);
+    const left = checkReadable(mnemonic, "dst", dst);
     const reference = labelReference(mnemonic, target);
-    if (isRegister(src)) return build(opcode | BPF_X, { dst: left, src: src.register, reference });
-    const imm = immediate(mnemonic, "src", src, range, "a register or a number");
-    return build(opcode | BPF_K, { dst: left, imm, reference });
+    if (isRegister(src))
+      return makeInstruction(opcode | BPF_X, { dst: left, src: src.register, reference });
+    const imm = checkImmediate(mnemonic, "src", src, range, "a register or a number");
+    return makeInstruction(opcode | BPF_K, { dst: left, imm, reference });
   };
 }
 
-function jump64(mnemonic: string, code: number): ConditionalJump {
-  return conditional(mnemonic, BPF_JMP | code, signExtended);
+function define64(mnemonic: string, code: number): ConditionalJump {
+  return defineConditional(mnemonic, BPF_JMP | code, signExtended);
 }
 
-function jump32(mnemonic: string, code: number, range: ImmediateRange = either32): ConditionalJump {
-  return conditional(mnemonic, BPF_JMP32 | code, range);
+function define32(
+  mnemonic: string,
+  code: number,
+  range: ImmediateRange = either32,
+): ConditionalJump {
+  return defineConditional(mnemonic, BPF_JMP32 | code, range);
 }
 
-/** `if (dst == src) goto target`. See {@link ConditionalJump}. */
-export const jeq: ConditionalJump = jump64("jeq", BPF_JEQ);
-/** `if (dst == src) goto target`, 32 bits. Linux 5.1. See {@link ConditionalJump}. */
-export const jeq32: ConditionalJump = jump32("jeq32", BPF_JEQ);
-/** `if (dst != src) goto target`. See {@link ConditionalJump}. */
-export const jne: ConditionalJump = jump64("jne", BPF_JNE);
-/** `if (dst != src) goto target`, 32 bits. Linux 5.1. See {@link ConditionalJump}. */
-export const jne32: ConditionalJump = jump32("jne32", BPF_JNE);
-/** `if (dst > src) goto target`, unsigned. See {@link ConditionalJump}. */
-export const jgt: ConditionalJump = jump64("jgt", BPF_JGT);
-/** `if (dst > src) goto target`, unsigned, 32 bits. Linux 5.1. See {@link ConditionalJump}. */
-export const jgt32: ConditionalJump = jump32("jgt32", BPF_JGT);
-/** `if (dst >= src) goto target`, unsigned. See {@link ConditionalJump}. */
-export const jge: ConditionalJump = jump64("jge", BPF_JGE);
-/** `if (dst >= src) goto target`, unsigned, 32 bits. Linux 5.1. See {@link ConditionalJump}. */
-export const jge32: ConditionalJump = jump32("jge32", BPF_JGE);
-/** `if (dst < src) goto target`, unsigned. Linux 4.14. See {@link ConditionalJump}. */
-export const jlt: ConditionalJump = jump64("jlt", BPF_JLT);
-/** `if (dst < src) goto target`, unsigned, 32 bits. Linux 5.1. See {@link ConditionalJump}. */
-export const jlt32: ConditionalJump = jump32("jlt32", BPF_JLT);
-/** `if (dst <= src) goto target`, unsigned. Linux 4.14. See {@link ConditionalJump}. */
-export const jle: ConditionalJump = jump64("jle", BPF_JLE);
-/** `if (dst <= src) goto target`, unsigned, 32 bits. Linux 5.1. See {@link ConditionalJump}. */
-export const jle32: ConditionalJump = jump32("jle32", BPF_JLE);
-/** `if (dst > src) goto target`, signed. See {@link ConditionalJump}. */
-export const jsgt: ConditionalJump = jump64("jsgt", BPF_JSGT);
-/** `if (dst > src) goto target`, signed, 32 bits. Linux 5.1. See {@link ConditionalJump}. */
-export const jsgt32: ConditionalJump = jump32("jsgt32", BPF_JSGT, signed32);
-/** `if (dst >= src) goto target`, signed. See {@link ConditionalJump}. */
-export const jsge: ConditionalJump = jump64("jsge", BPF_JSGE);
-/** `if (dst >= src) goto target`, signed, 32 bits. Linux 5.1. See {@link ConditionalJump}. */
-export const jsge32: ConditionalJump = jump32("jsge32", BPF_JSGE, signed32);
-/** `if (dst < src) goto target`, signed. Linux 4.14. See {@link ConditionalJump}. */
-export const jslt: ConditionalJump = jump64("jslt", BPF_JSLT);
-/** `if (dst < src) goto target`, signed, 32 bits. Linux 5.1. See {@link ConditionalJump}. */
-export const jslt32: ConditionalJump = jump32("jslt32", BPF_JSLT, signed32);
-/** `if (dst <= src) goto target`, signed. Linux 4.14. See {@link ConditionalJump}. */
-export const jsle: ConditionalJump = jump64("jsle", BPF_JSLE);
-/** `if (dst <= src) goto target`, signed, 32 bits. Linux 5.1. See {@link ConditionalJump}. */
-export const jsle32: ConditionalJump = jump32("jsle32", BPF_JSLE, signed32);
-/** `if (dst & src) goto target`. See {@link ConditionalJump}. */
-export const jset: ConditionalJump = jump64("jset", BPF_JSET);
-/** `if (dst & src) goto target`, 32 bits. Linux 5.1. See {@link ConditionalJump}. */
-export const jset32: ConditionalJump = jump32("jset32", BPF_JSET);
+/** Jumps if the operands are equal: `if (dst == src) goto target`, 64 bits. See {@link ConditionalJump}. */
+export const jeq: ConditionalJump = define64("jeq", BPF_JEQ);
+/**
+ * Jumps if the operands are equal: `if (dst == src) goto target`, 32 bits. See {@link ConditionalJump}.
+ *
+ * Requires Linux 5.1.
+ */
+export const jeq32: ConditionalJump = define32("jeq32", BPF_JEQ);
+/** Jumps if the operands differ: `if (dst != src) goto target`, 64 bits. See {@link ConditionalJump}. */
+export const jne: ConditionalJump = define64("jne", BPF_JNE);
+/**
+ * Jumps if the operands differ: `if (dst != src) goto target`, 32 bits. See {@link ConditionalJump}.
+ *
+ * Requires Linux 5.1.
+ */
+export const jne32: ConditionalJump = define32("jne32", BPF_JNE);
+/** Jumps if `dst` is greater, unsigned: `if (dst > src) goto target`, 64 bits. See {@link ConditionalJump}. */
+export const jgt: ConditionalJump = define64("jgt", BPF_JGT);
+/**
+ * Jumps if `dst` is greater, unsigned: `if (dst > src) goto target`, 32 bits. See {@link ConditionalJump}.
+ *
+ * Requires Linux 5.1.
+ */
+export const jgt32: ConditionalJump = define32("jgt32", BPF_JGT);
+/** Jumps if `dst` is greater or equal, unsigned: `if (dst >= src) goto target`, 64 bits. See {@link ConditionalJump}. */
+export const jge: ConditionalJump = define64("jge", BPF_JGE);
+/**
+ * Jumps if `dst` is greater or equal, unsigned: `if (dst >= src) goto target`, 32 bits. See {@link ConditionalJump}.
+ *
+ * Requires Linux 5.1.
+ */
+export const jge32: ConditionalJump = define32("jge32", BPF_JGE);
+/**
+ * Jumps if `dst` is less, unsigned: `if (dst < src) goto target`, 64 bits. See {@link ConditionalJump}.
+ *
+ * Requires Linux 4.14.
+ */
+export const jlt: ConditionalJump = define64("jlt", BPF_JLT);
+/**
+ * Jumps if `dst` is less, unsigned: `if (dst < src) goto target`, 32 bits. See {@link ConditionalJump}.
+ *
+ * Requires Linux 5.1.
+ */
+export const jlt32: ConditionalJump = define32("jlt32", BPF_JLT);
+/**
+ * Jumps if `dst` is less or equal, unsigned: `if (dst <= src) goto target`, 64 bits. See {@link ConditionalJump}.
+ *
+ * Requires Linux 4.14.
+ */
+export const jle: ConditionalJump = define64("jle", BPF_JLE);
+/**
+ * Jumps if `dst` is less or equal, unsigned: `if (dst <= src) goto target`, 32 bits. See {@link ConditionalJump}.
+ *
+ * Requires Linux 5.1.
+ */
+export const jle32: ConditionalJump = define32("jle32", BPF_JLE);
+/** Jumps if `dst` is greater, signed: `if (dst > src) goto target`, 64 bits. See {@link ConditionalJump}. */
+export const jsgt: ConditionalJump = define64("jsgt", BPF_JSGT);
+/**
+ * Jumps if `dst` is greater, signed: `if (dst > src) goto target`, 32 bits. See {@link ConditionalJump}.
+ *
+ * Requires Linux 5.1.
+ */
+export const jsgt32: ConditionalJump = define32("jsgt32", BPF_JSGT, signed32);
+/** Jumps if `dst` is greater or equal, signed: `if (dst >= src) goto target`, 64 bits. See {@link ConditionalJump}. */
+export const jsge: ConditionalJump = define64("jsge", BPF_JSGE);
+/**
+ * Jumps if `dst` is greater or equal, signed: `if (dst >= src) goto target`, 32 bits. See {@link ConditionalJump}.
+ *
+ * Requires Linux 5.1.
+ */
+export const jsge32: ConditionalJump = define32("jsge32", BPF_JSGE, signed32);
+/**
+ * Jumps if `dst` is less, signed: `if (dst < src) goto target`, 64 bits. See {@link ConditionalJump}.
+ *
+ * Requires Linux 4.14.
+ */
+export const jslt: ConditionalJump = define64("jslt", BPF_JSLT);
+/**
+ * Jumps if `dst` is less, signed: `if (dst < src) goto target`, 32 bits. See {@link ConditionalJump}.
+ *
+ * Requires Linux 5.1.
+ */
+export const jslt32: ConditionalJump = define32("jslt32", BPF_JSLT, signed32);
+/**
+ * Jumps if `dst` is less or equal, signed: `if (dst <= src) goto target`, 64 bits. See {@link ConditionalJump}.
+ *
+ * Requires Linux 4.14.
+ */
+export const jsle: ConditionalJump = define64("jsle", BPF_JSLE);
+/**
+ * Jumps if `dst` is less or equal, signed: `if (dst <= src) goto target`, 32 bits. See {@link ConditionalJump}.
+ *
+ * Requires Linux 5.1.
+ */
+export const jsle32: ConditionalJump = define32("jsle32", BPF_JSLE, signed32);
+/** Jumps if the operands have a common bit: `if (dst & src) goto target`, 64 bits. See {@link ConditionalJump}. */
+export const jset: ConditionalJump = define64("jset", BPF_JSET);
+/**
+ * Jumps if the operands have a common bit: `if (dst & src) goto target`, 32 bits. See {@link ConditionalJump}.
+ *
+ * Requires Linux 5.1.
+ */
+export const jset32: ConditionalJump = define32("jset32", BPF_JSET);
 
 /**
- * `goto target`: a label of the same function, at most 32767 slots away.
+ * Jumps unconditionally: `goto target`, a label of the same function at most 32,767 slots away.
  *
- * @throws {TypeError} when `target` is not a name
+ * @throws {TypeError} if `target` is not a string, or is empty
  */
 export const ja: Jump = (target) =>
-  build(BPF_JMP | BPF_JA | BPF_K, { reference: labelReference("ja", target) });
+  makeInstruction(BPF_JMP | BPF_JA | BPF_K, { reference: labelReference("ja", target) });
 
 /**
- * `gotol target`: a label of the same function, at any distance. Linux 6.6.
+ * Jumps unconditionally with a 32-bit distance: `gotol target`, a label of the same function at any distance.
  *
- * @throws {TypeError} when `target` is not a name
+ * @throws {TypeError} if `target` is not a string, or is empty
  * @example
  * ```ts
  * import { asm } from "bun-bpf";
@@ -156,16 +230,18 @@ export const ja: Jump = (target) =>
  *
  * const code = [mov(r0, 0), gotol("out"), label("out"), exit()];
  * ```
+ *
+ * Requires Linux 6.6.
  */
 export const gotol: Jump = (target) =>
-  build(BPF_JMP32 | BPF_JA | BPF_K, { reference: labelReference("gotol", target) });
+  makeInstruction(BPF_JMP32 | BPF_JA | BPF_K, { reference: labelReference("gotol", target) });
 
 /**
- * `may_goto target`: goes on with the next instruction, until the kernel decides that the program
- * has run for long enough: then it jumps. What makes a loop without a bound acceptable to the
- * verifier. Linux 6.9.
+ * Bounds a loop: `may_goto target`. Execution continues with the next instruction until the program reaches
+ * the kernel's limit of iterations or time; then it jumps to `target`, a label of the same function. The
+ * verifier accepts a loop without a known bound if it contains this instruction.
  *
- * @throws {TypeError} when `target` is not a name
+ * @throws {TypeError} if `target` is not a string, or is empty
  * @example
  * ```ts
  * import { asm } from "bun-bpf";
@@ -181,25 +257,32 @@ export const gotol: Jump = (target) =>
  *   exit(),
  * ];
  * ```
+ *
+ * Requires Linux 6.9.
  */
 export const mayGoto: Jump = (target) =>
-  build(BPF_JMP | BPF_JCOND, { src: BPF_MAY_GOTO, reference: labelReference("mayGoto", target) });
+  makeInstruction(BPF_JMP | BPF_JCOND, {
+    src: BPF_MAY_GOTO,
+    reference: labelReference("mayGoto", target),
+  });
 
 /**
- * `gotox dst`: jumps to the address in a register, which was loaded from a map of instructions
- * (`BPF_MAP_TYPE_INSN_ARRAY`): a jump table. Linux 6.19.
+ * Jumps to an address in a register: `gotox dst`. The program loads the address from a jump table, a map of
+ * type `BPF_MAP_TYPE_INSN_ARRAY`.
  *
- * @throws {TypeError} when `dst` is not a register
+ * @throws {TypeError} if `dst` is not a register
+ *
+ * Requires Linux 6.19.
  */
 export function gotox(dst: Register): Instruction {
-  return build(BPF_JMP | BPF_JA | BPF_X, { dst: readable("gotox", "dst", dst) });
+  return makeInstruction(BPF_JMP | BPF_JA | BPF_X, { dst: checkReadable("gotox", "dst", dst) });
 }
 
 /**
- * Names the place of the next instruction, for jumps in the same function. Several labels may share
- * a place.
+ * Makes a label for the next instruction, the target of jumps in the same function. An instruction may have
+ * several labels.
  *
- * @throws {TypeError} when `name` is not a name
+ * @throws {TypeError} if `name` is not a string, or is empty
  * @example
  * ```ts
  * import { asm } from "bun-bpf";
@@ -209,14 +292,14 @@ export function gotox(dst: Register): Instruction {
  * ```
  */
 export function label(name: string): Label {
-  return { label: nameOf("label", "name", name) };
+  return { label: checkName("label", "name", name) };
 }
 
 /**
- * Starts a function at the next instruction: for `callFunction()` and `ldFunc()`. The first function
+ * Starts a function at the next instruction, for {@link callFunction} and {@link ldFunc}. The first function
  * is the program itself and needs no `func()`.
  *
- * @throws {TypeError} when `name` is not a name
+ * @throws {TypeError} if `name` is not a string, or is empty
  * @example
  * ```ts
  * import { asm } from "bun-bpf";
@@ -226,14 +309,14 @@ export function label(name: string): Label {
  * ```
  */
 export function func(name: string): FunctionStart {
-  return { function: nameOf("func", "name", name) };
+  return { function: checkName("func", "name", name) };
 }
 
 /**
- * Says where instructions came from: errors and verifier logs show it. A position that an
- * instruction has already stays, since it is the more exact one.
+ * Returns copies of instructions with a source position, which errors and verifier logs show. Instructions
+ * that already have a position keep it.
  *
- * @throws {TypeError} when the position has no file or its line is not counted from 1
+ * @throws {TypeError} if the position has no file, or its line or column is not an integer from 1
  * @example
  * ```ts
  * import { asm } from "bun-bpf";
@@ -250,7 +333,7 @@ export function withSource(code: CodeItem | Code, position: SourcePosition): Cod
 }
 
 function attach(code: CodeItem | Code, position: SourcePosition): CodeItem | Code {
-  // The type guard of an array does not know read-only ones.
+  // Array.isArray does not narrow to a read-only array.
   if (Array.isArray(code)) return (code as Code).map((item) => attach(item, position));
   const item = code as CodeItem;
   return isInstruction(item) ? { source: position, ...item } : item;

@@ -1,4 +1,4 @@
-/** @module Where each instruction of a program goes: slots, labels and functions; and what can be wrong with that. */
+/** @module Layout of a program: the slots of its instructions, its labels and its functions. */
 
 import { describe } from "../check/describe.ts";
 import { disassembleInstruction } from "./disassembler.ts";
@@ -11,16 +11,17 @@ import {
   slotsOf,
 } from "./instruction.ts";
 
-/** The part of an error that tells which instruction is to blame. */
-interface Culprit {
+/** The instruction that an error is about. */
+interface FaultyInstruction {
   readonly instruction: Instruction;
   readonly index: number;
   readonly slot: number;
 }
 
 /**
- * A program cannot be assembled: a label that is missing or too far away, a reference that nothing
- * resolves, an end without `exit()`. The message quotes the instruction and says where it came from.
+ * Error for a program that cannot be assembled, for example because a label is missing or too far away, a
+ * reference cannot be resolved, or the program does not end with `exit()`. The message contains the
+ * instruction and its source position.
  *
  * @example
  * ```ts
@@ -34,53 +35,60 @@ interface Culprit {
  */
 export class AssemblerError extends Error {
   override readonly name = "AssemblerError";
-  /** The instruction that is to blame, if one is. */
+  /** Instruction that the error is about; `undefined` if it is about the whole program. */
   readonly instruction: Instruction | undefined;
-  /** Its place among the instructions, from 0. */
+  /** Index of the instruction in the program, from 0. */
   readonly index: number | undefined;
-  /** Its first slot. */
+  /** Index of the instruction's first slot. */
   readonly slot: number | undefined;
 
-  constructor(message: string, culprit?: Culprit) {
-    super(culprit === undefined ? message : `${quote(culprit)}: ${message}`);
-    this.instruction = culprit?.instruction;
-    this.index = culprit?.index;
-    this.slot = culprit?.slot;
+  constructor(message: string, faulty?: FaultyInstruction) {
+    super(faulty === undefined ? message : `${quote(faulty)}: ${message}`);
+    this.instruction = faulty?.instruction;
+    this.index = faulty?.index;
+    this.slot = faulty?.slot;
   }
 }
 
-function quote({ instruction, index, slot }: Culprit): string {
-  // The verifier counts in slots: say it where the two differ.
+function quote({ instruction, index, slot }: FaultyInstruction): string {
+  // The verifier counts slots: add the slot if it differs from the index.
   const place = slot === index ? `instruction ${index}` : `instruction ${index} (slot ${slot})`;
   const { source } = instruction;
   const from = source === undefined ? "" : ` at ${source.file}:${source.line}`;
   return `${place}, ${JSON.stringify(disassembleInstruction(instruction))}${from}`;
 }
 
-/** An instruction, and where it ended up. */
+/** An instruction, and its position in the assembled program. */
 export interface PlacedInstruction {
+  /** The instruction itself. */
   readonly instruction: Instruction;
-  /** Its place among the instructions, from 0. */
+  /** Index of the instruction in the program, from 0. */
   readonly index: number;
-  /** Its first slot: the number that the verifier's log and a jump count in. */
+  /** Index of the instruction's first slot. The verifier's log and jumps count slots. */
   readonly slot: number;
-  /** The labels that stand in front of it. */
+  /** Labels of the instruction. */
   readonly labels: readonly string[];
-  /** The function it belongs to; `""` for a program that starts without `func()`. */
+  /** Name of the function that contains the instruction; empty for a program that starts without `func()`. */
   readonly function: string;
 }
 
-/** A function, while its code is laid out. */
+/** Layout of a function. */
 export interface FunctionLayout {
-  /** `""` for a program that starts without `func()`. */
+  /** Name of the function; empty for a program that starts without `func()`. */
   readonly name: string;
+  /** Index of the function's first slot. */
   readonly slot: number;
   readonly instructions: PlacedInstruction[];
-  /** Where each label points; `undefined` for one that stands behind the last instruction. */
+  /** Instruction of each label; `undefined` for a label after the last instruction. */
   readonly labels: Map<string, PlacedInstruction | undefined>;
 }
 
-/** Lays a program out. */
+/**
+ * Computes the layout of a program.
+ *
+ * @throws {AssemblerError} if the program is empty, does not end with an exit or a jump, or defines a label or function twice
+ * @throws {TypeError} if an item of the code is not an instruction, label or function start
+ */
 export function layOut(code: Code): FunctionLayout[] {
   const layout = new Layout();
   layout.addAll(code, "code");
@@ -100,7 +108,7 @@ class Layout {
     }
     for (const [position, item] of (code as Code).entries()) {
       const itemPath = `${path}[${position}]`;
-      // The type guard of an array does not know read-only ones.
+      // Array.isArray does not narrow to a read-only array.
       if (Array.isArray(item)) this.addAll(item as Code, itemPath);
       else this.#add(item as CodeItem, itemPath);
     }
@@ -120,19 +128,20 @@ class Layout {
   #startFunction(name: string): void {
     this.#endFunction();
     if (this.#names.has(name)) {
-      throw new AssemblerError(`there are two functions ${JSON.stringify(name)}`);
+      throw new AssemblerError(`function ${JSON.stringify(name)} is defined twice: rename one`);
     }
     this.#names.add(name);
     this.#functions.push({ name, slot: this.#slot, instructions: [], labels: new Map() });
   }
 
-  /** Labels that wait for an instruction belong to the function that ends. */
+  /** Ends the current function. Labels without an instruction belong to it. */
   #endFunction(): void {
     const current = this.#functions.at(-1);
     for (const label of this.#pending) this.#define(current ?? this.#entry(), label, undefined);
     this.#pending = [];
   }
 
+  /** Starts the function of a program that begins without `func()`. */
   #entry(): FunctionLayout {
     const entry = { name: "", slot: 0, instructions: [], labels: new Map() };
     this.#names.add("");
@@ -149,11 +158,11 @@ class Layout {
     const placed = { instruction, index, slot: this.#slot, labels, function: owner.name };
     for (const label of labels) this.#define(owner, label, placed);
     if (instruction.opcode === LDDW && typeof instruction.imm !== "bigint") {
-      throw new AssemblerError(`the imm of an lddw is a bigint, got ${instruction.imm}`, placed);
+      throw new AssemblerError(`imm: expected a bigint for lddw, got ${instruction.imm}`, placed);
     }
     if (instruction.opcode !== LDDW && typeof instruction.imm === "bigint") {
       throw new AssemblerError(
-        `only lddw has a bigint for its imm, got ${instruction.imm}n`,
+        `imm: expected a number, got ${instruction.imm}n: only lddw has a bigint`,
         placed,
       );
     }
@@ -164,7 +173,10 @@ class Layout {
   #define(owner: FunctionLayout, label: string, place: PlacedInstruction | undefined): void {
     if (owner.labels.has(label)) {
       const inside = owner.name === "" ? "" : ` in function ${JSON.stringify(owner.name)}`;
-      throw new AssemblerError(`there are two labels ${JSON.stringify(label)}${inside}`, place);
+      throw new AssemblerError(
+        `label ${JSON.stringify(label)} is defined twice${inside}: rename one`,
+        place,
+      );
     }
     owner.labels.set(label, place);
   }
@@ -177,7 +189,7 @@ class Layout {
       if (last === undefined)
         throw new AssemblerError(`${what} is empty: it needs at least an exit()`);
       if (!isEnd(last.instruction)) {
-        throw new AssemblerError(`${what} falls off its end: end it with exit() or a jump`, last);
+        throw new AssemblerError(`${what} does not end with an exit or a jump: add exit()`, last);
       }
     }
     if (this.#functions.length === 0) {

@@ -1,4 +1,4 @@
-/** @module The checks of an instruction's operands, and the instruction they make. */
+/** @module Checks of operands, and the construction of instructions. */
 
 import type { Instruction, Reference, RegisterNumber } from "./instruction.ts";
 import { describe } from "../check/describe.ts";
@@ -13,16 +13,16 @@ export const UINT64_MAX = 2n ** 64n - 1n;
 
 const LAST_REGISTER = 10;
 
-/** The values that an immediate may have, and what to do instead. */
+/** Range of an immediate. */
 export interface ImmediateRange {
   readonly min: number;
   readonly max: number;
-  /** Appended to the error of a number in the wrong range. */
+  /** Returns the hint that is appended to the error for a number out of range. */
   readonly hint?: (value: number) => string;
 }
 
-/** Makes an instruction: what is not named is zero. */
-export function build(
+/** Makes an instruction. Omitted fields are 0. */
+export function makeInstruction(
   opcode: number,
   fields: {
     readonly dst?: number;
@@ -37,14 +37,14 @@ export function build(
   return reference === undefined ? instruction : { ...instruction, reference };
 }
 
-/** Returns true for an operand that is a register. */
+/** Returns true for a register. */
 export function isRegister(value: unknown): value is { readonly register: RegisterNumber } {
   if (typeof value !== "object" || value === null || !("register" in value)) return false;
   const index = value.register;
   return Number.isInteger(index) && Number(index) >= 0 && Number(index) <= LAST_REGISTER;
 }
 
-/** The operands of loads and stores, whose order differs between them. */
+/** Order of the operands of loads and stores, for messages. */
 const operandOrders: readonly (readonly [form: RegExp, operands: string])[] = [
   [/^ldx/, "dst, src, offset"],
   [/^stx/, "dst, offset, src"],
@@ -53,9 +53,7 @@ const operandOrders: readonly (readonly [form: RegExp, operands: string])[] = [
 
 function refuse(mnemonic: string, operand: string, expected: string, value: unknown): never {
   const hint =
-    typeof value === "bigint"
-      ? ": only lddw takes a bigint, every other immediate is a number"
-      : "";
+    typeof value === "bigint" ? ": only lddw takes a bigint; other immediates are numbers" : "";
   const got = isRegister(value) ? `the register r${value.register}` : describe(value);
   const order = operandOrders.find(([form]) => form.test(mnemonic))?.[1];
   const usage = order === undefined ? "" : `: the operands are ${mnemonic}(${order})`;
@@ -63,38 +61,38 @@ function refuse(mnemonic: string, operand: string, expected: string, value: unkn
 }
 
 /**
- * The number of a register that is read.
+ * Returns the number of a register that the instruction reads.
  *
- * @throws {TypeError} when it is not a register
+ * @throws {TypeError} if it is not a register
  */
-export function readable(mnemonic: string, operand: string, value: unknown): number {
+export function checkReadable(mnemonic: string, operand: string, value: unknown): number {
   if (isRegister(value)) return value.register;
   return refuse(mnemonic, operand, "a register, r0 to r10", value);
 }
 
 /**
- * The number of a register that is written.
+ * Returns the number of a register that the instruction changes.
  *
- * @throws {TypeError} when it is not a register
- * @throws {RangeError} when it is the frame pointer
+ * @throws {TypeError} if it is not a register
+ * @throws {RangeError} if it is the frame pointer
  */
-export function writable(mnemonic: string, operand: string, value: unknown): number {
+export function checkWritable(mnemonic: string, operand: string, value: unknown): number {
   if (!isRegister(value)) return refuse(mnemonic, operand, "a register, r0 to r9", value);
   if (value.register === LAST_REGISTER) {
     throw new RangeError(
-      `${mnemonic}: ${operand}: expected r0 to r9, got r10: the frame pointer cannot be written, copy it first: mov(r2, r10)`,
+      `${mnemonic}: ${operand}: expected r0 to r9, got r10: the frame pointer is read-only; copy it first, as in mov(r2, r10)`,
     );
   }
   return value.register;
 }
 
 /**
- * An immediate as the signed 32 bits that the instruction holds.
+ * Returns an immediate as the signed 32-bit number of the instruction.
  *
- * @throws {TypeError} when it is not a number
- * @throws {RangeError} when it is not an integer in the range
+ * @throws {TypeError} if it is not a number
+ * @throws {RangeError} if it is not an integer in the range
  */
-export function immediate(
+export function checkImmediate(
   mnemonic: string,
   operand: string,
   value: unknown,
@@ -110,38 +108,38 @@ export function immediate(
 }
 
 /**
- * The offset of a load or a store.
+ * Returns the offset of a load or a store.
  *
- * @throws {TypeError} when it is not a number
- * @throws {RangeError} when it does not fit 16 signed bits
+ * @throws {TypeError} if it is not a number
+ * @throws {RangeError} if it is not an integer from -2^15 to 2^15-1
  */
-export function offset16(mnemonic: string, value: unknown): number {
-  return immediate(mnemonic, "offset", value, { min: INT16_MIN, max: INT16_MAX });
+export function checkOffset(mnemonic: string, value: unknown): number {
+  return checkImmediate(mnemonic, "offset", value, { min: INT16_MIN, max: INT16_MAX });
 }
 
 /**
- * A name: of a label, a function or a symbol.
+ * Returns the name of a label, function or symbol.
  *
- * @throws {TypeError} when it is not a string, or empty
+ * @throws {TypeError} if it is not a string, or empty
  */
-export function nameOf(mnemonic: string, operand: string, value: unknown): string {
+export function checkName(mnemonic: string, operand: string, value: unknown): string {
   if (typeof value === "string" && value !== "") return value;
   return refuse(mnemonic, operand, "a name", value);
 }
 
-/** The signed 32 bits of an immediate that the processor sign-extends to 64. */
+/** Range of an immediate that the instruction sign-extends from 32 to 64 bits. */
 export const signExtended: ImmediateRange = {
   min: INT32_MIN,
   max: INT32_MAX,
   hint: (value) => {
     if (!Number.isInteger(value) || value < INT32_MIN || value > UINT32_MAX) return "";
     const seen = BigInt.asUintN(64, BigInt(value | 0)).toString(16);
-    return `: a 32-bit immediate is sign-extended, this one would become 0x${seen}; load it with lddw, or use the 32-bit form`;
+    return `: the 32-bit immediate would be sign-extended to 0x${seen}; load it with lddw, or use the 32-bit form`;
   },
 };
 
-/** The 32 bits of an immediate of a 32-bit operation, read as signed or unsigned. */
+/** Range of an immediate of a 32-bit operation, which may be written as a signed or an unsigned number. */
 export const either32: ImmediateRange = { min: INT32_MIN, max: UINT32_MAX };
 
-/** The 32 bits of an immediate of an operation on signed 32-bit numbers. */
+/** Range of an immediate of an operation on signed 32-bit numbers. */
 export const signed32: ImmediateRange = { min: INT32_MIN, max: INT32_MAX };

@@ -1,4 +1,4 @@
-/** @module Records for a ring buffer, and the count of those that found no room: several instructions each. */
+/** @module Sequences of instructions that write to a ring buffer and count lost events. */
 
 import { add, arsh, lsh, mov } from "./alu.ts";
 import { call } from "./call.ts";
@@ -17,48 +17,53 @@ import {
 } from "./instruction.ts";
 import { ja } from "./jump.ts";
 import { atomicAdd, ldxw, stw, stxw } from "./memory.ts";
-import { build, immediate, INT32_MAX, isRegister, nameOf } from "./operand.ts";
+import { makeInstruction, checkImmediate, INT32_MAX, isRegister, checkName } from "./operand.ts";
 import { checkOptions } from "../check/arguments.ts";
 import { describe } from "../check/describe.ts";
 import { BPF_JEQ, BPF_JMP, BPF_JNE, BPF_K } from "../uapi/instruction.ts";
 
-/** Where {@link countLost} and its kin may write. */
+/** Options of {@link countLost} and {@link reserveOrCount}. */
 export interface CountOptions {
   /**
-   * A place on the stack that the program has no need of at that moment, by its distance from the frame pointer: `-8`.
-   * Four bytes from there on are overwritten (eight by {@link outputOrCount}), when an event is lost and only then.
+   * Offset of unused bytes of the stack from the frame pointer, such as `-8`: a multiple of 4 from -512 to -4 (-8 for
+   * {@link outputOrCount}). If an event is lost, 4 bytes there are overwritten (8 by {@link outputOrCount}).
    */
   readonly stack: number;
 }
 
 /** Options of {@link outputOrCount}. */
 export interface OutputOptions extends CountOptions {
-  /** Flags of the helper: `BPF_RB_NO_WAKEUP` (1), `BPF_RB_FORCE_WAKEUP` (2). @default 0 */
+  /**
+   * Flags of the helper: `BPF_RB_NO_WAKEUP` (1) or `BPF_RB_FORCE_WAKEUP` (2).
+   *
+   * @default 0
+   */
   readonly flags?: number;
 }
 
 const stackSize = 512;
 const keySize = 4;
 const resultSize = 4;
-/** `RINGBUF_MAX_RECORD_SZ`: the other bits of a record's length are flags. */
-const longestRecord = 0x3fff_ffff;
+/** Greatest length of a record in bytes (RINGBUF_MAX_RECORD_SZ). The other bits of the length are flags. */
+const maxRecordSize = 0x3fff_ffff;
 
 /**
- * `r0 = ringbuf_reserve(ring, size, 0)`; if that is NULL, counts an event that was lost and jumps to `full`.
+ * Reserves a record in a ring buffer: `r0 = bpf_ringbuf_reserve(ring, size, 0)`. If the ring buffer is full, counts a lost
+ * event and jumps to `full`.
  *
- * Goes on with the record in `r0`, to be filled in and given to `ringbuf_submit` or `ringbuf_discard`. It comes to `full`, a
- * label of the same function, with 0 in `r0`. Destroys `r1` to `r5`, and four bytes of the stack on the way to `full`. With
- * a record this is the bare helper and one jump.
+ * Execution continues with the address of the record in `r0`. The program fills in the record and passes it to
+ * `ringbuf_submit` or `ringbuf_discard`. At the label `full`, `r0` is 0. The instructions clobber `r1` to `r5`, and 4 bytes of
+ * the stack if the event is lost. If the ring buffer has room, only the helper and one jump run.
  *
- * The count is the ring's: `ring.stats.lost`, or by CPU `ring.lost`. A ring `"events"` of the program's `maps` is counted
- * for in its map `"events.lost"`, which is `lost` of the ring unless `maps` has a map of that name itself.
+ * The number of lost events is `ring.stats.lost`; `ring.lost` has it by CPU. If `ring` is the name `"events"`, the counter is
+ * the program's map `"events.lost"`: by default the property `lost` of the ring buffer, unless `maps` has a map with this name.
  *
- * Linux 5.8.
- *
- * @param ring - one of the program's `maps` by name, or an open ring buffer
- * @param size - the bytes of the record
- * @throws {TypeError} when `ring` is neither a name nor a ring buffer, or `full` not a name
- * @throws {RangeError} when `size` or `stack` is out of range
+ * @param ring - name of one of the program's `maps`, or an open ring buffer
+ * @param size - size of the record in bytes, from 0 to 2^30-1
+ * @param full - label of the same function
+ * @param options - unused bytes of the stack
+ * @throws {TypeError} if `ring` is neither a name nor a ring buffer, or `full` is not a string or is empty
+ * @throws {RangeError} if `size` or `stack` is out of range
  * @example
  * ```ts
  * import { asm, Program, RingBuf, t } from "bun-bpf";
@@ -84,6 +89,8 @@ const longestRecord = 0x3fff_ffff;
  * const received = events.drain(() => {});
  * console.log(received, events.stats.lost); // 255 745
  * ```
+ *
+ * Requires Linux 5.8.
  */
 export function reserveOrCount(
   ring: MapReference,
@@ -92,10 +99,14 @@ export function reserveOrCount(
   options: CountOptions,
 ): readonly Instruction[] {
   const mnemonic = "reserveOrCount";
-  const bytes = immediate(mnemonic, "size", size, { min: 0, max: longestRecord });
-  const target = nameOf(mnemonic, "full", full);
+  const bytes = checkImmediate(mnemonic, "size", size, { min: 0, max: maxRecordSize });
+  const target = checkName(mnemonic, "full", full);
   checkOptions(`${mnemonic}: options`, options, ["stack"]);
-  const count = [...counting(mnemonic, ring, options.stack, keySize), mov(r0, 0), ja(target)];
+  const count = [
+    ...incrementCounter(mnemonic, ring, options.stack, keySize),
+    mov(r0, 0),
+    ja(target),
+  ];
   return [
     ldMap(r1, ring),
     mov(r2, bytes),
@@ -107,18 +118,18 @@ export function reserveOrCount(
 }
 
 /**
- * `r0 = ringbuf_output(ring, r2, size, flags)`; if that failed, counts an event that was lost.
+ * Copies a record to a ring buffer: `r0 = bpf_ringbuf_output(ring, r2, size, flags)`. If the helper fails, counts a lost event.
  *
- * The record's bytes are those that `r2` points at. Goes on with 0 in `r0`, or the error as the helper gives it: a negative
- * number, `-EAGAIN` for a ring without room. Destroys `r1` to `r5`, and eight bytes of the stack when the event is lost;
- * these may be the record's own. With room this is the bare helper and one jump. Counts as {@link reserveOrCount} does.
+ * The program sets `r2` to the address of the record's bytes. Execution continues with 0 in `r0`, or with the helper's error:
+ * a negative number, `-EAGAIN` if the ring buffer is full. The instructions clobber `r1` to `r5`, and 8 bytes of the stack if
+ * the event is lost; these may be bytes of the record. If the ring buffer has room, only the helper and one jump run. The counter
+ * is that of {@link reserveOrCount}.
  *
- * Linux 5.8.
- *
- * @param ring - one of the program's `maps` by name, or an open ring buffer
- * @param size - the bytes of the record: a number, or a register but `r2`
- * @throws {TypeError} when `ring` is neither a name nor a ring buffer, or `size` neither a number nor a register
- * @throws {RangeError} when `size`, `stack` or `flags` is out of range
+ * @param ring - name of one of the program's `maps`, or an open ring buffer
+ * @param size - size of the record in bytes, from 0 to 2^30-1, or a register with it, but not `r2`
+ * @param options - unused bytes of the stack, and flags of the helper
+ * @throws {TypeError} if `ring` is neither a name nor a ring buffer, or `size` neither a number nor a register
+ * @throws {RangeError} if `size`, `stack` or `flags` is out of range
  * @example
  * ```ts
  * import { asm, Program, RingBuf, t } from "bun-bpf";
@@ -142,6 +153,8 @@ export function reserveOrCount(
  * const received = events.drain(() => {});
  * console.log(received, events.stats.lost); // 255 745
  * ```
+ *
+ * Requires Linux 5.8.
  */
 export function outputOrCount(
   ring: MapReference,
@@ -151,21 +164,27 @@ export function outputOrCount(
   const mnemonic = "outputOrCount";
   const bytes = isRegister(size)
     ? size
-    : immediate(mnemonic, "size", size, { min: 0, max: longestRecord }, "a register or a number");
+    : checkImmediate(
+        mnemonic,
+        "size",
+        size,
+        { min: 0, max: maxRecordSize },
+        "a register or a number",
+      );
   checkOptions(`${mnemonic}: options`, options, ["stack", "flags"]);
   const { stack, flags = 0 } = options;
-  const flagBits = immediate(mnemonic, "flags", flags, { min: 0, max: INT32_MAX });
+  const flagBits = checkImmediate(mnemonic, "flags", flags, { min: 0, max: INT32_MAX });
   const result = stack + keySize;
   const count = [
-    ...counting(mnemonic, ring, stack, keySize + resultSize),
-    // The load that extends the sign by itself is of Linux 6.6.
+    ...incrementCounter(mnemonic, ring, stack, keySize + resultSize),
+    // Shifts, because a load with sign extension requires Linux 6.6.
     ldxw(r0, fp, result),
     lsh(r0, 32),
     arsh(r0, 32),
   ];
   const failed = [stxw(fp, result, r0), ...count];
   return [
-    // First, as it may be in a register that the others are for.
+    // First, because the size may be in a register that the following instructions change.
     mov(r3, bytes),
     ldMap(r1, ring),
     mov(r4, flagBits),
@@ -176,34 +195,37 @@ export function outputOrCount(
 }
 
 /**
- * Counts an event that was lost for another reason than a full ring buffer, as {@link reserveOrCount} does for that one.
+ * Counts an event that was lost for another reason than a full ring buffer. The counter is that of {@link reserveOrCount}.
  *
- * Goes on with 0 in `r0`. Destroys `r1` to `r5`, and four bytes of the stack. Linux 5.8.
+ * Execution continues with 0 in `r0`. The instructions clobber `r1` to `r5`, and 4 bytes of the stack.
  *
- * @param ring - one of the program's `maps` by name, or an open ring buffer
- * @throws {TypeError} when `ring` is neither a name nor a ring buffer
- * @throws {RangeError} when `stack` is out of range
+ * @param ring - name of one of the program's `maps`, or an open ring buffer
+ * @param options - unused bytes of the stack
+ * @throws {TypeError} if `ring` is neither a name nor a ring buffer
+ * @throws {RangeError} if `stack` is out of range
  * @example
  * ```ts
  * import { asm } from "bun-bpf";
  * const { r0, call, jeq, countLost, label } = asm;
  *
- * // Without its start, the event cannot be told of later.
- * const noteStart = [
+ * // Without the start time in the map, no event can be sent at the end.
+ * const storeStart = [
  *   call("map_update_elem"),
- *   jeq(r0, 0, "noted"),
+ *   jeq(r0, 0, "stored"),
  *   countLost("events", { stack: -8 }),
- *   label("noted"),
+ *   label("stored"),
  * ];
  * ```
+ *
+ * Requires Linux 5.8.
  */
 export function countLost(ring: MapReference, options: CountOptions): readonly Instruction[] {
   checkOptions("countLost: options", options, ["stack"]);
-  return [...counting("countLost", ring, options.stack, keySize), mov(r0, 0)];
+  return [...incrementCounter("countLost", ring, options.stack, keySize), mov(r0, 0)];
 }
 
-/** @param room bytes that the place on the stack must have */
-function counting(
+/** Returns the instructions that increment the counter. @param room number of bytes of the stack that the caller uses */
+function incrementCounter(
   mnemonic: string,
   ring: MapReference,
   stack: number,
@@ -211,7 +233,7 @@ function counting(
 ): readonly Instruction[] {
   const counter = counterOf(mnemonic, ring);
   checkStack(mnemonic, stack, room);
-  // An atomic one: programs nest, when an interrupt's runs on the CPU of another.
+  // Atomic, because a program in an interrupt can run on the same CPU at the same time.
   const increment = [mov(r1, 1), atomicAdd(r0, 0, r1)];
   return [
     stw(fp, stack, 0),
@@ -219,15 +241,15 @@ function counting(
     mov(r2, fp),
     add(r2, stack),
     call("map_lookup_elem"),
-    // The counter is always there, but the verifier wants to be told.
+    // The entry always exists, but the verifier requires a check for NULL.
     skipIf(BPF_JEQ, increment),
     ...increment,
   ];
 }
 
-/** A name stays one until the program is assembled; a map that is open is asked for its counter here. */
+/** Returns the counter of a ring buffer: a name for a name, which is resolved when the program is loaded, otherwise an open map. */
 function counterOf(mnemonic: string, ring: MapReference): MapReference {
-  if (typeof ring === "string") return `${nameOf(mnemonic, "ring", ring)}.lost`;
+  if (typeof ring === "string") return `${checkName(mnemonic, "ring", ring)}.lost`;
   const counter = typeof ring === "object" && ring !== null ? ring.lost : undefined;
   if (counter !== undefined) return counter;
   throw new TypeError(
@@ -236,18 +258,18 @@ function counterOf(mnemonic: string, ring: MapReference): MapReference {
 }
 
 function checkStack(mnemonic: string, stack: number, room: number): void {
-  const isPlace = Number.isInteger(stack) && stack >= -stackSize && stack <= -room;
-  if (isPlace && stack % keySize === 0) return;
+  const isInStack = Number.isInteger(stack) && stack >= -stackSize && stack <= -room;
+  if (isInStack && stack % keySize === 0) return;
   throw new RangeError(
-    `${mnemonic}: stack: expected a multiple of ${keySize} from ${-stackSize} to ${-room}, where ${room} bytes of the stack are free, got ${describe(stack)}`,
+    `${mnemonic}: stack: expected the offset of ${room} unused bytes of the stack, a multiple of ${keySize} from ${-stackSize} to ${-room}, got ${describe(stack)}`,
   );
 }
 
 /**
- * Jumps over instructions if `r0` compares with 0. By distance and not to a label, so that a function may have the same code
- * twice.
+ * Makes a jump over instructions, if the comparison of `r0` with 0 is true. It has a distance instead of a label, so that a function
+ * can contain the instructions several times.
  */
 function skipIf(operation: number, skipped: readonly Instruction[]): Instruction {
   const offset = skipped.reduce((slots, instruction) => slots + slotsOf(instruction), 0);
-  return build(BPF_JMP | operation | BPF_K, { offset });
+  return makeInstruction(BPF_JMP | operation | BPF_K, { offset });
 }

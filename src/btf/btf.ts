@@ -13,14 +13,11 @@ import { BtfGraph } from "./graph.ts";
 import { TypeMaker } from "./to_type.ts";
 
 /**
- * Type information in the BPF Type Format. The kernel describes its structs, functions and tracepoints in it, and programs
- * and maps describe their own types.
+ * Type information in the BPF Type Format (BTF). The kernel's BTF describes its structs, functions and tracepoints; the BTF of a
+ * program or map describes the types that it uses. Documentation/bpf/btf.rst in the kernel's sources specifies the format.
  *
- * Reading is lazy: parsing finds the start of each type, and a type is decoded when it is asked for. The running kernel's
- * BTF is mapped instead of copied where the kernel allows it (6.16).
- *
- * Kernel 4.18 for BTF itself; 5.4 with `CONFIG_DEBUG_INFO_BTF` for the running kernel's.
- * Format: the kernel's Documentation/bpf/btf.rst.
+ * Each type has an id, from 1 to `length - 1`; id 0 is `void`. Parsing is lazy: it finds the start of each type, and methods decode
+ * a type when they need it. Since Linux 6.16 the kernel's BTF is mapped instead of copied.
  *
  * @example
  * ```ts
@@ -28,6 +25,8 @@ import { TypeMaker } from "./to_type.ts";
  * const { offset, size } = Btf.kernel().field("task_struct", "tgid");
  * console.log(`task_struct.tgid: ${size} bytes at ${offset}`);
  * ```
+ *
+ * Requires Linux 4.18; the running kernel's BTF requires 5.4 and `CONFIG_DEBUG_INFO_BTF`.
  */
 export class Btf extends BtfGraph {
   static #kernel: Btf | undefined;
@@ -40,9 +39,11 @@ export class Btf extends BtfGraph {
   }
 
   /**
-   * The running kernel's own BTF, read once and kept.
+   * Returns the BTF of the running kernel. The first call reads it; later calls return the same object.
    *
-   * @throws {BpfError} `ENOENT` when the kernel has none (`CONFIG_DEBUG_INFO_BTF` is off, or before 5.4)
+   * @throws {BpfError} ENOENT if the kernel has no BTF (`CONFIG_DEBUG_INFO_BTF` is off), or /sys is not mounted
+   *
+   * Requires Linux 5.4.
    */
   static kernel(): Btf {
     Btf.#kernel ??= Btf.parse(readKernelBtf());
@@ -50,22 +51,22 @@ export class Btf extends BtfGraph {
   }
 
   /**
-   * Reads the raw form, as in `/sys/kernel/btf/vmlinux` or the `.BTF` section of an object file.
+   * Parses raw BTF, such as the contents of `/sys/kernel/btf/vmlinux` or of the `.BTF` section of an object file.
    *
-   * @param base whose types come before these: that of the kernel, for `/sys/kernel/btf/` and the name of a module
-   * @throws {RangeError} when the bytes are not BTF of this machine's byte order
+   * @param base BTF whose types come before these. The BTF of a module, in `/sys/kernel/btf/`, needs the kernel's as base.
+   * @throws {RangeError} if the bytes are not little-endian BTF, are truncated or damaged, or have an unknown kind of type
    */
   static parse(bytes: Uint8Array, base?: Btf): Btf {
     return new Btf(bytes, base);
   }
 
   /**
-   * Reads a BTF that the kernel has, by its id: of a map ({@link MapInfo}), a program, the kernel itself or a module.
+   * Reads BTF that is loaded in the kernel, by its id. The BTF of a map ({@link MapInfo}), of a program, of the kernel and of each
+   * module has an id.
    *
-   * Kernel 4.18, CAP_SYS_ADMIN.
-   *
-   * @throws {BpfError} `ENOENT` when there is no such BTF, `EPERM` without CAP_SYS_ADMIN
-   * @throws {RangeError} for what can be no id
+   * @throws {BpfError} ENOENT if no BTF has this id
+   * @throws {BpfError} EPERM without CAP_SYS_ADMIN
+   * @throws {RangeError} if the id is not an integer from 1 to 2^32 - 1
    *
    * @example
    * ```ts
@@ -75,6 +76,8 @@ export class Btf extends BtfGraph {
    * const { btfId, btfValueTypeId } = map.info();
    * console.log(Btf.fromId(btfId).members(btfValueTypeId).map(({ name }) => name)); // [ "pid", "comm" ]
    * ```
+   *
+   * Requires Linux 4.18.
    */
   static fromId(id: number): Btf {
     checkCount("id", id, 1, 0xffffffff);
@@ -82,36 +85,38 @@ export class Btf extends BtfGraph {
     const { bytes, name, isKernel } = readBtfObject(descriptor.fd, descriptor.what);
     if (!isKernel) return new Btf(bytes, undefined);
     if (name === "vmlinux") return (Btf.#kernel ??= new Btf(bytes, undefined));
-    // Those of modules refer to the kernel's types; all others are whole by themselves.
+    // The BTF of a module refers to the kernel's types.
     return new Btf(bytes, Btf.kernel());
   }
 
-  /** @internal Shows its data in `console.log`. */
+  /** @internal Formats the object for `console.log`. */
   [inspectCustom](...inspection: InspectArguments): string {
     return show("Btf", { length: this.length }, inspection);
   }
 
   /**
-   * Makes a value of JavaScript of the bytes of a type:
+   * Decodes the bytes of a value to a JavaScript value:
    *
-   * - integers of up to 4 bytes are numbers, longer ones bigints, `bool` a boolean; floating-point ones numbers. Those with the
-   *   kernel's names `__be16`, `__be32` and `__be64` are in network byte order;
-   * - the value of an enum is the name of its enumerator, or the number where none has it;
-   * - `struct in_addr` and `struct in6_addr` are addresses as texts: `"10.0.0.1"`, `"2001:db8::1"`;
-   * - structs are objects by the names of their members, those of anonymous structs and unions among them; unions are
-   *   objects of all their members; sections are objects by the names of their variables; bit-fields are as integers and
-   *   enums;
-   * - arrays are arrays; an array of `char` that holds text up to a NUL is that text. An array without a length, at the
-   *   end of a struct, has as many elements as there are bytes for;
-   * - pointers are bigints, or hexadecimal with `{ pointers: "hex" }`.
+   * - integers of up to 4 bytes are numbers, longer ones are bigints, `bool` is a boolean, floating-point numbers are numbers. Types
+   *   with the names `__be16`, `__be32` and `__be64` are decoded from network byte order;
+   * - enum values are the names of their enumerators, or numbers that have no name;
+   * - `struct in_addr` and `struct in6_addr` are addresses as strings: `"10.0.0.1"`, `"2001:db8::1"`;
+   * - structs are objects with a property for each member; members of anonymous structs and unions are properties of the outer
+   *   struct. Unions are objects with all their members. Sections (`datasec`) are objects with a property for each variable;
+   * - bit-fields are decoded like integers and enums;
+   * - arrays are arrays. An array of `char` with printable UTF-8 before a NUL is a string. A flexible array member has as many
+   *   elements as the remaining bytes have room for;
+   * - pointers are bigints, or hexadecimal strings with `{ pointers: "hex" }`.
    *
-   * A union yields several values for the same bytes. A type may yield at most 64 values for each byte (4 beyond 17 KiB) and 1024
-   * more, so that types that others have loaded cannot exhaust time or memory. Structs and arrays may be nested 32 deep.
+   * The members of a union are several values for the same bytes. To bound time and memory for types from untrusted programs, a type
+   * may have at most 1024 values, plus 64 for each byte (4 for each byte beyond 17 KiB), and structs and arrays may be nested 32
+   * deep.
    *
-   * @param bytes as many as the type takes, or more
-   * @throws {RangeError} when there are fewer, the type has no values (such as a function), yields too many or is nested too deep,
-   *   or there is no such type
-   * @throws {TypeError} for what are no bytes, and misspelt options
+   * @param id id of the type
+   * @param bytes bytes of the value, at least as many as the type takes
+   * @throws {RangeError} if there are too few bytes, the type has no values (such as a function), too many values, or is nested too
+   *   deep, or no type has this id
+   * @throws {TypeError} if `bytes` is not a Uint8Array, or an option is misspelt
    *
    * @example
    * ```ts
@@ -119,7 +124,7 @@ export class Btf extends BtfGraph {
    * const btf = Btf.kernel();
    * const id = btf.find("struct", "list_head");
    * const bytes = new Uint8Array(16).fill(255, 0, 8);
-   * if (id === undefined) throw new Error("this kernel has no lists");
+   * if (id === undefined) throw new Error("this kernel has no struct list_head");
    * console.log(btf.decode(id, bytes, { pointers: "hex" })); // { next: 0xffffffffffffffff, prev: 0x0 }
    * ```
    */
@@ -141,27 +146,28 @@ export class Btf extends BtfGraph {
   }
 
   /**
-   * Makes the `t` type that has the size, alignment and values of a type: for keys and values of maps, and for events.
+   * Makes a `t` type with the layout and the values of a BTF type, for keys and values of maps and for events:
    *
-   * - integers are `t.u8` to `t.i128`, those with the kernel's names `__be16`, `__be32` and `__be64` `t.be16` to `t.be64`, `bool` is
-   *   `t.bool`, pointers are `t.u64`, floating-point numbers `t.f32` and `t.f64`, enums `t.enum`;
-   * - arrays are `t.array`, those of `char` `t.cstring`;
-   * - structs and unions are `t.struct` and `t.union`, and bit-fields `t.bits`, where their layout is the same. Structs with more
-   *   padding are structs as well. All others are a custom type (`kind` is `"custom"`), for example those with anonymous structs
-   *   and unions, whose members are merged into them. Reading a union gives all its members, and writing takes exactly one;
+   * - integers are `t.u8` to `t.i128`, and `bool` is `t.bool`. Types with the names `__be16`, `__be32` and `__be64` are `t.be16` to
+   *   `t.be64`. Pointers are `t.u64`, floating-point numbers `t.f32` and `t.f64`, enums `t.enum`;
+   * - arrays are `t.array`, and arrays of `char` are `t.cstring`;
+   * - structs and unions are `t.struct` and `t.union`, and bit-fields `t.bits`, if those have the same layout, also with additional
+   *   padding. Others are a custom type (`kind` is `"custom"`), such as structs with anonymous members, whose members become
+   *   properties of the outer struct. Reading a union returns all members, and writing takes exactly one;
    * - `struct in_addr` and `struct in6_addr` are `t.ipv4` and `t.ipv6`;
-   * - `struct bpf_spin_lock` and `struct bpf_timer` are `t.spinLock` and `t.timer`; flexible arrays and empty structs at
-   *   the end of a struct are left out.
+   * - `struct bpf_spin_lock` and `struct bpf_timer` are `t.spinLock` and `t.timer`;
+   * - flexible array members and empty structs are omitted.
    *
-   * @throws {RangeError} when the type has no values (such as a function) or takes no bytes, makes more values or is deeper than
-   *   {@link Btf.decode} takes, or there is no such type
+   * @param id id of the type
+   * @throws {RangeError} if the type has no values (such as a function), takes no bytes, exceeds the limits of {@link Btf.decode},
+   *   or no type has this id
    *
    * @example
    * ```ts
    * import { Btf } from "bun-bpf";
    * const btf = Btf.kernel();
    * const id = btf.find("struct", "list_head");
-   * if (id === undefined) throw new Error("this kernel has no lists");
+   * if (id === undefined) throw new Error("this kernel has no struct list_head");
    * const list = btf.toType(id);
    * const view = new DataView(new ArrayBuffer(list.size));
    * list.write(view, 0, { next: 1n, prev: 2n });
@@ -174,20 +180,20 @@ export class Btf extends BtfGraph {
   }
 
   /**
-   * The type as C declares it, on one line. The outermost struct is written out, with the anonymous structs and enums
-   * inside it. Types with a name appear as their name. Functions are declared with their parameters.
+   * Returns the C declaration of a type, on one line. The members of the outermost struct and of anonymous types inside it are
+   * included; other types appear by name. Functions are declared with their parameters.
    *
-   * `...` stands for an omitted part: a type inside itself (a pointer to itself is `... *`), a type more than 8 structs deep,
-   * and the rest after about 65,000 characters.
+   * `...` replaces omitted text: a type inside itself (a pointer to itself is `... *`), types nested in more than 8 structs, and
+   * everything after about 65,000 characters.
    *
-   * @throws {RangeError} when there is no such type
+   * @throws {RangeError} if no type has this id
    *
    * @example
    * ```ts
    * import { Btf } from "bun-bpf";
    * const btf = Btf.kernel();
    * const id = btf.find("struct", "list_head");
-   * if (id === undefined) throw new Error("this kernel has no lists");
+   * if (id === undefined) throw new Error("this kernel has no struct list_head");
    * console.log(btf.declaration(id)); // struct list_head { struct list_head *next; struct list_head *prev; }
    * ```
    */
@@ -199,10 +205,10 @@ export class Btf extends BtfGraph {
 const vmlinux = "/sys/kernel/btf/vmlinux";
 
 /**
- * The running kernel's BTF, or that of a module at its path: in memory of the kernel's own, which must not be written to,
- * where that can be mapped (kernel 6.16, not of modules), or else in a copy.
+ * Reads the running kernel's BTF, or that of a module at its path. Since Linux 6.16 the kernel's own is a mapping of kernel memory,
+ * which must not be written; otherwise the result is a copy.
  *
- * @throws {BpfError} `ENOENT` where the kernel has none or /sys is not mounted
+ * @throws {BpfError} ENOENT if the kernel has no BTF, or /sys is not mounted
  */
 export function readKernelBtf(path: string = vmlinux): Uint8Array {
   try {
@@ -230,7 +236,7 @@ function mapWhole(fd: number): Uint8Array | undefined {
   try {
     const what = "kernel's type information";
     const file = { fd, offset: 0, length: size, writable: false, isPrivate: true, what };
-    // Unmapped when the last view of it was collected.
+    // Unmapped when its last view is garbage-collected.
     return new Uint8Array(MappedMemory.ofFile(file).buffer);
   } catch (error) {
     if (error instanceof BpfError) return undefined;

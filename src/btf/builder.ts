@@ -22,46 +22,47 @@ import {
 import { type BtfLinkage, kindNumbers, linkages } from "./format.ts";
 import type { BtfEnumerator, BtfInteger, BtfMember, BtfParameter } from "./graph.ts";
 
-/** Bytes of `struct btf_header`. */
+/** Size of `struct btf_header` in bytes. */
 const headerSize = 24;
 
-/** A member to be written: `bitSize` only for bit-fields. */
+/** Member of a struct or union for the builder. Only bit-fields have a `bitSize`. */
 export type NewMember = Omit<BtfMember, "bitSize"> & Partial<BtfMember>;
 
-/** The encoding of an integer to be written; by default it is unsigned and as wide as its bytes. */
+/** Encoding of an integer for the builder. By default it is unsigned and uses all bits of its bytes. */
 export type NewInteger = Partial<BtfInteger>;
 
-/** The place of a variable in its section, in bytes. */
+/** Variable of a section for the builder. */
 export interface NewVariable {
-  /** The id of the variable. */
+  /** Id of the variable's type (`var`). */
   readonly id: number;
+  /** Offset in bytes from the start of the section. */
   readonly offset: number;
+  /** Size in bytes. */
   readonly size: number;
 }
 
 /**
- * Types of data being written in the raw form of BTF, for the kernel of this machine (little-endian): those of keys and values.
- * It takes what a graph gives of a type of that kind.
+ * Builder of raw BTF, little-endian, for the data types of keys and values.
  *
- * Each method gives the id of a type, which is a new one only if there is none like it. A type comes after those that
- * it refers to, so that the kernel, which checks them in order, never has to look ahead.
+ * Its methods take the same descriptions as `BtfGraph` returns, and return the id of the type. An identical type is not added again.
+ * Types are added after the types that they refer to, so that the kernel, which checks types in order, finds those checked already.
  */
 export class DataBtfBuilder {
   readonly #words: number[] = [];
   readonly #ids = new Map<string, number>();
   readonly #nameOffsets = new Map<string, number>([["", 0]]);
-  /** A character for each byte. */
+  /** String section, with one character for each byte. */
   #strings = "\0";
-  /** True where the kernel looks for special fields, such as locks, in the types. */
+  /** True if the types have opaque fields, such as locks, for which the kernel searches the types. */
   readonly hasOpaque: boolean;
-  /** True where the types are for kernels that lack newer kinds of BTF. */
-  readonly isOld: boolean;
-  /** Set when a type was replaced by another one for old kernels. */
-  hasNewer = false;
+  /** True if the encoding is for kernels that lack newer kinds of BTF. */
+  readonly isLegacy: boolean;
+  /** True if a type was added whose encoding differs for kernels that lack newer kinds of BTF. */
+  usesNewKinds = false;
 
-  constructor(hasOpaque = false, isOld = false) {
+  constructor(hasOpaque = false, isLegacy = false) {
     this.hasOpaque = hasOpaque;
-    this.isOld = isOld;
+    this.isLegacy = isLegacy;
   }
 
   int(name: string, size: number, encoding: NewInteger = {}): number {
@@ -79,22 +80,22 @@ export class DataBtfBuilder {
   }
 
   array(elementId: number, length: number): number {
-    // The name that clang gives the type of an index, which C does not have.
+    // BTF needs a type for the index, which C does not have. clang uses this name.
     const indexId = this.int("__ARRAY_SIZE_TYPE__", 4);
     return this.add(BTF_KIND_ARRAY, "", 0, { rest: [elementId, indexId, length] });
   }
 
-  /** @param name empty for an anonymous one */
+  /** Adds a struct. @param name name of the struct; empty if it is anonymous */
   struct(name: string, size: number, members: readonly NewMember[]): number {
     return this.#composite(BTF_KIND_STRUCT, name, size, members);
   }
 
-  /** @param name empty for an anonymous one */
+  /** Adds a union. @param name name of the union; empty if it is anonymous */
   union(name: string, size: number, members: readonly NewMember[]): number {
     return this.#composite(BTF_KIND_UNION, name, size, members);
   }
 
-  /** All of it, as the kernel takes it. */
+  /** Returns the raw BTF. */
   encode(): Uint8Array {
     const typeSize = this.#words.length * 4;
     const bytes = new Uint8Array(headerSize + typeSize + this.#strings.length);
@@ -119,7 +120,15 @@ export class DataBtfBuilder {
     return this.add(kind, name, size, { flag, entries });
   }
 
-  /** @param rest the words after the first three; `count` is the number of entries where it is not that of `entries` */
+  /**
+   * Adds a type of any kind, by the kernel's number of the kind (`BTF_KIND_*`).
+   *
+   * @param kind number of the kind
+   * @param name name of the type; empty if it is anonymous
+   * @param sizeOrTypeId third word of the type
+   * @param options `flag` is `kind_flag`; `rest` are the words after the third; `entries` are the words of each entry; `count` is
+   *   `vlen`, by default the number of entries
+   */
   add(
     kind: number,
     name: string,
@@ -148,7 +157,7 @@ export class DataBtfBuilder {
     return id;
   }
 
-  /** Returns the offset of a name in the string section, and adds the name if it is new. */
+  /** Returns the offset of a name in the string section, after adding it if it is new. */
   nameOffset(name: string): number {
     let offset = this.#nameOffsets.get(name);
     if (offset === undefined) {
@@ -160,13 +169,13 @@ export class DataBtfBuilder {
   }
 }
 
-/** Types of every kind being written. Apart, as a map needs those of data only: its bundle is 1 kB smaller. */
+/** Builder of raw BTF with types of every kind. Maps use only the base class, which makes their bundle 1 kB smaller. */
 export class BtfBuilder extends DataBtfBuilder {
   float(name: string, size: number): number {
     return this.add(BTF_KIND_FLOAT, name, size);
   }
 
-  /** A type that refers to another one, and has a name where its kind has names. */
+  /** Adds a type that refers to another one. @param name name, for kinds that have names (`typedef` and `type_tag`) */
   reference(
     kind: "ptr" | "typedef" | "const" | "volatile" | "restrict" | "type_tag",
     typeId: number,
@@ -175,7 +184,7 @@ export class BtfBuilder extends DataBtfBuilder {
     return this.add(kindNumbers[kind], name, typeId);
   }
 
-  /** An enum whose values have 32 bits, or 64 where its size is 8. */
+  /** Adds an enum. Its values have 64 bits if its size is 8, otherwise 32 bits. */
   enum(
     name: string,
     size: number,
@@ -198,7 +207,7 @@ export class BtfBuilder extends DataBtfBuilder {
     return this.add(BTF_KIND_FWD, name, 0, { flag: declares === "union" });
   }
 
-  /** The type of functions. @param parameters a last one of type 0 without a name for C's `...` */
+  /** Adds a function prototype. @param parameters for C's `...`, a last parameter with type id 0 and an empty name */
   functionPrototype(resultId: number, parameters: readonly BtfParameter[] = []): number {
     const entries = parameters.map(({ name, typeId }) => [this.nameOffset(name), typeId]);
     return this.add(BTF_KIND_FUNC_PROTO, "", resultId, { entries });
@@ -217,7 +226,7 @@ export class BtfBuilder extends DataBtfBuilder {
     return this.add(BTF_KIND_DATASEC, name, size, { entries });
   }
 
-  /** @param componentIndex of a member or parameter; -1 for the type itself */
+  /** Adds a declaration tag. @param componentIndex index of the tagged member or parameter; -1 to tag the type itself */
   declarationTag(name: string, typeId: number, componentIndex = -1): number {
     return this.add(BTF_KIND_DECL_TAG, name, typeId, { rest: [componentIndex >>> 0] });
   }

@@ -1,27 +1,27 @@
-/** @module Writes the types of a BTF as a C header that compiles, like `bpftool btf dump format c`. */
+/** @module Printing of BTF as a C header that compiles, like `bpftool btf dump format c`. */
 
 import type { BtfGraph, BtfMember, BtfType } from "./graph.ts";
 
 const indentation = "    ";
 
-/** Most structs and arrays within one another, and longest chain of types. The kernel takes no more (MAX_RESOLVE_DEPTH). */
-const greatestDepth = 64;
+/** Greatest nesting of structs and arrays, and greatest length of a chain of types. Programs do not have deeper types. */
+const maxDepth = 64;
 
-/** Longest chain of definitions that need each other. Linux 6.18 has at most about 300. */
-const longestPath = 1024;
+/** Greatest length of a chain of definitions that need each other. Linux 6.18 has about 300. */
+const maxChainLength = 1024;
 
 /**
- * Returns the most characters that some types may yield, those inside others counted again for each: crafted types can repeat one
- * another any number of times. The types of Linux 6.18 yield about 30 each.
+ * Returns the greatest number of characters for the definitions of this many types. Text of a type counts again where it is nested,
+ * because damaged or malicious BTF can nest the same type any number of times. Linux 6.18 has about 30 characters for each type.
  */
-function mostCharacters(typeCount: number): number {
+function maxCharacters(typeCount: number): number {
   return 4 * 1024 * 1024 + 256 * typeCount;
 }
 
-/** Types that are built into compilers and cannot be defined. */
+/** Typedefs that are built into compilers and cannot be defined again. */
 const builtIn: ReadonlySet<string> = new Set(["__builtin_va_list"]);
 
-/** Attributes that give an enum a size other than that of `int`. */
+/** Attributes of enums, by size in bytes, for sizes other than that of `int`. */
 const enumModes: ReadonlyMap<number, string> = new Map([
   [1, " __attribute__((mode(QI)))"],
   [2, " __attribute__((mode(HI)))"],
@@ -29,20 +29,22 @@ const enumModes: ReadonlyMap<number, string> = new Map([
 ]);
 
 /**
- * Yields the definitions of types, each after those that it needs. Types that only pointers lead to are declared.
+ * Yields C definitions of types, each after the definitions that it needs. Types that are only used through pointers are declared,
+ * not defined.
  *
- * @param roots the ids of the types to define
+ * @param roots ids of the types to define
+ * @throws {RangeError} if the BTF is damaged or its text would be too long
  */
 export function cDefinitions(graph: BtfGraph, roots: Iterable<number>): Generator<string> {
   return new DefinitionOrder(graph).definitions(roots);
 }
 
-/** Puts definitions in an order in which each follows those that it needs. */
+/** Traversal of types that collects each definition after those that it needs. */
 class DefinitionOrder {
   readonly #graph: BtfGraph;
   readonly #names: Names;
   readonly #printer: Printer;
-  /** Types that are declared or defined, or are being defined. */
+  /** Ids of types that are declared, defined or being defined. */
   readonly #declared = new Set<number>();
   readonly #defined = new Set<number>();
   readonly #defining = new Set<number>();
@@ -59,20 +61,20 @@ class DefinitionOrder {
     for (const id of roots) {
       const type = this.#graph.type(id);
       const isEnum = type.kind === "enum" || type.kind === "enum64";
-      // An anonymous enum defines the names of its values.
+      // Printed although it has no name: it defines its enumerators.
       if (isEnum && type.name === "") this.#ready.push(`${this.#printer.enumeration(type, 0)};\n`);
       else this.#define(id);
       const ready = this.#ready.splice(0);
-      // A struct with pointers to itself needs no declaration before it.
+      // Omits a declaration immediately before the definition, as for a struct with pointers to itself.
       yield* ready.filter(
         (text, at) => ready[at + 1]?.startsWith(text.replace(";\n", " {")) !== true,
       );
     }
   }
 
-  /** Makes a type usable as that of a member. */
+  /** Adds the definitions that a member of this type needs. */
   #define(id: number): void {
-    this.#within(id, () => {
+    this.#nested(id, () => {
       const type = this.#graph.type(id);
       switch (type.kind) {
         case "array":
@@ -96,7 +98,7 @@ class DefinitionOrder {
 
   #defineComposite(type: BtfType): void {
     const { id, name } = type;
-    // No compiler makes a struct that contains itself.
+    // In damaged BTF a struct can contain itself.
     if (this.#defined.has(id) || this.#defining.has(id)) return;
     this.#defining.add(id);
     for (const { typeId } of this.#graph.members(id)) this.#define(typeId);
@@ -106,13 +108,13 @@ class DefinitionOrder {
     if (name !== "") this.#ready.push(`${this.#printer.composite(type, 0)};\n`);
   }
 
-  /** Makes a type usable through a pointer. */
+  /** Adds the declarations that a pointer to this type needs. */
   #declare(id: number): void {
-    this.#within(id, () => {
+    this.#nested(id, () => {
       const type = this.#graph.type(id);
       switch (type.kind) {
         case "array":
-          // The elements of an array need a definition, even where only a pointer leads to the array.
+          // C requires the definition of an array's element type, even for a pointer to the array.
           return this.#define(type.typeId);
         case "ptr":
         case "const":
@@ -139,8 +141,8 @@ class DefinitionOrder {
         case "int":
           if (this.#declared.has(id) || !type.name.startsWith("__Poly")) return;
           this.#declared.add(id);
-          // Types that only compilers for arm64 have.
-          this.#ready.push(`typedef ${polynomial(type.size)} ${identifier(type.name)};\n`);
+          // Polynomial types are built into compilers for arm64 only.
+          this.#ready.push(`typedef ${unsignedOfSize(type.size)} ${identifier(type.name)};\n`);
           return;
         default:
       }
@@ -153,7 +155,7 @@ class DefinitionOrder {
     this.#declared.add(id);
     if (builtIn.has(name)) return;
     const target = this.#graph.type(typeId);
-    // An anonymous struct is written out here.
+    // The typedef contains the members of an anonymous struct.
     if (target.name === "") this.#define(typeId);
     else this.#declare(typeId);
     this.#ready.push(`typedef ${this.#printer.declaration(typeId, this.#names.of(type), 0)};\n`);
@@ -163,7 +165,7 @@ class DefinitionOrder {
     const { id, kind, name } = type;
     if (this.#declared.has(id)) return;
     if (name === "") {
-      // It is written out where it is used, after what its members need.
+      // An anonymous struct is printed where it is used, so only the definitions that its members need are added.
       if (kind === "struct" || kind === "union") this.#defineComposite(type);
       return;
     }
@@ -175,10 +177,11 @@ class DefinitionOrder {
     }
   }
 
-  #within(id: number, step: () => void): void {
-    if (++this.#depth > longestPath) {
+  /** Runs a step of the traversal. @throws {RangeError} if the chain of steps is too long */
+  #nested(id: number, step: () => void): void {
+    if (++this.#depth > maxChainLength) {
       throw new RangeError(
-        `BTF type ${id} is at the end of too long a chain of types: the bytes are damaged`,
+        `BTF type ${id} is at the end of a chain of more than ${maxChainLength} types: the bytes are damaged`,
       );
     }
     try {
@@ -189,16 +192,17 @@ class DefinitionOrder {
   }
 }
 
-function polynomial(size: number): string {
+/** Returns the unsigned integer type of the same size as a polynomial type. */
+function unsignedOfSize(size: number): string {
   return size === 16
     ? "unsigned __int128"
     : `unsigned ${{ 1: "char", 2: "short" }[size] ?? "long"}`;
 }
 
-/** Names of types and enumerators: where several share a name, all but the first get a number, as in bpftool's headers. */
+/** Unique C names of types and enumerators. If several share a name, all but the first get a number, as in bpftool's headers. */
 class Names {
   readonly #graph: BtfGraph;
-  /** The number of uses of each name so far: tags of structs, unions and enums, and all other names. */
+  // Number of uses of each name. Tags (of structs, unions and enums) and other names are separate name spaces in C.
   readonly #tags = new Map<string, number>();
   readonly #others = new Map<string, number>();
   readonly #byId = new Map<number, string>();
@@ -209,53 +213,54 @@ class Names {
   }
 
   of(type: BtfType): string {
-    // A forward declaration has the name of its struct.
+    // A forward declaration shares the name with its struct.
     if (type.kind === "fwd") return identifier(type.name);
     return this.#byId.getOrInsertComputed(type.id, () =>
-      numbered(type.kind === "typedef" ? this.#others : this.#tags, type.name),
+      uniqueName(type.kind === "typedef" ? this.#others : this.#tags, type.name),
     );
   }
 
   enumerators(id: number): readonly string[] {
     return this.#enumerators.getOrInsertComputed(id, () =>
-      this.#graph.enumerators(id).map(({ name }) => numbered(this.#others, name)),
+      this.#graph.enumerators(id).map(({ name }) => uniqueName(this.#others, name)),
     );
   }
 }
 
-/** A name as C takes it. Those of other languages have other characters, and those of integers any that somebody chose. */
+/** Replaces characters that C does not allow in identifiers. Names from other languages and from hand-made BTF can have them. */
 function identifier(name: string): string {
   return name.replace(/\W/g, "_");
 }
 
-function numbered(given: Map<string, number>, original: string): string {
+/** Returns a unique identifier for a name, with a number if the name was used before. */
+function uniqueName(uses: Map<string, number>, original: string): string {
   const name = identifier(original);
-  const count = (given.get(name) ?? 0) + 1;
-  given.set(name, count);
+  const count = (uses.get(name) ?? 0) + 1;
+  uses.set(name, count);
   return count === 1 ? name : `${name}___${count}`;
 }
 
-/** Writes types in C. */
+/** Printer of types in C. */
 class Printer {
   readonly #graph: BtfGraph;
   readonly #names: Names;
   readonly #layouts: Layouts;
-  /** The number of characters that may still be made. */
+  /** Number of characters that may still be printed. */
   #left: number;
-  /** Names of paddings: those of anonymous structs are members of the struct around them. */
+  /** Number of uses of each name of a padding. Padding of an anonymous struct is a member of the outer struct, so names are shared. */
   readonly #gaps = new Map<string, number>();
 
   constructor(graph: BtfGraph, names: Names) {
     this.#graph = graph;
     this.#names = names;
     this.#layouts = new Layouts(graph);
-    this.#left = mostCharacters(graph.length);
+    this.#left = maxCharacters(graph.length);
   }
 
-  /** Counts text that was made. @throws {RangeError} when there is more than types make that no one made for it */
+  /** Counts the characters of a text, and returns the text. @throws {RangeError} if there are too many characters */
   #counted(id: number, text: string): string {
     this.#left -= text.length;
-    if (this.#left < 0) throw new RangeError(`BTF type ${id} is too long to be written out`);
+    if (this.#left < 0) throw new RangeError(`BTF type ${id} is too long to print`);
     return text;
   }
 
@@ -265,17 +270,17 @@ class Printer {
     return `${word} ${this.#names.of(type)}`;
   }
 
-  /** Writes the declaration of a name, or only the type if the name is empty. */
+  /** Returns the declaration of a name, or only the type if the name is empty. */
   declaration(id: number, name: string, level: number): string {
-    if (level > greatestDepth) {
-      throw new RangeError(`BTF type ${id} is within more than ${greatestDepth} others`);
+    if (level > maxDepth) {
+      throw new RangeError(`BTF type ${id} is nested in more than ${maxDepth} types`);
     }
     let declarator = name;
     let typeId = id;
     let isPointer = false;
-    /** Qualifiers of the next type. */
+    /** Qualifiers of the next type in the chain. */
     let qualifiers: string[] = [];
-    for (let steps = 0; steps < greatestDepth; steps++) {
+    for (let steps = 0; steps < maxDepth; steps++) {
       const type = this.#graph.type(typeId);
       switch (type.kind) {
         case "const":
@@ -286,12 +291,12 @@ class Printer {
         case "type_tag":
           break;
         case "ptr":
-          declarator = spaced(`*${qualifiers.join(" ")}`, declarator);
+          declarator = joinWords(`*${qualifiers.join(" ")}`, declarator);
           qualifiers = [];
           isPointer = true;
           break;
         case "array":
-          // Qualifiers of an array are those of its elements.
+          // In C the qualifiers of an array belong to its elements.
           declarator = `${isPointer ? `(${declarator})` : declarator}[${type.length}]`;
           isPointer = false;
           break;
@@ -303,13 +308,13 @@ class Printer {
         default:
           return this.#counted(
             id,
-            spaced([...qualifiers, this.#base(type, level)].join(" "), declarator),
+            joinWords([...qualifiers, this.#base(type, level)].join(" "), declarator),
           );
       }
       typeId = type.typeId;
     }
     throw new RangeError(
-      `BTF type ${id} leads to more than ${greatestDepth} others: the bytes are damaged`,
+      `BTF type ${id} leads through a chain of more than ${maxDepth} types: the bytes are damaged`,
     );
   }
 
@@ -341,19 +346,19 @@ class Printer {
       case "typedef":
         return builtIn.has(name) ? name : this.#names.of(type);
       default:
-        // Several words: unsigned int.
+        // A name such as "unsigned int" has several identifiers.
         return name === ""
           ? `unsigned char /* ${kind} */`
           : name.split(" ").map(identifier).join(" ");
     }
   }
 
-  /** A struct or union with its members. */
+  /** Returns the definition of a struct or union. */
   composite(type: BtfType, level: number): string {
     const { id, kind, name, size } = type;
     if (level === 0) this.#gaps.clear();
-    if (level > greatestDepth)
-      throw new RangeError(`BTF type ${id} is within more than ${greatestDepth} others`);
+    if (level > maxDepth)
+      throw new RangeError(`BTF type ${id} is nested in more than ${maxDepth} types`);
     const inner = indentation.repeat(level + 1);
     const head = name === "" ? kind : this.tag(type);
     const isPacked = this.#layouts.isPacked(type);
@@ -370,7 +375,7 @@ class Printer {
     const natural =
       Math.ceil(end / 8 / this.#layouts.alignOf(type)) * this.#layouts.alignOf(type) * 8;
     if (natural < size * 8) {
-      // In a union it is beside the other members, not after them.
+      // Padding of a union is a member of the union's size.
       lines.push(
         ...this.#padding(kind === "union" ? 0 : end, size * 8).map((text) => inner + text),
       );
@@ -380,7 +385,7 @@ class Printer {
     return `${head} ${body}${isPacked ? " __attribute__((packed))" : ""}`;
   }
 
-  /** Members that take the bits from one place to another. */
+  /** Returns members that fill the bits from one offset to another. */
   #padding(from: number, to: number): string[] {
     const members: string[] = [];
     let at = from;
@@ -389,7 +394,7 @@ class Printer {
     at = toByte;
     const bytes = Math.floor((to - at) / 8);
     if (bytes > 0) {
-      members.push(`unsigned char ${numbered(this.#gaps, `__gap${at / 8}`)}[${bytes}];`);
+      members.push(`unsigned char ${uniqueName(this.#gaps, `__gap${at / 8}`)}[${bytes}];`);
     }
     at += bytes * 8;
     if (to > at) members.push(`unsigned char : ${to - at};`);
@@ -398,7 +403,7 @@ class Printer {
 
   #member({ name, typeId, bitSize }: BtfMember, level: number): string {
     const type = this.#graph.type(typeId);
-    // An unnamed member: its members are those of the struct around it, also where its type has a name (-fms-extensions).
+    // Members of an unnamed struct are members of the outer struct, also if the type has a name (-fms-extensions).
     if (name === "" && (type.kind === "struct" || type.kind === "union")) {
       return this.composite({ ...type, name: "" }, level);
     }
@@ -406,13 +411,13 @@ class Printer {
     return `${this.declaration(typeId, identifier(name), level)}${name === "" ? width.replace(":", " :") : width}`;
   }
 
-  /** An enum with its names. */
+  /** Returns the definition of an enum. */
   enumeration(type: BtfType, level: number): string {
     const { id, size, name, isSigned = false } = type;
     const enumerators = this.#graph.enumerators(id);
     const names = this.#names.enumerators(id);
     const head = name === "" ? "enum" : this.tag(type);
-    // Declared but never defined.
+    // The enum is declared but never defined.
     if (enumerators.length === 0) return head;
     const suffix = size === 8 ? (isSigned ? "LL" : "ULL") : "";
     const lines = enumerators.map(
@@ -423,15 +428,15 @@ class Printer {
   }
 }
 
-/** Joins two parts with a space where both are there. The star of a pointer is next to the name. */
-function spaced(left: string, right: string): string {
+/** Joins two texts with a space. The star of a pointer has no space after it. */
+function joinWords(left: string, right: string): string {
   if (right === "") return left;
   return left.endsWith("*") && !left.endsWith(" *") && left.startsWith("*")
     ? `${left}${right}`
     : `${left} ${right}`;
 }
 
-/** The layout that compilers give structs without attributes. */
+/** Layouts that compilers compute for structs without attributes. */
 class Layouts {
   readonly #graph: BtfGraph;
   readonly #aligns = new Map<number, number>();
@@ -441,11 +446,11 @@ class Layouts {
     this.#graph = graph;
   }
 
-  /** The bit at which a member starts after one that ended at `end`. */
+  /** Returns the offset of a member in bits, if the previous member ended at `end`. */
   startOf({ typeId, bitSize }: BtfMember, end: number, isPacked: boolean): number {
     const unit = this.#graph.sizeOf(typeId) * 8;
     if (bitSize !== 0) {
-      // A bit-field does not cross a boundary of its integer type.
+      // A bit-field does not cross a boundary of its declared type.
       const isBeyond = !isPacked && (end % unit) + bitSize > unit;
       return isBeyond ? Math.ceil(end / unit) * unit : end;
     }
@@ -461,10 +466,10 @@ class Layouts {
     return this.#align(type.id);
   }
 
-  /** Returns true where members are closer together, or the struct is shorter, than without attributes. */
+  /** Returns true if members are closer together, or the struct is shorter, than they would be without attributes. */
   isPacked(type: BtfType): boolean {
     return this.#packed.getOrInsertComputed(type.id, () => {
-      // No compiler makes a struct that contains itself.
+      // In damaged BTF a struct can contain itself.
       this.#packed.set(type.id, false);
       const members = this.#graph.members(type.id);
       const aligns = members.map(({ typeId }) => this.#align(typeId));

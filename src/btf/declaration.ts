@@ -1,34 +1,34 @@
 import type { BtfGraph, BtfType } from "./graph.ts";
 
-/** Most structs within one another that are written out: of deeper ones only the kind is written. */
-const greatestDepth = 8;
-/** Most types that are being written at a time, each within the next. */
-const mostOpen = 128;
-/** Longest chain of qualifiers and arrays. */
-const longestChain = 32;
-/** About the number of characters after which the rest is omitted. The longest declaration of Linux 6.18 has 16,350. */
-const mostCharacters = 1 << 16;
-/** Stands for an omitted part. */
+/** Greatest nesting of structs that are written with their members. */
+const maxDepth = 8;
+/** Greatest number of types that are being written at once, each inside the next. */
+const maxOpenTypes = 128;
+/** Greatest number of qualifiers and arrays in a chain. */
+const maxChainLength = 32;
+/** Approximate number of characters after which text is omitted. The longest declaration of Linux 6.18 has 16,350. */
+const maxCharacters = 1 << 16;
+/** Replacement of omitted text. */
 const ellipsis = "...";
 
 /**
- * A type in the words of C, on one line: `struct event { __u32 pid; char comm[16]; }`.
+ * Returns the C declaration of a type, on one line: `struct event { __u32 pid; char comm[16]; }`.
  *
- * The outermost struct is written out, and with it the anonymous structs and enums inside it; of those with a name there
- * is the name. `...` stands for an omitted part: a type inside itself, which C cannot express, structs that are too deep, and all
- * after {@link mostCharacters}.
+ * The members of the outermost struct and of anonymous types inside it are included; other types appear by name. `...` replaces
+ * omitted text: a type inside itself, which C cannot express, structs that are too deep, and everything after
+ * {@link maxCharacters}.
  */
 export function declaration(graph: BtfGraph, id: number): string {
   return new Declarer(graph).whole(id);
 }
 
-/** Writes one declaration. */
+/** Writer of one declaration. */
 class Declarer {
   readonly #graph: BtfGraph;
-  /** Types that are being written. */
+  /** Ids of types that are being written. */
   readonly #open = new Set<number>();
-  /** The number of characters that may still be written. */
-  #left = mostCharacters;
+  /** Number of characters that may still be written. */
+  #left = maxCharacters;
 
   constructor(graph: BtfGraph) {
     this.#graph = graph;
@@ -44,13 +44,15 @@ class Declarer {
   }
 
   /**
+   * Returns the declaration of a declarator with this type.
+   *
    * @param name the declarator so far; empty for the type alone
-   * @param depth the number of structs and parameter lists around it
-   * @param isWhole true to write out a struct with a name, too
+   * @param depth number of structs and parameter lists around the declaration
+   * @param isWhole true to write the members of a struct that has a name
    */
   #declare(id: number, name: string, depth: number, isWhole: boolean): string {
     const type = this.#graph.type(id);
-    const isCut = this.#open.has(id) || this.#open.size === mostOpen || this.#left <= 0;
+    const isCut = this.#open.has(id) || this.#open.size === maxOpenTypes || this.#left <= 0;
     this.#left -= type.name.length + type.kind.length + 4;
     if (isCut) return join(shortName(type), name);
     this.#open.add(id);
@@ -60,7 +62,7 @@ class Declarer {
   }
 
   #write(type: BtfType, name: string, depth: number, isWhole: boolean): string {
-    // A type that refers to another one is written around the name, and that one around both.
+    // In C the declarator of a type is inside the declaration of the type that it refers to.
     const around = (inner: string, isWholeToo = false) =>
       this.#declare(type.typeId, inner, depth, isWholeToo);
     switch (type.kind) {
@@ -85,30 +87,30 @@ class Declarer {
   }
 
   #parameters(id: number, depth: number): string {
-    if (depth >= greatestDepth) return ellipsis;
+    if (depth >= maxDepth) return ellipsis;
     const parameters = this.#each(this.#graph.parameters(id), ({ name, typeId }) =>
       typeId === 0 && name === "" ? ellipsis : this.#declare(typeId, name, depth + 1, false),
     );
-    // In C an empty list means unknown parameters.
+    // In C an empty list means unspecified parameters.
     return parameters.join(", ") || "void";
   }
 
-  /** Returns `*name`, in parentheses before an array's length or a parameter list. */
+  /** Returns `*name`, in parentheses if an array's length or a parameter list follows. */
   #pointerTo({ typeId }: BtfType, name: string): string {
-    const { kind } = this.#behindQualifiers(typeId).type;
+    const { kind } = this.#unqualified(typeId).type;
     return kind === "array" || kind === "func_proto" ? `(*${name})` : `*${name}`;
   }
 
   /**
-   * Writes qualifiers after the star of their pointer, and before any other type. Qualifiers of an array are those of its elements,
-   * as in C. Each is written once.
+   * Returns the declaration of a qualified type. Qualifiers of a pointer come after its star, others before the type. Qualifiers of an
+   * array belong to its elements, as in C. Each is written once.
    */
   #qualified({ id }: BtfType, name: string, depth: number, isWhole: boolean): string {
-    let { type, qualifiers } = this.#behindQualifiers(id);
+    let { type, qualifiers } = this.#unqualified(id);
     let declared = name;
-    for (let steps = 0; type.kind === "array" && steps < longestChain; steps++) {
+    for (let steps = 0; type.kind === "array" && steps < maxChainLength; steps++) {
       declared += suffix(type);
-      const inner = this.#behindQualifiers(type.typeId);
+      const inner = this.#unqualified(type.typeId);
       qualifiers = qualifiers.union(inner.qualifiers);
       type = inner.type;
     }
@@ -118,14 +120,14 @@ class Declarer {
       : `${words} ${this.#declare(type.id, declared, depth, isWhole)}`;
   }
 
-  /** Returns the type after qualifiers and type tags, and the qualifiers in order. */
-  #behindQualifiers(id: number): {
+  /** Returns the type that qualifiers and type tags refer to in the end, and the qualifiers in order. */
+  #unqualified(id: number): {
     readonly type: BtfType;
     readonly qualifiers: ReadonlySet<string>;
   } {
     const qualifiers = new Set<string>();
     let type = this.#graph.type(id);
-    for (let steps = 0; steps < longestChain && transparent.has(type.kind); steps++) {
+    for (let steps = 0; steps < maxChainLength && transparent.has(type.kind); steps++) {
       if (type.kind !== "type_tag") qualifiers.add(type.kind);
       type = this.#graph.type(type.typeId);
     }
@@ -139,7 +141,7 @@ class Declarer {
         if (type.name !== "" && !isWhole) return shortName(type);
         return `${type.name === "" ? type.kind : shortName(type)} ${this.#body(type.id, depth)}`;
       case "typedef": {
-        // The members of a struct say more than the name of its typedef.
+        // The typedef of a struct is shown with the members of the struct.
         const target = isWhole && depth === 0 ? this.#target(type) : type;
         return isComposite(target) ? `${type.name} ${this.#body(target.id, depth)}` : type.name;
       }
@@ -153,17 +155,17 @@ class Declarer {
     }
   }
 
-  /** The type that a typedef stands for, through others and qualifiers. */
+  /** Returns the type that typedefs and qualifiers refer to in the end. */
   #target(typedef: BtfType): BtfType {
     let type = typedef;
-    for (let steps = 0; steps < longestChain && canLeadOn(type); steps++) {
+    for (let steps = 0; steps < maxChainLength && isAlias(type); steps++) {
       type = this.#graph.type(type.typeId);
     }
     return type;
   }
 
   #body(id: number, depth: number): string {
-    if (depth >= greatestDepth) return `{ ${ellipsis} }`;
+    if (depth >= maxDepth) return `{ ${ellipsis} }`;
     const members = this.#each(this.#graph.members(id), ({ name, typeId, bitSize }) => {
       const width = bitSize === 0 ? "" : ` : ${bitSize}`;
       return `${this.#declare(typeId, name, depth + 1, false)}${width};`;
@@ -176,16 +178,16 @@ class Declarer {
     return list.length === 0 ? "{}" : `{ ${list.join(", ")} }`;
   }
 
-  /** Writes the parts of a type, until there are enough characters. */
-  #each<Part extends { readonly name: string }>(
-    parts: readonly Part[],
-    write: (part: Part) => string,
+  /** Writes a list of members, parameters, enumerators or variables, up to the greatest number of characters. */
+  #each<Item extends { readonly name: string }>(
+    items: readonly Item[],
+    write: (item: Item) => string,
   ): string[] {
     const texts: string[] = [];
-    for (const part of parts) {
+    for (const item of items) {
       if (this.#left <= 0) return [...texts, ellipsis];
-      this.#left -= part.name.length + 2;
-      texts.push(write(part));
+      this.#left -= item.name.length + 2;
+      texts.push(write(item));
     }
     return texts;
   }
@@ -193,7 +195,7 @@ class Declarer {
 
 const transparent: ReadonlySet<string> = new Set(["const", "volatile", "restrict", "type_tag"]);
 
-function canLeadOn({ kind }: BtfType): boolean {
+function isAlias({ kind }: BtfType): boolean {
   return kind === "typedef" || transparent.has(kind);
 }
 
@@ -201,7 +203,7 @@ function isComposite({ kind }: BtfType): boolean {
   return kind === "struct" || kind === "union";
 }
 
-/** Returns the name of a type, or `...` in place of its body if it has no name. */
+/** Returns the name of a type, with `...` for its members if it has no name. */
 function shortName({ kind, name }: BtfType): string {
   switch (kind) {
     case "struct":

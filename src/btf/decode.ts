@@ -1,71 +1,74 @@
-/** @module Values of JavaScript of the bytes of BTF types. */
+/** @module Decoding of bytes to JavaScript values by their BTF types. */
 
 import { ipv4, ipv6 } from "../types/address.ts";
 import { bytesAt } from "../types/memory.ts";
 import type { Type } from "../types/type.ts";
 import type { BtfGraph, BtfMember, BtfType } from "./graph.ts";
 
-/** A value of a BTF type as a value of JavaScript: see {@link Btf.decode}. */
+/** JavaScript value of a BTF type, as returned by {@link Btf.decode}. */
 export type BtfValue = number | bigint | boolean | string | BtfValue[] | BtfRecord;
 
-/** A struct, union or section: its members or variables by their names. */
+/** JavaScript value of a struct, union or section: its members or variables by name. */
 export interface BtfRecord {
   [name: string]: BtfValue;
 }
 
 /** Options of {@link Btf.decode}. */
 export interface BtfDecodeOptions {
-  /** Pointers as bigints, or as hexadecimal texts, which tell them from numbers: `"0xffff888003a40000"`. @default "bigint" */
+  /**
+   * Form of pointers: bigints, or hexadecimal strings such as `"0xffff888003a40000"`, which can be distinguished from integers.
+   *
+   * @default "bigint"
+   */
   readonly pointers?: "bigint" | "hex";
 }
 
-/**
- * Reads a value at `at`. What it belongs to ends at `end`: an array without a length, as the last member of a struct, goes
- * on until there.
- */
+/** Reads the value at `at`. `end` is the end of the outer struct, up to which a flexible array member extends. */
 type Reader = (view: DataView, at: number, end: number) => BtfValue;
 
-/** Reads the members of a struct at `at` into an object: its own, or that of the struct of which it is an anonymous part. */
+/** Reads the members of a struct at `at` into an object: that of the outer struct if the struct is anonymous. */
 type Filler = (view: DataView, at: number, end: number, into: BtfRecord) => void;
 
 /** A member of a struct or union, or a variable of a section. */
 interface Member {
+  /** Offset in bytes from the start of the struct. */
   readonly offset: number;
-  /** The end of an array without a length, from the start of the struct; `undefined` for that struct's end. */
+  /** End of a flexible array member, in bytes from the start of the struct; `undefined` for the end of the struct. */
   readonly end: number | undefined;
   readonly fill: Filler;
 }
 
-/** Most structs and arrays within one another. The kernel takes more, but no program has more. */
-const greatestDepth = 32;
+/** Greatest nesting of structs and arrays. The kernel accepts deeper types, but programs do not have them. */
+const maxDepth = 32;
 
 /**
- * Returns the most values that some bytes may yield: a union yields several for the same bytes, and a crafted type up to 2^32. The
- * structs of Linux 6.18 yield at most 34 for each byte; large values are mostly arrays.
+ * Returns the greatest number of values that bytes may decode to. The members of a union are several values for the same bytes, and
+ * a malicious type could have up to 2^32. The structs of Linux 6.18 have at most 34 for each byte; large values are mostly arrays.
  */
-export function mostValues(byteLength: number): number {
+export function maxValues(byteLength: number): number {
   return 1024 + Math.min(byteLength * 64, byteLength * 4 + (1 << 20));
 }
 
-/** The refusal of a type that makes more values than {@link mostValues}. */
+/** Returns the error for a type with more values than {@link maxValues}. */
 export function tooManyValues(id: number, byteLength: number): RangeError {
   return new RangeError(
-    `BTF type ${id} makes more than ${mostValues(byteLength)} values of ${byteLength} bytes: its members overlap too often`,
+    `BTF type ${id} has more than ${maxValues(byteLength)} values in ${byteLength} bytes: too many of its members overlap`,
   );
 }
 
-/** Makes JavaScript's values of bytes. Each type gets its reader once. */
+/** Decoder of the types of one graph. It makes one reader for each type. */
 export class Decoder {
   readonly #graph: BtfGraph;
   readonly #hexPointers: boolean;
-  /** Readers by type id, which is negated for integers in network byte order. */
+  /** Readers by type id. For integers in network byte order the id is negated. */
   readonly #readers = new Map<number, Reader>();
   readonly #fillers = new Map<number, Filler>();
-  /** Names of enumerators by type id: a struct may have many bit-fields of one enum. */
+  /** Enumerator names by type id. They are shared by the bit-fields of an enum. */
   readonly #names = new Map<number, EnumeratorNames>();
   #depth = 0;
-  /** The number of bytes that are being decoded, and the number of values that they may still yield. */
+  /** Number of bytes that are being decoded. */
   #byteLength = 0;
+  /** Number of values that these bytes may still have. */
   #left = 0;
 
   constructor(graph: BtfGraph, { pointers = "bigint" }: BtfDecodeOptions) {
@@ -74,8 +77,9 @@ export class Decoder {
   }
 
   /**
-   * @throws {RangeError} when there are fewer bytes than the type takes, it has no values, or yields more than {@link mostValues}
-   *   for the bytes
+   * Decodes a value.
+   *
+   * @throws {RangeError} if there are fewer bytes than the type takes, or it has no values or more than {@link maxValues}
    */
   decode(id: number, bytes: Uint8Array): BtfValue {
     const reader = this.#reader(id);
@@ -85,7 +89,7 @@ export class Decoder {
     }
     const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
     this.#byteLength = bytes.byteLength;
-    this.#left = mostValues(bytes.byteLength);
+    this.#left = maxValues(bytes.byteLength);
     return reader(view, 0, bytes.byteLength);
   }
 
@@ -99,18 +103,16 @@ export class Decoder {
     const key = type.kind === "int" && isInNetworkOrder(this.#graph, id) ? -type.id : type.id;
     let reader = this.#readers.get(key);
     if (reader === undefined) {
-      reader = key < 0 ? networkInteger(type) : this.#makeReader(type);
+      reader = key < 0 ? networkIntegerReader(type) : this.#makeReader(type);
       this.#readers.set(key, reader);
     }
     return reader;
   }
 
-  /** Makes the readers of the parts of a type. */
-  #within<T>(id: number, make: () => T): T {
-    if (++this.#depth > greatestDepth) {
-      throw new RangeError(
-        `BTF type ${id} is within more than ${greatestDepth} others: deeper ones are not decoded`,
-      );
+  /** Runs a function that makes the readers inside a type. @throws {RangeError} if types are nested too deep */
+  #nested<T>(id: number, make: () => T): T {
+    if (++this.#depth > maxDepth) {
+      throw new RangeError(`BTF type ${id} is nested in more than ${maxDepth} types`);
     }
     try {
       return make();
@@ -136,7 +138,7 @@ export class Decoder {
         return this.#array(type);
       case "struct":
       case "union":
-        return addressOf(type) ?? this.#composite(type);
+        return addressReader(type) ?? this.#composite(type);
       case "datasec":
         return this.#section(type);
       default:
@@ -148,19 +150,19 @@ export class Decoder {
 
   #integer({ id, size }: BtfType): Reader {
     const { isSigned, isBool, bitOffset, bitSize } = this.#graph.integer(id);
-    // As compilers described bit-fields at first: by an integer of fewer bits than its bytes have.
+    // Compilers before 2019 described bit-fields by integer types with fewer bits than their bytes have.
     if (bitOffset !== 0 || (bitSize !== 0 && bitSize < size * 8)) {
-      const finish = isBool ? truth : asIs;
+      const finish = isBool ? toBoolean : identity;
       return (view, at) => finish(readBits(view, at * 8 + bitOffset, bitSize, size, isSigned));
     }
-    const read = readNumber(size, isSigned);
+    const read = numberReader(size, isSigned);
     if (read === undefined) return this.#bytes(id, size);
-    return isBool ? (view, at) => truth(read(view, at)) : read;
+    return isBool ? (view, at) => toBoolean(read(view, at)) : read;
   }
 
   #enumeration(type: BtfType): Reader {
     const { id, size, isSigned = false } = type;
-    const read = readNumber(size, isSigned);
+    const read = numberReader(size, isSigned);
     if (read === undefined) return this.#bytes(id, size);
     const names = this.#enumeratorNames(type);
     return (view, at) => {
@@ -179,7 +181,7 @@ export class Decoder {
     return this.#bytes(id, size);
   }
 
-  /** Reads numbers that JavaScript has no type for as their bytes. */
+  /** Returns a reader for numbers of unusual sizes, which are decoded as arrays of bytes. */
   #bytes(id: number, size: number): Reader {
     return (view, at) => {
       this.#spend(id, size);
@@ -190,19 +192,18 @@ export class Decoder {
   #array({ typeId, length, id }: BtfType): Reader {
     const element = valueType(this.#graph, typeId);
     const size = this.#graph.sizeOf(typeId);
-    const read = this.#within(id, () => this.#reader(typeId));
+    const read = this.#nested(id, () => this.#reader(typeId));
     const isText = isCharacter(this.#graph, element);
-    // Without a length, as many as there is room for.
     const isFlexible = length === 0;
     if (!isFlexible && !Number.isSafeInteger(size * length)) {
       throw new RangeError(`BTF type ${id} is larger than any value: the bytes are damaged`);
     }
     return (view, at, end) => {
       const count = size === 0 ? 0 : isFlexible ? Math.floor((end - at) / size) : length;
-      // Before there is an array for so many: a damaged length may be that of gigabytes.
+      // Before the array is made: a damaged length may need gigabytes.
       if (at + count * size > view.byteLength) {
         throw new RangeError(
-          `the ${count} elements of BTF type ${id} at ${at} are beyond the end of the ${view.byteLength} bytes there are`,
+          `BTF type ${id}, ${count} elements at ${at}, extends beyond the end of the ${view.byteLength} bytes`,
         );
       }
       this.#spend(id, count);
@@ -231,7 +232,7 @@ export class Decoder {
   #filler(type: BtfType): Filler {
     let filler = this.#fillers.get(type.id);
     if (filler === undefined) {
-      filler = this.#within(type.id, () => this.#makeFiller(type));
+      filler = this.#nested(type.id, () => this.#makeFiller(type));
       this.#fillers.set(type.id, filler);
     }
     return filler;
@@ -243,16 +244,18 @@ export class Decoder {
       id,
       members.map((member, index): Member => {
         const offset = Math.floor(member.bitOffset / 8);
-        if (offset > size) throw new RangeError(`member ${member.name} is outside of its struct`);
+        if (offset > size) {
+          throw new RangeError(`BTF type ${id}: member ${member.name} is outside of the struct`);
+        }
         const isAtEnd = kind === "union" || index === members.length - 1;
-        // An array without a length takes no room: where it is not at the end it is empty.
+        // A flexible array takes no bytes: anywhere but at the end it is empty.
         const end = isAtEnd ? undefined : offset + this.#graph.sizeOf(member.typeId);
         const inner = valueType(this.#graph, member.typeId);
         const isComposite = inner.kind === "struct" || inner.kind === "union";
         if (member.name === "" && isComposite) return { offset, end, fill: this.#filler(inner) };
         const isBitField = member.bitSize !== 0 || member.bitOffset % 8 !== 0;
         const read = isBitField ? this.#bitField(member, inner) : this.#reader(member.typeId);
-        return { offset, end, fill: named(member.name, read) };
+        return { offset, end, fill: memberFiller(member.name, read) };
       }),
     );
   }
@@ -270,7 +273,9 @@ export class Decoder {
     const { size, id } = type;
     const isEnum = type.kind === "enum" || type.kind === "enum64";
     if (type.kind !== "int" && !isEnum) {
-      throw new RangeError(`a bit-field of the kind ${type.kind}: the bytes are damaged`);
+      throw new RangeError(
+        `member ${member.name} is a bit-field of the kind ${type.kind}: the bytes are damaged`,
+      );
     }
     const bits = member.bitSize || size * 8;
     const bit = member.bitOffset % 8;
@@ -282,7 +287,7 @@ export class Decoder {
       };
     }
     const { isSigned, isBool } = this.#graph.integer(id);
-    const finish = isBool ? truth : asIs;
+    const finish = isBool ? toBoolean : identity;
     return (view, at) => finish(readBits(view, at * 8 + bit, bits, size, isSigned));
   }
 
@@ -292,11 +297,11 @@ export class Decoder {
       const { name, typeId, offset } = variable;
       const end = offset + variable.size;
       if (end > size) throw new RangeError(`BTF type ${id} is smaller than its variables`);
-      // Variables of functions may share a name.
+      // Static variables of different functions can have the same name.
       const unique = taken.has(name) ? `${name}@${offset}` : name;
       taken.add(unique);
-      const read = this.#within(id, () => this.#reader(typeId));
-      return { offset, end, fill: named(unique, read) };
+      const read = this.#nested(id, () => this.#reader(typeId));
+      return { offset, end, fill: memberFiller(unique, read) };
     });
     const fill = this.#fillAll(id, members);
     return (view, at, end) => {
@@ -307,18 +312,18 @@ export class Decoder {
   }
 }
 
-/** Reads a value into a property. */
-function named(name: string, read: Reader): Filler {
+/** Returns a filler that reads one value into a property. */
+function memberFiller(name: string, read: Reader): Filler {
   return (view, at, end, into) => setMember(into, name, read(view, at, end));
 }
 
-/** The names of an enum's values. */
+/** Names of an enum's values. */
 export class EnumeratorNames {
   readonly #graph: BtfGraph;
   readonly #type: BtfType;
-  /** Bits of a value in the BTF. */
+  /** Number of bits of a value in BTF. */
   readonly #width: number;
-  /** By the values as unsigned integers. Read on first use. */
+  /** Names by value as an unsigned integer, read on first use. */
   #names: Map<bigint, string> | undefined;
 
   constructor(graph: BtfGraph, type: BtfType) {
@@ -328,9 +333,9 @@ export class EnumeratorNames {
   }
 
   /**
-   * Returns the name of a value with this number of bits; `undefined` where it has none.
+   * Returns the name of a value with this number of bits; `undefined` if it has none.
    *
-   * Not every compiler records whether an enum is signed: one that looks unsigned can have negative enumerators.
+   * Old compilers do not record whether an enum is signed, so an enum that is not marked as signed can have negative enumerators.
    */
   of(value: number | bigint, bits: number): string | undefined {
     const { isSigned = false } = this.#type;
@@ -341,9 +346,9 @@ export class EnumeratorNames {
     return this.#find(signed, BigInt.asIntN(this.#width, signed));
   }
 
-  /** @param kept the value cut to the width of the BTF: where that changes it, it has no name */
-  #find(value: bigint, kept: bigint): string | undefined {
-    if (value !== kept) return undefined;
+  /** Finds the name of a value. @param truncated the value truncated to the width in BTF; if it differs, the value has no name */
+  #find(value: bigint, truncated: bigint): string | undefined {
+    if (value !== truncated) return undefined;
     this.#names ??= this.#read();
     return this.#names.get(BigInt.asUintN(this.#width, value));
   }
@@ -358,14 +363,14 @@ export class EnumeratorNames {
   }
 }
 
-/** The kernel's integers in network byte order, and their sizes. */
+/** Sizes in bytes of the kernel's integers in network byte order, by name. */
 const networkIntegers: ReadonlyMap<string, number> = new Map([
   ["__be16", 2],
   ["__be32", 4],
   ["__be64", 8],
 ]);
 
-/** Returns true for an integer in network byte order, by the names of its typedefs. */
+/** Returns true for an integer in network byte order, which has a typedef with the name `__be16`, `__be32` or `__be64`. */
 export function isInNetworkOrder(graph: BtfGraph, id: number): boolean {
   let type = graph.type(id);
   while (type.kind !== "int") {
@@ -376,38 +381,38 @@ export function isInNetworkOrder(graph: BtfGraph, id: number): boolean {
   return false;
 }
 
-function networkInteger({ size }: BtfType): Reader {
+function networkIntegerReader({ size }: BtfType): Reader {
   if (size === 2) return (view, at) => view.getUint16(at);
   if (size === 4) return (view, at) => view.getUint32(at);
   return (view, at) => view.getBigUint64(at);
 }
 
-/** The kernel's structs of IP addresses. */
+/** Types of `t` for the kernel's structs of IP addresses, by name. */
 export const addressTypes: ReadonlyMap<string, Type<string>> = new Map([
   ["in_addr", ipv4],
   ["in6_addr", ipv6],
 ]);
 
-/** Reads IP addresses as text; `undefined` for another struct. */
-function addressOf({ name, size }: BtfType): Reader | undefined {
+/** Returns a reader for a struct of an IP address; `undefined` for another struct. */
+function addressReader({ name, size }: BtfType): Reader | undefined {
   const address = addressTypes.get(name);
   return address?.size === size ? (view, at) => address.read(view, at) : undefined;
 }
 
-/** The type that values are of: what is behind typedefs, qualifiers and the name of a variable. */
+/** Returns the type of the values of a type or variable, without typedefs and qualifiers. */
 export function valueType(graph: BtfGraph, id: number): BtfType {
   const type = graph.resolve(id);
   return type.kind === "var" ? graph.resolve(type.typeId) : type;
 }
 
-/** Tells types whose arrays are text. */
+/** Returns true for a character type, whose arrays are strings. */
 export function isCharacter(graph: BtfGraph, { kind, size, name, id }: BtfType): boolean {
   if (kind !== "int" || size !== 1) return false;
-  // Compilers seldom say that it is one.
+  // Compilers rarely set the flag.
   return name === "char" || graph.integer(id).isChar;
 }
 
-/** Sets a property, whatever its name is. */
+/** Sets a property, also one with the name `__proto__`. */
 export function setMember(object: BtfRecord, name: string, value: BtfValue): void {
   if (name !== "__proto__") object[name] = value;
   else {
@@ -417,19 +422,19 @@ export function setMember(object: BtfRecord, name: string, value: BtfValue): voi
   }
 }
 
-function truth(value: number | bigint): boolean {
+function toBoolean(value: number | bigint): boolean {
   return value !== 0 && value !== 0n;
 }
 
-function asIs(value: number | bigint): number | bigint {
+function identity(value: number | bigint): number | bigint {
   return value;
 }
 
-/** Reads an integer: a number up to 4 bytes, a bigint beyond. */
+/** Reads an integer: a number if it has up to 4 bytes, otherwise a bigint. */
 type NumberReader = (view: DataView, at: number) => number | bigint;
 
-/** Reads an integer of so many bytes; `undefined` for a size that C has no integers of. */
-function readNumber(size: number, isSigned: boolean): NumberReader | undefined {
+/** Returns a reader of integers of `size` bytes; `undefined` if C has no integers of that size. */
+function numberReader(size: number, isSigned: boolean): NumberReader | undefined {
   switch (size) {
     case 1:
       return isSigned ? (view, at) => view.getInt8(at) : (view, at) => view.getUint8(at);
@@ -456,9 +461,9 @@ function readNumber(size: number, isSigned: boolean): NumberReader | undefined {
 }
 
 /**
- * Reads some of the bits, counted from the start of the view: the least significant one of a byte comes first.
+ * Reads an integer of `bits` bits, beginning at bit `bit` of the view. Bits are counted from the least significant bit of each byte.
  *
- * @param size of the type that they belong to, in bytes: it decides between number and bigint
+ * @param size size of the declared type in bytes. The result is a number if it is at most 4, otherwise a bigint.
  */
 export function readBits(
   view: DataView,
@@ -468,7 +473,7 @@ export function readBits(
   isSigned: boolean,
 ): number | bigint {
   let value = 0n;
-  // Only the bytes that have some of the bits: those behind may not be there.
+  // Only bytes with some of the bits: the view may end after them.
   for (let at = (bit + bits - 1) >> 3; at >= bit >> 3; at--) {
     value = (value << 8n) | BigInt(view.getUint8(at));
   }
@@ -478,19 +483,19 @@ export function readBits(
 }
 
 const utf8 = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });
-/** Control characters other than white space: text has none. */
+/** Control characters other than white space. Strings are not expected to have any. */
 const controls = /[\u0000-\u0008\u000b\u000c\u000e-\u001f\u007f-\u009f]/;
 
 /**
- * The text up to the first NUL, or `undefined` where it is none: without a NUL, or with bytes that no text has.
+ * Returns the string before the first NUL. Returns `undefined` if there is no NUL, or the bytes before it are not printable UTF-8.
  *
- * @throws {RangeError} when the view has not so many bytes
+ * @throws {RangeError} if the bytes extend beyond the end of the view
  */
 function textOf(view: DataView, at: number, length: number): string | undefined {
   const bytes = checkedBytes(view, at, length);
   const end = bytes.indexOf(0);
   if (end === -1) return undefined;
-  // Bytes that begin with a NUL and go on are more likely numbers.
+  // An array that begins with a NUL but has other bytes is more likely a list of numbers.
   if (end === 0) return bytes.some((byte) => byte !== 0) ? undefined : "";
   try {
     const text = utf8.decode(bytes.subarray(0, end));
@@ -500,10 +505,11 @@ function textOf(view: DataView, at: number, length: number): string | undefined 
   }
 }
 
+/** Returns a range of the view's bytes without copying. @throws {RangeError} if it extends beyond the end */
 function checkedBytes(view: DataView, at: number, length: number): Uint8Array {
   if (at + length > view.byteLength) {
     throw new RangeError(
-      `${length} bytes at ${at} are beyond the end of the ${view.byteLength} there are`,
+      `${length} bytes at ${at} extend beyond the end of the ${view.byteLength} bytes`,
     );
   }
   return bytesAt(view, at, length);

@@ -1,37 +1,37 @@
-/** @module Types of `t` as C types, with the names that clang and the kernel's headers give them. */
+/** @module Encoding of `t` types as BTF, with the names of C types in clang's BTF and in the kernel's headers. */
 
 import { cTypeOf, unsignedChar } from "../types/c_type.ts";
 import { hasOpaqueField } from "../types/opaque.ts";
 import type { Type } from "../types/type.ts";
 import { DataBtfBuilder } from "./builder.ts";
 
-/** Types in the form in which the kernel takes them. It is shared by all who encode the same types: not to be written to. */
+/** BTF of a map's key and value. It is cached and shared, so it must not be changed. */
 export interface EncodedBtf {
-  /** BTF in its raw form. */
+  /** Raw BTF. */
   readonly bytes: Uint8Array;
-  /** The id of the key's type in it; 0 for no key. */
+  /** Id of the key's type; 0 if the map has no key. */
   readonly keyTypeId: number;
-  /** The id of the value's type in it; 0 for no value. */
+  /** Id of the value's type; 0 if the map has no value. */
   readonly valueTypeId: number;
-  /** The same for kernels that lack a kind of BTF in it: structs and integers replace the types of that kind. */
+  /** Encoding for kernels that lack a kind of BTF in `bytes`: structs and integers replace types of the newer kinds. */
   readonly older?: EncodedBtf;
 }
 
-/** The key and the value of a map, where it has them, for {@link encodeBtf}. */
+/** Types of a map's key and value, for {@link encodeBtf}. */
 export interface MapTypes {
   readonly key?: Type<unknown> | undefined;
   readonly value?: Type<unknown> | undefined;
 }
 
-/** Stands for a key or value that is not there. */
+/** Key in `encodings` for a map without a key or value. */
 const absent = {};
 const encodings = new WeakMap<object, WeakMap<object, EncodedBtf>>();
 
 /**
- * Describes keys and values to the kernel as C types of the same size, with C's names.
+ * Encodes the types of a map's key and value as BTF: as C types of the same size, with the names that C headers use.
  *
- * A type of which nothing is known, such as a custom one, and one that is not what its kind says, is an array of bytes.
- * Field names that C does not have are changed.
+ * A type without a C type, such as a custom one, and a type that lacks the properties of its kind, is an array of bytes. Field names
+ * that are not C identifiers are changed.
  */
 export function encodeBtf({ key, value }: MapTypes): EncodedBtf {
   let ofKey = encodings.get(key ?? absent);
@@ -47,33 +47,33 @@ export function encodeBtf({ key, value }: MapTypes): EncodedBtf {
   return encoded;
 }
 
-function encode(key: MapTypes["key"], value: MapTypes["value"], isOld: boolean): EncodedBtf {
+function encode(key: MapTypes["key"], value: MapTypes["value"], isLegacy: boolean): EncodedBtf {
   const hasOpaque = [key, value].some((type) => type && hasOpaqueField(type));
-  const types = new DataBtfBuilder(hasOpaque, isOld);
+  const types = new DataBtfBuilder(hasOpaque, isLegacy);
   const encoder = new Encoder(types);
   const keyTypeId = key === undefined ? 0 : encoder.encode(key).id;
   const valueTypeId = value === undefined ? 0 : encoder.encode(value).id;
-  const older = !isOld && types.hasNewer && { older: encode(key, value, true) };
+  const older = !isLegacy && types.usesNewKinds && { older: encode(key, value, true) };
   return Object.freeze({ bytes: types.encode(), keyTypeId, valueTypeId, ...older });
 }
 
-/** A type that was encoded. */
+/** An encoded type. */
 interface Encoded {
   readonly id: number;
-  /** Number of structs and arrays that lie within one another in it. */
+  /** Number of nesting levels of structs and arrays in it. */
   readonly height: number;
 }
 
 /**
- * The kernel looks for locks through 31 structs within one another, and refuses a type with more (MAX_RESOLVE_DEPTH):
- * this leaves room for the structs that single values are to it, such as addresses.
+ * Greatest nesting of structs and arrays; deeper types are encoded as bytes. The kernel looks for locks through at most 31 nested
+ * structs, and rejects deeper types (MAX_RESOLVE_DEPTH). Some values without members in `t` are structs in C, such as addresses.
  */
-const greatestHeight = 28;
+const maxHeight = 28;
 
 class Encoder {
   readonly types: DataBtfBuilder;
   readonly #encoded = new Map<Type<unknown>, Encoded>();
-  /** Types whose parts are being encoded: one from elsewhere may claim to contain itself. */
+  /** Types that are being encoded, to stop at a type from elsewhere that claims to contain itself. */
   readonly #open = new Set<Type<unknown>>();
 
   constructor(types: DataBtfBuilder) {
@@ -86,8 +86,8 @@ class Encoder {
     if (this.#open.has(type)) return this.#bytes(type);
     this.#open.add(type);
     let height = 0;
-    const id = cTypeOf(type.kind, type.size)?.encode(this.types, type, (part) => {
-      const inner = this.#part(part);
+    const id = cTypeOf(type.kind, type.size)?.encode(this.types, type, (nested) => {
+      const inner = this.#nested(nested);
       height = Math.max(height, inner.height + 1);
       return inner.id;
     });
@@ -96,9 +96,9 @@ class Encoder {
     return encoded;
   }
 
-  #part(type: Type<unknown>): Encoded {
+  #nested(type: Type<unknown>): Encoded {
     const encoded = this.encode(type);
-    return encoded.height < greatestHeight ? encoded : this.#bytes(type);
+    return encoded.height < maxHeight ? encoded : this.#bytes(type);
   }
 
   #bytes({ size }: Type<unknown>): Encoded {
@@ -106,7 +106,7 @@ class Encoder {
   }
 }
 
-/** An array of raw bytes: what any type is at the least. */
+/** Encodes an array of bytes, which can replace any type. */
 function encodeBytes(types: DataBtfBuilder, size: number): number {
   return types.array(unsignedChar(types), size);
 }

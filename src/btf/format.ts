@@ -1,4 +1,4 @@
-/** @module The raw form of BTF: a header, the types as 32-bit words, and their names. */
+/** @module Parsing of raw BTF: a header, the types as 32-bit words, and the strings. */
 
 import {
   BTF_KIND_ARRAY,
@@ -24,7 +24,7 @@ import {
   BTF_MAGIC,
 } from "../uapi/btf.ts";
 
-/** The names of the kernel's numbers of kinds. */
+/** Names of the kinds, by the kernel's numbers. */
 export const kindNames = {
   [BTF_KIND_UNKN]: "void",
   [BTF_KIND_INT]: "int",
@@ -48,10 +48,10 @@ export const kindNames = {
   [BTF_KIND_ENUM64]: "enum64",
 } as const;
 
-/** The kind of a BTF type, as the kernel's `BTF_KIND_*` names it. */
+/** Kind of a BTF type: the kernel's `BTF_KIND_*` in lower case, such as `"struct"`, `"func_proto"` and `"datasec"`. */
 export type BtfKind = (typeof kindNames)[keyof typeof kindNames];
 
-/** The kernel's numbers of kinds, by their names. */
+/** The kernel's numbers of the kinds, by name. */
 export const kindNumbers = /* @__PURE__ */ numbersByName();
 
 function numbersByName(): Readonly<Record<BtfKind, number>> {
@@ -59,19 +59,17 @@ function numbersByName(): Readonly<Record<BtfKind, number>> {
   return Object.fromEntries(numbers) as Record<BtfKind, number>;
 }
 
-/**
- * The kind in the word `info` of a type: 7 bits since Linux 7.2, 5 before, where the 2 others are zero.
- */
+/** Returns the kind in a type's `info`. It has 7 bits since Linux 7.2; before, it had 5, and the 2 others were 0. */
 export function kindOf(info: number): number {
   return (info >>> 24) & kindMask;
 }
 
-/** The number of entries in the word `info`: 24 bits since Linux 7.2, 16 before, where the 8 others are zero. */
+/** Returns the number of entries (`vlen`) in a type's `info`. It has 24 bits since Linux 7.2; before, it had 16, and 8 were 0. */
 export function entryCountOf(info: number): number {
   return info & 0xffffff;
 }
 
-/** The flag in the word `info`: its meaning depends on the kind. */
+/** Returns the flag (`kind_flag`) in a type's `info`. Its meaning depends on the kind. */
 export function flagOf(info: number): boolean {
   return info >>> 31 === 1;
 }
@@ -79,13 +77,13 @@ export function flagOf(info: number): boolean {
 const kindMask = 0x7f;
 const unknownKind = 0xff;
 
-/** The linkage of a function or variable: seen in its own file, in all files, or defined elsewhere. */
+/** Linkage of a function or variable: local to its file, visible to other files, or defined elsewhere. */
 export type BtfLinkage = "static" | "global" | "extern";
 
 /** Linkages by the kernel's numbers, which are the same for functions and variables. */
 export const linkages: readonly BtfLinkage[] = ["static", "global", "extern"];
 
-/** For each kind, the 32-bit words before its entries, and those of each of its `vlen` entries: members, enumerators, parameters. */
+/** Number of 32-bit words of each kind before its entries (members, enumerators, parameters and so on), and of each entry. */
 const wordsOfKinds = [
   [BTF_KIND_INT, 4, 0],
   [BTF_KIND_PTR, 3, 0],
@@ -108,9 +106,9 @@ const wordsOfKinds = [
   [BTF_KIND_ENUM64, 3, 3],
 ] as const;
 
-/** The words before the entries, by kind. An array of bytes: every type is looked up in it. */
+/** Number of words before the entries, by kind. A Uint8Array, for speed: it is read for every type. */
 const fixedWords = /* @__PURE__ */ wordsByKind(1, unknownKind);
-/** The words of each entry, by kind. */
+/** Number of words of each entry, by kind. */
 const entryWords = /* @__PURE__ */ wordsByKind(2, 0);
 
 function wordsByKind(column: 1 | 2, ofUnknown: number): Uint8Array {
@@ -119,7 +117,7 @@ function wordsByKind(column: 1 | 2, ofUnknown: number): Uint8Array {
   return words;
 }
 
-/** Kinds whose third word is a size; for the others it is a type. */
+/** Kinds whose third word is a size. For other kinds it is a type id. */
 export const sizedKinds = new Set([
   BTF_KIND_INT,
   BTF_KIND_STRUCT,
@@ -130,26 +128,26 @@ export const sizedKinds = new Set([
   BTF_KIND_ENUM64,
 ]);
 
-/** Bytes of `struct btf_header` that every version has. */
+/** Size of `struct btf_header` in bytes. */
 const headerSize = 24;
 
-/** BTF whose header was checked and whose types were counted, but not decoded. */
+/** Sections of BTF, and the start of each type in them. */
 export interface RawBtf {
-  /** The types, one after another. */
+  /** Type section. */
   readonly words: Uint32Array;
-  /** The names, each ended by a NUL. */
+  /** String section: names, each terminated by a NUL. */
   readonly strings: Uint8Array;
-  /** The index into `words` of each type, by type id; the one of void (id 0) means nothing. */
+  /** Index of each type in `words`, by type id. The entry of void (id 0) is unused. */
   readonly starts: Uint32Array;
-  /** The offset of each type's name, by type id: a copy side by side, as every look-up goes through all of them. */
+  /** Offset of each type's name, by type id. The offsets are copied into one array because look-ups search all of them. */
   readonly names: Uint32Array;
 }
 
 /**
- * Finds the parts of BTF and the start of every type. The bytes are not copied where their alignment allows it.
+ * Checks the header of BTF, and finds its sections and the start of every type. The bytes are copied only if they are misaligned.
  *
- * @param isSplit whether types and names go on from those of another BTF
- * @throws {RangeError} when the bytes are not BTF of this machine's byte order, or are cut off or damaged
+ * @param isSplit true if the BTF has a base, whose types and strings come first
+ * @throws {RangeError} if the bytes are not little-endian BTF, or are truncated or damaged
  */
 export function parseRawBtf(bytes: Uint8Array, isSplit = false): RawBtf {
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
@@ -158,7 +156,7 @@ export function parseRawBtf(bytes: Uint8Array, isSplit = false): RawBtf {
   }
   if (bytes.byteLength < headerSize) {
     throw new RangeError(
-      `BTF is cut off: its header takes ${headerSize} bytes, there are ${bytes.byteLength}`,
+      `BTF is truncated: its header takes ${headerSize} bytes, got ${bytes.byteLength}`,
     );
   }
   const headerLength = view.getUint32(4, true);
@@ -168,18 +166,20 @@ export function parseRawBtf(bytes: Uint8Array, isSplit = false): RawBtf {
   const stringLength = view.getUint32(20, true);
   if (typeStart + typeLength > bytes.byteLength || stringStart + stringLength > bytes.byteLength) {
     throw new RangeError(
-      `BTF is cut off: its header speaks of ${Math.max(typeStart + typeLength, stringStart + stringLength)} bytes, there are ${bytes.byteLength}`,
+      `BTF is truncated: its header describes ${Math.max(typeStart + typeLength, stringStart + stringLength)} bytes, got ${bytes.byteLength}`,
     );
   }
   if (typeLength % 4 !== 0) {
-    throw new RangeError(`BTF is damaged: its types take ${typeLength} bytes, no multiple of 4`);
+    throw new RangeError(
+      `BTF is damaged: expected its types to take a multiple of 4 bytes, got ${typeLength}`,
+    );
   }
-  // Name offset 0 is "no name", unless there is a base that has it already; and every name is read up to its NUL.
-  const isOpen = stringLength > 0 && bytes[stringStart + stringLength - 1] !== 0;
-  if (isOpen || (!isSplit && (stringLength === 0 || bytes[stringStart] !== 0))) {
+  // The string at offset 0 must be empty, except in split BTF, where the base has it. Every string must end with a NUL.
+  const isUnterminated = stringLength > 0 && bytes[stringStart + stringLength - 1] !== 0;
+  if (isUnterminated || (!isSplit && (stringLength === 0 || bytes[stringStart] !== 0))) {
     throw new RangeError("BTF is damaged: its strings do not begin and end with a NUL");
   }
-  // A Uint32Array needs an aligned start, which a section of an object file does not promise.
+  // A Uint32Array must be aligned. A section of an object file may not be.
   const words = new Uint32Array(
     (bytes.byteOffset + typeStart) % 4 === 0
       ? bytes.buffer
@@ -192,11 +192,11 @@ export function parseRawBtf(bytes: Uint8Array, isSplit = false): RawBtf {
 }
 
 /**
- * Goes through all types once, before the engine has compiled anything: each call, and each property of the array that is
- * looked up anew, costs milliseconds (bench/btf.ts).
+ * Finds the start and the name offset of every type. This runs once over more than 100,000 types, before the engine has compiled
+ * it: each function call and property access in the loop would add milliseconds (bench/btf.ts).
  */
 function findTypes(words: Uint32Array): Pick<RawBtf, "starts" | "names"> {
-  // A type takes three words at least, so this bound holds every index.
+  // A type takes at least three words.
   const bound = Math.floor(words.length / 3) + 1;
   const starts = new Uint32Array(bound);
   const names = new Uint32Array(bound);
@@ -207,18 +207,18 @@ function findTypes(words: Uint32Array): Pick<RawBtf, "starts" | "names"> {
     starts[count] = at;
     names[count++] = words[at] as number;
     const info = words[at + 1] as number;
-    // As kindOf() and entryCountOf().
+    // Like kindOf() and entryCountOf(), without calls.
     const kind = (info >>> 24) & kindMask;
     const fixed = fixedWords[kind] as number;
     if (fixed === unknownKind) {
       throw new RangeError(
-        `BTF type ${count - 1} has the unknown kind ${kind}: it comes from a newer kernel, or the bytes are damaged`,
+        `BTF type ${count - 1} has the unknown kind ${kind}: it is from a newer kernel, or the bytes are damaged`,
       );
     }
     at += fixed + (entryWords[kind] as number) * (info & 0xffffff);
   }
   if (at !== words.length) {
-    throw new RangeError(`BTF is cut off: type ${count - 1} goes beyond the end of the types`);
+    throw new RangeError(`BTF is truncated: type ${count - 1} extends beyond the end of the types`);
   }
   return { starts: starts.subarray(0, count), names: names.subarray(0, count) };
 }

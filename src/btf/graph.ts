@@ -25,143 +25,163 @@ import {
   sizedKinds,
 } from "./format.ts";
 
-/** One type of a Btf. `typeId` is the type it refers to where its kind refers to one (0 is void). */
+/** A BTF type: a type, function, variable or section. Properties that a kind does not have are 0, empty or absent. */
 export interface BtfType {
+  /** Id of the type in its BTF; 0 for void. */
   readonly id: number;
+  /** Kind of the type, such as `"struct"`. */
   readonly kind: BtfKind;
-  /** The C name; empty for anonymous types. */
+  /** Name in C; empty for anonymous types. */
   readonly name: string;
-  /** Bytes, for kinds that have a size of their own; 0 otherwise. */
+  /**
+   * Size in bytes of an `int`, `float`, `enum`, `enum64`, `struct`, `union` or `datasec`; 0 for other kinds. {@link BtfGraph.sizeOf}
+   * returns the size of values of any type.
+   */
   readonly size: number;
-  /** The type pointed to, aliased, qualified, tagged or returned; 0 for none or void. */
+  /**
+   * Id of the type that this type refers to: the target of a pointer, typedef, qualifier or tag, the type of a variable, the element
+   * of an array, the prototype of a function, or the result of a prototype. 0 is void, or stands for none.
+   */
   readonly typeId: number;
-  /** `BTF_KIND_ARRAY`: number of elements; 0 otherwise. */
+  /** Number of elements of an `array`; 0 for other kinds. */
   readonly length: number;
-  /** The linkage of a function or variable; no other kind has one. */
+  /** Linkage of a `func` or `var`. */
   readonly linkage?: BtfLinkage;
   /**
-   * True for an enum whose values are signed; no other kind has this. Compilers before clang 15 do not record it: then it is true
-   * where an enumerator looks negative ({@link BtfGraph.enumerators}).
+   * True for an `enum` or `enum64` with signed values. Compilers before clang 15 do not record it: then it is true if an enumerator
+   * looks negative (see {@link BtfGraph.enumerators}).
    */
   readonly isSigned?: boolean;
-  /** The kind of type that a forward declaration declares; no other kind has this. */
+  /** Kind of the type that a forward declaration (`fwd`) declares. */
   readonly declares?: "struct" | "union";
-  /** The index of the member or parameter that a declaration tag marks, or -1 for the type itself; no other kind has this. */
+  /** Index of the member or parameter that a `decl_tag` marks; -1 if it marks the type itself. */
   readonly componentIndex?: number;
 }
 
 /** A member of a struct or union. */
 export interface BtfMember {
+  /** Name of the member; empty for anonymous structs and unions, and for unnamed bit-fields. */
   readonly name: string;
+  /** Id of the member's type. */
   readonly typeId: number;
-  /** From the start of the struct that was asked about, in bits. */
+  /** Offset in bits from the start of the struct. */
   readonly bitOffset: number;
-  /** Width in bits for a bit-field, also where only its integer type has it (compilers before 2019); 0 otherwise. */
+  /** Width of a bit-field in bits, also if only its integer type records the width (compilers before 2019); 0 for other members. */
   readonly bitSize: number;
 }
 
-/** A place inside a struct, in bytes. */
+/** Offset, size and type of a field in a struct. */
 export interface BtfField {
-  /** From the start of the struct. */
+  /** Offset in bytes from the start of the struct. */
   readonly offset: number;
+  /** Size in bytes. */
   readonly size: number;
+  /** Id of the field's type. */
   readonly typeId: number;
 }
 
-/** A named number of an enum; a bigint where a number would not hold it. */
+/** An enumerator of an enum. */
 export interface BtfEnumerator {
+  /** Name of the enumerator. */
   readonly name: string;
+  /** Value of the enumerator: a number if it is a safe integer, otherwise a bigint. */
   readonly value: number | bigint;
 }
 
-/** A parameter of a function. A last one without a name and of type 0 stands for C's `...`. */
+/** A parameter of a function. C's `...` is a last parameter with an empty name and type id 0. */
 export interface BtfParameter {
-  /** The name; empty where the BTF has none. */
+  /** Name of the parameter; empty if the BTF does not record it. */
   readonly name: string;
+  /** Id of the parameter's type. */
   readonly typeId: number;
 }
 
-/** A variable of a section. */
+/** A variable in a section of global data. */
 export interface BtfVariable {
+  /** Name of the variable. */
   readonly name: string;
-  /** The type of its value. */
+  /** Id of the type of its value. */
   readonly typeId: number;
-  /** Bytes from the start of the section. */
+  /** Offset in bytes from the start of the section. */
   readonly offset: number;
+  /** Size in bytes. */
   readonly size: number;
 }
 
-/** The encoding of an integer. */
+/** Encoding of an integer type. */
 export interface BtfInteger {
+  /** True for a signed integer. */
   readonly isSigned: boolean;
+  /** True for `bool`. */
   readonly isBool: boolean;
-  /** True for characters. Compilers seldom tell: gcc and clang make `char` an integer like any other. */
+  /** True for a character. Compilers rarely set it: gcc and clang encode `char` like any other integer. */
   readonly isChar: boolean;
-  /** The first bit in the bytes of its type. */
+  /** Offset of the value's first bit in the bytes of the type. */
   readonly bitOffset: number;
-  /** Its width in bits. Compilers before 2019 gave bit-fields fewer bits than their bytes have. */
+  /** Number of bits of the value. It is smaller than the size for bit-fields from compilers before 2019. */
   readonly bitSize: number;
 }
 
-/** A tag of a type, a variable, a member or a parameter in the source: `__attribute__((btf_decl_tag("...")))`. */
+/** A tag of a type, function, variable, member or parameter: `__attribute__((btf_decl_tag("...")))` in C. */
 export interface BtfTag {
+  /** Text of the tag. */
   readonly name: string;
-  /** The index of the member or parameter that has it, or -1 for the type itself. */
+  /** Index of the tagged member or parameter; -1 if the type itself is tagged. */
   readonly componentIndex: number;
 }
 
 const pointerSize = 8;
 
-/** Returns the end of a message, which suggests a similar name. */
+/** Returns the suffix of a message that suggests a similar name; empty if there is none. */
 function suggestionAmong(name: string, known: Iterable<string>): string {
   const hint = suggestion(name, known);
   return hint === undefined ? "" : `: ${hint}`;
 }
 
-/** Longest chain of typedefs, qualifiers and arrays. The kernel takes longer ones, but no program has them. */
-const longestChain = 32;
-/** Most ids that a message lists. */
-const mostListed = 100;
-/** Look-ups that search the strings; after these, an index is built, which costs about 50 of them (bench/btf.ts). */
+/** Greatest number of typedefs, qualifiers and arrays in a chain. The kernel accepts more, but programs do not have them. */
+const maxChainLength = 32;
+/** Greatest number of ids in a message. */
+const maxListedIds = 100;
+/** Number of look-ups that search the strings. Then an index is built, which takes as long as about 50 searches (bench/btf.ts). */
 const searchesBeforeIndex = 32;
-/** Strings that may end with a name, as many do with a short one, for a search to be faster than the index. */
-const mostPlaces = 16;
+/** Greatest number of strings ending with a name for which a search is faster than the index. Short names have many. */
+const maxMatches = 16;
 
-/** Type ids by a hash of their names: `next[id]` is the next type in the chain that begins at `heads[hash]`. */
+/** Hash table of types by name: `next[id]` is the next type in the chain that begins at `heads[hash]`. */
 interface NameIndex {
   readonly heads: Uint32Array;
   readonly next: Uint32Array;
 }
 
-/** Bytes with a name in them. */
+/** A NUL-terminated name, which begins at `at`. */
 interface NamePlace {
   readonly bytes: Uint8Array;
   readonly at: number;
 }
 
 /**
- * The types of a BTF and what they refer to, by their ids; each is decoded when it is asked for. The types of a base
- * come first: its ids go on here.
+ * Graph of the types in BTF, by their ids. Methods decode a type when they need it. If the graph has a base, the base's types come
+ * first, and the ids continue after them.
  */
 export class BtfGraph {
   readonly #words: Uint32Array;
   readonly #strings: Buffer;
-  /** Index into #words of each type, by type id less `#before`. */
+  /** Index of each type in #words, by type id minus `#before`. */
   readonly #starts: Uint32Array;
-  /** Offset of each type's name, by type id less `#before`. */
+  /** Offset of each type's name, by type id minus `#before`. */
   readonly #names: Uint32Array;
   readonly #base: BtfGraph | undefined;
-  /** Ids below the first one of this graph's own, less the one of void. */
+  /** Number of types in the base, without void. */
   readonly #before: number;
   readonly #stringsBefore: number;
   #searches = 0;
   #index: NameIndex | undefined;
   #tags: ReadonlyMap<number, readonly BtfTag[]> | undefined;
-  #tellsSigns: boolean | undefined;
-  /** True for enums that look signed, by id, where the compiler does not record it. */
+  #signsRecorded: boolean | undefined;
+  /** True for enums that look signed, by id, if the compiler does not record signs. */
   readonly #signs = new Map<number, boolean>();
 
-  /** @throws {RangeError} when the bytes are not BTF of this machine's byte order, or are damaged */
+  /** Parses raw BTF. @throws {RangeError} if the bytes are not little-endian BTF, or are truncated or damaged */
   constructor(bytes: Uint8Array, base: BtfGraph | undefined) {
     const { words, strings, starts, names } = parseRawBtf(bytes, base !== undefined);
     this.#words = words;
@@ -173,12 +193,16 @@ export class BtfGraph {
     this.#stringsBefore = base === undefined ? 0 : base.#stringsBefore + base.#strings.length;
   }
 
-  /** Number of types, void (id 0) and those of the base included. */
+  /** Number of types, including void (id 0) and the types of the base. Ids are from 0 to `length - 1`. */
   get length(): number {
     return this.#before + this.#starts.length;
   }
 
-  /** The type with this id. @throws {RangeError} when there is none */
+  /**
+   * Returns the type with this id.
+   *
+   * @throws {RangeError} if no type has this id
+   */
   type(id: number): BtfType {
     if (id === 0) return { id, kind: "void", name: "", size: 0, typeId: 0, length: 0 };
     const graph = this.#ownerOf(id);
@@ -215,12 +239,12 @@ export class BtfGraph {
   }
 
   /**
-   * The id of the type with this name and kind, or `undefined`.
+   * Returns the id of the type with this kind and name; `undefined` if there is none.
    *
-   * The first few look-ups search the names, later ones use an index.
+   * The first look-ups search all names; after about 32 of them an index is built.
    *
-   * @throws {RangeError} when several types of this kind have the name, as some structs of each kernel do: the message
-   *   lists their ids, and {@link findAll} gives them
+   * @throws {RangeError} if several types have the kind and name, as some structs of every kernel do. The message lists their ids,
+   *   and {@link findAll} returns them.
    *
    * @example
    * ```ts
@@ -232,15 +256,15 @@ export class BtfGraph {
     const ids = this.findAll(kind, name);
     if (ids.length > 1) {
       throw new RangeError(
-        `this BTF has ${ids.length} types of the kind ${kind} with the name ${name}: ${listed(ids)}; findAll() gives their ids`,
+        `this BTF has ${ids.length} types of the kind ${kind} with the name ${name}: ${formatIds(ids)}; findAll() gives their ids`,
       );
     }
     return ids[0];
   }
 
   /**
-   * The ids of all types with this name and kind, in order: more than one where files of one program have types of
-   * their own with the same name.
+   * Returns the ids of all types with this kind and name, in ascending order. There are several if source files of one program
+   * define different types with the same name.
    *
    * @example
    * ```ts
@@ -250,7 +274,7 @@ export class BtfGraph {
    * ```
    */
   findAll(kind: BtfKind, name: string): number[] {
-    // Anonymous types have no name to be found by, and none has a NUL in it.
+    // Anonymous types cannot be found by name, and names have no NUL.
     if (name === "" || name.includes("\0")) return [];
     const ids: number[] = [];
     this.#find(kindNumbers[kind], Buffer.from(name), ids);
@@ -258,8 +282,8 @@ export class BtfGraph {
   }
 
   /**
-   * @internal Returns `: did you mean "task_struct"?` where the name of a type of these kinds is close to a misspelt one; otherwise
-   * an empty string. It compares all names, so it is only for errors.
+   * @internal Returns `: did you mean "task_struct"?` if a type of these kinds has a similar name; otherwise an empty string. It
+   * compares all names, so it is only for errors.
    */
   suggestion(name: string, ...kinds: BtfKind[]): string {
     return suggestionAmong(name, this.#namesOf(kinds));
@@ -269,7 +293,7 @@ export class BtfGraph {
     for (const kind of kinds) for (const id of this.ids(kind)) yield this.type(id).name;
   }
 
-  /** All ids of this kind, in order. */
+  /** Yields the ids of all types of this kind, in ascending order. */
   *ids(kind: BtfKind): Generator<number, void, undefined> {
     if (this.#base !== undefined) yield* this.#base.ids(kind);
     const number = kindNumbers[kind];
@@ -278,7 +302,11 @@ export class BtfGraph {
     }
   }
 
-  /** The members of a struct or union as declared: anonymous ones are not opened. @throws {RangeError} for another kind */
+  /**
+   * Returns the members of a struct or union, in order. Anonymous structs and unions are members with an empty name.
+   *
+   * @throws {RangeError} if the type is of another kind, or no type has this id
+   */
   members(id: number): BtfMember[] {
     const flag = flagOf(
       this.#info(id, ["struct", "union"], "only structs and unions have members"),
@@ -295,12 +323,12 @@ export class BtfGraph {
   }
 
   /**
-   * The enumerators of an enum.
+   * Returns the enumerators of an enum, in order.
    *
-   * Compilers before clang 15 do not record whether an enum is signed. Where no enum of this BTF is marked as signed, a 32-bit enum
+   * Compilers before clang 15 do not record whether an enum is signed. If no enum of this BTF is marked as signed, a 32-bit enum
    * counts as signed if one of its values would be negative and is not a mask of upper bits such as `0x80000000` or `0xffffff00`.
    *
-   * @throws {RangeError} for another kind
+   * @throws {RangeError} if the type is of another kind, or no type has this id
    */
   enumerators(id: number): BtfEnumerator[] {
     const info = this.#info(id, ["enum", "enum64"], "not an enum");
@@ -322,15 +350,17 @@ export class BtfGraph {
   }
 
   /**
-   * The parameters of a function (`func`), or of the type of functions (`func_proto`); the result is `typeId` of the
-   * latter. Linux's BTF names the parameters of functions only. @throws {RangeError} for another kind
+   * Returns the parameters of a function (`func`) or a function prototype (`func_proto`), in order. The result type is the
+   * prototype's `typeId`. Compilers record the parameter names of functions, but not of function pointers.
+   *
+   * @throws {RangeError} if the type is of another kind, or no type has this id
    *
    * @example
    * ```ts
    * import { Btf } from "bun-bpf";
    * const btf = Btf.kernel();
    * const id = btf.find("func", "tcp_connect") ?? btf.find("func", "schedule");
-   * if (id === undefined) throw new Error("this kernel has no functions");
+   * if (id === undefined) throw new Error("this kernel has no function schedule()");
    * console.log(btf.type(id).name, btf.parameters(id).map(({ name }) => name));
    * ```
    */
@@ -341,7 +371,11 @@ export class BtfGraph {
     return this.#entries(prototypeId, 2, (name, typeId) => ({ name: this.#string(name), typeId }));
   }
 
-  /** The variables of a section (`datasec`) of a program's global data. @throws {RangeError} for another kind */
+  /**
+   * Returns the variables of a section (`datasec`) such as `.data` or `.bss`, in order.
+   *
+   * @throws {RangeError} if the type is of another kind, or no type has this id
+   */
   variables(id: number): BtfVariable[] {
     this.#info(id, ["datasec"], "only sections have variables");
     return this.#entries(id, 3, (variableId, offset, size) => {
@@ -351,7 +385,11 @@ export class BtfGraph {
     });
   }
 
-  /** The encoding of an integer (`int`). @throws {RangeError} for another kind */
+  /**
+   * Returns the encoding of an integer (`int`).
+   *
+   * @throws {RangeError} if the type is of another kind, or no type has this id
+   */
   integer(id: number): BtfInteger {
     this.#info(id, ["int"], "not an integer");
     const graph = this.#ownerOf(id);
@@ -367,30 +405,39 @@ export class BtfGraph {
   }
 
   /**
-   * The tags of a declaration: of a function (the kernel marks its kfuncs by them), a struct and its members, a variable or
-   * a typedef. The first call goes through all types.
+   * Returns the declaration tags (`decl_tag`) of a function, struct, union, variable or typedef, and of its members or parameters.
+   * Newer kernels tag their kfuncs with `"bpf_kfunc"`. The first call reads all types.
    */
   tags(id: number): readonly BtfTag[] {
     this.#tags ??= this.#readTags();
     return this.#tags.get(id) ?? [];
   }
 
-  /** Follows typedefs and qualifiers (const, volatile, restrict, type tags) to the type behind them. */
+  /**
+   * Returns the type that typedefs and qualifiers (const, volatile, restrict and type tags) refer to in the end; the type itself if
+   * it is neither.
+   *
+   * @throws {RangeError} if the chain has more than 32 types, or no type has this id
+   */
   resolve(id: number): BtfType {
     let type = this.type(id);
     for (let steps = 0; transparentKinds.has(type.kind); steps++) {
-      if (steps === longestChain) throw endless(id);
+      if (steps === maxChainLength) throw chainError(id);
       type = this.type(type.typeId);
     }
     return type;
   }
 
-  /** Bytes that a value of this type takes. @throws {RangeError} when they are more than a number can count */
+  /**
+   * Returns the size of a value of this type in bytes. Pointers take 8 bytes; flexible arrays, functions and void take 0.
+   *
+   * @throws {RangeError} if the size is over 2^53 - 1, or no type has this id
+   */
   sizeOf(id: number): number {
     let type = this.resolve(id);
     let count = 1;
     for (let steps = 0; type.kind === "array"; steps++) {
-      if (steps === longestChain) throw endless(id);
+      if (steps === maxChainLength) throw chainError(id);
       count *= type.length;
       type = this.resolve(type.typeId);
     }
@@ -402,13 +449,13 @@ export class BtfGraph {
   }
 
   /**
-   * The place of a field in a struct or union: `"tgid"`, or a path `"mm.arg_start"` through embedded structs. Members of
-   * anonymous structs and unions count as the outer struct's, as in C.
+   * Returns the offset, size and type of a field in a struct or union. Members of anonymous structs and unions count as members of
+   * the outer struct, as in C.
    *
-   * @param struct its name, or its id. Several may have the name, as in kernels whose types were not merged whole: the place is
-   *   that of all of them, if they agree
-   * @throws {RangeError} when there is no such struct or field, several have the name and the field in different places, or the
-   *   field is a bit-field
+   * @param struct name of the struct or union, or its id. If several have the name, all must have the field at the same offset.
+   * @param path name of the field, such as `"tgid"`, or a path through nested structs, such as `"se.vruntime"`
+   * @throws {RangeError} if no struct has the name, it has no such field, several structs with the name have the field at different
+   *   offsets, or the field is a bit-field
    *
    * @example
    * ```ts
@@ -427,7 +474,7 @@ export class BtfGraph {
     }
     if (others.some(({ offset, size }) => offset !== first.offset || size !== first.size)) {
       throw new RangeError(
-        `this BTF has ${ids.length} types with the name ${struct}, and ${path} in different places: give one of their ids, ${listed(ids)}`,
+        `this BTF has ${ids.length} types with the name ${struct}, with ${path} at different offsets: pass one of their ids, ${formatIds(ids)}`,
       );
     }
     return first;
@@ -462,7 +509,7 @@ export class BtfGraph {
     return `a pointer${target}, whose fields are elsewhere in memory`;
   }
 
-  /** Yields the names that can follow a struct in a path. */
+  /** Yields the names of the members that a path can continue with. */
   *#memberNames(structId: number): Generator<string, void, undefined> {
     for (const { name } of this.#flatMembers(structId)) yield name;
   }
@@ -472,9 +519,9 @@ export class BtfGraph {
     return undefined;
   }
 
-  /** Yields the named members of a struct, with those of the anonymous structs and unions in it. */
+  /** Yields the named members of a struct, including those of its anonymous structs and unions. */
   *#flatMembers(structId: number): Generator<BtfMember, void, undefined> {
-    // Each struct is visited once: one that is repeated, or inside itself, adds no members.
+    // Each struct is visited once, so that damaged BTF with a struct inside itself ends.
     const places = new Map([[structId, 0]]);
     for (const [id, base] of places) {
       for (const member of this.members(id)) {
@@ -490,7 +537,7 @@ export class BtfGraph {
     }
   }
 
-  /** Adds the types of this name, those of the base first. */
+  /** Adds the ids of the types with a kind and name, those of the base first. */
   #find(kind: number, name: Buffer, ids: number[]): void {
     if (this.#base !== undefined) this.#base.#find(kind, name, ids);
     const found =
@@ -504,9 +551,9 @@ export class BtfGraph {
   }
 
   /**
-   * Searches for the name in the strings, and then for its offset among those of all types: two loops of the engine's own,
-   * which are fast before anything is compiled. Every string that ends with the name counts, as one may be used for
-   * both, and the same one may be there twice. `undefined` when those are many.
+   * Searches for the name in the strings, and then for its offset among the name offsets of all types. Both use the engine's own
+   * `indexOf`, which is fast before any code is compiled. Every string that ends with the name is a match, because a name can share
+   * the end of a longer string, and strings can be repeated. Returns `undefined` if there are too many matches.
    */
   #search(name: Buffer): number[] | undefined {
     const terminated = Buffer.concat([name, Buffer.of(0)]);
@@ -514,7 +561,7 @@ export class BtfGraph {
     for (let owner: BtfGraph | undefined = this; owner !== undefined; owner = owner.#base) {
       const strings = owner.#strings;
       for (let at = strings.indexOf(terminated); at !== -1;) {
-        if (offsets.push(owner.#stringsBefore + at) > mostPlaces) return undefined;
+        if (offsets.push(owner.#stringsBefore + at) > maxMatches) return undefined;
         at = strings.indexOf(terminated, at + 1);
       }
     }
@@ -535,7 +582,8 @@ export class BtfGraph {
     const head = hashOf({ bytes: name, at: 0 }) & (heads.length - 1);
     for (let index = heads[head] as number; index !== 0; index = next[index] as number) {
       if (this.#kindAt(index) !== kind) continue;
-      if (isName(this.#place(this.#names[index] as number), name)) ids.push(this.#before + index);
+      if (equalsName(this.#place(this.#names[index] as number), name))
+        ids.push(this.#before + index);
     }
   }
 
@@ -546,7 +594,7 @@ export class BtfGraph {
     const heads = new Uint32Array(2 ** Math.ceil(Math.log2(names.length)));
     const next = new Uint32Array(names.length);
     const mask = heads.length - 1;
-    // From the last, so that each chain is in the order of the ids.
+    // From last to first, so that each chain is in ascending order of ids.
     for (let index = names.length - 1; index > 0; index--) {
       const offset = names[index] as number;
       if (offset === 0) continue;
@@ -554,7 +602,7 @@ export class BtfGraph {
       if (offset < before) {
         hash = hashOf(this.#place(offset));
       } else {
-        // As hashOf(), without a call for each name: this runs once, mostly before the engine has compiled it.
+        // Like hashOf(), without a call for each name: this runs once, mostly before the engine has compiled it.
         for (let at = offset - before, byte = strings[at]; byte; byte = strings[++at]) {
           hash = (Math.imul(hash, 31) + byte) | 0;
         }
@@ -575,14 +623,12 @@ export class BtfGraph {
     return tags;
   }
 
-  /**
-   * Returns true for an enum of this BTF, not of its base, that is signed, or looks signed where the compiler does not record it.
-   */
+  /** Returns true for an enum of this BTF (not of its base) that is marked as signed, or looks signed if signs are not recorded. */
   #isSigned(id: number): boolean {
     const at = this.#startOf(id);
     const info = this.#words[at + 1] as number;
     if (flagOf(info)) return true;
-    if (kindOf(info) === BTF_KIND_ENUM64 || this.#doesTellSigns()) return false;
+    if (kindOf(info) === BTF_KIND_ENUM64 || this.#areSignsRecorded()) return false;
     return this.#signs.getOrInsertComputed(id, () => {
       const end = at + 3 + 2 * entryCountOf(info);
       for (let entry = at + 3; entry < end; entry += 2) {
@@ -592,31 +638,32 @@ export class BtfGraph {
     });
   }
 
-  /** Returns true where the compiler records which enums are signed: one of them is, or has 64 bits. */
-  #doesTellSigns(): boolean {
-    this.#tellsSigns ??=
-      (this.#base !== undefined && this.#base.#doesTellSigns()) ||
+  /** Returns true if the compiler recorded which enums are signed: some enum is marked as signed, or has 64 bits. */
+  #areSignsRecorded(): boolean {
+    this.#signsRecorded ??=
+      (this.#base !== undefined && this.#base.#areSignsRecorded()) ||
       this.#starts.some((start, index) => {
         if (index === 0) return false;
         const info = this.#words[start + 1] as number;
         const kind = kindOf(info);
         return kind === BTF_KIND_ENUM64 || (kind === BTF_KIND_ENUM && flagOf(info));
       });
-    return this.#tellsSigns;
+    return this.#signsRecorded;
   }
 
   /**
-   * Returns the bits that the integer type of a member has, where its struct does not record them; width 0 for whole bytes.
+   * Returns the first bit and the width of a member whose bit-field is recorded in its integer type; width 0 if it is not a
+   * bit-field.
    *
-   * @param bit the bit of a byte at which the member begins
+   * @param bit first bit of the member in its first byte
    */
   #partOfInteger(
     typeId: number,
     bit: number,
   ): { readonly firstBit: number; readonly width: number } {
-    // No object is made for each type: this runs for every member.
+    // This runs for every member, so it reads the words instead of making an object for each type.
     let id = typeId;
-    for (let steps = 0; id !== 0 && steps <= longestChain; steps++) {
+    for (let steps = 0; id !== 0 && steps <= maxChainLength; steps++) {
       const graph = this.#ownerOf(id);
       const words = graph.#words;
       const at = graph.#startOf(id);
@@ -635,18 +682,18 @@ export class BtfGraph {
     return wholeType;
   }
 
-  /** The word `info` of a type of one of these kinds. @throws {RangeError} with the refusal for another kind */
-  #info(id: number, kinds: readonly BtfKind[], refusal: string): number {
+  /** Returns the word `info` of a type. @throws {RangeError} with `reason` if the type is of another kind */
+  #info(id: number, kinds: readonly BtfKind[], reason: string): number {
     const graph = this.#ownerOf(id);
     const info = graph.#words[graph.#startOf(id) + 1] as number;
     const kind = nameOfKind(kindOf(info));
     if (!kinds.includes(kind)) {
-      throw new RangeError(`BTF type ${id} is of the kind ${kind}: ${refusal}`);
+      throw new RangeError(`BTF type ${id} is of the kind ${kind}: ${reason}`);
     }
     return info;
   }
 
-  /** Decodes the entries of a type, whose words are given to `decode`. @param size words that each takes, 2 or 3 */
+  /** Decodes the entries of a type. @param size number of words of each entry, 2 or 3 */
   #entries<T>(
     id: number,
     size: number,
@@ -661,10 +708,12 @@ export class BtfGraph {
     });
   }
 
-  /** The graph whose own type this is: itself, or a base. @throws {RangeError} when there is no such type */
+  /** Returns the graph that contains the type: this one or a base. @throws {RangeError} if no type has this id */
   #ownerOf(id: number): BtfGraph {
     if (!Number.isInteger(id) || id <= 0 || id >= this.length) {
-      throw new RangeError(`BTF type id ${id} is not in 1..${this.length - 1}`);
+      throw new RangeError(
+        `BTF type id: expected an integer from 1 to ${this.length - 1}, got ${id}`,
+      );
     }
     let owner: BtfGraph = this;
     while (owner.#base !== undefined && id <= owner.#before) owner = owner.#base;
@@ -679,7 +728,7 @@ export class BtfGraph {
     return kindOf(this.#words[(this.#starts[index] as number) + 1] as number);
   }
 
-  /** Locates a name: in these strings, or in those of a base. */
+  /** Locates the name at a string offset, in this graph or a base. */
   #place(offset: number): NamePlace {
     let owner: BtfGraph = this;
     while (owner.#base !== undefined && offset < owner.#stringsBefore) owner = owner.#base;
@@ -689,12 +738,12 @@ export class BtfGraph {
   #string(offset: number): string {
     const { bytes, at } = this.#place(offset);
     const end = bytes.indexOf(0, at);
-    // Damaged BTF can have names beyond its strings.
+    // In damaged BTF an offset can be beyond the strings.
     return end === -1 ? "" : utf8Slice.call(bytes, at, end);
   }
 }
 
-/** Decodes some of the bytes without making a view of them first. */
+// Decodes a range of bytes without making a view of them.
 const { utf8Slice } = Buffer.prototype;
 
 const transparentKinds = new Set<BtfKind>(["typedef", "volatile", "const", "restrict", "type_tag"]);
@@ -703,44 +752,46 @@ function nameOfKind(kind: number): BtfKind {
   return kindNames[kind as keyof typeof kindNames];
 }
 
-/** Damaged BTF can have a linkage that is none. */
+/** Adds the linkage to a type, unless the number is unknown, as in damaged BTF. */
 function withLinkage(type: BtfType, number: number): BtfType {
   const linkage = linkages[number];
   return linkage === undefined ? type : { ...type, linkage };
 }
 
-/** Compares bytes with a name, up to its NUL. */
-function isName({ bytes, at }: NamePlace, name: Uint8Array): boolean {
+/** Compares a NUL-terminated name with another one. */
+function equalsName({ bytes, at }: NamePlace, name: Uint8Array): boolean {
   for (let index = 0; index < name.length; index++) {
     if (bytes[at + index] !== name[index]) return false;
   }
   return bytes[at + name.length] === 0;
 }
 
-/** Hashes the bytes up to a NUL, or up to their end. */
+/** Hashes the bytes of a name up to its NUL, or to the end of the bytes. */
 function hashOf({ bytes, at }: NamePlace): number {
   let hash = 0;
   for (let byte = bytes[at]; byte; byte = bytes[++at]) hash = (Math.imul(hash, 31) + byte) | 0;
-  // The low bits alone choose a chain.
+  // Mixes all bits into the low ones, which choose the chain.
   return Math.imul(hash, 0x9e3779b1) >>> 8;
 }
 
-/** The bits of a member that is not a bit-field. */
+/** Result of `#partOfInteger` for a member that is not a bit-field. */
 const wholeType = { firstBit: 0, width: 0 } as const;
 
-/** Returns true for a value of an enum that would be negative, unless it is a mask of upper bits: `0x80000000`, `0xffffff00`. */
+/** Returns true for an enum value that would be negative if signed, unless it is a mask of upper bits: `0x80000000`, `0xffffff00`. */
 function looksNegative(value: number): boolean {
   const negated = -(value | 0);
   const isMask = (negated & (negated - 1)) === 0 && negated > 0x80;
   return negated > 0 && !isMask;
 }
 
-/** The first ids of a list, for a message. */
-function listed(ids: readonly number[]): string {
-  const rest = ids.length - mostListed;
-  return rest > 0 ? `${ids.slice(0, mostListed).join(", ")} and ${rest} more` : ids.join(", ");
+/** Formats a list of ids for a message, at most the first 100. */
+function formatIds(ids: readonly number[]): string {
+  const rest = ids.length - maxListedIds;
+  return rest > 0 ? `${ids.slice(0, maxListedIds).join(", ")} and ${rest} more` : ids.join(", ");
 }
 
-function endless(id: number): RangeError {
-  return new RangeError(`BTF type ${id} leads through more than ${longestChain} others`);
+function chainError(id: number): RangeError {
+  return new RangeError(
+    `BTF type ${id} leads through a chain of more than ${maxChainLength} types`,
+  );
 }

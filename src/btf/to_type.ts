@@ -1,4 +1,4 @@
-/** @module Types of `t` of BTF types. */
+/** @module Conversion of BTF types to types of `t`. */
 
 import { memberPath, refuseRange, refuseType } from "../check/describe.ts";
 import { suggest } from "../check/names.ts";
@@ -12,7 +12,7 @@ import { be16, be32, be64, bool, i16, i32, i64, i8, u16, u32, u64, u8 } from "..
 import { zero } from "../types/memory.ts";
 import { isOpaque, spinLock, timer } from "../types/opaque.ts";
 import { defineStruct, struct } from "../types/struct.ts";
-import { type Field, layOutAsPlaced } from "../types/struct_layout.ts";
+import { type Field, layOutAtOffsets } from "../types/struct_layout.ts";
 import { cstring } from "../types/text.ts";
 import { union } from "../types/union.ts";
 import type { BitsType, FieldPlace, Fields, IntegerType, Type } from "../types/type.ts";
@@ -23,7 +23,7 @@ import {
   EnumeratorNames,
   isCharacter,
   isInNetworkOrder,
-  mostValues,
+  maxValues,
   readBits,
   setMember,
   tooManyValues,
@@ -31,24 +31,24 @@ import {
 } from "./decode.ts";
 import type { BtfEnumerator, BtfGraph, BtfMember, BtfType } from "./graph.ts";
 
-/** Reads and writes a value that may begin in the middle of a byte. `write` finds zeroes where it writes. */
+/** Decoder and encoder of a value, which may begin inside a byte. The bytes are zero before `write` is called. */
 interface Codec<T = BtfValue> {
   read(view: DataView, offset: number): T;
   write(view: DataView, offset: number, value: unknown, path: string): void;
 }
 
-/** A member of a struct or union: one value, or those of an anonymous struct or union. */
-interface Part extends Codec<void> {
-  /** Names that it has in the value. */
+/** Decoder and encoder of a member, which has several values if it is an anonymous struct or union. */
+interface MemberCodec extends Codec<void> {
+  /** Names of the properties with its values. */
   readonly names: readonly string[];
-  /** Puts its values into the object of the outermost struct. */
+  /** Reads the member into properties of the outer struct's object. */
   read(view: DataView, offset: number, into?: BtfRecord): void;
-  /** Takes its values out of the object of the outermost struct. */
+  /** Writes the member from properties of the outer struct's object. */
   write(view: DataView, offset: number, from: unknown, path: string): void;
 }
 
-/** Most structs and arrays within one another. The kernel takes more, but no program has more. */
-const greatestDepth = 32;
+/** Greatest nesting of structs and arrays. The kernel accepts deeper types, but programs do not have them. */
+const maxDepth = 32;
 
 const signed: ReadonlyMap<number, Type<BtfValue>> = integersBySize([i8, i16, i32, i64, i128]);
 const unsigned: ReadonlyMap<number, Type<BtfValue>> = integersBySize([u8, u16, u32, u64, u128]);
@@ -62,13 +62,13 @@ const floats: ReadonlyMap<number, Type<number>> = new Map(
   [f32, f64].map((type) => [type.size, type]),
 );
 
-/** Types whose fields belong to the kernel, by the names by which it knows them. */
+/** Opaque types of `t`, by the names of their structs. */
 const opaqueTypes: ReadonlyMap<string, Type<never>> = new Map<string, Type<never>>([
   ["bpf_spin_lock", spinLock],
   ["bpf_timer", timer],
 ]);
 
-/** Makes types of `t` of the types of a graph, each once. */
+/** Converter of a graph's types to types of `t`. Each type is made once. */
 export class TypeMaker {
   readonly #graph: BtfGraph;
   readonly #types = new Map<number, Type<BtfValue>>();
@@ -79,7 +79,7 @@ export class TypeMaker {
     this.#graph = graph;
   }
 
-  /** @throws {RangeError} where there is no type of `t` like it */
+  /** Returns the type of `t` for a BTF type. @throws {RangeError} if it has no values, too many values, or is nested too deep */
   make(id: number): Type<BtfValue> {
     const type = valueType(this.#graph, id);
     if (type.kind === "int" && isInNetworkOrder(this.#graph, id)) {
@@ -88,18 +88,17 @@ export class TypeMaker {
     let made = this.#types.get(type.id);
     if (made === undefined) {
       this.#checkCount(type);
-      made = this.#within(type, () => this.#make(type));
+      made = this.#nested(type, () => this.#make(type));
       this.#types.set(type.id, made);
     }
     return made;
   }
 
-  #within<T>({ id }: BtfType, make: () => T): T {
+  /** Runs a function for the types inside a type. @throws {RangeError} if types are nested too deep */
+  #nested<T>({ id }: BtfType, make: () => T): T {
     try {
-      if (++this.#depth > greatestDepth) {
-        throw new RangeError(
-          `BTF type ${id} is within more than ${greatestDepth} others: deeper ones have no type of t`,
-        );
+      if (++this.#depth > maxDepth) {
+        throw new RangeError(`BTF type ${id} is nested in more than ${maxDepth} types`);
       }
       return make();
     } finally {
@@ -117,7 +116,7 @@ export class TypeMaker {
       case "ptr":
         return u64 as Type<BtfValue>;
       case "float":
-        return (floats.get(type.size) ?? bytes(type)) as Type<BtfValue>;
+        return (floats.get(type.size) ?? byteArray(type)) as Type<BtfValue>;
       case "array":
         return this.#array(type);
       case "struct":
@@ -125,7 +124,7 @@ export class TypeMaker {
         return this.#composite(type);
       default:
         throw new RangeError(
-          `BTF type ${type.id} is of the kind ${type.kind}: it has no values, and so no type of t`,
+          `BTF type ${type.id} is of the kind ${type.kind}: it has no values, so it has no t type`,
         );
     }
   }
@@ -137,44 +136,44 @@ export class TypeMaker {
     if (!isPart && isBool && size === 1) return bool as Type<BtfValue>;
     const plain = (isSigned ? signed : unsigned).get(size);
     if (!isPart && !isBool && plain !== undefined) return plain;
-    if (plain === undefined) return bytes(type);
-    return typeOf(name, size, size, this.#bits(type, bitOffset, bitSize || size * 8));
+    if (plain === undefined) return byteArray(type);
+    return customType(name, size, size, this.#bits(type, bitOffset, bitSize || size * 8));
   }
 
-  /** Makes a `t.enum`, if that can hold all values. */
+  /** Returns a `t.enum` if it can have all enumerators, otherwise a custom type. */
   #enumeration(type: BtfType): Type<BtfValue> {
     const { size, id, kind, isSigned = false } = type;
     const base = (isSigned ? signed : unsigned).get(size) as
       IntegerType<number | bigint> | undefined;
-    if (base === undefined || size > 8) return bytes(type);
+    if (base === undefined || size > 8) return byteArray(type);
     const enumerators = this.#graph.enumerators(id);
-    // A 32-bit value whose sign is not recorded may stand for a negative one of 64 bits.
-    const mostTold = kind === "enum" && size === 8 && !isSigned ? 2 ** 31 - 1 : base.max;
-    const areHeld = enumerators.every(({ value }) => value >= base.min && value <= mostTold);
+    // BTF_KIND_ENUM has 32-bit values: in an enum of 8 bytes, a value without a recorded sign may be negative.
+    const greatestValue = kind === "enum" && size === 8 && !isSigned ? 2 ** 31 - 1 : base.max;
+    const allFit = enumerators.every(({ value }) => value >= base.min && value <= greatestValue);
     const names = new Set(enumerators.map(({ name }) => name));
-    if (areHeld && names.size === enumerators.length) {
+    if (allFit && names.size === enumerators.length) {
       const entries = enumerators.map(
         ({ name, value }) => [name, size === 8 ? BigInt(value) : Number(value)] as const,
       );
-      return defineEnum(entries, base, title(type)) as Type<BtfValue>;
+      return defineEnum(entries, base, nameOfType(type)) as Type<BtfValue>;
     }
-    return typeOf(title(type), size, size, this.#bits(type, 0, size * 8));
+    return customType(nameOfType(type), size, size, this.#bits(type, 0, size * 8));
   }
 
-  /** @throws {RangeError} when a value of the type has too many others in it: its members overlap too often */
+  /** Checks the number of values in a value of the type. @throws {RangeError} if there are too many */
   #checkCount({ id }: BtfType): void {
     const size = this.#graph.sizeOf(id);
-    if (this.#countOf(id) > mostValues(size)) throw tooManyValues(id, size);
+    if (this.#countOf(id) > maxValues(size)) throw tooManyValues(id, size);
   }
 
-  /** The number of values that one of a type is made of. */
+  /** Returns the number of values in a value of the type. */
   #countOf(id: number): number {
     const type = valueType(this.#graph, id);
     const known = this.#counts.get(type.id);
     if (known !== undefined) return known;
-    // Of a struct inside itself, which is refused when its type is made.
+    // For a struct inside itself: making its type throws.
     this.#counts.set(type.id, 0);
-    const count = this.#within(type, () => {
+    const count = this.#nested(type, () => {
       switch (type.kind) {
         case "array":
           return type.length * (1 + this.#countOf(type.typeId));
@@ -194,7 +193,7 @@ export class TypeMaker {
   #array(type: BtfType): Type<BtfValue> {
     const { typeId, length, id } = type;
     const element = valueType(this.#graph, typeId);
-    if (length === 0 || this.#graph.sizeOf(typeId) === 0) throw sizeless(id);
+    if (length === 0 || this.#graph.sizeOf(typeId) === 0) throw sizelessError(id);
     if (isCharacter(this.#graph, element)) return cstring(length);
     return array(this.make(typeId), length);
   }
@@ -202,14 +201,14 @@ export class TypeMaker {
   #composite(type: BtfType): Type<BtfValue> {
     const known = opaqueTypes.get(type.name) ?? addressTypes.get(type.name);
     if (known?.size === type.size) return known as Type<unknown> as Type<BtfValue>;
-    if (type.size === 0) throw sizeless(type.id);
+    if (type.size === 0) throw sizelessError(type.id);
     return this.#plainComposite(type) ?? this.#customStruct(type);
   }
 
-  /** Makes a `t.struct` or `t.union`, if that has the same layout. */
+  /** Returns a `t.struct` or `t.union` if it has the same layout; `undefined` otherwise. */
   #plainComposite(type: BtfType): Type<BtfValue> | undefined {
     const { kind, id, size } = type;
-    const members = this.#graph.members(id).filter((member) => this.#takesRoom(member));
+    const members = this.#graph.members(id).filter((member) => this.#hasBytes(member));
     if (members.length === 0 || !members.every((member) => member.name !== "")) return undefined;
     const types = members.map((member) =>
       this.#isBitField(member) ? this.#plainBits(member) : this.make(member.typeId),
@@ -218,13 +217,13 @@ export class TypeMaker {
     if (types.includes(undefined) || Object.keys(fields).length !== members.length) {
       return undefined;
     }
-    const tries =
+    const makers =
       kind === "union"
-        ? types.some((part) => isOpaque(part as Type<unknown>))
+        ? types.some((member) => isOpaque(member as Type<unknown>))
           ? []
           : [() => union(fields as Fields)]
         : [false, true].map((packed) => () => struct(fields as Fields, { packed }));
-    for (const make of tries) {
+    for (const make of makers) {
       const made = make();
       const fits = members.every(({ name, bitOffset }) => {
         const { offset = NaN, bitOffset: bit = offset * 8 } = (made.fields[name] ?? {}) as Partial<
@@ -237,7 +236,7 @@ export class TypeMaker {
     return kind === "struct" ? this.#placedStruct(type, members) : undefined;
   }
 
-  /** Makes a struct with more padding than C has by default, for example because of an alignment attribute. */
+  /** Returns a struct with additional padding, for example by an alignment attribute; `undefined` if members overlap or are bit-fields. */
   #placedStruct(type: BtfType, members: readonly BtfMember[]): Type<BtfValue> | undefined {
     let end = 0;
     const fields: (Field & { readonly offset: number })[] = [];
@@ -249,11 +248,11 @@ export class TypeMaker {
       fields.push({ name: member.name, type: made, size: made.size, align: made.align, offset });
     }
     if (end > type.size) return undefined;
-    const layout = layOutAsPlaced(fields, type.size);
-    return defineStruct(layout, false, title(type)) as Type<unknown> as Type<BtfValue>;
+    const layout = layOutAtOffsets(fields, type.size);
+    return defineStruct(layout, false, nameOfType(type)) as Type<unknown> as Type<BtfValue>;
   }
 
-  /** Makes a `t.bits`, if the type has its full range and all named values fit. */
+  /** Returns a `t.bits` if it has all values of the bit-field; `undefined` otherwise. */
   #plainBits({ typeId, bitSize }: BtfMember): BitsType<unknown> | undefined {
     const type = valueType(this.#graph, typeId);
     const made = this.make(typeId);
@@ -270,13 +269,13 @@ export class TypeMaker {
   }
 
   #customStruct(type: BtfType): Type<BtfValue> {
-    const part = this.#parts(type);
-    const { align } = part;
-    const name = title(type);
-    return typeOf<BtfValue>(name, type.size, align, {
+    const codec = this.#members(type);
+    const { align } = codec;
+    const name = nameOfType(type);
+    return customType<BtfValue>(name, type.size, align, {
       read(view, offset) {
         const record: BtfRecord = {};
-        part.read(view, offset, record);
+        codec.read(view, offset, record);
         return record;
       },
       write(view, offset, value, path) {
@@ -284,56 +283,58 @@ export class TypeMaker {
           return refuseType(path, `an object (${name})`, value);
         }
         for (const key of Object.keys(value)) {
-          if (part.names.includes(key)) continue;
+          if (codec.names.includes(key)) continue;
           const field = JSON.stringify(memberPath(path, key));
-          throw new TypeError(`unknown field ${field}: ${suggest(key, part.names)}`);
+          throw new TypeError(`unknown field ${field}: ${suggest(key, codec.names)}`);
         }
-        part.write(view, offset, value, path);
+        codec.write(view, offset, value, path);
       },
     });
   }
 
-  /** The members of a struct or union, as one. */
-  #parts(type: BtfType): Part & { readonly align: number } {
+  /** Returns a codec for all members of a struct or union. */
+  #members(type: BtfType): MemberCodec & { readonly align: number } {
     const { id, kind, size } = type;
     let align = 1;
-    const parts = this.#graph.members(id).flatMap((member): readonly Part[] => {
-      if (!this.#takesRoom(member)) return [];
+    const codecs = this.#graph.members(id).flatMap((member): readonly MemberCodec[] => {
+      if (!this.#hasBytes(member)) return [];
       const inner = valueType(this.#graph, member.typeId);
       const end = Math.ceil(
         (member.bitOffset + (member.bitSize || this.#graph.sizeOf(member.typeId) * 8)) / 8,
       );
-      if (end > size) throw new RangeError(`member ${member.name} is outside of BTF type ${id}`);
+      if (end > size) {
+        throw new RangeError(`BTF type ${id}: member ${member.name} is outside of the struct`);
+      }
       const offset = Math.floor(member.bitOffset / 8);
       if (member.name === "" && (inner.kind === "struct" || inner.kind === "union")) {
-        const part = this.#within(inner, () => this.#parts(inner));
-        align = Math.max(align, offset % part.align === 0 ? part.align : 1);
-        return [shifted(part, offset)];
+        const codec = this.#nested(inner, () => this.#members(inner));
+        align = Math.max(align, offset % codec.align === 0 ? codec.align : 1);
+        return [atOffset(codec, offset)];
       }
-      // Bit-fields without a name are padding.
+      // Unnamed bit-fields are padding.
       if (member.name === "") return [];
       if (this.#isBitField(member))
-        return [shifted(field(member.name, this.#bitField(member)), offset)];
+        return [atOffset(namedMember(member.name, this.#bitField(member)), offset)];
       const made = this.make(member.typeId);
       if (offset % made.align === 0) align = Math.max(align, made.align);
-      return isOpaque(made) ? [] : [shifted(field(member.name, recipeOf(made)), offset)];
+      return isOpaque(made) ? [] : [atOffset(namedMember(member.name, recipeOf(made)), offset)];
     });
     while (size % align !== 0) align /= 2;
-    const names = parts.flatMap((part) => part.names);
-    const read: Part["read"] = (view, offset, into) => {
-      for (const part of parts) part.read(view, offset, into);
+    const names = codecs.flatMap((codec) => codec.names);
+    const read: MemberCodec["read"] = (view, offset, into) => {
+      for (const codec of codecs) codec.read(view, offset, into);
     };
-    const write: Part["write"] = (view, offset, from, path) => {
-      for (const part of parts) part.write(view, offset, from, path);
+    const write: MemberCodec["write"] = (view, offset, from, path) => {
+      for (const codec of codecs) codec.write(view, offset, from, path);
     };
-    const writeOne: Part["write"] = (view, offset, from, path) => {
-      const given = parts.filter((part) =>
-        part.names.some((name) => Object.hasOwn(from as BtfRecord, name)),
+    const writeOne: MemberCodec["write"] = (view, offset, from, path) => {
+      const given = codecs.filter((codec) =>
+        codec.names.some((name) => Object.hasOwn(from as BtfRecord, name)),
       );
       const [only, another] = given;
       if (only === undefined || another !== undefined) {
         throw new TypeError(
-          `${path === "" ? "" : `${path}: `}${title(type)}: expected a value for one of its members (${names.join(", ")}), got ${given.length}`,
+          `${path === "" ? "" : `${path}: `}${nameOfType(type)}: expected a value for one of its members (${names.join(", ")}), got ${given.length}`,
         );
       }
       only.write(view, offset, from, path);
@@ -341,8 +342,8 @@ export class TypeMaker {
     return { names, align, read, write: kind === "union" ? writeOne : write };
   }
 
-  /** Flexible arrays and empty structs take none: they are no part of a value of fixed size. */
-  #takesRoom({ typeId }: BtfMember): boolean {
+  /** Returns false for flexible arrays and empty structs, which are not part of a value of fixed size. */
+  #hasBytes({ typeId }: BtfMember): boolean {
     return this.#graph.sizeOf(typeId) !== 0;
   }
 
@@ -357,16 +358,18 @@ export class TypeMaker {
   #bitField(member: BtfMember): Codec {
     const type = valueType(this.#graph, member.typeId);
     if (type.kind !== "int" && type.kind !== "enum" && type.kind !== "enum64") {
-      throw new RangeError(`a bit-field of the kind ${type.kind}: the bytes are damaged`);
+      throw new RangeError(
+        `member ${member.name} is a bit-field of the kind ${type.kind}: the bytes are damaged`,
+      );
     }
-    // Where the struct does not say the width, the integer does.
+    // If the struct does not record the width, the integer type does.
     const integer =
       member.bitSize === 0 && type.kind === "int" ? this.#graph.integer(type.id) : undefined;
     const bit = (member.bitOffset % 8) + (integer?.bitOffset ?? 0);
     return this.#bits(type, bit, member.bitSize || (integer?.bitSize ?? type.size * 8));
   }
 
-  /** Some bits as an integer, a boolean, or the name of an enumerator. */
+  /** Returns the codec of a bit-field: an integer, a boolean or the name of an enumerator. */
   #bits(type: BtfType, bit: number, count: number): Codec {
     const { id, size, kind } = type;
     const integer = kind === "int" ? this.#graph.integer(id) : undefined;
@@ -376,7 +379,7 @@ export class TypeMaker {
       size,
       isSigned: integer?.isSigned ?? type.isSigned ?? false,
     });
-    if (integer !== undefined) return integer.isBool ? truthCodec(bits, size) : bits;
+    if (integer !== undefined) return integer.isBool ? booleanCodec(bits, size) : bits;
     return this.#named(type, bits, count);
   }
 
@@ -399,28 +402,34 @@ export class TypeMaker {
         const number = values.get(value);
         if (number !== undefined) return bits.write(view, offset, number, path);
         const known = [...values.keys()];
-        refuseRange(path, `a name or number of ${title(type)}`, value, suggest(value, known));
+        refuseRange(
+          path,
+          `a name or a number of ${nameOfType(type)}`,
+          value,
+          suggest(value, known),
+        );
       },
     };
   }
 }
 
-function title({ kind, name }: BtfType): string {
+/** Returns the name of a type for messages: `struct list_head`. */
+function nameOfType({ kind, name }: BtfType): string {
   const word = kind === "enum64" ? "enum" : kind;
   return name === "" ? word : `${word} ${name}`;
 }
 
-function sizeless(id: number): RangeError {
-  return new RangeError(`BTF type ${id} takes no bytes, and so has no type of t`);
+function sizelessError(id: number): RangeError {
+  return new RangeError(`BTF type ${id} takes no bytes, so it has no t type`);
 }
 
-function bytes({ size, id }: BtfType): Type<BtfValue> {
-  if (size === 0) throw sizeless(id);
+function byteArray({ size, id }: BtfType): Type<BtfValue> {
+  if (size === 0) throw sizelessError(id);
   return array(u8, size);
 }
 
-/** A type of functions of its own. All bytes are zero before it writes. */
-function typeOf<T>(name: string, size: number, align: number, codec: Codec<T>): Type<T> {
+/** Makes a custom type from a codec. All bytes are zero before the codec writes. */
+function customType<T>(name: string, size: number, align: number, codec: Codec<T>): Type<T> {
   const write: Recipe<T>["write"] = (view, offset, value, path) => {
     zero(view, offset, size);
     codec.write(view, offset, value, path);
@@ -439,15 +448,15 @@ function typeOf<T>(name: string, size: number, align: number, codec: Codec<T>): 
   );
 }
 
-/** A value that has a name of its own. */
-function field(name: string, codec: Codec<unknown>): Part {
+/** Returns the codec of a member with a name. */
+function namedMember(name: string, codec: Codec<unknown>): MemberCodec {
   return {
     names: [name],
     read(view, offset, into = {}) {
       setMember(into, name, codec.read(view, offset) as BtfValue);
     },
     write(view, offset, from, path) {
-      // Own properties only: a member may be named constructor.
+      // Own properties only: a member may have the name "constructor".
       const value = Object.hasOwn(from as BtfRecord, name) ? (from as BtfRecord)[name] : undefined;
       const where = memberPath(path, name);
       if (value === undefined) throw new TypeError(`missing field ${JSON.stringify(where)}`);
@@ -456,8 +465,8 @@ function field(name: string, codec: Codec<unknown>): Part {
   };
 }
 
-/** The same part, further on by an offset. */
-function shifted({ names, read, write }: Part, offset: number): Part {
+/** Returns the codec of a member at an offset in bytes. */
+function atOffset({ names, read, write }: MemberCodec, offset: number): MemberCodec {
   return {
     names,
     read: (view, start, into) => read(view, start + offset, into),
@@ -465,7 +474,7 @@ function shifted({ names, read, write }: Part, offset: number): Part {
   };
 }
 
-function truthCodec(bits: Codec<number | bigint>, size: number): Codec<boolean> {
+function booleanCodec(bits: Codec<number | bigint>, size: number): Codec<boolean> {
   return {
     read: (view, offset) => Number(bits.read(view, offset)) !== 0,
     write(view, offset, value, path) {
@@ -475,18 +484,20 @@ function truthCodec(bits: Codec<number | bigint>, size: number): Codec<boolean> 
   };
 }
 
-/** Bits of an integer, of which the first comes after `bit` others. */
+/** A bit-field. */
 interface Bits {
+  /** First bit, counted from the least significant bit of the first byte. */
   readonly bit: number;
+  /** Number of bits. */
   readonly count: number;
-  /** Bytes of the type that they belong to: the size decides between number and bigint. */
+  /** Size of the declared type in bytes. Values are numbers if it is at most 4, otherwise bigints. */
   readonly size: number;
   readonly isSigned: boolean;
 }
 
 function bitCodec({ bit, count, size, isSigned }: Bits): Codec<number | bigint> {
   const isNumber = size <= 4;
-  const expected = `${isNumber ? "an integer" : "a bigint"} of ${count} bits ${isSigned ? "with" : "without"} a sign`;
+  const expected = `${isSigned ? "a signed" : "an unsigned"} ${isNumber ? "integer" : "bigint"} of ${count} bits`;
   return {
     read: (view, offset) => readBits(view, offset * 8 + bit, count, size, isSigned),
     write(view, offset, value, path) {
@@ -501,7 +512,7 @@ function bitCodec({ bit, count, size, isSigned }: Bits): Codec<number | bigint> 
   };
 }
 
-/** Stores bits where there are zeroes, and leaves those beside them. */
+/** Stores bits where all bits are 0, without changing neighbouring bits. */
 function addBits(view: DataView, bit: number, count: number, value: bigint): void {
   let rest = value << BigInt(bit & 7);
   for (let at = bit >> 3; at <= (bit + count - 1) >> 3; at++) {

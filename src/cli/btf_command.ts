@@ -1,11 +1,11 @@
-/** @module The commands of `bun-bpf btf`: the type information of the kernel, of modules, programs and maps. */
+/** @module The commands `bun-bpf btf`: type information (BTF) of the kernel, modules, programs and maps. */
 
 import { readFileSync } from "node:fs";
 import { type Command, InvalidArgumentError } from "commander";
 import { CommandError } from "./command_line.ts";
 import { findObject, parseReference, type Reference } from "./object_command.ts";
 import {
-  fewOf,
+  abbreviate,
   humanBytes,
   type JsonOption,
   LineWriter,
@@ -24,12 +24,12 @@ import { findType, listBtfs } from "../inspect/types.ts";
 import { existsSync, readdirSync } from "../ffi/files.ts";
 
 const help = `
-A BTF is named by its id (12, id:12), vmlinux or the name of a module (name:nf_tables), the map or
-program that has it (map:counts, prog:id:7), or the path of a file in the raw form (./types.btf).
+<btf> is the id of a BTF (12, id:12), vmlinux, the name of a module (name:nf_tables), a map or program that
+has BTF (map:counts, prog:id:7), or the path of a file with raw BTF (./types.btf).
 
-Without --json the output is a C header, in which each type comes after those that it needs. Where several
-types have one name, all but the first get a number (___2). With --json the output is a list of all types
-in the BTF, in the order of their ids.
+Without --json the output is a C header, in which each type follows the types that it needs. If several
+types have the same name, all but the first get a suffix with a number (___2). With --json the output is an
+array of all types in the BTF, in the order of their ids.
 
 Examples:
   bun-bpf btf dump vmlinux >vmlinux.h
@@ -44,16 +44,17 @@ export function btfCommand(program: Command): void {
     .description("type information (BTF) of the kernel, modules, programs and maps")
     .addHelpText("after", "\nExamples:\n  bun-bpf btf list\n  bun-bpf btf dump vmlinux >vmlinux.h");
   withJson(
-    group
-      .command("list")
-      .description("list all type information, with the programs and maps that have it"),
+    group.command("list").description("list all BTFs, with the programs and maps that have them"),
   ).action(list);
   withJson(
     group
       .command("dump")
       .description("print types as a C header")
-      .argument("<btf>", "the BTF with the types, see below", parseBtfReference)
-      .option("-t, --type <name>", "a struct, union, enum or typedef, and what it needs")
+      .argument("<btf>", "the BTF, see below", parseBtfReference)
+      .option(
+        "-t, --type <name>",
+        "print only this struct, union, enum or typedef, and the types that it needs",
+      )
       .addHelpText("after", help),
   ).action(dump);
 }
@@ -75,7 +76,7 @@ function list({ json = false }: JsonOption): void {
     { title: "PROGRAMS" },
     { title: "MAPS" },
   ] as const;
-  const mostIds = 4;
+  const maxIds = 4;
   writeOut(
     renderTable(
       columns,
@@ -83,24 +84,24 @@ function list({ json = false }: JsonOption): void {
         `${id}`,
         name,
         humanBytes(size),
-        fewOf(programIds.map(String), mostIds),
-        fewOf(mapIds.map(String), mostIds),
+        abbreviate(programIds.map(String), maxIds),
+        abbreviate(mapIds.map(String), maxIds),
       ]),
     ),
   );
 }
 
-/** The name of a BTF on the command line. */
+/** A parsed argument that names a BTF. */
 type BtfReference = Reference | { readonly by: "map" | "prog"; readonly object: Reference };
 
 function parseBtfReference(text: string): BtfReference {
   const [, kind, object = ""] = /^(map|prog):(.*)$/s.exec(text) ?? [];
   if (kind === "map" || kind === "prog") return { by: kind, object: parseReference(object) };
-  if (text === "") throw new InvalidArgumentError("Expected an id, a name, or a path.");
+  if (text === "") throw new InvalidArgumentError("Expected an id, a name or a path.");
   return parseReference(text);
 }
 
-/** A BTF, and the first type that is not in its base. */
+/** A BTF, and the id of the first type that is not in its base BTF. */
 interface Types {
   readonly btf: Btf;
   readonly first: number;
@@ -115,7 +116,7 @@ function openBtf(reference: BtfReference): Types {
       const info = findObject(reference.by, reference.object);
       if (info.btfId !== 0) return byId(info.btfId);
       const noun = reference.by === "map" ? "map" : "program";
-      throw new CommandError(`the ${noun} ${info.id} has no types of its own`);
+      throw new CommandError(`the ${noun} ${info.id} has no BTF`);
     }
     case "path":
       return { btf: Btf.parse(readFileSync(reference.path)), first: 1 };
@@ -140,9 +141,9 @@ function byName(name: string): Types {
     return { btf: Btf.parse(readKernelBtf(path), kernel), first: kernel.length };
   }
   const known = existsSync(folder) ? readdirSync(folder) : [];
-  const hint = suggestion(name, known) ?? "`bun-bpf btf list` shows all";
+  const hint = suggestion(name, known) ?? "`bun-bpf btf list` lists all BTFs";
   throw new CommandError(
-    `there is no type information of a module with the name ${JSON.stringify(name)}: ${hint}`,
+    `there is no BTF of a module with the name ${JSON.stringify(name)}: ${hint}`,
   );
 }
 
@@ -152,8 +153,7 @@ interface DumpOptions extends JsonOption {
 
 function dump(reference: BtfReference, { json = false, type }: DumpOptions): void {
   const { btf, first } = openBtf(reference);
-  const ids =
-    type === undefined ? idsFrom(btf, first) : [findType(type, [btf], "this type information").id];
+  const ids = type === undefined ? idsFrom(btf, first) : [findType(type, [btf], "this BTF").id];
   using lines = new LineWriter();
   if (json) {
     let pending = "[";
@@ -173,7 +173,7 @@ function dump(reference: BtfReference, { json = false, type }: DumpOptions): voi
   lines.line(afterTypes);
 }
 
-/** The same lines as bpftool prints, so that headers of either work with the same sources. */
+/** The lines that bpftool prints, so that sources work with the headers of both. */
 const beforeTypes = `#ifndef __VMLINUX_H__
 #define __VMLINUX_H__
 
@@ -206,12 +206,12 @@ function* definable(btf: BtfGraph, ids: Iterable<number>): Generator<number> {
   for (const id of all) {
     const { kind, name } = btf.type(id);
     if (!definableKinds.has(kind)) continue;
-    // An anonymous type is written out where it is used. An anonymous enum that nothing uses still defines names.
+    // Anonymous types are part of the types that use them. An anonymous enum that no type uses defines names.
     if (name !== "" || (kind.startsWith("enum") && !used.has(id))) yield id;
   }
 }
 
-/** Returns the types of a type's members or parameters: anonymous ones are written out there. */
+/** Returns the ids of the types that the definition of a type uses. */
 function usedBy(btf: BtfGraph, { id, kind, typeId }: BtfType): number[] {
   if (kind === "struct" || kind === "union") return btf.members(id).map((member) => member.typeId);
   if (kind === "func_proto") return [typeId, ...btf.parameters(id).map((part) => part.typeId)];

@@ -1,14 +1,14 @@
-/** @module The command line: which command it names, and what comes of it. */
+/** @module Runs the command that the command line names, reports its errors, and returns the exit status. */
 
 import { Command, CommanderError } from "commander";
 import { BpfError } from "../ffi/error.ts";
 import { ClosedPipe, jsonHelp, printable, writeError, writeOut } from "./output.ts";
 import { version } from "../../package.json" with { type: "json" };
 
-/** Adds a command, with its own commands, to the program. */
+/** Adds a command with its subcommands to the program. */
 export type CommandGroup = (program: Command) => void;
 
-/** Runs the command that the arguments name, and returns the exit status. Failures are told on standard error. */
+/** Runs the command that the arguments name, and returns the exit status. Prints errors on standard error. */
 export async function runCommandLine(
   groups: readonly CommandGroup[],
   args: readonly string[],
@@ -22,10 +22,10 @@ export async function runCommandLine(
   }
 }
 
-/** A refusal that is for the user to read: its message is all that is shown. */
+/** An error for the user, of which only the message is shown. */
 export class CommandError extends Error {
   override readonly name: string = "CommandError";
-  /** The command line is to blame, and not what is in the kernel. */
+  /** True if the command line is wrong, false if the state of the kernel is the cause. */
   readonly isMisuse: boolean;
 
   constructor(message: string, { isMisuse = false } = {}) {
@@ -34,14 +34,13 @@ export class CommandError extends Error {
   }
 }
 
-/** Signals that end a command which runs until it is stopped. */
+/** Signals that stop a command which otherwise runs forever. */
 export const endingSignals = ["SIGINT", "SIGTERM"] as const;
 
 /**
- * Runs steps one after another. A signal that ends the process does so between two of them, not in the middle of one, so
- * that each step can remove what it made.
+ * Runs steps one after another. A signal ends the process between two steps, so that each step can remove what it created.
  *
- * @param onEnd called after the last step that ran, in any case
+ * @param onEnd called after the last step, also if a step fails or a signal arrives
  */
 export async function runSteps(steps: Iterable<() => void>, onEnd: () => void): Promise<void> {
   let received: NodeJS.Signals | undefined;
@@ -52,7 +51,7 @@ export async function runSteps(steps: Iterable<() => void>, onEnd: () => void): 
   try {
     for (const step of steps) {
       step();
-      // Signals are delivered in a turn of the event loop.
+      // The event loop delivers signals.
       await new Promise(setImmediate);
       if (received !== undefined) break;
     }
@@ -63,34 +62,34 @@ export async function runSteps(steps: Iterable<() => void>, onEnd: () => void): 
   if (received !== undefined) process.kill(process.pid, received);
 }
 
-/** Exit statuses, as they are for most commands. */
+/** Exit statuses: 2 for a wrong command line, 1 for other errors. */
 const succeeded = 0;
 const failed = 1;
 const misused = 2;
 
 const examples = `
 Examples:
-  bun-bpf map list                       all maps, with who holds them open and where they are pinned
-  bun-bpf map dump name:counts           the entries of a map, by its types
-  bun-bpf map dump 12 --json | jq .      the same for scripts
-  bun-bpf map update limits 1000 50      store a value, by the map's types
-  bun-bpf map events exec_events         the records of a ring buffer, as they come
-  bun-bpf prog show /sys/fs/bpf/filter   all about one program
-  bun-bpf btf dump vmlinux >vmlinux.h    the kernel's types, as a C header
+  bun-bpf map list                       list all maps, with their owners and pins
+  bun-bpf map dump name:counts           print the entries of a map, decoded by its types
+  bun-bpf map dump 12 --json | jq .      print the same as JSON
+  bun-bpf map update limits 1000 50      store a value, encoded by the map's types
+  bun-bpf map events exec_events         print the records of a ring buffer as they arrive
+  bun-bpf prog show /sys/fs/bpf/filter   show the details of a program
+  bun-bpf btf dump vmlinux >vmlinux.h    print the kernel's types as a C header
 
-Objects are named by id (12, id:12), by name where only one has it (counts, name:counts), or by
-the path of a pin (/sys/fs/bpf/counts, ./counts, path:counts).
+Maps and programs are named by id (12, id:12), by name if it is unique (counts, name:counts), or by the
+path of a pin (/sys/fs/bpf/counts, ./counts, path:counts); links by id or path.
 
-Listing objects takes root, or CAP_SYS_ADMIN; NO_COLOR=1 turns colours off, which only a terminal gets.`;
+Listing objects requires root or CAP_SYS_ADMIN. Output to a terminal is coloured unless NO_COLOR=1 is set.`;
 
 function createProgram(groups: readonly CommandGroup[]): Command {
   const program = new Command("bun-bpf")
     .description(
-      "Shows the BPF objects in the kernel: maps and their contents, programs, links, types.",
+      "Shows and changes the BPF objects in the kernel: maps and their entries, programs, links and types.",
     )
-    .version(version, "-V, --version", "print the version")
-    .helpOption("-h, --help", "show this")
-    .helpCommand("help [command]", "show what a command does")
+    .version(version, "-V, --version", "show the version")
+    .helpOption("-h, --help", "show this help")
+    .helpCommand("help [command]", "show the help of a command")
     .addHelpText("after", `${examples}\n\n${jsonHelp}`)
     .exitOverride()
     .configureOutput({
@@ -102,25 +101,25 @@ function createProgram(groups: readonly CommandGroup[]): Command {
   return program;
 }
 
-/** Tells what went wrong, and returns the exit status for it. */
+/** Prints an error, and returns the exit status for it. */
 function report(error: unknown): number {
-  // Whoever reads has seen enough, as `head` has.
+  // The reader has read enough, as `head` does.
   if (error instanceof ClosedPipe) return succeeded;
-  // Commander has said it already. Where it showed help instead of a command, that was no success.
+  // Commander has printed the message. Help that it shows because the command is missing is an error.
   if (error instanceof CommanderError) return error.exitCode === 0 ? succeeded : misused;
   if (error instanceof CommandError) {
     writeError(`bun-bpf: ${error.message}\n`);
     return error.isMisuse ? misused : failed;
   }
   const { message } = error instanceof Error ? error : new Error(String(error));
-  // One line, whatever the names in it contain.
+  // In one line, even if names in the message contain line feeds.
   writeError(`bun-bpf: ${printable(message)}\n`);
-  // What is not foreseen is a mistake in here, which its place helps to find.
+  // Another error is a defect of this program, for which the stack is useful.
   if (!isExpected(error)) writeError(`${(error as Error).stack ?? ""}\n`);
   return failed;
 }
 
-/** True for errors of the kernel and of the file system, and for refusals of what cannot be done. */
+/** Returns true for errors of the kernel and the file system, and for those that explain what cannot be done. */
 function isExpected(error: unknown): boolean {
   if (error instanceof BpfError || !(error instanceof Error)) return true;
   return "code" in error || error.constructor === Error || error instanceof RangeError;

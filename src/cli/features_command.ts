@@ -1,8 +1,9 @@
-/** @module The command `bun-bpf features`: what the running kernel can do, as a text and as plain data. */
+/** @module The command `bun-bpf features`: the BPF features of the running kernel, as text or JSON. */
 
 import { Argument, type Command } from "commander";
 import { runSteps } from "./command_line.ts";
 import {
+  counted,
   humanBytes,
   type JsonOption,
   printJson,
@@ -22,18 +23,18 @@ export function featuresCommand(program: Command): void {
   const names = Object.keys(sections);
   const command = program
     .command("features")
-    .description("what the running kernel has, found out by trying it")
+    .description("probe the BPF features of the running kernel")
     .addArgument(
       new Argument(
         "[section...]",
-        "what to show (default: all, for people without helpers)",
+        "the parts to show (default: all; without --json all but helpers)",
       ).choices(names),
     )
     .addHelpText(
       "after",
       `
-Nothing stays of what is tried: programs and maps are made and let go, attached in places that
-nobody else uses, and detached. Without privileges most is refused.
+Probes load programs, create maps and attach programs where they disturb no other process, and undo all of it
+at once. Without privileges most features are "refused".
 
 Examples:
   bun-bpf features
@@ -50,7 +51,7 @@ Examples:
       return;
     }
     const shown = wanted.length === 0 ? names.filter((name) => name !== "helpers") : wanted;
-    // One after another, as some take seconds.
+    // Each section is printed when it is ready, because some take seconds.
     for (const [index, name] of shown.entries()) {
       const text = await sections[name]?.text();
       writeOut(`${index === 0 ? "" : "\n"}${text ?? ""}`);
@@ -68,7 +69,7 @@ interface Section {
 
 type SectionData = Partial<Record<keyof FeatureReport, unknown>>;
 
-/** The sections by the names that the command line takes, in their order. Each asks the kernel for itself. */
+/** The sections by their names on the command line, in the order of the output. */
 const sections: Readonly<Record<string, Section>> = {
   kernel: { text: kernelSection, data: () => ({ settings: settingsData(features.settings) }) },
   config: { text: configSection, data: () => ({ config: configData() }) },
@@ -102,20 +103,20 @@ function kernelSection(): string {
   const { settings } = features;
   const { release, architecture, btf, jit, lockedMemory, ioUring, securityModules } = settings;
   const hardened = jit.hardening === undefined ? "" : `, constants blinded: ${jit.hardening}`;
-  const counted = {
-    "memory cgroup": "counted by the memory cgroup",
-    rlimit: `limited to ${lockedMemory.limit === Infinity ? "nothing" : humanBytes(lockedMemory.limit)} by RLIMIT_MEMLOCK`,
+  const limitedBy = {
+    "memory cgroup": "limited by the memory cgroup",
+    rlimit: `limited by RLIMIT_MEMLOCK to ${lockedMemory.limit === Infinity ? "infinity" : humanBytes(lockedMemory.limit)}`,
   };
   return renderDetails([
     ["kernel", `${release}, ${architecture}`],
     ["CPUs", `${settings.possibleCpus} possible`],
-    ["pages", `${settings.pageSize} bytes`],
-    ["BTF", btf.vmlinux ? `of the kernel and ${btf.modules} modules` : "none"],
+    ["page size", `${settings.pageSize} bytes`],
+    ["BTF", btf.vmlinux ? `of the kernel and ${counted(btf.modules, "module")}` : "none"],
     ["JIT", jit.mode === undefined ? "unknown" : `${jit.mode}${hardened}`],
     ["unprivileged bpf()", settings.unprivileged ?? "unknown"],
     ["lockdown", settings.lockdown ?? "unknown"],
     ["security modules", securityModules?.join(", ") ?? "unknown"],
-    ["memory of maps", counted[lockedMemory.countedBy]],
+    ["map memory", limitedBy[lockedMemory.countedBy]],
     ["io_uring", ioUring.available ? "available" : `not available: ${ioUring.reason}`],
   ]);
 }
@@ -126,7 +127,7 @@ function configSection(): string {
   return renderDetails([...options].map(([name, value]) => [name, value ?? "not set"]));
 }
 
-/** Returns the options by name, with null for those that are not set; null where the configuration is unknown. */
+/** Returns the options by name, with null for options that are not set; null if the configuration is unknown. */
 function configData(): FeatureReport["config"] {
   const options = bpfBuildOptions();
   if (options === undefined) return null;
@@ -141,7 +142,7 @@ function mapSection(): string {
       { title: "STATUS" },
       { title: "SINCE" },
       { title: "OPERATIONS" },
-      { title: "IN BATCHES" },
+      { title: "BATCH OPERATIONS" },
     ],
     Object.entries(entriesOf(features.mapTypes)).map(([type, { status, since, reason }]) => {
       const operations = Object.entries(mapOperations[type] ?? {})
@@ -161,7 +162,7 @@ function mapSection(): string {
   );
 }
 
-/** The end of the names of all operations on many elements. */
+/** Suffix of the names of batch operations. */
 const batchSuffix = "_batch";
 
 function programSection(): string {
@@ -172,7 +173,7 @@ function programSection(): string {
       { title: "STATUS" },
       { title: "SINCE" },
       { title: "HELPERS", alignment: "right" },
-      { title: "WHY NOT" },
+      { title: "REASON" },
     ],
     Object.entries(entriesOf(features.programTypes)).map(([type, { status, since, reason }]) => [
       type,
@@ -189,16 +190,16 @@ async function attachSection(): Promise<string> {
 }
 
 /**
- * Probes all ways to attach. Some end with a grace period of the kernel's, so that all of them take a few seconds; some are
- * probed in a cgroup, which would stay if the process ended meanwhile.
+ * Probes all ways to attach, which takes a few seconds, because detaching waits for the kernel's grace periods. The probes run
+ * as steps, because a cgroup would stay if the process ended in the middle of one.
  */
 async function attachEntries(): Promise<FeatureEntries> {
   const { attachKinds } = features;
-  const tries = attachKinds.names.map((kind) => () => {
-    progress(`trying ${kind} ...`);
+  const steps = attachKinds.names.map((kind) => () => {
+    progress(`probing ${kind} ...`);
     void attachKinds.get(kind).status;
   });
-  await runSteps(tries, () => progress(""));
+  await runSteps(steps, () => progress(""));
   return entriesOf(attachKinds);
 }
 
@@ -211,10 +212,10 @@ function helperSection(): string {
   );
 }
 
-/** Makes the table of a section: a line for each feature, available or not. */
+/** Makes the table of a section, with a line for each feature. */
 function featureTable(title: string, entries: FeatureEntries): string {
   return renderTable(
-    [{ title }, { title: "STATUS" }, { title: "SINCE" }, { title: "WHY NOT" }],
+    [{ title }, { title: "STATUS" }, { title: "SINCE" }, { title: "REASON" }],
     Object.entries(entries).map(([name, { status, since, reason }]) => [
       name,
       { format: statusFormats[status], text: status },
@@ -226,47 +227,47 @@ function featureTable(title: string, entries: FeatureEntries): string {
 
 const statusFormats = { available: "green", missing: "dim", refused: "yellow" } as const;
 
-/** The length that a line of names may have. */
-const lineLength = 80;
+/** Maximum length of a line of names. */
+const maxLineLength = 80;
 
 function lines(names: readonly string[]): string[] {
   return names.reduce<string[]>((done, name) => {
     const last = done.at(-1);
-    if (last === undefined || last.length + name.length >= lineLength) return [...done, name];
+    if (last === undefined || last.length + name.length >= maxLineLength) return [...done, name];
     return [...done.slice(0, -1), `${last} ${name}`];
   }, []);
 }
 
-/** One feature. */
+/** A feature in the JSON output. */
 export interface FeatureEntry {
   readonly status: FeatureStatus;
-  /** The version of the kernel that has it first; `undefined` for one that none has. */
+  /** The first kernel version that has it; `undefined` if no known version has it. */
   readonly since: string | undefined;
-  /** The reason that it is not available. */
+  /** The reason why it is not available. */
   readonly reason: string | undefined;
 }
 
 /** Features by name. */
 export type FeatureEntries = Readonly<Record<string, FeatureEntry>>;
 
-/** All that is known of the running kernel. */
+/** The JSON output of the command. */
 export interface FeatureReport {
   readonly settings: KernelSettings;
-  /** Options of the kernel's build, which only the command reports; null where the configuration is unknown. */
+  /** Options of the kernel's build, only in the output of the command; null if the configuration is unknown. */
   readonly config?: Readonly<Record<string, string | null>> | null;
   readonly mapTypes: FeatureEntries;
-  /** By kind of map. What no kernel has is left out. */
+  /** Operations by map type, without those that no kernel has. */
   readonly mapOperations: Readonly<Record<string, FeatureEntries>>;
   readonly programTypes: FeatureEntries;
   readonly attachKinds: FeatureEntries;
   readonly instructions: FeatureEntries;
-  /** Bugs of the kernel, and whether they are fixed. */
+  /** Fixes of kernel bugs. */
   readonly fixes: FeatureEntries;
-  /** Those that a program can call, by its type. */
+  /** The names of the available helpers, by program type. */
   readonly helpers: Readonly<Record<string, readonly string[]>>;
 }
 
-/** Probes everything, which takes some seconds. */
+/** Probes all features, which takes some seconds. */
 export function reportFeatures(features: Features): FeatureReport {
   return {
     settings: features.settings,
@@ -280,9 +281,9 @@ export function reportFeatures(features: Features): FeatureReport {
   };
 }
 
-/** Gives the settings the same keys on every machine, for scripts: null is what is not known, and no limit. */
+/** Returns the settings with the same keys on every machine; null means unknown, absent or no limit. */
 export function settingsData({ ioUring, ...settings }: KernelSettings): Record<string, unknown> {
-  // Only what is not available has a reason, as it is for features.
+  // ioUring has a reason only if it is not available, as features do.
   return { ...withNulls(settings), ioUring };
 }
 
@@ -296,10 +297,13 @@ function withNulls(group: object): Record<string, unknown> {
   );
 }
 
-/** Probes the operations on maps of each kind. */
+/** Probes the operations on maps of each type. */
 export function reportOperations(features: Features): FeatureReport["mapOperations"] {
   return Object.fromEntries(
-    features.mapTypes.names.map((type) => [type, entriesOf(features.mapOperations(type), isKnown)]),
+    features.mapTypes.names.map((type) => [
+      type,
+      entriesOf(features.mapOperations(type), isInSomeKernel),
+    ]),
   );
 }
 
@@ -313,7 +317,7 @@ export function reportHelpers(features: Features): FeatureReport["helpers"] {
   );
 }
 
-function isKnown({ since, available }: Feature): boolean {
+function isInSomeKernel({ since, available }: Feature): boolean {
   return since !== undefined || available;
 }
 

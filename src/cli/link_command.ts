@@ -1,4 +1,4 @@
-/** @module The commands of `bun-bpf link`: what programs are attached to. */
+/** @module The commands `bun-bpf link`: links, the attachments of programs. */
 
 import type { Command } from "commander";
 import { addObjectCommands, type ObjectCommand, programById } from "./object_command.ts";
@@ -12,11 +12,11 @@ import { formatKernelSymbol, KernelSymbols } from "../symbols/kernel_symbols.ts"
 export function linkCommand(program: Command): void {
   const group = program
     .command("link")
-    .description("links: what programs are attached to")
+    .description("links: the attachments of programs")
     .addHelpText(
       "after",
       `
-What a kernel older than the kind of link tells of it is less: see the documentation of LinkInfo.
+Older kernels report fewer details about links: the documentation of LinkInfo has the versions.
 
 Examples:
   bun-bpf link list
@@ -28,9 +28,9 @@ Examples:
 
 const links: ObjectCommand<"link"> = {
   kind: "link",
-  jsonKeys: `id, type, programId (0 for none), and what its type has more, as LinkInfo
-of the library describes it: name, ifindex, interfaceName, attachType, cgroupId, ...;
-targetName (\`show\` alone)`,
+  jsonKeys: `id, type, programId (0 for none), and those of its type, as LinkInfo in the
+library's documentation describes them: name, ifindex, interfaceName, attachType, cgroupId, ...;
+targetName (only \`show\`)`,
   columns: [
     { title: "ID", alignment: "right" },
     { title: "TYPE" },
@@ -66,7 +66,7 @@ function details(info: LinkInfo): readonly Detail[] {
   ];
 }
 
-/** Makes the lines about what the line about the target has no room for. */
+/** Makes the lines with more details about the target. */
 function moreDetails(info: LinkInfo): Detail[] {
   switch (info.type) {
     case "raw_tracepoint":
@@ -128,7 +128,7 @@ function flagText(flags: number | undefined): string | undefined {
   return flags === undefined || flags === 0 ? undefined : hex(flags);
 }
 
-/** Describes the target of a link in a few words; empty where the kernel does not say. */
+/** Describes the target of a link in a few words; empty if the kernel does not report it. */
 export function linkTarget(link: LinkInfo, names: FunctionNames): string {
   const named = link.type === "tracing" ? names.targetOf(link) : undefined;
   if (link.type !== "tracing" || named === undefined) return printable(targetOfLink(link));

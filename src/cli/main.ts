@@ -1,6 +1,6 @@
 #!/usr/bin/env -S bun --config=/dev/null --no-env-file --tsconfig-override=/dev/null
 /**
- * The command `bun-bpf`: what is in the kernel, for people and for scripts.
+ * The command `bun-bpf`, which shows and changes the BPF objects in the kernel.
  *
  *   bun src/cli/main.ts map list
  */

@@ -1,4 +1,4 @@
-/** @module The commands of `bun-bpf map`: maps, and what is in them. */
+/** @module The commands `bun-bpf map list|show|pin|unpin|dump`: maps and their entries. */
 
 import { type Command, InvalidArgumentError } from "commander";
 import {
@@ -39,7 +39,7 @@ import { mapTypes } from "../maps/map_types.ts";
 export function mapCommand(program: Command): void {
   const group = program
     .command("map")
-    .description("maps, and what is in them")
+    .description("maps and their entries")
     .addHelpText(
       "after",
       `
@@ -56,7 +56,7 @@ const maps: ObjectCommand<"map"> = {
   kind: "map",
   jsonKeys: `id, type, name, keySize, valueSize and memory (bytes), maxEntries, flags,
 frozen, mapExtra; btfId, btfKeyTypeId, btfValueTypeId and kernelValueTypeId (0 for none); ownerProgramType and
-ownerJited of a map that holds programs; programIds (\`show\` alone)`,
+ownerJited (maps that hold programs); programIds (only \`show\`)`,
   columns: [
     { title: "ID", alignment: "right" },
     { title: "TYPE" },
@@ -89,13 +89,13 @@ function details(info: InspectedMapInfo): readonly Detail[] {
     ["name", info.name || undefined],
     ["key size", `${info.keySize} bytes`],
     ["value size", `${info.valueSize} bytes`],
-    ["entries", `${info.maxEntries} at most`],
+    ["entries", `at most ${info.maxEntries}`],
     ["memory", ifKnown(memory, memoryText)],
     ["flags", flags.length === 0 ? undefined : flags.join(" ")],
     ["extra", mapExtra === 0 ? undefined : hex(mapExtra)],
     ["frozen", ifKnown(frozen, (is) => (is ? "yes" : "no"))],
     [
-      "takes",
+      "accepts",
       ifKnown(
         ownerProgramType,
         (type) => `${type} programs${ownerJited === false ? ", interpreted" : ""}`,
@@ -106,7 +106,7 @@ function details(info: InspectedMapInfo): readonly Detail[] {
   ];
 }
 
-/** Shows the types of key and value, where the map has them and this process may read them. */
+/** Makes the lines about the types of keys and values; none if this process may not read the map's BTF. */
 function typeDetails(info: MapInfo): Detail[] {
   try {
     const btf = mapBtf(info);
@@ -132,17 +132,17 @@ interface DumpOptions extends JsonOption {
 }
 
 const help = `
-Keys and values are shown by the map's types (BTF), or else as hexadecimal bytes. A map with a value for
-each CPU has an array of them, one for each CPU that is possible. Maps of maps show ids of maps, arrays of
-programs ids of programs, maps of sockets their cookies, maps of stacks addresses, with the kernel's
-functions. Of queues and stacks only the next value is shown: reading the others would remove them. This
-command does not change the map.
+Keys and values are decoded by the map's types (BTF), or shown as hexadecimal bytes if it has none. Values of
+per-CPU maps are arrays with one value per possible CPU. Maps that hold maps or programs show their ids, maps
+of sockets the cookies of the sockets, stack traces the addresses with the names of kernel functions. Of
+queues and stacks only the next value is shown, because reading the others would remove values. This command
+does not change the map.
 
 Integers of the types __be16, __be32 and __be64 are converted from network byte order: port 443 is 443.
-Values of struct in_addr and struct in6_addr are addresses: "10.0.0.1", "2001:db8::1".
+Values of struct in_addr and struct in6_addr are shown as addresses: "10.0.0.1", "2001:db8::1".
 
-The map may change meanwhile: an entry that is there all the time is shown once. Notes say what is not
-shown, and why: on standard error, or with --json in the document: { "entries": [...], "notes": [...] }.
+The map may change meanwhile; an entry that is present all the time is shown once. Notes about missing output
+are printed on standard error, or with --json in the document: { "entries": [...], "notes": [...] }.
 
 Examples:
   bun-bpf map dump counts
@@ -153,18 +153,22 @@ function addMapDump(group: Command): void {
   withJson(
     group
       .command("dump")
-      .description("show the entries of a map")
+      .description("print the entries of a map")
       .argument("<map>", "its id, its name, or the path of a pin", parseReference)
-      .option("-l, --limit <count>", "stop after so many entries", parseLimit)
+      .option("-l, --limit <count>", "stop after this number of entries", parseLimit)
       .addHelpText("after", help),
   ).action(dump);
 }
 
-/** Parses the number of a limit. @throws {InvalidArgumentError} */
+/**
+ * Parses the argument of `--limit`.
+ *
+ * @throws {InvalidArgumentError} if it is not an integer of at least 1
+ */
 export function parseLimit(text: string): number {
   const count = Number(text);
   if (!/^\d+$/.test(text) || count < 1 || !Number.isSafeInteger(count)) {
-    throw new InvalidArgumentError("Expected a number from 1 on.");
+    throw new InvalidArgumentError("Expected an integer of at least 1.");
   }
   return count;
 }
@@ -173,12 +177,12 @@ function dump(reference: Reference, { json = false, limit }: DumpOptions): void 
   using map = MapReader.open(originOf("map", reference));
   const decoder = new EntryDecoder(map.properties);
   const entries = map.entries().map((entry) => decoder.decode(entry));
-  // One more than is shown, to tell whether there are any.
+  // One more than is shown, to find out if there are more.
   const shown = limit === undefined ? entries : entries.take(limit + 1);
   const notes = (hasMore: boolean): string[] => [
-    ...(hasMore ? [`there are more entries: --limit ${limit} ends here`] : []),
+    ...(hasMore ? [`there are more entries than --limit ${limit}`] : []),
     ...(mapTypes.get(map.properties.type)?.entries === "next"
-      ? ["only the next value is shown: reading the others would remove them"]
+      ? ["only the next value is shown, because reading the others would remove values"]
       : []),
     ...decoder.notes,
   ];
@@ -194,7 +198,7 @@ function printLines(entries: Iterable<Entry>, limit = Infinity): boolean {
     if (count++ === limit) return true;
     lines.line(entryText(entry));
   }
-  if (count === 0) note("there are no entries");
+  if (count === 0) note("the map is empty");
   return false;
 }
 
@@ -206,7 +210,7 @@ function printDocument(
 ): void {
   using lines = new LineWriter();
   let count = 0;
-  // Nothing is printed before the first entry: if the map cannot be read, only the error is printed.
+  // The beginning is printed with the first entry, so that only the error is printed if the map cannot be read.
   let pending = '{\n  "entries": [';
   let hasMore = false;
   for (const entry of entries) {
@@ -219,12 +223,12 @@ function printDocument(
   lines.line(`  "notes": ${toJson(notes(hasMore))}\n}`);
 }
 
-/** An entry: `{ pid: 12 } => 5`, or the value alone for kinds without keys. */
+/** Formats an entry: `{ pid: 12 } => 5`, or only the value for map types without keys. */
 export function entryText({ key, value }: Entry): string {
   return key === undefined ? valueText(value) : `${valueText(key)} => ${valueText(value)}`;
 }
 
-/** A value, much as JavaScript would write it; bytes of no known type as a dump of them: `01 ff 00`. */
+/** Formats a value, similar to JavaScript; bytes without a known type are hexadecimal: `01 ff 00`. */
 export function valueText(value: EntryValue): string {
   if (typeof value === "string") return printable(JSON.stringify(value));
   if (typeof value !== "object") return `${value}`;

@@ -1,4 +1,4 @@
-/** @module The commands that read and change single entries: `bun-bpf map lookup`, `update`, `delete` and `peek`. */
+/** @module The commands `bun-bpf map lookup|peek|update|delete`, which read and change single entries. */
 
 import { type Command, InvalidArgumentError, Option } from "commander";
 import { CommandError } from "./command_line.ts";
@@ -17,30 +17,30 @@ import { EntryDecoder } from "../inspect/map_reader.ts";
 import { mapTypes, operationsOf } from "../maps/map_types.ts";
 
 const texts = `
-A key or value is JSON, as \`map dump --json\` prints it, by the map's types (BTF): 5, '{"pid": 5, "comm":
-"sh"}', "192.0.2.1". Text that is not valid JSON needs no quotes of JSON: eth0, 0xffff, 192.0.2.1. Where the
-map has no types, it is hexadecimal bytes, as \`map dump\` shows them: "01 00 00 00" or 01000000. Bytes
-after the prefix hex: are accepted for every map. Keys of arrays are numbers.`;
+Keys and values are JSON of the map's types (BTF), as \`map dump --json\` prints it: 5, '{"pid": 5, "comm":
+"sh"}', "192.0.2.1". Text that is not valid JSON is a string and needs no quotes: eth0, 0xffff, 192.0.2.1. If
+the map has no types, they are hexadecimal bytes, as \`map dump\` prints them: "01 00 00 00" or 01000000.
+All maps accept hexadecimal bytes with the prefix hex:. Keys of arrays are numbers.`;
 
 const updateHelp = `${texts}
 
-In a per-CPU map the value is an array with one value for each possible CPU. In a map that holds programs
-or maps it is the id, the name or the path of a pin of one. Queues, stacks and Bloom filters have no keys:
-the value is pushed or added.
+The value of a per-CPU map is an array with one value per possible CPU. The value of a map that holds programs
+or maps is the id, the name or the path of a pin of one. Queues, stacks and Bloom filters have no keys: the
+value is pushed or added.
 
 Examples:
   bun-bpf map update limits '{"uid": 1000}' 50
   bun-bpf map update id:12 "0a 00 00 00" "01 00 00 00 00 00 00 00" --if-absent
   bun-bpf map update jumps 3 name:handler`;
 
-/** Adds the commands on single entries to `bun-bpf map`, which is there already. */
+/** Adds the commands for single entries to `bun-bpf map`, which has to exist. */
 export function mapEditCommands(program: Command): void {
   const group = program.commands.find((command) => command.name() === "map");
   if (group === undefined) throw new Error("there is no command map yet");
   withJson(
     group
       .command("lookup")
-      .description("show the value of a key")
+      .description("print the value of a key")
       .addArgument(argumentFor("map"))
       .argument("<key>", "the key, see below")
       .addHelpText("after", `${texts}\n\nExamples:\n  bun-bpf map lookup counts 5`),
@@ -48,7 +48,7 @@ export function mapEditCommands(program: Command): void {
   withJson(
     group
       .command("peek")
-      .description("show the next value of a queue or stack, which stays there")
+      .description("print the next value of a queue or stack without removing it")
       .addArgument(argumentFor("map"))
       .addHelpText("after", "\nExamples:\n  bun-bpf map peek jobs --json"),
   ).action(peek);
@@ -57,9 +57,9 @@ export function mapEditCommands(program: Command): void {
       .command("update")
       .description("store a value")
       .addArgument(argumentFor("map"))
-      .argument("<key-value...>", "the key, where the map has keys, and the value: see below")
-      .addOption(new Option("--if-absent", "only where the key is absent").conflicts("ifPresent"))
-      .addOption(new Option("--if-present", "only where the key is present"))
+      .argument("<key-value...>", "the key, if the map has keys, and the value, see below")
+      .addOption(new Option("--if-absent", "only if the key is absent").conflicts("ifPresent"))
+      .addOption(new Option("--if-present", "only if the key is present"))
       .addHelpText("after", updateHelp),
   ).action(update);
   withJson(
@@ -72,7 +72,11 @@ export function mapEditCommands(program: Command): void {
   ).action(remove);
 }
 
-/** Encodes a text. @throws {CommandError} where the map cannot have it */
+/**
+ * Encodes an argument.
+ *
+ * @throws {CommandError} if it is not a key or value of the map
+ */
 function encoded<T>(map: MapEditor, encode: () => T): T {
   try {
     return encode();
@@ -82,7 +86,7 @@ function encoded<T>(map: MapEditor, encode: () => T): T {
       error instanceof RangeError ||
       error instanceof InvalidArgumentError;
     if (!isRefusal) throw error;
-    // In one line, whatever names the types of the map have.
+    // In one line, even if names of types contain line feeds.
     throw new CommandError(`${map}: ${printable(error.message)}`, { isMisuse: true });
   }
 }
@@ -104,7 +108,7 @@ function lookup(reference: Reference, text: string, { json = false }: JsonOption
 }
 
 function absent(map: MapEditor, text: string): CommandError {
-  return new CommandError(`there is no entry with the key ${JSON.stringify(text)} in the ${map}`);
+  return new CommandError(`the ${map} has no entry with the key ${JSON.stringify(text)}`);
 }
 
 function print(map: MapEditor, raw: { key: Uint8Array; value: Uint8Array }, json: boolean): void {
@@ -119,7 +123,7 @@ function peek(reference: Reference, { json = false }: JsonOption): void {
   using map = MapEditor.open(originOf("map", reference), "read");
   if (mapTypes.get(map.properties.type)?.entries !== "next") {
     throw new CommandError(
-      `the ${map} is neither a queue nor a stack: \`bun-bpf map lookup\` and \`dump\` show what is in it`,
+      `the ${map} is neither a queue nor a stack: use \`bun-bpf map lookup\` or \`bun-bpf map dump\``,
       { isMisuse: true },
     );
   }
@@ -140,7 +144,8 @@ function update(reference: Reference, words: readonly string[], options: UpdateO
   const { id, keySize } = map.properties;
   const expected = keySize === 0 ? 1 : 2;
   if (words.length !== expected) {
-    const what = keySize === 0 ? "has no keys: expected a value" : "takes a key and a value";
+    const what =
+      keySize === 0 ? "has no keys: expected a value" : "has keys: expected a key and a value";
     throw new CommandError(`the ${map} ${what}, got ${words.length} arguments`, { isMisuse: true });
   }
   const encoder = encoded(map, () => new EntryEncoder(map.properties));
@@ -152,9 +157,9 @@ function update(reference: Reference, words: readonly string[], options: UpdateO
   const value = encoded(map, () => encoder.value(text, open));
   const condition = ifAbsent ? "absent" : ifPresent ? "present" : "any";
   if (!map.update({ key, value }, condition)) {
-    const state = ifAbsent ? "is present already" : "is absent";
+    const state = ifAbsent ? "is present" : "is absent";
     throw new CommandError(
-      `the key ${JSON.stringify(words[0])} ${state}: nothing was stored in the ${map}`,
+      `the key ${JSON.stringify(words[0])} ${state}: the ${map} was not changed`,
     );
   }
   if (json) printJson({ mapId: id, updated: true });
@@ -167,7 +172,7 @@ function remove(reference: Reference, text: string, { json = false }: JsonOption
   const row = mapTypes.get(type);
   if (row === undefined || operationsOf(row).delete === undefined) {
     throw new CommandError(
-      `the entries of ${type} maps cannot be deleted: \`bun-bpf map update\` stores another value`,
+      `the entries of ${type} maps cannot be deleted: use \`bun-bpf map update\` to change them`,
     );
   }
   if (!map.delete(key)) throw absent(map, text);

@@ -1,4 +1,4 @@
-/** @module The command `bun-bpf map events`: the records of a ring buffer or perf buffer, as they come. */
+/** @module The command `bun-bpf map events`, which prints the records of a ring buffer or perf buffer as they arrive. */
 
 import type { Command } from "commander";
 import { CommandError, endingSignals } from "./command_line.ts";
@@ -15,13 +15,14 @@ import { u8 } from "../types/integer.ts";
 import { bytesAt } from "../types/memory.ts";
 
 const help = `
-The map is a ring buffer (ringbuf) or a perf buffer (perf_event_array). Records are shown by the type that
---type names, a struct of the programs that use the map or of the kernel, otherwise as hexadecimal bytes.
-Records of a perf buffer can have up to 7 bytes more than were written. With --json each record is a JSON
-value in a line.
+The map is a ring buffer (ringbuf) or a perf buffer (perf_event_array). Records are decoded by the type that
+--type names, which the programs that use the map or the kernel define, or printed as hexadecimal bytes. A
+record of a perf buffer can have up to 7 bytes more than the program has written. With --json each record is
+one line with a JSON value.
 
-Records that are shown are consumed: the buffer's own consumer does not get them. The consumer of a ring
-buffer goes on when this command ends; that of a perf buffer gets no more until it opens the buffer again.
+This command consumes the records that it prints: other consumers of the buffer do not get them. The
+consumer of a ring buffer gets later records again when this command has ended. The consumer of a perf
+buffer gets no more records until it opens the buffer again.
 
 Examples:
   bun-bpf map events exec_events --type event
@@ -32,17 +33,21 @@ interface EventsOptions extends JsonOption {
   readonly limit?: number;
 }
 
-/** Adds the command to `bun-bpf map`, which is there already. */
+/** Adds the command to `bun-bpf map`, which has to exist. */
 export function mapEventsCommand(program: Command): void {
   const group = program.commands.find((command) => command.name() === "map");
   if (group === undefined) throw new Error("there is no command map yet");
   group
     .command("events")
-    .description("consume and show the records of a ring or perf buffer")
+    .description("consume and print the records of a ring or perf buffer")
     .addArgument(argumentFor("map"))
-    .option("-t, --type <name>", "the struct, union or typedef that a record is")
-    .option("-l, --limit <count>", "stop after this many records (default: at Ctrl-C)", parseLimit)
-    .option("-j, --json", "print one JSON value per line instead")
+    .option("-t, --type <name>", "the struct, union or typedef of the records")
+    .option(
+      "-l, --limit <count>",
+      "stop after this number of records (default: at Ctrl-C)",
+      parseLimit,
+    )
+    .option("-j, --json", "print one JSON value per line")
     .addHelpText("after", help)
     .action(events);
 }
@@ -54,8 +59,8 @@ async function events(reference: Reference, options: EventsOptions): Promise<voi
   const decode = decoderOf(buffer.id, type);
   const toText = json ? toJson : valueText;
   warn(
-    `the events that are shown are taken from the consumer of ${buffer}` +
-      (buffer instanceof PerfBuffer ? ", which gets no more until it opens the buffer again" : ""),
+    `other consumers of ${buffer} do not get the records that are printed here` +
+      (buffer instanceof PerfBuffer ? ", and no more until they open the buffer again" : ""),
   );
   const seen = await new EventPrinter(buffer, (bytes) => toText(decode(bytes)), limit).run();
   const { lost } = buffer.stats;
@@ -70,7 +75,7 @@ class EventPrinter {
   readonly #ended = Promise.withResolvers<void>();
   readonly #output = new OutputStream(() => this.#stop());
   #seen = 0;
-  /** Lines that are not written yet. */
+  /** Lines that have not been written yet. */
   #text = "";
   #isScheduled = false;
   #hasEnded = false;
@@ -86,10 +91,14 @@ class EventPrinter {
     this.#limit = limit;
   }
 
-  /** Returns the number of records that were printed. @throws the error of a record or of the output */
+  /**
+   * Prints records, and returns their number after a signal or at the limit.
+   *
+   * @throws {Error} if a record cannot be decoded, or the output cannot be written
+   */
   async run(): Promise<number> {
     const interrupt = (): void => {
-      // The output may never be read.
+      // A second signal: the reader of the output may never read on.
       if (this.#hasEnded) process.exit(130);
       this.#stop();
     };
@@ -131,12 +140,12 @@ class EventPrinter {
     try {
       this.#text += `${this.#toLine(bytes)}\n`;
     } catch (error) {
-      // An exception in here would be uncaught.
+      // An exception in the callback of a subscription would be uncaught.
       this.#ended.reject(error);
       this.#stop();
     }
     if (++this.#seen >= this.#limit) this.#stop();
-    // All records of this turn are written at once.
+    // All records of one turn of the event loop are written together.
     if (!this.#isScheduled) setImmediate(() => this.#flush());
     this.#isScheduled = true;
   }
@@ -163,7 +172,7 @@ function openBuffer(origin: { readonly id: number } | { readonly path: string })
   }[type as "ringbuf"];
   if (open !== undefined) return open();
   const remedy =
-    type === "user_ringbuf" ? "programs consume it" : "`bun-bpf map dump` shows what is in it";
+    type === "user_ringbuf" ? "only programs can consume it" : "use `bun-bpf map dump`";
   throw new CommandError(
     `the ${description} is neither a ring buffer nor a perf buffer: ${remedy}`,
     {
@@ -177,9 +186,9 @@ function describeBuffer(origin: { readonly id: number } | { readonly path: strin
   return { type: map.properties.type, description: `${map}` };
 }
 
-/** Returns the function that decodes a record. */
+/** Returns a function that decodes a record. */
 function decoderOf(mapId: number, type: string | undefined): (bytes: Uint8Array) => EntryValue {
-  // The kernel will reuse the memory for another record.
+  // Copied, because the kernel reuses the memory for other records.
   if (type === undefined) return (bytes) => bytes.slice();
   const { btf, id } = findType(
     type,
@@ -187,11 +196,11 @@ function decoderOf(mapId: number, type: string | undefined): (bytes: Uint8Array)
     "the programs that use the map, nor in the kernel",
   );
   const size = btf.sizeOf(id);
-  let isTold = false;
+  let hasWarned = false;
   return (bytes) => {
     if (bytes.length >= size) return decodeValue(btf, id, bytes);
-    if (!isTold) warn(`records shorter than the ${size} bytes of ${type} are shown as bytes`);
-    isTold = true;
+    if (!hasWarned) warn(`records shorter than the ${size} bytes of ${type} are shown as bytes`);
+    hasWarned = true;
     return bytes.slice();
   };
 }

@@ -1,4 +1,4 @@
-/** @module The commands `list` and `show`, which maps, programs and links have in common. */
+/** @module The commands `list`, `show`, `pin` and `unpin` of maps, programs and links. */
 
 import { Argument, type Command, InvalidArgumentError } from "commander";
 import { suggestion } from "../check/names.ts";
@@ -8,7 +8,7 @@ import {
   type Column,
   counted,
   type Detail,
-  fewOf,
+  abbreviate,
   type JsonOption,
   printJson,
   renderDetails,
@@ -31,21 +31,21 @@ import { type ObjectPins, objectPins } from "../inspect/pins.ts";
 import type { ProgramInfo } from "../program/program_info.ts";
 import { BPF_OBJ_NAME_LEN } from "../uapi/bpf.ts";
 
-/** A kind of object, as the commands `list` and `show` print it. */
+/** A kind of objects for the commands `list` and `show`. */
 export interface ObjectCommand<Kind extends HandleKind> {
   readonly kind: Kind;
   readonly columns: readonly Column[];
-  /** Makes a cell for each column, for each object. */
+  /** Makes a row for each object, with a cell for each column. */
   rows(infos: readonly InfoByKind[Kind][]): string[][];
-  /** Makes the lines about one object, without those about its holders. */
+  /** Makes the lines about one object, except those about owners and pins. */
   details(info: InfoByKind[Kind]): readonly Detail[];
-  /** The keys of its JSON, for the help: all but those that all kinds have. */
+  /** Text for the help about the JSON keys, except those that all kinds have. */
   readonly jsonKeys: string;
-  /** Finds related objects, for JSON. */
+  /** Finds related objects for the JSON output. */
   related(info: InfoByKind[Kind]): Readonly<Record<string, unknown>>;
 }
 
-/** Adds the commands that all kinds of objects have. */
+/** Adds the commands of a kind of objects. */
 export function addObjectCommands<Kind extends HandleKind>(
   group: Command,
   command: ObjectCommand<Kind>,
@@ -55,24 +55,29 @@ export function addObjectCommands<Kind extends HandleKind>(
   const keys = `
 With --json ${noun}s have the keys
 ${command.jsonKeys};
-owners, each with pid, comm (its name) and fd; pins, which are paths. \`show\` also has notes, texts about
-missing information, which \`list\` prints on standard error. A property that is not known has no key.`;
+owners (processes that have it open), each with pid, comm (the name) and fd; pins (paths). \`show\` also has
+notes, texts about missing information, which \`list\` prints on standard error. An unknown property has no
+key.`;
   withJson(
     group.command("list").description(`list all ${noun}s`).addHelpText("after", keys),
   ).action((options: JsonOption) => list(command, options));
   withJson(
     group
       .command("show")
-      .description(`show all about one ${noun}`)
+      .description(`show the details of a ${noun}`)
       .addArgument(argumentFor(kind))
       .addHelpText("after", keys),
   ).action((reference: Reference, options: JsonOption) => show(command, reference, options));
   withJson(
     group
       .command("pin")
-      .description(`pin a ${noun} to a path, which keeps it after its processes have ended`)
+      .description(`pin a ${noun} to a path, which keeps it in the kernel when its owners end`)
       .addArgument(argumentFor(kind))
-      .argument("<path>", "a new path on a BPF file system, in a folder that exists", parsePath)
+      .argument(
+        "<path>",
+        "a path that does not exist yet, in a directory on a BPF file system",
+        parsePath,
+      )
       .addHelpText("after", `\nExamples:\n  bun-bpf ${kind} pin id:12 /sys/fs/bpf/kept`),
   ).action((reference: Reference, path: string, options: JsonOption) =>
     pin(kind, reference, path, options),
@@ -81,11 +86,11 @@ missing information, which \`list\` prints on standard error. A property that is
     group
       .command("unpin")
       .description(`remove a pin of a ${noun}`)
-      .argument("<path>", "the pin", parsePath)
+      .argument("<path>", "the path of the pin", parsePath)
       .addHelpText(
         "after",
         `
-Nothing but a pin of a ${noun} is removed. The ${noun} ends with its last pin, where nothing else uses it.
+Other files are never removed. The kernel frees the ${noun} if this was its last pin and nothing else uses it.
 
 Examples:
   bun-bpf ${kind} unpin /sys/fs/bpf/kept`,
@@ -93,7 +98,7 @@ Examples:
   ).action((path: string, options: JsonOption) => unpin(kind, path, options));
 }
 
-/** The argument of a command that names an object. */
+/** Makes the argument that names an object. */
 export function argumentFor(kind: HandleKind): Argument {
   const names = kind === "link" ? "" : ", its name";
   return new Argument(`<${nouns[kind]}>`, `its id${names}, or the path of a pin`).argParser(
@@ -103,10 +108,10 @@ export function argumentFor(kind: HandleKind): Argument {
 
 function parsePath(text: string): string {
   const path = text.replace(/^path:/, "");
-  // A name without a slash is probably that of an object.
+  // A name without a slash is probably the name of an object.
   if (path === "" || path.includes("\0") || (path === text && !path.includes("/"))) {
     throw new InvalidArgumentError(
-      "Expected the path of a pin, with a slash: /sys/fs/bpf/counts, ./counts.",
+      "Expected the path of a pin with a slash, such as /sys/fs/bpf/counts or ./counts.",
     );
   }
   return path;
@@ -126,12 +131,16 @@ function pin(
 function unpin(kind: HandleKind, path: string, { json = false }: JsonOption): void {
   using object = OpenedObject.open(kind, { path });
   const { id } = object;
-  // Another process may have removed it since.
+  // Another process may have removed it meanwhile.
   if (!object.unpin(path)) throw new CommandError(`nothing is pinned at ${path}`);
   if (json) printJson({ id, path });
 }
 
-/** Opens an object to change it or its pins. @throws {CommandError} when there is none, or more than one */
+/**
+ * Opens an object to change it or its pins.
+ *
+ * @throws {CommandError} if there is none, or more than one
+ */
 export function openReference(kind: HandleKind, reference: Reference): OpenedObject {
   return OpenedObject.open(kind, originOf(kind, reference, { isChange: true }));
 }
@@ -139,8 +148,8 @@ export function openReference(kind: HandleKind, reference: Reference): OpenedObj
 /**
  * Finds the object of a reference.
  *
- * @param isChange true to reject a name that is longer than the kernel keeps, which could mean more than one object
- * @throws {CommandError} when there is none, or more than one
+ * @param isChange true to reject a name that is longer than the kernel stores, because it could match several objects
+ * @throws {CommandError} if there is none, or more than one
  */
 export function originOf(
   kind: HandleKind,
@@ -149,10 +158,10 @@ export function originOf(
 ): { readonly id: number } | { readonly path: string } {
   if (reference.by === "path") return { path: reference.path };
   if (reference.by === "id") return { id: reference.id };
-  const longest = BPF_OBJ_NAME_LEN - 1;
-  if (isChange && Buffer.byteLength(reference.name) > longest) {
+  const maxLength = BPF_OBJ_NAME_LEN - 1;
+  if (isChange && Buffer.byteLength(reference.name) > maxLength) {
     throw new CommandError(
-      `the kernel keeps ${longest} characters of a name, and ${JSON.stringify(reference.name)} has more: say which ${nouns[kind]} by its id`,
+      `the kernel stores ${maxLength} characters of a name, and ${JSON.stringify(reference.name)} has more: name the ${nouns[kind]} by its id`,
       { isMisuse: true },
     );
   }
@@ -195,18 +204,22 @@ function show<Kind extends HandleKind>(
   noteIncomplete(notes);
 }
 
-/** Prints notes about missing output on standard error, also where that is a pipe. */
+/** Prints notes about missing output on standard error, even if that is not a terminal. */
 export function noteIncomplete(notes: readonly string[]): void {
   for (const text of notes) warn(text);
 }
 
-/** The name of an object on the command line. */
+/** A parsed argument that names an object. */
 export type Reference =
   | { readonly by: "id"; readonly id: number }
   | { readonly by: "name"; readonly name: string }
   | { readonly by: "path"; readonly path: string };
 
-/** Parses an argument that names an object. @throws {InvalidArgumentError} */
+/**
+ * Parses an argument that names an object.
+ *
+ * @throws {InvalidArgumentError} if it is not an id, a name or a path
+ */
 export function parseReference(text: string): Reference {
   const [, prefix, rest = ""] = /^(id|name|path):(.*)$/s.exec(text) ?? [];
   if (prefix === "id" || (prefix === undefined && /^\d+$/.test(text))) {
@@ -225,7 +238,11 @@ export function parseReference(text: string): Reference {
   return isPath ? { by: "path", path: value } : { by: "name", name: value };
 }
 
-/** Reads about the object that is meant. @throws {CommandError} when there is none, or more than one */
+/**
+ * Reads the information about the object that a reference names.
+ *
+ * @throws {CommandError} if there is none, or more than one
+ */
 export function findObject<Kind extends HandleKind>(
   kind: Kind,
   reference: Reference,
@@ -246,39 +263,39 @@ export function findObject<Kind extends HandleKind>(
 function findByName<Kind extends HandleKind>(kind: Kind, name: string): InfoByKind[Kind] {
   const noun = nouns[kind];
   if (kind === "link") {
-    throw new CommandError(`links have no names: say which by its id or the path of a pin`, {
+    throw new CommandError(`links have no names: name the link by its id or the path of a pin`, {
       isMisuse: true,
     });
   }
-  // The kernel keeps no more of a name.
+  // The kernel stores no more of a name.
   const kept = name.slice(0, BPF_OBJ_NAME_LEN - 1);
   const objects = [...listObjects(kind)] as (InfoByKind["map"] | InfoByKind["prog"])[];
   const found = objects.filter((info) => info.name === kept);
   const [only] = found;
   if (only === undefined) {
     const names = objects.map((info) => info.name);
-    const hint = suggestion(kept, names) ?? `\`bun-bpf ${kind} list\` shows all`;
+    const hint = suggestion(kept, names) ?? `\`bun-bpf ${kind} list\` lists all`;
     throw new CommandError(`there is no ${noun} with the name ${JSON.stringify(name)}: ${hint}`);
   }
   if (found.length > 1) {
     const candidates = found.map(({ id, type }) => `\n  id:${id}  ${type}`);
     throw new CommandError(
-      `${found.length} ${noun}s have the name ${JSON.stringify(kept)}: say which by its id${candidates.join("")}`,
+      `${found.length} ${noun}s have the name ${JSON.stringify(kept)}: name the ${noun} by its id${candidates.join("")}`,
     );
   }
   return only as InfoByKind[Kind];
 }
 
-/** The processes and pins that keep an object alive, as far as can be seen. */
+/** The processes and pins that keep an object in the kernel, as far as this process can see them. */
 export interface Holders {
   readonly owners: readonly ObjectOwner[];
   readonly pins: readonly string[];
 }
 
-/** The number of holders that a cell of a table names. */
-const mostInCell = 3;
+/** Maximum number of owners or pins in a cell of a table. */
+const maxInCell = 3;
 
-/** The holders of all objects of a kind, found at once. */
+/** The holders of all objects of a kind. */
 export class HolderIndex {
   readonly #kind: HandleKind;
   readonly #owners: ObjectOwners;
@@ -297,18 +314,20 @@ export class HolderIndex {
     };
   }
 
-  /** Returns notes about owners and pins that could not be seen. */
+  /** Returns notes about owners and pins that this process cannot see. */
   notes(): string[] {
     const { hidden } = this.#owners;
     const places = this.#pins.hidden;
     return [
       ...(hidden > 0
-        ? [`owners among ${hidden} processes of others are not shown (CAP_SYS_PTRACE)`]
+        ? [
+            `owners among ${hidden} processes of other users are not shown (this needs CAP_SYS_PTRACE)`,
+          ]
         : []),
       ...(places > 0
         ? [
-            `pins in ${counted(places, "place")} are not shown: this user may not open them (CAP_DAC_OVERRIDE; on older kernels  ` +
-              `CAP_BPF), or their names are too long, not UTF-8, or too many`,
+            `pins at or below ${counted(places, "path")} are not shown: this user may not open them (this ` +
+              `needs CAP_DAC_OVERRIDE, on older kernels CAP_BPF), or their names are too long, not UTF-8, or too many`,
           ]
         : []),
     ];
@@ -319,13 +338,13 @@ function tableOf<T>(found: ObjectsByKind<T>, kind: HandleKind): ReadonlyMap<numb
   return { map: found.maps, prog: found.programs, link: found.links }[kind];
 }
 
-/** The cells of a table for owners and pins. */
+/** Makes the cells of a table for owners and pins. */
 function holderCells({ owners, pins }: Holders): [owners: string, pins: string] {
   const processes = new Map(owners.map(({ pid, comm }) => [pid, `${comm}(${pid})`]));
-  return [fewOf([...processes.values()], mostInCell), fewOf(pins, mostInCell)];
+  return [abbreviate([...processes.values()], maxInCell), abbreviate(pins, maxInCell)];
 }
 
-/** The lines of details for owners and pins. */
+/** Makes the lines about owners and pins. */
 function holderDetails({ owners, pins }: Holders) {
   return [
     ["owners", owners.map(({ pid, comm, fd }) => `${comm}(${pid}) as descriptor ${fd}`)],
@@ -333,18 +352,18 @@ function holderDetails({ owners, pins }: Holders) {
   ] as const;
 }
 
-/** A program: `12 exec_counter (tracing)`. */
+/** Formats a program: `12 exec_counter (tracing)`. */
 export function namedProgram({ id, name, type }: ProgramInfo): string {
   return name === "" ? `${id} (${type})` : `${id} ${name} (${type})`;
 }
 
-/** A program by its id, or the id alone where it has gone or this process may not see it. */
+/** Formats the program with an id; only the id if it was unloaded or this process may not see it. */
 export function programById(id: number): string {
   const info = visibleObject("prog", id);
   return info === undefined ? `${id}` : namedProgram(info);
 }
 
-/** A map by its id: as {@link programById}. */
+/** Formats the map with an id, as {@link programById} does. */
 export function mapById(id: number): string {
   const info = visibleObject("map", id);
   if (info === undefined) return `${id}`;

@@ -1,14 +1,14 @@
-/** @module The output of commands: words, details, tables and JSON, and the writing of them. */
+/** @module The output of commands: formats values, tables and JSON, and writes to standard output and standard error. */
 
 import type { Command } from "commander";
 import { Table } from "console-table-printer";
 import { writeSync } from "node:fs";
 import { styleText } from "node:util";
 
-/** A way to make text stand out. */
+/** A colour or style of text. */
 export type Format = Parameters<typeof styleText>[0];
 
-/** Text that stands out on a terminal, unless NO_COLOR is set. */
+/** Text with a colour or style, which is used on a terminal unless NO_COLOR is set. */
 export interface Styled {
   readonly format: Format;
   readonly text: string;
@@ -20,7 +20,7 @@ function style({ format, text }: Styled): string {
 
 const units = ["B", "KiB", "MiB", "GiB", "TiB"];
 
-/** Bytes with at most three digits and a unit: `12.5 KiB`. */
+/** Formats bytes with at most three digits and a unit: `12.5 KiB`. */
 export function humanBytes(bytes: number): string {
   let amount = bytes;
   let unit = 0;
@@ -31,12 +31,12 @@ export function humanBytes(bytes: number): string {
   return unit === 0 ? `${bytes} B` : `${amount.toFixed(amount < 99.95 ? 1 : 0)} ${units[unit]}`;
 }
 
-/** Memory that the kernel counts: `12.5 KiB (12800 bytes)`. */
+/** Formats bytes with a unit and exactly: `12.5 KiB (12800 bytes)`. */
 export function memoryText(bytes: number): string {
   return `${humanBytes(bytes)} (${bytes} bytes)`;
 }
 
-/** A time span with a unit: `3.2 ms`. */
+/** Formats a duration with a unit: `3.2 ms`. */
 export function humanNanoseconds(nanoseconds: number): string {
   if (nanoseconds < 1e3) return `${Math.round(nanoseconds)} ns`;
   if (nanoseconds < 1e6) return `${(nanoseconds / 1e3).toFixed(1)} µs`;
@@ -44,40 +44,40 @@ export function humanNanoseconds(nanoseconds: number): string {
   return `${(nanoseconds / 1e9).toFixed(1)} s`;
 }
 
-/** A date in the local time zone: `2026-01-31 13:05:09`. */
+/** Formats a date in the local time zone: `2026-01-31 13:05:09`. */
 export function humanDate(date: Date): string {
-  // The Swedish way of writing dates is the standard's.
+  // The Swedish format is that of ISO 8601.
   return date.toLocaleString("sv-SE");
 }
 
-/** `2 maps`, `1 map`. */
+/** Formats a count with a noun: `2 maps`, `1 map`. */
 export function counted(count: number, noun: string): string {
   return `${count} ${noun}${count === 1 ? "" : "s"}`;
 }
 
-/** A number as the kernel's own texts have addresses and flags: `0x1f`. */
+/** Formats a number in hexadecimal: `0x1f`. */
 export function hex(number: number | bigint): string {
   return `0x${number.toString(16)}`;
 }
 
-/** Formats a value, where it is known. */
+/** Formats a value; `undefined` stays `undefined`. */
 export function ifKnown<T>(value: T | undefined, format: (value: T) => string): string | undefined {
   return value === undefined ? undefined : format(value);
 }
 
-/** The first few of a list, and how many more there are. */
-export function fewOf(texts: readonly string[], most: number): string {
-  const rest = texts.length - most;
-  return [...texts.slice(0, most), ...(rest > 0 ? [`+${rest}`] : [])].join(",");
+/** Joins the first `limit` texts, and the number of further ones: `a,b,+3`. */
+export function abbreviate(texts: readonly string[], limit: number): string {
+  const rest = texts.length - limit;
+  return [...texts.slice(0, limit), ...(rest > 0 ? [`+${rest}`] : [])].join(",");
 }
 
 /**
- * Characters that a terminal interprets or does not show, except the line feed: controls, characters that change the direction of
- * text, join or separate it, and lone surrogates.
+ * Matches characters that a terminal interprets or does not show, except the line feed: control characters, characters that
+ * change the direction of text, join or separate it, and lone surrogates.
  */
 const unprintable = /(?!\n)[\p{Cc}\p{Cf}\p{Zl}\p{Zp}\p{Cs}]/gu;
 
-/** The same, except for the sequences of {@link style}. */
+/** Matches the same characters, but not in the escape sequences of {@link style}. */
 const unprintableAmongStyles = /(?!\n|\u001b\[\d{1,2}m)[\p{Cc}\p{Cf}\p{Zl}\p{Zp}\p{Cs}]/gu;
 
 function escapeCharacter(character: string): string {
@@ -85,15 +85,15 @@ function escapeCharacter(character: string): string {
   return code <= 0xff ? `\\x${code.toString(16).padStart(2, "0")}` : `\\u{${code.toString(16)}}`;
 }
 
-/** Makes a text that others chose printable: one line, with the characters escaped that a terminal interprets. */
+/** Makes untrusted text printable: in one line, with escapes for the characters that a terminal interprets. */
 export function printable(text: string): string {
   return text.replace(unprintable, escapeCharacter).replaceAll("\n", "\\x0a");
 }
 
-/** A line about one object: none where the value is `undefined`, and several for an array. */
+/** A line about an object: no line if the value is `undefined`, several lines for an array. */
 export type Detail = readonly [name: string, value: string | readonly string[] | undefined];
 
-/** `name: value` lines with aligned values, as text that ends with a line feed. Values are made {@link printable}. */
+/** Formats lines of `name: value` with aligned values. Values are made {@link printable}. */
 export function renderDetails(details: readonly Detail[]): string {
   const shown = details.flatMap(([name, value]) => {
     const lines = value === undefined ? [] : typeof value === "string" ? [value] : value;
@@ -108,15 +108,15 @@ export function renderDetails(details: readonly Detail[]): string {
     .join("");
 }
 
-/** A column: its heading, and where its text is. */
+/** A column of a table. */
 export interface Column {
   readonly title: string;
-  /** Numbers are to the right. @default "left" */
+  /** The side to which cells are aligned. @default "left" */
   readonly alignment?: "left" | "right";
 }
 
 const nothing = { left: "", right: "", mid: "", other: "" };
-/** No lines between cells, nor around them. */
+/** A table style without lines. */
 const borderless = {
   headerTop: nothing,
   headerBottom: nothing,
@@ -125,7 +125,7 @@ const borderless = {
   vertical: "",
 };
 
-/** Rows in aligned columns under their headings, as text that ends with a line feed. Cells are made {@link printable}; an empty one is a dash. */
+/** Formats a table with aligned columns under a heading. Cells are made {@link printable}; an empty cell is a dash. */
 export function renderTable(
   columns: readonly Column[],
   rows: readonly (readonly (string | Styled)[])[],
@@ -145,7 +145,7 @@ export function renderTable(
   const [heading = "", ...lines] = table
     .render()
     .split("\n")
-    // What would be lines between the cells is empty.
+    // The lines between rows are empty.
     .filter((line) => line !== "")
     .map((line) => line.slice(1).trimEnd());
   const { isTTY, columns: width } = process.stdout;
@@ -157,12 +157,12 @@ function cellText(cell: string | Styled): string {
   return typeof cell === "string" ? printable(cell) || "-" : style(cell);
 }
 
-/** The help about JSON for every command. */
+/** The help about the JSON output. */
 export const jsonHelp = `With --json a command prints one JSON document. Integers are numbers up to 2^53 - 1 and decimal strings
-beyond, bytes without a known type are strings of hexadecimal digits, dates are in ISO 8601. Bytes that
-are not UTF-8 are U+FFFD in names. The help of each command lists its keys; a property that is not known
-has no key. The settings of \`features\` have the same keys on every machine: null means unknown, absent,
-or no limit. Only ioUring.reason is absent where io_uring is available.`;
+beyond that, bytes without a known type are strings of hexadecimal digits, dates are in ISO 8601. In names,
+bytes that are not UTF-8 are replaced by U+FFFD. The help of each command lists the keys; an unknown property
+has no key. The settings of \`features\` have the same keys on every machine: null means unknown, absent or
+no limit; only ioUring.reason has no key if io_uring is available.`;
 
 /** The option that every command has. */
 export interface JsonOption {
@@ -171,33 +171,33 @@ export interface JsonOption {
 
 /** Adds the option `--json` to a command. */
 export function withJson(command: Command): Command {
-  return command.option("-j, --json", "print one JSON document instead");
+  return command.option("-j, --json", "print one JSON document");
 }
 
-/** Prints a whole document. */
+/** Prints a value as a JSON document. */
 export function printJson(value: unknown): void {
   writeOut(`${toJson(value, 2)}\n`);
 }
 
-/** A value as JSON, of which nothing changes the terminal that shows it. */
+/** Formats a value as JSON, without characters that a terminal interprets. */
 export function toJson(value: unknown, indentation?: number): string {
   const json = JSON.stringify(value, (_, part: unknown) => toPlain(part), indentation);
-  return json.replace(leftRaw, escaped);
+  return json.replace(notEscapedByJson, jsonEscape);
 }
 
 /**
- * Characters that JSON may have as they are, and a terminal obeys or does not show: other controls than those that JSON escapes, and what
- * turns the direction of text, joins or separates it. Only strings have any, so that the document stays the same.
+ * Matches characters that `JSON.stringify` does not escape, but a terminal interprets or does not show. They occur only in
+ * strings, so escaping them does not change the document.
  */
-const leftRaw = /[\u007f-\u009f\u2060-\u2069\p{Cf}\p{Zl}\p{Zp}]/gu;
+const notEscapedByJson = /[\u007f-\u009f\u2060-\u2069\p{Cf}\p{Zl}\p{Zp}]/gu;
 
-/** A character as JSON escapes it: beyond U+FFFF in two parts. */
-function escaped(character: string): string {
+/** Escapes a character as in JSON: beyond U+FFFF as two surrogates. */
+function jsonEscape(character: string): string {
   const units = Array.from({ length: character.length }, (_, at) => character.charCodeAt(at));
   return units.map((unit) => `\\u${unit.toString(16).padStart(4, "0")}`).join("");
 }
 
-/** Returns what stands in JSON for a value that it does not know. */
+/** Converts a value that JSON cannot represent. */
 function toPlain(value: unknown): unknown {
   switch (typeof value) {
     case "bigint":
@@ -210,45 +210,44 @@ function toPlain(value: unknown): unknown {
 }
 
 /**
- * Prints to standard output. All output of commands passes through here or {@link writeError}, which escape what is not printable
- * yet.
+ * Prints to standard output. This function and {@link writeError} escape unprintable characters in all output of commands.
  *
- * @throws {ClosedPipe} when nobody reads it
+ * @throws {ClosedPipe} if the reader has closed the pipe
  */
 export function writeOut(text: string): void {
   write(standardOutput, text.replace(unprintableAmongStyles, escapeCharacter));
 }
 
-/** Prints to standard error; where nobody reads that, nobody is told. */
+/** Prints to standard error. Ignores errors. */
 export function writeError(text: string): void {
   writeTerminal(text.replace(unprintable, escapeCharacter));
 }
 
-/** Writes to standard error, terminal sequences included. */
+/** Writes to standard error, including terminal sequences. */
 function writeTerminal(text: string): void {
   try {
     write(standardError, text);
   } catch {
-    // There is no other place to say it.
+    // There is no other place to report this.
   }
 }
 
-/** Prints on standard error what the output lacks, also for scripts: they would take the output for complete. */
+/** Prints a note about missing output on standard error, even if that is not a terminal: scripts need to know as well. */
 export function warn(text: string): void {
   writeError(`${printable(text)}\n`);
 }
 
-/** Writes a remark for a person at a terminal, which is not part of the output. */
+/** Prints a remark on standard error, if that is a terminal. */
 export function note(text: string): void {
   if (process.stderr.isTTY) writeError(`${text}\n`);
 }
 
-/** Shows a person at a terminal what is being done, in a line that the next call overwrites; an empty text removes it. */
+/** Shows the progress on standard error, if that is a terminal. The next call overwrites the line; an empty text removes it. */
 export function progress(text: string): void {
   if (process.stderr.isTTY) writeTerminal(`\r${printable(text)}\u001b[K`);
 }
 
-/** Prints line after line, many at a time. */
+/** Prints lines to standard output in large chunks. */
 export class LineWriter implements Disposable {
   #gathered = "";
 
@@ -260,19 +259,19 @@ export class LineWriter implements Disposable {
   flush(): void {
     const text = this.#gathered;
     this.#gathered = "";
-    // It contains no styles.
+    // Lines contain no styles.
     if (text !== "") write(standardOutput, text.replace(unprintable, escapeCharacter));
   }
 
-  /** Prints the rest. */
+  /** Prints the remaining lines. */
   [Symbol.dispose](): void {
     this.flush();
   }
 }
 
 /**
- * Standard output that is written asynchronously, no faster than it is read, so that signals are handled. The other functions
- * block.
+ * Standard output that is written asynchronously, no faster than it is read, so that signals are handled while it waits. The
+ * other functions here block.
  */
 export class OutputStream {
   #last: Promise<void> = Promise.resolve();
@@ -280,7 +279,7 @@ export class OutputStream {
 
   /** @param onFailure called when a write has failed; {@link finish} throws the error */
   constructor(onFailure: () => void) {
-    // More than one write may fail.
+    // `on` instead of `once`, because several writes can fail.
     process.stdout.on("error", (error) => {
       this.#failure ??= error;
       onFailure();
@@ -288,20 +287,25 @@ export class OutputStream {
   }
 
   /**
-   * Writes text without styles. Returns `undefined` where there is room for more, otherwise a promise that resolves when there is.
+   * Writes text without styles. Returns `undefined` if the buffer has room for more, otherwise a promise that resolves when it has.
    */
   write(text: string): Promise<void> | undefined {
     if (this.#failure !== undefined) return undefined;
     const { promise, resolve } = Promise.withResolvers<void>();
     this.#last = promise;
-    // It is also called when the write has failed.
+    // The callback is also called if the write fails.
     const hasRoom = process.stdout.write(text.replace(unprintable, escapeCharacter), () =>
       resolve(),
     );
     return hasRoom ? undefined : promise;
   }
 
-  /** Waits until all is written. @throws {ClosedPipe} when nobody reads it; and the error of a write */
+  /**
+   * Waits until everything is written.
+   *
+   * @throws {ClosedPipe} if the reader has closed the pipe
+   * @throws {Error} if a write failed for another reason
+   */
   async finish(): Promise<void> {
     await this.#last;
     if (this.#failure?.code === "EPIPE") throw new ClosedPipe();
@@ -309,7 +313,7 @@ export class OutputStream {
   }
 }
 
-/** Nobody reads what is printed any more. */
+/** Error of a write to standard output after its reader has closed the pipe. */
 export class ClosedPipe extends Error {
   override readonly name: string = "ClosedPipe";
 }
@@ -317,10 +321,10 @@ export class ClosedPipe extends Error {
 const standardOutput = 1;
 const standardError = 2;
 
-/** Milliseconds until a pipe that is full, and does not wait by itself, is tried again. */
-const retryAfter = 1;
+/** Milliseconds until a write to a full non-blocking pipe is retried. */
+const retryDelayMs = 1;
 
-/** The number of characters that are gathered before they are written. */
+/** Number of characters that are collected before they are written. */
 const chunkLength = 64 * 1024;
 
 function write(fd: number, text: string): void {
@@ -331,7 +335,7 @@ function write(fd: number, text: string): void {
       written += writeSync(fd, bytes, written);
     } catch (error) {
       const { code } = error as NodeJS.ErrnoException;
-      if (code === "EAGAIN") Bun.sleepSync(retryAfter);
+      if (code === "EAGAIN") Bun.sleepSync(retryDelayMs);
       else if (code === "EPIPE") throw new ClosedPipe();
       else throw error;
     }

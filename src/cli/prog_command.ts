@@ -1,12 +1,12 @@
-/** @module The commands of `bun-bpf prog`: programs. */
+/** @module The commands `bun-bpf prog`: programs. */
 
 import type { Command } from "commander";
 import { FunctionNames, visibleObjects } from "../inspect/objects.ts";
 import type { ProgramInfo } from "../program/program_info.ts";
 import {
+  abbreviate,
   type Column,
   type Detail,
-  fewOf,
   humanBytes,
   humanDate,
   humanNanoseconds,
@@ -24,7 +24,7 @@ export function progCommand(program: Command): void {
     .addHelpText(
       "after",
       `
-RUNS are counted while the sysctl kernel.bpf_stats_enabled is 1.
+RUNS is only counted while the sysctl kernel.bpf_stats_enabled is 1.
 
 Examples:
   bun-bpf prog list
@@ -34,8 +34,8 @@ Examples:
   addObjectCommands(group, programs);
 }
 
-/** The number of ids of maps in a cell of the table. */
-const mostMaps = 4;
+/** Maximum number of map ids in a cell of the table. */
+const maxMaps = 4;
 
 const columns: readonly Column[] = [
   { title: "ID", alignment: "right" },
@@ -54,7 +54,7 @@ const programs: ObjectCommand<"prog"> = {
   kind: "prog",
   jsonKeys: `id, type, name, tag, gpl, loadedAt, uid, mapIds, btfId (0 for none),
 translatedSize, jitedSize and memory (bytes), verifiedInstructions, runCount, runTime (ns), recursionMisses,
-target (btfId and typeId); linkIds (\`show\` alone)`,
+target (btfId and typeId); linkIds (only \`show\`)`,
   columns,
   rows: (infos) =>
     infos.map((info) => [
@@ -67,7 +67,7 @@ target (btfId and typeId); linkIds (\`show\` alone)`,
       info.runCount === undefined || info.runCount === 0 ? "" : `${info.runCount}`,
       ifKnown(info.loadedAt, humanDate) ?? "",
       ifKnown(info.uid, String) ?? "",
-      fewOf((info.mapIds ?? []).map(String), mostMaps),
+      abbreviate((info.mapIds ?? []).map(String), maxMaps),
     ]),
   details,
   related: ({ id }) => ({ linkIds: linksOf(id)?.map((link) => link.id) }),
@@ -83,7 +83,10 @@ function details(info: ProgramInfo): readonly Detail[] {
     ["type", info.type],
     ["name", info.name || undefined],
     ["tag", info.tag],
-    ["license", ifKnown(gpl, (is) => (is ? "goes with the GPL" : "other than the GPL"))],
+    [
+      "license",
+      ifKnown(gpl, (is) => (is ? "compatible with the GPL" : "not compatible with the GPL")),
+    ],
     ["loaded", loadedAt && `${humanDate(loadedAt)}${uid === undefined ? "" : ` by user ${uid}`}`],
     ["code", `${info.translatedSize} bytes of instructions, ${machineCode}`],
     ["memory", ifKnown(memory, memoryText)],
@@ -91,7 +94,9 @@ function details(info: ProgramInfo): readonly Detail[] {
     ["runs", runs(info)],
     [
       "missed",
-      info.recursionMisses ? `${info.recursionMisses} runs, as it was running` : undefined,
+      info.recursionMisses
+        ? `${info.recursionMisses} runs, because it was already running`
+        : undefined,
     ],
     ["target", info.target && names.nameOf(info.target.btfId, info.target.typeId)],
     ["types", info.btfId === 0 ? undefined : `BTF ${info.btfId}`],
@@ -103,7 +108,7 @@ function details(info: ProgramInfo): readonly Detail[] {
   ];
 }
 
-/** Tells how often a program ran, and how long that took, where it was counted. */
+/** Formats the number and duration of the counted runs. */
 function runs({ runCount, runTime }: ProgramInfo): string | undefined {
   if (runCount === undefined || runTime === undefined || runCount === 0) return undefined;
   return `${runCount}, in ${humanNanoseconds(runTime)}: ${humanNanoseconds(runTime / runCount)} each`;

@@ -1,39 +1,47 @@
-/** @module Tries something, and turns its outcome into the kernel's answer. */
+/** @module Runs an action of a probe, and returns its result as a {@link ProbeAnswer}. */
 
 import type { Probed } from "../ffi/bpf_probe.ts";
 import { Descriptor } from "../ffi/descriptor.ts";
 import type { ProbeAnswer } from "./feature.ts";
 
-/** Ends an {@link attempt}: something is missing that no call is refused for. */
+/** Thrown in an {@link attempt} if something is missing for which the kernel returns no error. */
 export class Missing extends Error {}
 
-/** Ends an {@link attempt} with the error that the kernel answered, by its name. */
+/** Thrown in an {@link attempt}: an error that the kernel returned, by its name. */
 export class KernelAnswer extends Error {
   readonly code: string;
 
   constructor(code: string) {
-    super(`the kernel answers ${code}`);
+    super(`the kernel returned ${code}`);
     this.code = code;
   }
 }
 
-/** Returns the descriptor that a probe made. @throws {KernelAnswer} for the error that is there instead of it */
+/**
+ * Returns the descriptor that a probe opened.
+ *
+ * @throws {KernelAnswer} if the probe returned an error instead
+ */
 export function descriptorOf(probed: Probed): Descriptor {
   if (probed instanceof Descriptor) return probed;
   throw new KernelAnswer(probed);
 }
 
-/** Throws the error that a probe ended with, if any. @throws {KernelAnswer} */
-export function requireNone(error: string | undefined): void {
+/**
+ * Checks that a probe returned no error.
+ *
+ * @throws {KernelAnswer} if it did
+ */
+export function requireSuccess(error: string | undefined): void {
   if (error !== undefined) throw new KernelAnswer(error);
 }
 
 /**
- * Finds out whether something can be done, by doing it.
+ * Runs an action to find out if the kernel supports it.
  *
- * @param action does it, and undoes it before it returns
- * @returns the answer of the call that it ended with
- * @throws what is no answer of the kernel: that something could not be undone, say
+ * @param action the action, which undoes its effects before it returns
+ * @returns `"available"`, or the error that the kernel returned
+ * @throws {Error} if the action throws another error, for example because it could not undo its effects
  */
 export function attempt(action: () => void): ProbeAnswer {
   try {
@@ -47,8 +55,8 @@ export function attempt(action: () => void): ProbeAnswer {
 }
 
 /**
- * Returns true for the error of a system call: this library's, or that of `node:fs`, which has the same properties. That
- * something could not be closed answers nothing.
+ * Returns true for the error of a system call, by this library or by `node:fs`: both have the same properties. The failure to
+ * close something says nothing about the feature.
  */
 function isAnswer(error: unknown): error is Error & { readonly code: string } {
   if (!(error instanceof Error)) return false;

@@ -4,7 +4,7 @@ import { mapTypes } from "../maps/map_types.ts";
 import { programTypes } from "../program/program_types.ts";
 import { instructionSets } from "./instruction_sets.ts";
 
-/** Options that concern BPF as a whole: its availability, speed and restrictions. */
+/** Options that concern BPF in general: its availability, speed and restrictions. */
 const generalOptions = [
   "CONFIG_BPF",
   "CONFIG_BPF_SYSCALL",
@@ -32,10 +32,10 @@ const generalOptions = [
 ] as const;
 
 /**
- * Options of the running kernel's build that concern BPF, with `"y"`, `"m"` or another value; `undefined` for those that are off.
- * Those of a feature are in the row of its type.
+ * Returns the options of the running kernel's build that concern BPF: `"y"`, `"m"` or another value by name, `undefined` for
+ * options that are not set.
  *
- * @returns `undefined` where neither the kernel nor a distribution's file has the configuration
+ * @returns `undefined` if the configuration is neither in the kernel nor in a file of the distribution
  */
 export function bpfBuildOptions(): ReadonlyMap<string, string | undefined> | undefined {
   const config = kernelConfig();

@@ -1,13 +1,13 @@
 import { type InspectArguments, inspectCustom, show } from "../check/describe.ts";
 import type { HelperName } from "../asm/call.ts";
-import { probeAttachKind } from "./attach_trials.ts";
+import { probeAttachKind } from "./attach_probes.ts";
 import "./explain.ts";
 import { Feature, FeatureGroup, unknownName } from "./feature.ts";
 import { helperFeature, helperNames } from "./helpers.ts";
 import { type InstructionSet, instructionSets, probeInstructionSet } from "./instruction_sets.ts";
 import { mapTypeFeature, probeMapOperation } from "./map_types.ts";
 import { type KernelSettings, readSettings } from "./settings.ts";
-import { programTypeFeature } from "./trial_program.ts";
+import { programTypeFeature } from "./probe_program.ts";
 import type { ProgramTypeName } from "../ffi/bpf_prog.ts";
 import { kernelConfig } from "../ffi/kernel.ts";
 import { type AttachKind, type AttachKindRow, attachKinds } from "../link/attach_kinds.ts";
@@ -21,29 +21,27 @@ import {
 } from "../maps/map_types.ts";
 import { programTypes } from "../program/program_types.ts";
 
-/** A fix of a kernel bug, by what it fixes: `"lpm_trie_update"`. */
+/** A fix of a kernel bug, named after what it fixes: `"lpm_trie_update"`. */
 export type Fix = keyof typeof trieFixes;
 
 const programTypeNames = Object.keys(programTypes) as ProgramTypeName[];
 
-/**
- * The features of the running kernel: see {@link features}, of which there is one.
- */
+/** The features of the running kernel. {@link features} is the only instance. */
 export class Features {
   readonly #operations = new Map<MapTypeName, FeatureGroup<MapOperation>>();
   readonly #helpers = new Map<ProgramTypeName, FeatureGroup<HelperName>>();
 
-  /** Map types, by the kernel's names: `"lru_hash"`. */
-  readonly mapTypes: FeatureGroup<MapTypeName> = groupOf("kind of map", mapTypes, mapTypeFeature);
+  /** Map types by the kernel's names: `"lru_hash"`. A probe creates a map of the type. */
+  readonly mapTypes: FeatureGroup<MapTypeName> = groupOf("map type", mapTypes, mapTypeFeature);
 
-  /** Types of programs, by the kernel's names: `"sched_cls"`. */
+  /** Program types by the kernel's names: `"sched_cls"`. A probe loads a program of the type. */
   readonly programTypes: FeatureGroup<ProgramTypeName> = new FeatureGroup(
-    "type of program",
+    "program type",
     programTypeNames,
     programTypeFeature,
   );
 
-  /** Ways to attach programs, by libbpf's section names: `"kprobe.multi"`. Probes attach where they disturb nobody. */
+  /** Ways to attach programs, by libbpf's section names: `"kprobe.multi"`. Probes attach where they disturb no other process. */
   readonly attachKinds: FeatureGroup<AttachKind> = new FeatureGroup(
     "way to attach",
     Object.keys(attachKinds) as AttachKind[],
@@ -55,19 +53,19 @@ export class Features {
     },
   );
 
-  /** Instructions that programs can have, and ways to use them: `"may_goto"`. */
+  /** Groups of instructions, and ways to use them, by name: `"may_goto"`. A probe loads a program that has them. */
   readonly instructions: FeatureGroup<InstructionSet> = groupOf(
-    "kind of instructions",
+    "instruction set",
     instructionSets,
-    (facts, kind) =>
+    (row, kind) =>
       new Feature({
-        ...facts,
+        ...row,
         name: `instructions ${kind}`,
-        probe: () => probeInstructionSet(facts),
+        probe: () => probeInstructionSet(row),
       }),
   );
 
-  /** Fixes of kernel bugs that affect this library, by what they fix: `"lpm_trie_update"`. Earlier stable kernels may have them, too. */
+  /** Fixes of kernel bugs that affect this library, by what they fix: `"lpm_trie_update"`. */
   readonly fixes: FeatureGroup<Fix> = new FeatureGroup(
     "fix",
     Object.keys(trieFixes) as Fix[],
@@ -82,22 +80,23 @@ export class Features {
   );
 
   /**
-   * The operations of user space on maps of a type, on one element or on many at once. Probes try them on a small map.
+   * Returns the operations of user space on maps of a type, on single elements and in batches. A probe runs the operation on a
+   * small map.
    *
-   * @throws {TypeError} for an unknown kind of map
+   * @throws {TypeError} if the map type is unknown
    */
   mapOperations(type: MapTypeName): FeatureGroup<MapOperation> {
     let group = this.#operations.get(type);
     if (group === undefined) {
-      const facts = factsOf(mapTypes, "kind of map", type);
-      const { config, needs } = facts;
-      const operations = operationsOf(facts);
-      // The one element of struct_ops is registered with the kernel: that cannot be tried without doing it.
+      const row = rowOf(mapTypes, "map type", type);
+      const { config, needs } = row;
+      const operations = operationsOf(row);
+      // An update of a struct_ops map registers its element with the kernel, so a probe would have effects.
       const names = Object.keys(operations).length === 0 ? [] : mapOperations;
       group = new FeatureGroup("operation", names, (operation) => {
         const name = `${operation} of map type ${type}`;
         const since = operations[operation];
-        const probe = () => probeMapOperation(facts, operation);
+        const probe = () => probeMapOperation(row, operation);
         return new Feature({ name, since, config, needs, probe });
       });
       this.#operations.set(type, group);
@@ -106,18 +105,18 @@ export class Features {
   }
 
   /**
-   * The helper functions that programs of a type can call, by name. A probe loads a program that calls the helper. `since`
+   * Returns the helper functions for programs of a type, by name. A probe loads a program that calls the helper. Their `since`
    * is `undefined`.
    *
-   * @throws {TypeError} for an unknown type of program
+   * @throws {TypeError} if the program type is unknown
    */
   helpers(type: ProgramTypeName): FeatureGroup<HelperName> {
     let group = this.#helpers.get(type);
     if (group === undefined) {
       if (!programTypeNames.includes(type)) {
-        throw unknownName("type of program", type, programTypeNames);
+        throw unknownName("program type", type, programTypeNames);
       }
-      // A program that replaces another one's function has that one's helpers.
+      // An ext program has the helpers of the program whose function it replaces.
       const names = type === "ext" ? [] : helperNames;
       group = new FeatureGroup("helper", names, (helper) => helperFeature(type, helper));
       this.#helpers.set(type, group);
@@ -125,7 +124,7 @@ export class Features {
     return group;
   }
 
-  /** The settings of the kernel, read anew each time. */
+  /** The settings of the kernel that concern BPF. Each read of this property reads them from the kernel. */
   get settings(): KernelSettings {
     return readSettings();
   }
@@ -138,41 +137,43 @@ export class Features {
   }
 
   /**
-   * The value of an option that the kernel was built with, by its whole name: `"y"`, `"m"`, a number or a text; `undefined` where
-   * it is off, or the configuration is not to be had (neither /proc/config.gz nor a file of the distribution).
+   * Returns the value of an option of the kernel's build: `"y"`, `"m"`, a number or a text. Returns `undefined` if the option is
+   * not set, or the configuration is neither in /proc/config.gz nor in a file of the distribution.
+   *
+   * @param option the full name: `"CONFIG_BPF_JIT"`
    */
   config(option: string): string | undefined {
     return kernelConfig()?.get(option);
   }
 }
 
-/** A group with a feature for each of the facts. */
-function groupOf<Name extends string, Facts>(
+/** Makes a group with a feature for each row of a table. */
+function groupOf<Name extends string, Row>(
   what: string,
-  all: ReadonlyMap<Name, Facts>,
-  make: (facts: Facts, name: Name) => Feature,
+  all: ReadonlyMap<Name, Row>,
+  make: (row: Row, name: Name) => Feature,
 ): FeatureGroup<Name> {
-  return new FeatureGroup(what, all.keys(), (name) => make(factsOf(all, what, name), name));
+  return new FeatureGroup(what, all.keys(), (name) => make(rowOf(all, what, name), name));
 }
 
-function factsOf<Name extends string, Facts>(
-  all: ReadonlyMap<Name, Facts>,
+function rowOf<Name extends string, Row>(
+  all: ReadonlyMap<Name, Row>,
   what: string,
   name: Name,
-): Facts {
-  const facts = all.get(name);
-  if (facts === undefined) throw unknownName(what, name, all.keys());
-  return facts;
+): Row {
+  const row = all.get(name);
+  if (row === undefined) throw unknownName(what, name, all.keys());
+  return row;
 }
 
 /**
  * The features and the settings of the running kernel.
  *
- * Probes run on first use, and their results are cached for the life of the process. Operations of the library do not probe
- * first: they try, and probe only to explain a refusal.
+ * Probes run on first use, and their results are cached for the life of the process. The library's operations do not probe
+ * first: they call the kernel, and probe only to explain an error.
  *
- * Probes create maps and programs, and close them at once. They need the capabilities of what they try: without those a
- * feature is `"refused"`.
+ * Probes create maps and load programs, and close them at once. They need the same capabilities as the feature itself: if one is
+ * missing, the feature is `"refused"`.
  *
  * @example
  * ```ts

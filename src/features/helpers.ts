@@ -1,4 +1,4 @@
-/** @module Helper functions of the kernel, by type of program. The verifier is asked about each, with a program that calls it. */
+/** @module Probes of the kernel's helper functions, by program type. A probe loads a program that calls the helper. */
 
 import * as asm from "../asm/asm.ts";
 import type { HelperName } from "../asm/call.ts";
@@ -7,14 +7,14 @@ import { readLockdown } from "../ffi/security.ts";
 import { programTypes } from "../program/program_types.ts";
 import { bpfHelpers } from "../uapi/helpers.ts";
 import { Feature, type ProbeAnswer } from "./feature.ts";
-import { probeLoad, programTypeFeature } from "./trial_program.ts";
+import { probeLoad, programTypeFeature } from "./probe_program.ts";
 
-/** The names of all helpers, in the order in which the kernel got them: helper 1 comes first. */
+/** The names of all helpers, in the order of their numbers from 1 on. */
 export const helperNames: readonly HelperName[] = (
   Object.keys(bpfHelpers) as (keyof typeof bpfHelpers)[]
 ).filter((name) => name !== "unspec");
 
-/** The verifier's words, of all versions, for a helper that programs of a type cannot call, or not those that never sleep. */
+/** Matches the verifier's messages, in all versions, about a helper that programs of a type cannot call. */
 const unavailable = new RegExp(
   [
     "(?:invalid|unknown) func ",
@@ -27,10 +27,10 @@ const unavailable = new RegExp(
   ].join("|"),
 );
 
-/** The verifier's word for a helper that no program of this kernel can call. */
+/** Matches the verifier's message about a helper that this kernel does not have. */
 const unknownHelper = /\bfunc unknown#/;
 
-/** Types of programs that get the helpers for tracing (bpf_tracing_func_proto()). */
+/** Program types with the helpers for tracing (bpf_tracing_func_proto()). */
 const tracingTypes: ReadonlySet<ProgramTypeName> = new Set([
   "kprobe",
   "tracepoint",
@@ -43,8 +43,8 @@ const tracingTypes: ReadonlySet<ProgramTypeName> = new Set([
 ]);
 
 /**
- * Returns true where the kernel's lockdown takes a helper from programs that have it otherwise (security_locked_down()). The
- * verifier then says what it says of a helper that they never had.
+ * Returns true if the kernel's lockdown forbids a helper that programs of the type can call otherwise (security_locked_down()).
+ * The verifier's message is then the same as for a helper that they never can call.
  */
 function isLocked(type: ProgramTypeName, helper: HelperName, log: string): boolean {
   const isOfKernel = /^probe_read_kernel(?:_str)?$/.test(helper);
@@ -55,15 +55,16 @@ function isLocked(type: ProgramTypeName, helper: HelperName, log: string): boole
   return lockdown === "confidentiality";
 }
 
-/** Returns the answer where the verifier was not asked: the kernel has no programs of the type, or refuses them all. */
-function withoutLog(type: ProgramTypeName, error: string): ProbeAnswer {
+/** Returns the answer if the kernel refused the program before it was verified. */
+function unverifiedAnswer(type: ProgramTypeName, error: string): ProbeAnswer {
   const { status, reason } = programTypeFeature(type);
   return status === "missing" && reason !== undefined ? { missing: reason } : error;
 }
 
 /**
- * Makes the feature of a helper for programs of a type: one calls it. Whatever else the verifier finds wrong then, it knows
- * the helper. Its first version is not known: it differs by type of program, and no source that a program can read has it.
+ * Makes the feature of a helper for programs of a type. Its probe loads a program that calls the helper: if the verifier
+ * rejects it for another reason, such as its arguments, the helper is available. The first version is not known, because it
+ * differs by program type.
  */
 export function helperFeature(type: ProgramTypeName, helper: HelperName): Feature {
   const { config, needs } = programTypes[type];
@@ -75,9 +76,9 @@ export function helperFeature(type: ProgramTypeName, helper: HelperName): Featur
     probe: () => {
       const { error, log } = probeLoad(type, [asm.call(helper), asm.mov(asm.r0, 0), asm.exit()]);
       if (error === undefined) return "available";
-      if (log.trim() === "") return withoutLog(type, error);
+      if (log.trim() === "") return unverifiedAnswer(type, error);
       if (!unavailable.test(log)) return "available";
-      // Asked last, as the answer may take a mount.
+      // Last, because reading the lockdown may need a mount.
       if (isLocked(type, helper, log)) return "EPERM";
       return { missing: "the verifier does not let programs of this type call it" };
     },

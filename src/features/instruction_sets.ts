@@ -1,11 +1,11 @@
-/** @module Programs with instructions that need more than a few registers: maps, types, functions of the kernel. */
+/** @module Probes of instructions, and of ways to use them: a row each, with the smallest program that has them. */
 
 import * as asm from "../asm/asm.ts";
 import type { Code, Instruction } from "../asm/instruction.ts";
 import { Btf } from "../btf/btf.ts";
-import { attempt, descriptorOf, Missing, requireNone } from "./attempt.ts";
+import { attempt, descriptorOf, Missing, requireSuccess } from "./attempt.ts";
 import type { ProbeAnswer } from "./feature.ts";
-import { loadExtensible, loadTrial, returnZero } from "./trial_program.ts";
+import { loadExtensible, loadProbeProgram, returnZero } from "./probe_program.ts";
 import { probeElement, probeFreeze, probeMap } from "../ffi/bpf_probe.ts";
 import type { Capability } from "../ffi/capabilities.ts";
 import type { Descriptor } from "../ffi/descriptor.ts";
@@ -15,20 +15,24 @@ import { BPF_F_MMAPABLE } from "../uapi/bpf.ts";
 
 const { r0, r1, r2, r3, r4, r10 } = asm;
 
-/** Loads a program that needs nothing but its instructions. @throws {BpfError} */
+/**
+ * Loads a program of the simplest type.
+ *
+ * @throws {BpfError} if the kernel refuses
+ */
 function load(...code: Code): Descriptor {
-  return loadTrial({ type: "socket_filter", code });
+  return loadProbeProgram({ type: "socket_filter", code });
 }
 
 const array = { type: "ARRAY", keySize: 4, valueSize: 8, maxEntries: 1 } as const;
 
-/** Takes the address of the value of a map. */
+/** Loads a program that loads the address of a map's value. */
 function loadMapValue(): Descriptor {
   using map = descriptorOf(probeMap(array));
   return load(asm.ldMapValue(r1, map, 0), asm.stdw(r1, 0, 1), returnZero);
 }
 
-/** Hands a function to a helper, to be called for each value of a map. */
+/** Loads a program that passes a function to a helper as a callback. */
 function loadCallback(): Descriptor {
   using map = descriptorOf(probeMap(array));
   return load(
@@ -41,36 +45,36 @@ function loadCallback(): Descriptor {
   );
 }
 
-/** Calls a function of the kernel that was the first to be open to programs: to those that are an algorithm of TCP. */
+/** Loads a program that calls a kernel function (kfunc): one of the first ones, for congestion control algorithms. */
 function loadKernelFunctionCall(): Descriptor {
-  return loadTrial({
+  return loadProbeProgram({
     type: "struct_ops",
     target: { kind: "struct", name: "tcp_congestion_ops", member: "undo_cwnd" },
-    // The socket, which is the one argument of both.
+    // The socket, the only argument of the program and of the kernel function.
     code: [asm.ldxdw(r1, r1, 0), asm.callKernelFunction("tcp_reno_undo_cwnd"), asm.exit()],
   });
 }
 
-/** Takes the address of a variable of the kernel. */
+/** Loads a program that loads the address of a kernel variable (ksym). */
 function loadKernelVariable(): Descriptor {
   const name = "bpf_prog_active";
   if (Btf.kernel().find("var", name) === undefined) {
     throw new Missing(
-      `the kernel's type information does not have the variable ${name}: it was made by a pahole older than 1.18`,
+      `the kernel's BTF has no variable ${name}: the kernel was built with a pahole older than 1.18`,
     );
   }
   return load(asm.ldKernelSymbol(r0, name), returnZero);
 }
 
-/** Ends a program from anywhere in it. */
+/** Loads a program that throws an exception. */
 function loadException(): Descriptor {
-  return loadTrial({
+  return loadProbeProgram({
     type: "sched_cls",
     code: [asm.mov(r1, 0), asm.callKernelFunction("bpf_throw"), returnZero],
   });
 }
 
-/** Converts a pointer into an arena, which no process maps: so it has to be told where it would be. */
+/** Loads a program that converts a pointer into an arena. `extra` is the arena's address, because no process maps it. */
 function loadArenaCast(): Descriptor {
   using arena = descriptorOf(
     probeMap({
@@ -89,25 +93,30 @@ function loadArenaCast(): Descriptor {
   );
 }
 
-/** Jumps to the one place that a table has: behind the jump itself. */
+/** Loads a program with an indirect jump through a table with one target, the instruction after the jump. */
 function loadIndirectJump(): Descriptor {
   const table = { type: "INSN_ARRAY", keySize: 4, valueSize: 16, maxEntries: 1 } as const;
   using places = descriptorOf(probeMap(table));
   const place = new Uint8Array(table.valueSize);
-  // The address of the table takes two slots, the two instructions with it one each.
+  // The target is slot 4: loading the table's address takes two slots, the load from it and the jump one each.
   new DataView(place.buffer).setUint32(0, 4, true);
-  requireNone(probeElement(BPF_MAP_UPDATE_ELEM, places.fd, new Uint8Array(4), place));
-  requireNone(probeFreeze(places.fd));
+  requireSuccess(probeElement(BPF_MAP_UPDATE_ELEM, places.fd, new Uint8Array(4), place));
+  requireSuccess(probeFreeze(places.fd));
   return load(asm.ldMapValue(r0, places, 0), asm.ldxdw(r0, r0, 0), asm.gotox(r0), returnZero);
 }
 
-/** Instructions, or ways to use them, that kernels have since one of them: since when, on what they depend, and how they are tried. */
-export interface InstructionSetFacts {
+/** A row of {@link instructionSets}: instructions, or a way to use them, that came with one kernel version. */
+export interface InstructionSetRow {
+  /** The first kernel version that has them. */
   readonly since: KernelVersion;
   readonly isBackported?: boolean;
   readonly config?: readonly string[];
   readonly needs: readonly Capability[];
-  /** Loads a program that has them. @throws what the kernel answers */
+  /**
+   * Loads a program that has them.
+   *
+   * @throws {BpfError | KernelAnswer | Missing} if the kernel refuses
+   */
   readonly load: () => Descriptor;
 }
 
@@ -117,13 +126,13 @@ const kernelFunctions = {
   config: ["CONFIG_BPF_JIT", "CONFIG_DEBUG_INFO_BTF"],
 } as const;
 
-/** The greatest number of instructions of a program before kernel 5.2, which takes a million. */
-const formerMost = 4096;
+/** Maximum number of instructions of a program before kernel 5.2, which raised it to a million. */
+const formerMaxInstructions = 4096;
 
-/** Zeroes the 8 bytes that programs here work on. */
+/** Zeroes the 8 bytes of stack that the programs use. */
 const clearStack = asm.stdw(r10, -8, 0);
 
-const facts = {
+const rows = {
   less_than_jumps: {
     since: "4.14",
     ...plain,
@@ -143,7 +152,7 @@ const facts = {
   large_programs: {
     since: "5.2",
     ...plain,
-    load: () => load(Array<Instruction>(formerMost).fill(asm.mov(r0, 0)), asm.exit()),
+    load: () => load(Array<Instruction>(formerMaxInstructions).fill(asm.mov(r0, 0)), asm.exit()),
   },
   bounded_loops: {
     since: "5.3",
@@ -193,7 +202,7 @@ const facts = {
     ...plain,
     load: () => load(asm.mov(r0, -7), asm.sdiv(r0, 2), asm.smod(r0, 2), returnZero),
   },
-  // Stable kernels of 6.1 took them over.
+  // Stable updates of 6.1 have them, too.
   long_jumps: {
     since: "6.6",
     isBackported: true,
@@ -232,17 +241,17 @@ const facts = {
     config: ["CONFIG_BPF_JIT"],
     load: loadIndirectJump,
   },
-} as const satisfies Readonly<Record<string, InstructionSetFacts>>;
+} as const satisfies Readonly<Record<string, InstructionSetRow>>;
 
-/** A group of instructions, or a way to use them, that came with one kernel version: `"may_goto"`. */
-export type InstructionSet = keyof typeof facts;
+/** A group of instructions, or a way to use instructions, that came with one kernel version: `"may_goto"`. */
+export type InstructionSet = keyof typeof rows;
 
-/** All kinds of instructions, oldest first. */
-export const instructionSets: ReadonlyMap<InstructionSet, InstructionSetFacts> = new Map(
-  Object.entries(facts) as [InstructionSet, InstructionSetFacts][],
+/** All groups of instructions, oldest first. */
+export const instructionSets: ReadonlyMap<InstructionSet, InstructionSetRow> = new Map(
+  Object.entries(rows) as [InstructionSet, InstructionSetRow][],
 );
 
-/** Loads a program that has such instructions. */
-export function probeInstructionSet({ load }: InstructionSetFacts): ProbeAnswer {
+/** Probes a group of instructions by loading a program that has them. */
+export function probeInstructionSet({ load }: InstructionSetRow): ProbeAnswer {
   return attempt(() => load()[Symbol.dispose]());
 }

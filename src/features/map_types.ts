@@ -1,4 +1,4 @@
-/** @module Probes of map types and of the operations on their maps: the smallest map of a type is made, and tried. */
+/** @module Probes of map types and of operations on maps: they create the smallest map of a type, and run the operations on it. */
 
 import { Btf } from "../btf/btf.ts";
 import { encodeBtf } from "../btf/encode.ts";
@@ -20,7 +20,7 @@ import type { HeldObject, MapOperation, MapType } from "../maps/map_types.ts";
 import { u32, u64 } from "../types/integer.ts";
 import { attempt, descriptorOf, KernelAnswer } from "./attempt.ts";
 import { Feature, type ProbeAnswer } from "./feature.ts";
-import { probeLoad } from "./trial_program.ts";
+import { probeLoad } from "./probe_program.ts";
 import {
   BPF_MAP_DELETE_BATCH,
   BPF_MAP_DELETE_ELEM,
@@ -33,7 +33,11 @@ import {
   BPF_MAP_UPDATE_ELEM,
 } from "../uapi/commands.ts";
 
-/** Makes the smallest map of a type. @throws {BpfError} where what it needs besides cannot be made, or read */
+/**
+ * Creates the smallest map of a type. Returns the name of the error if the kernel refuses the map.
+ *
+ * @throws {BpfError} if the types that the map needs cannot be loaded or read
+ */
 export function probeMapOf(type: MapType): Probed {
   const { name, keySize, valueSize, maxEntries, flags = 0 } = type;
   const smallest: ProbedMap = { type: name, keySize, valueSize, maxEntries, flags };
@@ -48,9 +52,9 @@ export function probeMapOf(type: MapType): Probed {
     case "kernel type": {
       const { bytes, keyTypeId, valueTypeId } = encodeBtf({ key: u32, value: u64 });
       using btf = loadBtf(bytes, "types of a probed map");
-      // Kernels before 6.9 read their own types when they check their first program, and know none of them until then.
+      // Kernels before 6.9 parse their own BTF when they verify their first program, and reject its types until then.
       if (type.creationInput === "kernel type") probeLoad("socket_filter");
-      // The kernel asks for types of the program's own also where it takes the value's from its own.
+      // The kernel requires a BTF descriptor even if the type of the value is from its own BTF.
       return type.creationInput === "types"
         ? probeMap({ ...smallest, btf: { fd: btf.fd, keyTypeId, valueTypeId } })
         : probeMap({ ...smallest, ...structOpsShape(), btf: { fd: btf.fd } });
@@ -60,14 +64,14 @@ export function probeMapOf(type: MapType): Probed {
   }
 }
 
-/** Values of congestion control algorithms, which every kernel with this type takes; the structs of others came later. */
+/** Returns the value type of congestion control algorithms, the only struct_ops of all kernels with this map type. */
 function structOpsShape(): Pick<ProbedMap, "valueSize" | "kernelTypeId"> {
   const btf = Btf.kernel();
   const id = btf.find("struct", "bpf_struct_ops_tcp_congestion_ops");
   return id === undefined ? { valueSize: 4 } : { valueSize: btf.sizeOf(id), kernelTypeId: id };
 }
 
-/** The feature of having maps of a type: the smallest is made. */
+/** Makes the feature of a map type. Its probe creates the smallest map of the type. */
 export function mapTypeFeature(type: MapType): Feature {
   const name = `map type ${keyword(type.name)}`;
   const probe = () => attempt(() => descriptorOf(probeMapOf(type))[Symbol.dispose]());
@@ -90,7 +94,7 @@ const batchCommands = {
   delete_batch: BPF_MAP_DELETE_BATCH,
 } as const satisfies Partial<Record<MapOperation, BpfCommand>>;
 
-/** Values that are written as a descriptor. */
+/** Kinds of values that are written as a file descriptor. */
 const writtenAsDescriptor: ReadonlySet<HeldObject | undefined> = new Set([
   "program",
   "map",
@@ -100,19 +104,19 @@ const writtenAsDescriptor: ReadonlySet<HeldObject | undefined> = new Set([
   "XDP socket",
 ]);
 
-/** The first interface of each network namespace. */
+/** Index of the loopback interface in every network namespace. */
 const loopback = 1;
 
-/** A number that no descriptor has, but could: others are refused before the operation is. */
+/** A valid file descriptor number that no open file has: the kernel rejects invalid numbers before it checks the operation. */
 const noDescriptor = 0x7fff_ffff;
 
 /**
- * Errors of an operation that exists, on a map that is empty: nothing is there, no such descriptor is
- * open, or values are read in 8 bytes alone, which those of the smallest map of sockets have not.
+ * Errors that show that the kernel has an operation: the map is empty, no file has the descriptor, or the value size is not
+ * the 8 bytes in which look-ups in maps of sockets return cookies.
  */
 const answersOfOperations: ReadonlySet<string> = new Set(["ENOENT", "EBADF", "ENOSPC"]);
 
-/** Tries an operation on the smallest map of a type. */
+/** Probes an operation by running it on the smallest map of a type. */
 export function probeMapOperation(type: MapType, operation: MapOperation): ProbeAnswer {
   const { mappingFlag } = type;
   const probed =
@@ -129,7 +133,7 @@ export function probeMapOperation(type: MapType, operation: MapOperation): Probe
   });
 }
 
-/** Returns true for an error that is an answer of the operation itself, so that the kernel has it. */
+/** Returns true for an error that shows that the kernel has the operation. */
 function isAnswerOfOperation(type: MapType, operation: MapOperation, error: string): boolean {
   if (operation === "delete" && error === type.absentDeletion) return true;
   return operation !== "freeze" && answersOfOperations.has(error);
@@ -144,7 +148,7 @@ function tryCommand(
   const key = new Uint8Array(keySize);
   if (type.key === "descriptor") new DataView(key.buffer).setInt32(0, noDescriptor, true);
   const copies = type.isPerCpu === true ? possibleCpus().length : 1;
-  // The next key goes where the value does.
+  // get_next_key writes the next key to the buffer of the value.
   const value = new Uint8Array(Math.max(roundUp8(valueSize) * copies, roundUp8(keySize), 8));
   const view = new DataView(value.buffer);
   if (writtenAsDescriptor.has(type.value)) view.setInt32(0, noDescriptor, true);
@@ -157,7 +161,11 @@ function isBatch(operation: string): operation is keyof typeof batchCommands {
   return Object.hasOwn(batchCommands, operation);
 }
 
-/** @throws {BpfError} where the kernel refuses it */
+/**
+ * Maps the first page of a map.
+ *
+ * @throws {BpfError} if the kernel refuses
+ */
 function tryMapping({ fd, what }: Descriptor): void {
   const page = { fd, offset: 0, length: pageSize(), writable: false, what };
   MappedMemory.ofFile(page)[Symbol.dispose]();

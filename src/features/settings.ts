@@ -10,48 +10,54 @@ import { architecture } from "../ffi/platform.ts";
 export interface KernelSettings {
   /** The release, as `uname -r` prints it. */
   readonly release: string;
+  /** The processor architecture. */
   readonly architecture: "x64" | "arm64";
-  /** Bytes. */
+  /** Size of a page in bytes. */
   readonly pageSize: number;
-  /** Number of possible CPUs. A value of a per-CPU map has a part for each. */
+  /** Number of possible CPUs, and so of the values per key in a per-CPU map. */
   readonly possibleCpus: number;
+  /** Type information (BTF) of the kernel. */
   readonly btf: {
-    /** True where the kernel describes its own types (kernel 5.4, `CONFIG_DEBUG_INFO_BTF`). */
+    /** True if the kernel has BTF of itself (kernel 5.4, `CONFIG_DEBUG_INFO_BTF`). */
     readonly vmlinux: boolean;
-    /** Number of loaded modules that describe their types (kernel 5.11). */
+    /** Number of loaded modules with BTF (kernel 5.11). */
     readonly modules: number;
   };
+  /**
+   * The just-in-time compiler. Its settings exist only in the initial network namespace: elsewhere, as in most containers, they
+   * are `undefined`.
+   */
   readonly jit: {
-    /** `undefined` where that cannot be known: the initial network namespace alone, and so no container, has the settings. */
+    /** The sysctl net.core.bpf_jit_enable. */
     readonly mode: "off" | "on" | "debug" | undefined;
-    /** The programs whose constants are blinded, which costs speed. */
+    /** The programs whose constants are blinded, which makes them slower: the sysctl net.core.bpf_jit_harden. */
     readonly hardening: "off" | "unprivileged" | "all" | undefined;
-    /** True where compiled programs are among the kernel's symbols. */
+    /** True if compiled programs are among the kernel's symbols: the sysctl net.core.bpf_jit_kallsyms. */
     readonly symbols: boolean | undefined;
-    /** Bytes that programs of all unprivileged users may take; `undefined` for users other than root. */
+    /** Maximum bytes of machine code of all unprivileged users together; `undefined` for users other than root. */
     readonly limit: number | undefined;
   };
   /**
-   * Permission of unprivileged users to call bpf(2), for some types of programs and maps. `"forbidden"` is so until root
-   * changes it.
+   * Permission of unprivileged users to call bpf(2) for some types of programs and maps: the sysctl
+   * kernel.unprivileged_bpf_disabled. Root can change `"forbidden"`, but not `"forbidden until boot"`.
    */
   readonly unprivileged: "allowed" | "forbidden" | "forbidden until boot" | undefined;
-  /** The extent to which the kernel is locked against root; `undefined` without the security module for it. */
+  /** The lockdown mode, which restricts even root; `undefined` if the kernel has no lockdown security module. */
   readonly lockdown: Lockdown | undefined;
-  /** The security modules that are active; `undefined` where that cannot be known. */
+  /** The names of the active security modules; `undefined` if they cannot be read. */
   readonly securityModules: readonly string[] | undefined;
+  /** The limits of the memory of maps and programs. */
   readonly lockedMemory: {
-    /**
-     * The limit that counts the memory of maps and programs: one of the process (before kernel 5.11), or that of its memory
-     * cgroup.
-     */
+    /** The limit that applies: RLIMIT_MEMLOCK before kernel 5.11, that of the process's memory cgroup since then. */
     readonly countedBy: "rlimit" | "memory cgroup";
-    /** RLIMIT_MEMLOCK in bytes, or `Infinity`. */
+    /** RLIMIT_MEMLOCK in bytes; `Infinity` for no limit. */
     readonly limit: number;
   };
+  /** Availability of io_uring, by which the event loop waits for ring buffers. */
   readonly ioUring: {
+    /** True if this process can use it. */
     readonly available: boolean;
-    /** The reason why it is not available. */
+    /** The reason why it is not available; `undefined` if it is. */
     readonly reason: string | undefined;
   };
 }
@@ -60,7 +66,7 @@ const modes = ["off", "on", "debug"] as const;
 const hardenings = ["off", "unprivileged", "all"] as const;
 const unprivilegedModes = ["allowed", "forbidden until boot", "forbidden"] as const;
 
-/** Reads the settings as they are now. */
+/** Reads the present settings from the kernel. */
 export function readSettings(): KernelSettings {
   const { soft } = lockedMemoryLimit();
   const modules = activeSecurityModules();
@@ -92,7 +98,7 @@ function countModules(): number {
   return readdirSync(btfFolder).filter((name) => name !== "vmlinux").length;
 }
 
-/** A number below /proc/sys, or `undefined` where there is none, or not for this user. */
+/** Reads a number in /proc/sys; `undefined` if the file does not exist or this user may not read it. */
 function sysctl(path: string): number | undefined {
   try {
     return Number(readFileSync(`/proc/sys/${path}`, "utf8"));

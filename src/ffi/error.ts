@@ -43,7 +43,11 @@ export function errnoDescription(errno: number): string {
 /**
  * Names of the errors for too few file descriptors or too little memory. Their cause is the process or the machine, not the call.
  */
-export const shortages: ReadonlySet<string> = /*@__PURE__*/ new Set(["EMFILE", "ENFILE", "ENOMEM"]);
+export const resourceErrors: ReadonlySet<string> = /*@__PURE__*/ new Set([
+  "EMFILE",
+  "ENFILE",
+  "ENOMEM",
+]);
 
 /** Returns the remedy for EMFILE and ENFILE, where no file descriptor is left; `undefined` for any other error. */
 export function explainNoDescriptor(errno: number): string | undefined {

@@ -1,4 +1,4 @@
-/** @module Reads and changes single entries of any map, with keys and values as text. */
+/** @module Reads and changes single entries of maps of any type, with keys and values as text. */
 
 import type { Btf } from "../btf/btf.ts";
 import type { BtfValue } from "../btf/decode.ts";
@@ -11,7 +11,7 @@ import { mapTypes } from "../maps/map_types.ts";
 import { bytesAt } from "../types/memory.ts";
 import type { Type } from "../types/type.ts";
 import { BPF_EXIST, BPF_NOEXIST } from "../uapi/bpf.ts";
-import { mapBtf, type MapOrigin, type OpenedMap, openMap, type RawEntry } from "./map_reader.ts";
+import { mapBtf, type MapOrigin, type OpenedMap, openMap, type EntryBytes } from "./map_reader.ts";
 
 /** The condition of {@link MapEditor.update}: any key, or only an absent or a present one. */
 export type UpdateCondition = "any" | "absent" | "present";
@@ -22,11 +22,11 @@ const updateFlags: Readonly<Record<UpdateCondition, number>> = {
   present: BPF_EXIST,
 };
 
-/** A map of any type, with access to single entries as bytes. */
+/** An open map of any type, with access to single entries as bytes. */
 export class MapEditor implements Disposable {
   readonly #descriptor: Descriptor;
   readonly properties: MapProperties;
-  /** Bytes of a value that the kernel copies. */
+  /** Bytes that the kernel copies for a value: those of all CPUs in a per-CPU map. */
   readonly #valueSize: number;
 
   private constructor({ descriptor, properties }: OpenedMap) {
@@ -35,12 +35,12 @@ export class MapEditor implements Disposable {
     try {
       const row = mapTypes.get(properties.type);
       if (row === undefined) {
-        // The kernel may copy a value for each CPU, into memory for one.
+        // The size of a value is not known: if the map is per-CPU, the kernel would write beyond a smaller buffer.
         throw new Error(
-          `the entries of the ${this} cannot be read or changed: its kind is newer than this version of bun-bpf`,
+          `cannot read or change the entries of the ${this}: its type is newer than this version of bun-bpf`,
         );
       }
-      row.requirement?.();
+      row.requireSupport?.();
       this.#valueSize = copiedValueSize(row, properties.valueSize);
     } catch (error) {
       this.#descriptor[Symbol.dispose]();
@@ -49,10 +49,11 @@ export class MapEditor implements Disposable {
   }
 
   /**
-   * Opens a map by its id (CAP_SYS_ADMIN), or the map that is pinned at a path.
+   * Opens a map by its id (CAP_SYS_ADMIN) or by the path of a pin.
    *
-   * @param access `"read"` for a read-only descriptor
-   * @throws {Error} where nothing is pinned, or an object of another kind
+   * @param access `"read"` opens a read-only descriptor
+   * @throws {Error} if nothing is pinned at the path, or the pinned object is not a map
+   * @throws {BpfError} if the kernel refuses
    */
   static open(origin: MapOrigin, access: "read" | "write"): MapEditor {
     return new MapEditor(openMap(origin, access));
@@ -63,21 +64,21 @@ export class MapEditor implements Disposable {
     return this.#descriptor.what;
   }
 
-  /** Reads the value of a key, or the next value of a map without keys; `undefined` where there is none. */
+  /** Returns the value of a key, or the next value of a map without keys; `undefined` if there is none. */
   lookup(key: Uint8Array): Uint8Array | undefined {
     using element = this.#element(key);
     if (!element.lookup(0)) return undefined;
     return bytesAt(element.view, element.valueOffset, this.#valueSize).slice();
   }
 
-  /** Stores a value; false where the condition is not met. */
-  update(entry: RawEntry, condition: UpdateCondition): boolean {
+  /** Stores a value. Returns false if the condition is not met. */
+  update(entry: EntryBytes, condition: UpdateCondition): boolean {
     using element = this.#element(entry.key);
     element.setValue(entry.value);
     return element.update(updateFlags[condition]);
   }
 
-  /** Deletes an entry; false where there is none. */
+  /** Deletes an entry. Returns false if there is none. */
   delete(key: Uint8Array): boolean {
     using element = this.#element(key);
     return element.delete();
@@ -105,13 +106,17 @@ export class EntryEncoder {
     this.#btf = mapBtf(map);
   }
 
-  /** @throws {TypeError | RangeError} for a text that is not a key of the map; it says what is expected */
+  /**
+   * Encodes a key.
+   *
+   * @throws {TypeError | RangeError} if the text is not a key of the map; the message has what is expected
+   */
   key(text: string): Uint8Array {
     const { keySize, btfKeyTypeId, type } = this.#map;
     const kind = mapTypes.get(type)?.key;
     if (kind === "descriptor") {
       throw new TypeError(
-        `the keys of ${type} maps are descriptors, which cannot be given as text: use a script`,
+        `key: the keys of ${type} maps are file descriptors, which cannot be written as text: use a script`,
       );
     }
     const untyped = kind === "index" && keySize === 4 ? "number" : "bytes";
@@ -119,8 +124,10 @@ export class EntryEncoder {
   }
 
   /**
-   * @param fd returns the descriptor of the object that a text names, for a map that holds programs or maps
-   * @throws {TypeError | RangeError} for a text that is not a value of the map; it says what is expected
+   * Encodes a value.
+   *
+   * @param fd returns the file descriptor of the object that a text names, for a map that holds programs or maps
+   * @throws {TypeError | RangeError} if the text is not a value of the map; the message has what is expected
    */
   value(text: string, fd: (kind: "prog" | "map", text: string) => number): Uint8Array {
     const { type, valueSize, btfValueTypeId } = this.#map;
@@ -138,7 +145,7 @@ export class EntryEncoder {
         return this.#part("value", text, valueSize, btfValueTypeId, "number");
       default:
         throw new TypeError(
-          `the values of ${type} maps stand for a ${held}, which cannot be given as text: use a script`,
+          `value: a value of ${type} maps refers to a ${held}, which cannot be written as text: use a script`,
         );
     }
     if (row?.isPerCpu !== true) {
@@ -167,12 +174,16 @@ export class EntryEncoder {
     untyped: "number" | "bytes",
   ): Uint8Array {
     const isTyped = this.#btf !== undefined && typeId !== 0;
-    // Bytes are not parsed as JSON: 1e000000 is four bytes, and the number 1 in JSON.
+    // Hexadecimal digits are not parsed as JSON, where 1e000000 would be the number 1 instead of four bytes.
     const value = isTyped || untyped === "number" ? parse(text) : text;
     return this.#encode(what, value, size, typeId, untyped, text);
   }
 
-  /** @param text the whole argument, where it is this value */
+  /**
+   * Encodes a parsed value.
+   *
+   * @param text the argument, if it is this value as a whole
+   */
   #encode(
     what: string,
     value: JsonValue,
@@ -207,10 +218,12 @@ function encodeTyped(
 ): Uint8Array {
   const view = new DataView(new ArrayBuffer(size));
   if (type.size > size) {
-    throw new RangeError(`${what}: its type is larger than the ${size} bytes of the map`);
+    throw new RangeError(
+      `${what}: its type has ${type.size} bytes, more than the ${size} of the map`,
+    );
   }
   const zeroes = type.read(view, 0);
-  // A text of digits is not a number.
+  // For a type of text, an argument of digits is text, not a number.
   const given = zeroes === "" && typeof value !== "string" ? (text ?? value) : value;
   try {
     type.write(view, 0, shapeLike(zeroes, given) as BtfValue);
@@ -221,11 +234,11 @@ function encodeTyped(
   return new Uint8Array(view.buffer);
 }
 
-/** A JSON value, with bigints for integers that numbers cannot hold. */
+/** A JSON value, with bigints for integers beyond the safe ones of numbers. */
 type JsonValue =
   string | number | bigint | boolean | null | JsonValue[] | { [name: string]: JsonValue };
 
-/** Parses JSON. Any other text is a string, such as an address or the name of an enumerator. */
+/** Parses JSON. Text that is not JSON is a string, such as an address or the name of an enumerator. */
 function parse(text: string): JsonValue {
   try {
     return JSON.parse(text, (_, value: unknown, context?: { source?: string }) => {
@@ -239,7 +252,7 @@ function parse(text: string): JsonValue {
   }
 }
 
-/** Converts numbers to bigints, and texts to numbers or bigints, where the sample, a decoded value of zeroes, has these. */
+/** Converts numbers and numeric strings to the kind of numbers in a sample: a decoded value of zero bytes. */
 function shapeLike(sample: BtfValue | undefined, value: JsonValue): unknown {
   const isNumeric = typeof value === "string" && /^(0x[0-9a-f]+|-?\d+)$/i.test(value);
   if (typeof sample === "bigint") {

@@ -8,8 +8,8 @@ import { copiedValueSize, type MapProperties, readMapProperties } from "../maps/
 import type { Walk, WalkedMap } from "../maps/walk.ts";
 import { bytesAt } from "../types/memory.ts";
 import { describeMap } from "../maps/map_spec.ts";
-import { type EntryOrder, mapTypes } from "../maps/map_types.ts";
-import { type BuildIdFrame, frameOf, StackLayout } from "../maps/stack_trace_map.ts";
+import { type EntryAccess, mapTypes } from "../maps/map_types.ts";
+import { type BuildIdFrame, frameLayout, StackLayout } from "../maps/stack_trace_map.ts";
 import {
   formatKernelSymbol,
   KernelSymbols,
@@ -18,58 +18,65 @@ import {
 import { BPF_F_RDONLY } from "../uapi/bpf.ts";
 import { openPin, visibleBtf } from "./objects.ts";
 
-/** Bytes of a value that the kernel gives a socket's cookie in. */
+/** Bytes of a socket's cookie, which is what look-ups in maps of sockets return. */
 const cookieSize = 8;
 
-/** The order in which a map is read. @throws {Error} when it cannot be, with the reason */
-function entryOrderOf(map: MapProperties): EntryOrder {
+/**
+ * Returns the order in which the entries of a map are read.
+ *
+ * @throws {Error} if they cannot be read, with the reason
+ */
+function entryOrderOf(map: MapProperties): EntryAccess {
   const row = mapTypes.get(map.type);
   if (row === undefined) {
-    throw unreadable(map, "its kind is newer than this version of bun-bpf");
+    throw unreadable(map, "its type is newer than this version of bun-bpf");
   }
   if (typeof row.entries === "object") throw unreadable(map, row.entries.unreadable);
   if (row.value === "socket" && map.valueSize < cookieSize) {
-    throw unreadable(map, "its values have no room for the cookies of sockets, which take 8 bytes");
+    throw unreadable(
+      map,
+      `its values have ${map.valueSize} bytes, less than the 8 bytes of a socket's cookie`,
+    );
   }
   return row.entries;
 }
 
 function unreadable(map: MapProperties, reason: string): Error {
-  return new Error(`the entries of the ${describeMap(map)} cannot be read: ${reason}`);
+  return new Error(`cannot read the entries of the ${describeMap(map)}: ${reason}`);
 }
 
-/** A key or value, decoded as far as its type is known: bytes are what nothing is known of. */
+/** A decoded key or value. Parts without a known type are bytes. */
 export type EntryValue = BtfValue | Uint8Array | EntryValue[];
 
 /** An entry of a map, decoded. */
 export interface Entry {
-  /** `undefined` for kinds without keys. */
+  /** The key; `undefined` for map types without keys. */
   readonly key: EntryValue | undefined;
-  /** For a map with a value for each CPU, an array of them in the order of `possibleCpus()`. */
+  /** The value; for a per-CPU map an array of values, in the order of `possibleCpus()`. */
   readonly value: EntryValue;
 }
 
-/** Decodes one part of an entry. */
+/** Decodes a key or a value. */
 type PartDecoder = (bytes: Uint8Array) => EntryValue;
 
-/** Decodes the entries of a map: by its types, where it has them, or else by its map type. */
+/** Decodes the entries of a map by its BTF, or if it has none by its map type. */
 export class EntryDecoder {
   readonly #keySize: number;
   readonly #decodeKey: PartDecoder;
   readonly #decodeValue: PartDecoder;
-  /** Notes about values that could not be decoded so far. */
+  /** Notes about values that could not be decoded. */
   readonly notes: string[] = [];
-  /** The kernel's symbols, read for the first kernel stack; false where that failed. */
+  /** The kernel's symbols, which are read for the first kernel stack; false if that failed. */
   #symbols: KernelSymbols | false | undefined;
 
   constructor(map: MapProperties) {
     const btf = this.#types(map);
     this.#keySize = map.keySize;
-    this.#decodeKey = this.#typed("keys", btf, map.btfKeyTypeId) ?? keyOfKind(map);
-    this.#decodeValue = ofEachCpu(map, this.#valueDecoder(map, btf));
+    this.#decodeKey = this.#typed("keys", btf, map.btfKeyTypeId) ?? keyDecoderOf(map);
+    this.#decodeValue = perCpuDecoder(map, this.#valueDecoder(map, btf));
   }
 
-  decode({ key, value }: RawEntry): Entry {
+  decode({ key, value }: EntryBytes): Entry {
     return {
       key: this.#keySize === 0 ? undefined : this.#decodeKey(key),
       value: this.#decodeValue(value),
@@ -89,17 +96,17 @@ export class EntryDecoder {
   #valueDecoder(map: MapProperties, btf: Btf | undefined): PartDecoder {
     const { kernelValueTypeId } = map;
     return (
-      // The value of a struct_ops map has a type of the kernel's BTF.
+      // The value of a struct_ops map has a type in the kernel's BTF.
       (kernelValueTypeId === 0
         ? undefined
         : this.#typed("values", Btf.kernel(), kernelValueTypeId)) ??
       this.#typed("values", btf, map.btfValueTypeId) ??
-      (mapTypes.get(map.type)?.value === "stack" ? this.#stack(map) : valueOfKind(map)) ??
+      (mapTypes.get(map.type)?.value === "stack" ? this.#stack(map) : valueDecoderOf(map)) ??
       copy
     );
   }
 
-  /** Decodes by a type. Shows the bytes where the type does not fit, as anybody can load any type. */
+  /** Decodes by a type. Falls back to bytes if the type does not fit: the creator of a map can pass any type. */
   #typed(part: string, btf: Btf | undefined, typeId: number): PartDecoder | undefined {
     if (btf === undefined || typeId === 0) return undefined;
     let isUsable = true;
@@ -117,10 +124,10 @@ export class EntryDecoder {
   }
 
   #stack(map: MapProperties): PartDecoder {
-    const layout = new StackLayout(map.valueSize, frameOf<bigint | BuildIdFrame>(map));
+    const layout = new StackLayout(map.valueSize, frameLayout<bigint | BuildIdFrame>(map));
     return (bytes) => {
       const frames = layout.read(viewOf(bytes), 0);
-      // A place in a file has no name here.
+      // An offset in a file is not looked up in the kernel's symbols.
       const addresses = frames.map((frame) =>
         typeof frame === "bigint" ? frame : "ip" in frame ? frame.ip : 0n,
       );
@@ -136,9 +143,9 @@ export class EntryDecoder {
     };
   }
 
-  /** Names the functions of a kernel stack, as far as this process may read the symbols. */
+  /** Looks up the functions of a kernel stack, if this process may read the kernel's symbols. */
   #symbolize(addresses: readonly bigint[]): SymbolizedFrame[] {
-    if (!addresses.some((address) => address >= kernelHalf)) return [];
+    if (!addresses.some((address) => address >= firstKernelAddress)) return [];
     this.#symbols ??= this.#readSymbols();
     return this.#symbols === false ? [] : this.#symbols.lookupStack(addresses);
   }
@@ -148,26 +155,26 @@ export class EntryDecoder {
       return KernelSymbols.read();
     } catch (error) {
       if (!(error instanceof Error)) throw error;
-      this.notes.push(`functions of stacks are not named: ${error.message}`);
+      this.notes.push(`stacks are shown without function names: ${error.message}`);
       return false;
     }
   }
 }
 
-/** Addresses from here on are the kernel's. */
-const kernelHalf = 1n << 63n;
+/** The lowest address of the kernel: its half of the address space has the highest bit set. */
+const firstKernelAddress = 1n << 63n;
 
 /**
- * The types of a map, or `undefined` where it has none, or this process may not read them.
+ * Returns the BTF of a map; `undefined` if it has none, or this process may not read it.
  *
- * @throws {RangeError} for types of a kind that a newer kernel has
+ * @throws {RangeError} if the BTF has kinds of types that are newer than this library
  */
 export function mapBtf({ btfId }: MapProperties): Btf | undefined {
   return btfId === 0 ? undefined : visibleBtf(btfId);
 }
 
-/** Decodes the values of all CPUs in a per-CPU map. */
-function ofEachCpu({ type, valueSize }: MapProperties, decode: PartDecoder): PartDecoder {
+/** Returns a decoder for the values of all CPUs, if the map is per-CPU. */
+function perCpuDecoder({ type, valueSize }: MapProperties, decode: PartDecoder): PartDecoder {
   if (mapTypes.get(type)?.isPerCpu !== true) return decode;
   const stride = roundUp8(valueSize);
   return (bytes) => {
@@ -179,21 +186,21 @@ function ofEachCpu({ type, valueSize }: MapProperties, decode: PartDecoder): Par
   };
 }
 
-function keyOfKind({ type, keySize }: MapProperties): PartDecoder {
+function keyDecoderOf({ type, keySize }: MapProperties): PartDecoder {
   return mapTypes.get(type)?.key === "index" && keySize === 4 ? (bytes) => u32At(bytes, 0) : copy;
 }
 
-/** Decodes values that the kernel makes itself. */
-function valueOfKind({ type }: MapProperties): PartDecoder | undefined {
+/** Returns the decoder of values that refer to kernel objects, by map type. */
+function valueDecoderOf({ type }: MapProperties): PartDecoder | undefined {
   switch (mapTypes.get(type)?.value) {
     case "program":
       return (bytes) => ({ programId: u32At(bytes, 0) });
     case "map":
       return (bytes) => ({ mapId: u32At(bytes, 0) });
     case "interface":
-      return programmed("ifindex");
+      return numberWithProgram("ifindex");
     case "CPU queue":
-      return programmed("queueSize");
+      return numberWithProgram("queueSize");
     case "socket":
       return (bytes) => ({ cookie: viewOf(bytes).getBigUint64(0, true) });
     default:
@@ -201,8 +208,8 @@ function valueOfKind({ type }: MapProperties): PartDecoder | undefined {
   }
 }
 
-/** A number, and where there is room for it the id of a program. */
-function programmed(name: string): PartDecoder {
+/** Returns a decoder for a number, followed by the id of a program in values of 8 bytes. */
+function numberWithProgram(name: string): PartDecoder {
   return (bytes) => ({
     [name]: u32At(bytes, 0),
     ...(bytes.length >= 8 && u32At(bytes, 4) !== 0 ? { programId: u32At(bytes, 4) } : {}),
@@ -225,28 +232,29 @@ function copy(bytes: Uint8Array): Uint8Array {
   return bytes.slice();
 }
 
-/** An entry of a map as the kernel copies it. The bytes are those of the next entry, after it was asked for. */
-export interface RawEntry {
-  /** Empty for kinds without keys. */
+/** An entry of a map as the kernel copies it. The bytes are valid until the next entry is read. */
+export interface EntryBytes {
+  /** The key; empty for map types without keys. */
   readonly key: Uint8Array;
-  /** For a map with a value for each CPU, all of them, each rounded up to 8 bytes. */
+  /** The value; for a per-CPU map the values of all CPUs, each padded to a multiple of 8 bytes. */
   readonly value: Uint8Array;
 }
 
-/** The id of a map, or the path of a pin. */
+/** The id of a map, or the path at which it is pinned. */
 export type MapOrigin = { readonly id: number } | { readonly path: string };
 
-/** An open map. Its descriptor is the caller's. */
+/** An open map. The caller closes its descriptor. */
 export interface OpenedMap {
   readonly descriptor: Descriptor;
   readonly properties: MapProperties;
 }
 
 /**
- * Opens a map by its id (CAP_SYS_ADMIN), or the map that is pinned at a path, and reads its properties.
+ * Opens a map by its id (CAP_SYS_ADMIN) or by the path of a pin, and reads its properties.
  *
- * @param access `"read"` for a read-only descriptor
- * @throws {Error} where nothing is pinned, or an object of another kind
+ * @param access `"read"` opens a read-only descriptor
+ * @throws {Error} if nothing is pinned at the path, or the pinned object is not a map
+ * @throws {BpfError} if the kernel refuses
  */
 export function openMap(origin: MapOrigin, access: "read" | "write"): OpenedMap {
   const descriptor =
@@ -266,7 +274,7 @@ export function openMap(origin: MapOrigin, access: "read" | "write"): OpenedMap 
   }
 }
 
-/** A map that is only read: the kernel refuses all else through its descriptor. */
+/** An open map whose descriptor is read-only, so that the kernel rejects changes. */
 export class MapReader implements Disposable {
   readonly #descriptor: Descriptor;
   readonly properties: MapProperties;
@@ -276,17 +284,21 @@ export class MapReader implements Disposable {
     this.properties = properties;
   }
 
-  /** Opens a map by its id (CAP_SYS_ADMIN) or the path of a pin. @throws {Error} where nothing is pinned, or something else */
+  /**
+   * Opens a map by its id (CAP_SYS_ADMIN) or by the path of a pin.
+   *
+   * @throws {Error} if nothing is pinned at the path, or the pinned object is not a map
+   */
   static open(origin: MapOrigin): MapReader {
     return new MapReader(openMap(origin, "read"));
   }
 
   /**
-   * The entries, lazily: of a queue or a stack the next value alone, as reading the others would take it out.
+   * Iterates the entries lazily. Of a queue or stack it yields only the next value, because reading others removes values.
    *
-   * @throws {Error} for a kind of map that cannot be read, with the reason
+   * @throws {Error} if maps of this type cannot be read, with the reason
    */
-  *entries(): Generator<RawEntry, undefined, undefined> {
+  *entries(): Generator<EntryBytes, undefined, undefined> {
     const EntryWalk = entryOrderOf(this.properties);
     if (EntryWalk === "next") {
       const next = this.#peek();

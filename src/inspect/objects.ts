@@ -1,4 +1,4 @@
-/** @module Objects that are in the kernel: all of a kind, or one by its id or the path of a pin. */
+/** @module Maps, programs and links in the kernel: lists of all, or one by its id or the path of a pin. */
 
 import { Btf } from "../btf/btf.ts";
 import {
@@ -23,18 +23,18 @@ import { type HeldObject, mapTypes } from "../maps/map_types.ts";
 import { listPrograms, type ProgramInfo, readProgramInfo } from "../program/program_info.ts";
 import { BPF_F_RDONLY } from "../uapi/bpf.ts";
 
-/** The information about a map, with the fields that only /proc/self/fdinfo has. */
+/** Information about a map, with fields that only /proc/self/fdinfo has. */
 export interface InspectedMapInfo extends MapInfo {
   /**
-   * The type of the programs that the map takes: that of the first program that was stored or that used the map. Only maps that
-   * hold programs have it, and only from then on.
+   * The type of the programs that a map of programs accepts: that of the first program that was stored in the map, or that used
+   * it. `undefined` before that, and for other maps.
    */
   readonly ownerProgramType: ProgramTypeName | undefined;
-  /** True where it takes JIT-compiled programs, false for interpreted ones; `undefined` like the type. */
+  /** True if the map accepts JIT-compiled programs, false for interpreted ones; `undefined` if the type is. */
   readonly ownerJited: boolean | undefined;
 }
 
-/** The information that the kernel gives of an object of each kind. */
+/** The information about an object, by its kind. */
 export interface InfoByKind {
   readonly map: InspectedMapInfo;
   readonly prog: ProgramInfo;
@@ -48,7 +48,7 @@ const readInfo: {
 function readInspectedMap(fd: number, what: string): InspectedMapInfo {
   const info = readMapInfo(fd, what);
   const held = mapTypes.get(info.type)?.value;
-  const more = held !== undefined && heldWithPrograms.has(held) ? readFdInfo(fd) : undefined;
+  const more = held !== undefined && valuesWithPrograms.has(held) ? readFdInfo(fd) : undefined;
   const type = more && fdNumber(more, "owner_prog_type");
   const jited = more && fdNumber(more, "owner_jited");
   return {
@@ -58,8 +58,8 @@ function readInspectedMap(fd: number, what: string): InspectedMapInfo {
   };
 }
 
-/** The kinds of values that are programs, or have one. */
-const heldWithPrograms: ReadonlySet<HeldObject> = new Set(["program", "interface", "CPU queue"]);
+/** Kinds of map values that are a program or contain one. */
+const valuesWithPrograms: ReadonlySet<HeldObject> = new Set(["program", "interface", "CPU queue"]);
 
 const lists: { readonly [Kind in HandleKind]: () => Generator<InfoByKind[Kind]> } = {
   map: () => describeAll("map", readInspectedMap),
@@ -72,14 +72,14 @@ export function listObjects<Kind extends HandleKind>(kind: Kind): Generator<Info
   return lists[kind]();
 }
 
-/** Lists all objects of a kind; `undefined` where this process may not list them, or the kernel cannot. */
+/** Lists all objects of a kind; `undefined` if this process may not list them, or the kernel cannot. */
 export function visibleObjects<Kind extends HandleKind>(
   kind: Kind,
 ): InfoByKind[Kind][] | undefined {
   try {
     return [...listObjects(kind)];
   } catch (error) {
-    // Links have ids from kernel 5.8 on; before, the command is not known.
+    // Before kernel 5.8 links have no ids, and the command is unknown.
     if (error instanceof BpfError && (error.code === "EPERM" || error.code === "EINVAL")) {
       return undefined;
     }
@@ -87,7 +87,7 @@ export function visibleObjects<Kind extends HandleKind>(
   }
 }
 
-/** Reads about the object with this id; `undefined` when there is none (CAP_SYS_ADMIN). */
+/** Reads the information about the object with an id (CAP_SYS_ADMIN); `undefined` if there is none. */
 export function objectById<Kind extends HandleKind>(
   kind: Kind,
   id: number,
@@ -95,7 +95,7 @@ export function objectById<Kind extends HandleKind>(
   return describeById(kind, id, readInfo[kind]);
 }
 
-/** Reads about an object as {@link objectById} does; `undefined` also where this process may not see it. */
+/** Reads the information about an object as {@link objectById} does; `undefined` also without CAP_SYS_ADMIN. */
 export function visibleObject<Kind extends HandleKind>(
   kind: Kind,
   id: number,
@@ -108,28 +108,32 @@ export function visibleObject<Kind extends HandleKind>(
   }
 }
 
-/** Reads about the object pinned at a path. @throws {Error} where there is none, or one of another kind */
+/**
+ * Reads the information about the object that is pinned at a path.
+ *
+ * @throws {Error} if nothing is pinned there, or an object of another kind
+ */
 export function objectByPath<Kind extends HandleKind>(kind: Kind, path: string): InfoByKind[Kind] {
   using descriptor = openPin(kind, path);
   return readInfo[kind](descriptor.fd, descriptor.what);
 }
 
-/** Names of functions by the ids of their types. Each BTF is read once, and not before it is asked for. */
+/** Looks up names of functions by type ids. Each BTF is read once, on first use. */
 export class FunctionNames {
   readonly #btfs = new Map<number, Btf | undefined>();
 
-  /** The name of a type of a BTF, or `undefined` where this process may not read it, or it is gone. */
+  /** Returns the name of a type; `undefined` if this process may not read its BTF, or the BTF was freed. */
   nameOf(btfId: number, typeId: number): string | undefined {
     const btf = this.#btfs.getOrInsertComputed(btfId, () => visibleBtf(btfId));
     if (btf === undefined || typeId >= btf.length) return undefined;
     return btf.type(typeId).name || undefined;
   }
 
-  /** The name of what a tracing link is attached to: a function of the kernel or a module, or of another program. */
+  /** Returns the name of the function to which a tracing link is attached: of the kernel, a module or another program. */
   targetOf({ targetId, targetTypeId, attachType, programId }: TracingLinkInfo): string | undefined {
     if (targetId === undefined || targetTypeId === undefined) return undefined;
-    // The same number is a BTF's or a program's. From kernel 5.17 on the attached program tells, as it keeps the BTF that it
-    // was loaded for; before, functions of other programs are rare.
+    // targetId is the id of a BTF or of a program. Since kernel 5.17 the information about the attached program has the BTF id.
+    // Before that a BTF is assumed, because links to functions of other programs are rare.
     const loadedFor = visibleObject("prog", programId)?.target;
     const isOfBtf =
       attachType !== "ext" && (loadedFor === undefined || loadedFor.btfId === targetId);
@@ -143,7 +147,7 @@ export class FunctionNames {
   }
 }
 
-/** Reads a BTF by its id; `undefined` where this process may not read it, or it is gone. */
+/** Reads a BTF by its id; `undefined` if this process may not read it, or it was freed. */
 export function visibleBtf(id: number): Btf | undefined {
   try {
     return Btf.fromId(id);
@@ -155,14 +159,17 @@ export function visibleBtf(id: number): Btf | undefined {
   }
 }
 
-/** Facts about the objects of each kind, by their ids. */
+/** Facts about objects, by kind and id. */
 export interface ObjectsByKind<T> {
+  /** Facts about maps, by map id. */
   readonly maps: ReadonlyMap<number, readonly T[]>;
+  /** Facts about programs, by program id. */
   readonly programs: ReadonlyMap<number, readonly T[]>;
+  /** Facts about links, by link id. */
   readonly links: ReadonlyMap<number, readonly T[]>;
 }
 
-/** Facts about objects while they are gathered. */
+/** Collects facts about objects, by kind and id. */
 export class ByKind<T> implements ObjectsByKind<T> {
   readonly maps = new Map<number, T[]>();
   readonly programs = new Map<number, T[]>();
@@ -175,10 +182,10 @@ export class ByKind<T> implements ObjectsByKind<T> {
 }
 
 /**
- * Opens what is pinned at a path, a map read-only by default. The kernel's information has a different layout for each kind of
- * object and does not name the kind, so the kind is checked first.
+ * Opens the object that is pinned at a path; a map by default read-only. Checks its kind, because the kernel's information
+ * about an object does not contain its kind and has a different layout for each.
  *
- * @throws {Error} where there is nothing, or an object of another kind
+ * @throws {Error} if nothing is pinned there, or an object of another kind
  */
 export function openPin(
   kind: HandleKind,
@@ -192,8 +199,10 @@ export function openPin(
   try {
     const found = objectKind(descriptor.fd);
     if (found === kind || found === undefined) return descriptor;
-    const other = isInspected(found) ? describeOther(found, descriptor.fd, path) : "something else";
-    throw new Error(`what is pinned at ${path} is not a ${noun} but ${other}`);
+    const other = isInspected(found)
+      ? describeOther(found, descriptor.fd, path)
+      : "another BPF object";
+    throw new Error(`the object pinned at ${path} is not a ${noun} but ${other}`);
   } catch (error) {
     descriptor[Symbol.dispose]();
     throw error;
@@ -206,19 +215,23 @@ function openToRead(kind: HandleKind, path: string): number | undefined {
   try {
     return openPinned(path, noun, BPF_F_RDONLY);
   } catch (error) {
-    // Links reject the flag, which only maps have.
+    // The kernel rejects the flag for links.
     if (!(error instanceof BpfError) || error.code !== "EINVAL") throw error;
     return openPinned(path, noun);
   }
 }
 
-/** A map, program or link of any type, opened to pin it or to remove its pins. */
+/** A map, program or link of any type, opened to be pinned or unpinned. */
 export class OpenedObject extends KernelObject {
   private constructor(kind: HandleKind, descriptor: Descriptor, pinnedAt: string | undefined) {
     super(descriptor, () => objectId(kind, descriptor), pinnedAt);
   }
 
-  /** Opens an object by its id (CAP_SYS_ADMIN) or by the path of a pin. @throws {Error} where there is none of the kind */
+  /**
+   * Opens an object by its id (CAP_SYS_ADMIN) or by the path of a pin.
+   *
+   * @throws {Error} if there is no object of the kind
+   */
   static open(
     kind: HandleKind,
     origin: { readonly id: number } | { readonly path: string },
@@ -235,15 +248,15 @@ export class OpenedObject extends KernelObject {
   }
 }
 
-/** Returns true for the kinds of objects that have commands. */
+/** Returns true for the kinds of objects that can be listed and shown. */
 export function isInspected(kind: ObjectKind | "other" | undefined): kind is HandleKind {
   return kind === "map" || kind === "prog" || kind === "link";
 }
 
-/** Describes an object of another kind than was expected, and the command that shows it. */
+/** Describes an object of an unexpected kind, with the command that shows it. */
 function describeOther(kind: HandleKind, fd: number, path: string): string {
   const info = readInfo[kind](fd, `${nouns[kind]} pinned at ${path}`);
-  // Links have no names of their own.
+  // Links have no names: the name in a link's information is that of a tracepoint.
   const name = kind !== "link" && "name" in info && info.name !== "" ? info.name : info.type;
   return `a ${nouns[kind]} (${name}, id ${info.id}): \`bun-bpf ${kind} show ${path}\` shows it`;
 }

@@ -3,31 +3,30 @@ import { fdNumber, readFdInfo } from "../ffi/bpf_object.ts";
 import type { HandleKind } from "../handle/kernel_object.ts";
 import { ByKind, type ObjectsByKind } from "./objects.ts";
 
-/** A process that has an object open. */
+/** A process that has a file descriptor of an object. */
 export interface ObjectOwner {
+  /** The id of the process. */
   readonly pid: number;
-  /** The name of the process, as `/proc/PID/comm` has it: any bytes that it chose. */
+  /** The name of the process in `/proc/PID/comm`, which the process can set to any bytes. */
   readonly comm: string;
-  /** Its descriptor. */
+  /** The number of the file descriptor in the process. */
   readonly fd: number;
 }
 
-/** The processes that have objects open, by the ids of maps, programs and links. */
+/** The processes that have objects open, by kind and id of the objects. */
 export interface ObjectOwners extends ObjectsByKind<ObjectOwner> {
-  /** The number of processes whose descriptors this one may not see. */
+  /** Number of processes whose file descriptors this process may not see. */
   readonly hidden: number;
 }
 
 /**
- * Finds the processes that have maps, programs and links open: all of them in one pass over /proc.
+ * Finds the processes that have maps, programs and links open, in one pass over /proc.
  *
- * It sees the processes of its own pid namespace, and those of other users with CAP_SYS_PTRACE. What is only mapped, pinned,
- * attached or used by a program has no owner; nor has what a thread alone has open that does not share its process's
- * descriptors. Processes that end or close meanwhile may be in it or not.
+ * It finds processes in the pid namespace of this process; those of other users only with CAP_SYS_PTRACE. An object that is only
+ * pinned, attached, mapped into memory or used by a program has no owner. Descriptors of a thread that does not share the file
+ * descriptor table of its process are not found. Processes that end or close objects meanwhile may be missing or included.
  *
- * Kernel 4.13 for maps and programs, 5.8 for links.
- *
- * @throws {Error} of node:fs, when /proc is not mounted
+ * @throws {Error} if /proc is not mounted: an error of `node:fs`
  *
  * @example
  * ```ts
@@ -36,6 +35,8 @@ export interface ObjectOwners extends ObjectsByKind<ObjectOwner> {
  * const owners = objectOwners().maps.get(map.id) ?? [];
  * console.log(owners.some(({ pid, fd }) => pid === process.pid && fd === map.fd)); // true
  * ```
+ *
+ * Requires Linux 4.13 for maps and programs, 5.8 for links.
  */
 export function objectOwners(): ObjectOwners {
   const owners = new ByKind<ObjectOwner>();
@@ -46,7 +47,7 @@ export function objectOwners(): ObjectOwners {
   return { maps: owners.maps, programs: owners.programs, links: owners.links, hidden };
 }
 
-/** Adds what a process has open; false where that may not be seen. */
+/** Adds the objects that a process has open. Returns false if this process may not see them. */
 function addOwner(owners: ByKind<ObjectOwner>, pid: number): boolean {
   let descriptors: number[];
   try {
@@ -56,7 +57,7 @@ function addOwner(owners: ByKind<ObjectOwner>, pid: number): boolean {
   }
   let comm: string | undefined;
   for (const fd of descriptors) {
-    const object = objectBehind(pid, fd);
+    const object = objectOf(pid, fd);
     if (object === undefined) continue;
     comm ??= readComm(pid);
     owners.add(object.kind, object.id, { pid, comm, fd });
@@ -64,8 +65,8 @@ function addOwner(owners: ByKind<ObjectOwner>, pid: number): boolean {
   return true;
 }
 
-/** The object that a descriptor is of, or `undefined` for none, and when the descriptor is closed by now. */
-function objectBehind(
+/** Returns the object of a file descriptor; `undefined` if it is of no BPF object, or was closed meanwhile. */
+function objectOf(
   pid: number,
   fd: number,
 ): { readonly kind: HandleKind; readonly id: number } | undefined {
@@ -77,14 +78,14 @@ function objectBehind(
   }
   const kind = /^anon_inode:\[?bpf[-_](map|prog|link)\b/.exec(target)?.[1];
   if (kind === undefined) return undefined;
-  // The number may be another file's by now: then there is no such line.
+  // If the descriptor has been reused for another file meanwhile, there is no such line.
   const id = fdNumber(readFdInfo(fd, pid), `${kind}_id`);
   return id === undefined ? undefined : { kind: kind as HandleKind, id };
 }
 
-/** Lists the names in a folder that are numbers, in their order. */
-function numbersIn(folder: string): number[] {
-  return readdirSync(folder)
+/** Lists the names in a directory that are numbers, in numeric order. */
+function numbersIn(directory: string): number[] {
+  return readdirSync(directory)
     .filter((name) => /^\d+$/.test(name))
     .map(Number)
     .sort((a, b) => a - b);
@@ -98,7 +99,7 @@ function readComm(pid: number): string {
   }
 }
 
-/** True for a process that is gone, rather than out of this one's sight. */
+/** Returns true for the error about a process that has ended, false if access was denied. */
 function hasEnded(error: unknown): boolean {
   const { code } = error as NodeJS.ErrnoException;
   return code === "ENOENT" || code === "ESRCH";

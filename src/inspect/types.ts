@@ -1,4 +1,4 @@
-/** @module Finds types by name in the type information of programs and the kernel. */
+/** @module Finds types by name in the BTF of programs and the kernel. */
 
 import { suggestion } from "../check/names.ts";
 import { Btf } from "../btf/btf.ts";
@@ -9,17 +9,19 @@ import { visibleBtf, visibleObjects } from "./objects.ts";
 
 /** A type in its BTF. */
 export interface FoundType {
+  /** The BTF that has the type. */
   readonly btf: Btf;
+  /** The id of the type in that BTF. */
   readonly id: number;
 }
 
 const namedKinds = ["struct", "union", "typedef", "enum", "enum64", "int"] as const;
 
 /**
- * Finds a type by its name, with or without `struct`, `union` or `enum` before it: in the first of these BTFs that has it.
+ * Finds a type by its name, with or without `struct`, `union` or `enum` before it, in the first BTF that has it.
  *
- * @param where these BTFs, for messages
- * @throws {Error} where none has it; it suggests a similar name
+ * @param where a description of the BTFs, for the error
+ * @throws {Error} if no BTF has the type; the message suggests a similar name
  */
 export function findType(name: string, btfs: readonly Btf[], where: string): FoundType {
   const [, word, plain = ""] = /^(?:(struct|union|enum)\s+)?(.*)$/s.exec(name.trim()) ?? [];
@@ -38,7 +40,7 @@ export function findType(name: string, btfs: readonly Btf[], where: string): Fou
   throw new Error(`there is no type ${JSON.stringify(name)} in ${where}${end}`);
 }
 
-/** The kernel's own BTF, where it has one. */
+/** Returns the kernel's BTF in an array, which is empty if the kernel has none. */
 export function kernelBtf(): Btf[] {
   try {
     return [Btf.kernel()];
@@ -48,14 +50,14 @@ export function kernelBtf(): Btf[] {
   }
 }
 
-/** The BTFs of the programs that use a map, as far as this process may read them. */
+/** Returns the BTFs of the programs that use a map, as far as this process may read them. */
 export function programBtfs(mapId: number): Btf[] {
   const users = visibleObjects("prog")?.filter(({ mapIds = [] }) => mapIds.includes(mapId)) ?? [];
   const ids = new Set(users.map(({ btfId }) => btfId).filter((id) => id !== 0));
   return [...ids].flatMap((id) => visibleBtf(id) ?? []);
 }
 
-/** Lists all BTFs of the kernel, in the order of their ids (kernel 5.4; CAP_SYS_ADMIN). */
+/** Lists the information about all loaded BTFs, in the order of their ids (kernel 5.4; CAP_SYS_ADMIN). */
 export function listBtfs(): Generator<BtfInfo> {
   return describeAll("btf", readBtfInfo);
 }

@@ -1,7 +1,7 @@
 /**
- * @module Ways to attach programs. The row of each has the first kernel version, its dependencies, and a trial as data,
- * which `features` runs. A trial attaches where it disturbs nobody: to functions that are hardly ever called, to a file
- * that nobody runs, in a network namespace, or to a cgroup or a socket of its own.
+ * @module Ways to attach programs, one row each: the first kernel version, the dependencies, and a description of the probe,
+ * which `features` runs. Probes attach where they disturb no other process: to functions that are hardly ever called, to a
+ * file that no process executes, and in a network namespace, cgroup or socket that is made for the probe.
  */
 
 import type { AttachTypeName, ProgramTypeName } from "../ffi/bpf_prog.ts";
@@ -12,88 +12,91 @@ import { type KernelVersion, sinceByArchitecture } from "../ffi/kernel.ts";
 export interface BtfTarget {
   readonly kind: "func" | "var" | "typedef" | "struct";
   readonly name: string;
-  /** The member of a struct that the program is for. */
+  /** The member of a struct of functions that the program implements. */
   readonly member?: string;
 }
 
-/** The smallest program of a type, for trials. */
+/** The smallest program of a type, for probes. */
 export interface SmallestProgram {
   readonly type: ProgramTypeName;
-  /** The type of attachment that it is loaded for. */
+  /** The attach type that it is loaded for. */
   readonly attachType?: AttachTypeName;
+  /** The kernel type that it is loaded for. */
   readonly target?: BtfTarget;
   readonly isSleepable?: boolean;
 }
 
-/** A place to try to attach to. The comments say what it is. */
-export type TrialPlace =
+/** A place to which a probe attaches. */
+export type AttachPlace =
   /** A cgroup that has no processes. */
   | "cgroup"
-  /** A network namespace: its descriptor; the one of the thread; its loopback interface; a hook; an interface for netkit. */
+  /** A new network namespace: by its descriptor; as the thread's; its loopback interface; a hook in it; a netkit interface in it. */
   | "netns"
   | "own netns"
   | "loopback"
   | "netfilter hook"
   | "netkit"
-  /** Functions of the kernel, by name and by BTF. */
+  /** Functions of the kernel, by name or by BTF id. */
   | "kernel functions"
   | "typed functions"
-  /** A place in a file, for many probes at once. */
+  /** An offset in a file, for a multi-uprobe. */
   | "file"
-  /** A perf event that never happens; those of a tracepoint, and of probes. */
+  /** A perf event: one that never counts, that of a tracepoint, or that of a kprobe or uprobe. */
   | "idle event"
   | "tracepoint event"
   | "kprobe"
   | "kretprobe"
   | "uprobe"
   | "uretprobe"
+  /** The target that the program was loaded for. */
   | "loaded for"
   | "socket"
   | "socket map"
-  /** A struct of functions that the kernel calls: an algorithm against congestion that no connection asks for. */
+  /** A struct_ops map: a congestion control algorithm that no connection uses. */
   | "struct";
 
-/** A call that attaches a program to a place. */
-export type TrialCall =
-  /** BPF_LINK_CREATE; then the program is replaced, or detached, by the link. */
+/** The system call that attaches a program to a place. */
+export type AttachCall =
+  /** BPF_LINK_CREATE, also followed by BPF_LINK_UPDATE or BPF_LINK_DETACH. */
   | "link"
   | "link, then update"
   | "link, then detach"
-  /** BPF_PROG_ATTACH, and BPF_PROG_DETACH. */
+  /** BPF_PROG_ATTACH, followed by BPF_PROG_DETACH. */
   | "attach"
-  /** BPF_RAW_TRACEPOINT_OPEN, with a name or without. */
+  /** BPF_RAW_TRACEPOINT_OPEN, with or without a name. */
   | "raw_tracepoint"
-  /** ioctl(PERF_EVENT_IOC_SET_BPF) */
+  /** The ioctl PERF_EVENT_IOC_SET_BPF. */
   | "event"
   | "xdp by netlink"
   | "tc by netlink"
   | "SO_ATTACH_BPF"
   | "SO_ATTACH_REUSEPORT_EBPF"
-  /** BPF_MAP_UPDATE_ELEM, and BPF_MAP_DELETE_ELEM. */
+  /** BPF_MAP_UPDATE_ELEM, followed by BPF_MAP_DELETE_ELEM. */
   | "map update";
 
-/** A way to attach programs. A new one is a row of {@link attachKinds}. */
+/** A row of {@link attachKinds}: one way to attach programs. */
 export interface AttachKindRow {
+  /** The first kernel version that has it. */
   readonly since: KernelVersion;
-  /** Options of the kernel's build without which it is not there. */
+  /** Options of the kernel's build that it needs. */
   readonly config?: readonly string[];
-  /** Capabilities that the trial needs. */
+  /** Capabilities that the probe needs. */
   readonly needs: readonly Capability[];
-  /** The program to try it with; a struct of functions has its own. */
+  /** The program to attach; `undefined` for struct_ops, which has a program per function. */
   readonly program?: SmallestProgram;
-  readonly place: TrialPlace;
-  readonly by: TrialCall;
-  /** The type of attachment, where the program was loaded for none. */
+  readonly place: AttachPlace;
+  readonly by: AttachCall;
+  /** The attach type, if the program is loaded without one. */
   readonly attachType?: AttachTypeName;
   /** The name of a raw tracepoint. */
   readonly tracepoint?: string;
-  /** True to attach to the return of a function. */
+  /** True if the probe attaches to the return of a function. */
   readonly isReturn?: boolean;
-  /** True to give the program a cookie. */
+  /** True if the probe passes a cookie. */
   readonly hasCookie?: boolean;
-  /** True where attaching proves nothing: without the BPF security module the kernel attaches, but calls no hook. */
+  /** True if attaching is not enough: without the BPF security module the kernel attaches the program, but never calls it. */
   readonly needsSecurityModule?: boolean;
-  /** True where EEXIST, too, shows that the kernel has it: a program in the initial namespace excludes all others. */
+  /** True if EEXIST shows as well that the kernel has it: a program in the initial namespace excludes all others. */
   readonly isExclusive?: boolean;
 }
 
@@ -107,14 +110,14 @@ const kprobes = {
   by: "event",
 } as const;
 const uprobes = {
-  // CAP_SYS_ADMIN was not asked for before 6.12, nor by every kernel since.
+  // Some kernels since 6.12 require CAP_SYS_ADMIN, too.
   needs: ["CAP_BPF", "CAP_PERFMON", "CAP_SYS_ADMIN"],
   config: ["CONFIG_UPROBE_EVENTS", "CONFIG_BPF_EVENTS"],
   program: kprobe,
   by: "event",
 } as const;
 
-function manyKprobes(attachType: AttachTypeName) {
+function multiKprobe(attachType: AttachTypeName) {
   return {
     ...tracing,
     config: ["CONFIG_FPROBE", "CONFIG_BPF_EVENTS"],
@@ -124,7 +127,7 @@ function manyKprobes(attachType: AttachTypeName) {
   } as const;
 }
 
-function manyUprobes(attachType: AttachTypeName) {
+function multiUprobe(attachType: AttachTypeName) {
   return {
     ...tracing,
     config: ["CONFIG_UPROBES", "CONFIG_BPF_EVENTS"],
@@ -138,19 +141,19 @@ const events = { ...tracing, config: ["CONFIG_BPF_EVENTS"] } as const;
 const perfEvent = { ...events, program: { type: "perf_event" }, place: "idle event" } as const;
 const perfEventLink = { ...perfEvent, by: "link", attachType: "perf_event" } as const;
 
-/** A tracepoint that every kernel since 4.11 has, and that is passed for what goes wrong with a packet in XDP alone. */
-export const trialTracepoint = { category: "xdp", name: "xdp_exception" } as const;
+/** A tracepoint of all kernels since 4.11 that only fires when an XDP program fails. */
+export const rareTracepoint = { category: "xdp", name: "xdp_exception" } as const;
 const rawTracepoint = {
   ...events,
   program: { type: "raw_tracepoint" },
   place: "loaded for",
   by: "raw_tracepoint",
-  tracepoint: trialTracepoint.name,
+  tracepoint: rareTracepoint.name,
 } as const;
 
-/** A function that is there to be traced by tests (kernel 5.5): only test runs of tracing programs call it. */
-export const tracedFunction: BtfTarget = { kind: "func", name: "bpf_fentry_test1" };
-/** The security hook of quotactl(2), which hardly anybody calls. */
+/** A function that exists to be traced by tests (kernel 5.5): only test runs of tracing programs call it. */
+export const testFunction: BtfTarget = { kind: "func", name: "bpf_fentry_test1" };
+/** The security hook of quotactl(2), a rare system call. */
 const securityHook: BtfTarget = { kind: "func", name: "bpf_lsm_quotactl" };
 
 const typed = {
@@ -159,8 +162,8 @@ const typed = {
 } as const;
 const ftrace = "CONFIG_DYNAMIC_FTRACE_WITH_DIRECT_CALLS";
 
-/** A program that is attached to the function that it is loaded for, by a trampoline. */
-function trampoline(attachType: AttachTypeName, target = tracedFunction) {
+/** Returns the row of a program that a trampoline attaches to the function that it is loaded for. */
+function trampoline(attachType: AttachTypeName, target = testFunction) {
   return {
     ...typed,
     config: [...typed.config, ftrace],
@@ -170,7 +173,7 @@ function trampoline(attachType: AttachTypeName, target = tracedFunction) {
   } as const;
 }
 
-function manyTrampolines(attachType: AttachTypeName) {
+function multiTrampoline(attachType: AttachTypeName) {
   return {
     ...typed,
     config: [...typed.config, ftrace, "CONFIG_HAVE_SINGLE_FTRACE_DIRECT_OPS"],
@@ -180,13 +183,13 @@ function manyTrampolines(attachType: AttachTypeName) {
   } as const;
 }
 
-/** Calls of trampolines came to arm64 later than the trampolines. */
+/** Returns the first version with trampolines: arm64 got the code that calls them in 6.4. */
 function trampolinesSince(x64: KernelVersion): KernelVersion {
   return sinceByArchitecture({ x64, arm64: "6.4" });
 }
 
 const network = {
-  // Of these, CAP_SYS_ADMIN is for the namespace.
+  // CAP_SYS_ADMIN is for making the network namespace.
   needs: ["CAP_BPF", "CAP_NET_ADMIN", "CAP_SYS_ADMIN"],
   config: ["CONFIG_NET", "CONFIG_NET_NS"],
 } as const;
@@ -198,18 +201,18 @@ const flowDissector = {
 } as const;
 
 const cgroups = {
-  // Of these, CAP_SYS_ADMIN is for the cgroup.
+  // CAP_SYS_ADMIN is for mounting the cgroup file system.
   needs: ["CAP_BPF", "CAP_NET_ADMIN", "CAP_SYS_ADMIN"],
   config: ["CONFIG_CGROUP_BPF"],
   place: "cgroup",
 } as const;
 
-/** A program that is attached to a cgroup, by the type of attachment that it is loaded for. */
+/** Returns the row of a program that is attached to a cgroup. */
 function cgroup(since: KernelVersion, type: ProgramTypeName, attachType: AttachTypeName) {
   return { since, ...cgroups, program: { type, attachType }, by: "attach" } as const;
 }
 
-/** A program that needs nothing but a cgroup, for what is about links. */
+/** Common part of the rows about links: a program that needs nothing but a cgroup. */
 const cgroupLink = {
   ...cgroups,
   program: { type: "cgroup_skb", attachType: "cgroup_inet_ingress" },
@@ -240,24 +243,24 @@ const structOps = {
   place: "struct",
 } as const;
 
-/** All ways to attach, in the order in which people read them. */
+/** All ways to attach, in the order in which they are listed. */
 export const attachKinds = {
   kprobe: { since: "4.17", ...kprobes, place: "kprobe" },
   kretprobe: { since: "4.17", ...kprobes, place: "kretprobe" },
-  "kprobe.multi": { since: "5.18", ...manyKprobes("trace_kprobe_multi") },
-  "kretprobe.multi": { since: "5.18", ...manyKprobes("trace_kprobe_multi"), isReturn: true },
-  "kprobe.multi_cookie": { since: "5.18", ...manyKprobes("trace_kprobe_multi"), hasCookie: true },
-  "kprobe.session": { since: "6.10", ...manyKprobes("trace_kprobe_session") },
+  "kprobe.multi": { since: "5.18", ...multiKprobe("trace_kprobe_multi") },
+  "kretprobe.multi": { since: "5.18", ...multiKprobe("trace_kprobe_multi"), isReturn: true },
+  "kprobe.multi_cookie": { since: "5.18", ...multiKprobe("trace_kprobe_multi"), hasCookie: true },
+  "kprobe.session": { since: "6.10", ...multiKprobe("trace_kprobe_session") },
   uprobe: { since: "4.17", ...uprobes, place: "uprobe" },
   uretprobe: { since: "4.17", ...uprobes, place: "uretprobe" },
-  "uprobe.multi": { since: "6.6", ...manyUprobes("trace_uprobe_multi") },
-  "uretprobe.multi": { since: "6.6", ...manyUprobes("trace_uprobe_multi"), isReturn: true },
-  "uprobe.multi_cookie": { since: "6.6", ...manyUprobes("trace_uprobe_multi"), hasCookie: true },
-  "uprobe.session": { since: "6.13", ...manyUprobes("trace_uprobe_session") },
+  "uprobe.multi": { since: "6.6", ...multiUprobe("trace_uprobe_multi") },
+  "uretprobe.multi": { since: "6.6", ...multiUprobe("trace_uprobe_multi"), isReturn: true },
+  "uprobe.multi_cookie": { since: "6.6", ...multiUprobe("trace_uprobe_multi"), hasCookie: true },
+  "uprobe.session": { since: "6.13", ...multiUprobe("trace_uprobe_session") },
   tp: {
     since: "4.7",
     ...events,
-    // Its number is in tracefs, which may have to be mounted for that.
+    // CAP_SYS_ADMIN is for mounting tracefs, which has the tracepoint's number.
     needs: ["CAP_BPF", "CAP_PERFMON", "CAP_SYS_ADMIN"],
     program: { type: "tracepoint" },
     place: "tracepoint event",
@@ -273,7 +276,7 @@ export const attachKinds = {
     ...rawTracepoint,
     config: ["CONFIG_BPF_EVENTS", "CONFIG_NET"],
     program: { type: "raw_tracepoint_writable" },
-    // A program may change its arguments, and it is passed at the end of each test run of a program (kernel 5.2).
+    // A writable tracepoint (kernel 5.2), which fires at the end of each BPF_PROG_TEST_RUN.
     tracepoint: "bpf_test_finish",
   },
   tp_btf: {
@@ -283,7 +286,7 @@ export const attachKinds = {
     program: {
       type: "tracing",
       attachType: "trace_raw_tp",
-      target: { kind: "typedef", name: `btf_trace_${trialTracepoint.name}` },
+      target: { kind: "typedef", name: `btf_trace_${rareTracepoint.name}` },
     },
     place: "loaded for",
     by: "raw_tracepoint",
@@ -292,7 +295,7 @@ export const attachKinds = {
   fexit: { since: trampolinesSince("5.5"), ...trampoline("trace_fexit") },
   fmod_ret: {
     since: trampolinesSince("5.7"),
-    // Its result may be changed, as those of security hooks may: quotactl(2) alone calls it.
+    // fmod_ret programs may change the results of security hooks. Only quotactl(2) calls this one.
     ...trampoline("modify_return", { kind: "func", name: "security_quotactl" }),
     config: [...typed.config, ftrace, "CONFIG_SECURITY"],
   },
@@ -303,9 +306,9 @@ export const attachKinds = {
     by: "link",
     hasCookie: true,
   },
-  "fentry.multi": { since: "7.2", ...manyTrampolines("trace_fentry_multi") },
-  "fexit.multi": { since: "7.2", ...manyTrampolines("trace_fexit_multi") },
-  "fsession.multi": { since: "7.2", ...manyTrampolines("trace_fsession_multi") },
+  "fentry.multi": { since: "7.2", ...multiTrampoline("trace_fentry_multi") },
+  "fexit.multi": { since: "7.2", ...multiTrampoline("trace_fexit_multi") },
+  "fsession.multi": { since: "7.2", ...multiTrampoline("trace_fsession_multi") },
   lsm: {
     since: trampolinesSince("5.7"),
     ...trampoline("lsm_mac"),
@@ -461,7 +464,7 @@ export const attachKinds = {
 
 /**
  * A way to attach programs, by libbpf's section names: `"kprobe.multi"`, `"cgroup/connect4"`. A suffix names a variant:
- * `"flow_dissector_link"` is with a link and `"flow_dissector"` without, and `"kprobe.multi_cookie"` also passes a cookie.
- * `"link_update"` and `"link_detach"` are operations of links.
+ * `"flow_dissector_link"` attaches with a link and `"flow_dissector"` without one; `"kprobe.multi_cookie"` passes a cookie.
+ * `"link_update"` and `"link_detach"` are operations on links.
  */
 export type AttachKind = keyof typeof attachKinds;

@@ -9,30 +9,35 @@ import { linkTarget, readLinkInfo } from "./link_types.ts";
 
 /** The part of a loaded program that a link needs. */
 export interface LinkedProgram {
+  /** The file descriptor of the program. */
   readonly fd: number;
 }
 
-/** Options of {@link Link.open}, {@link Link.fromId} and {@link Link.fromFd}: there are none. */
+/** Options of {@link Link.open}, {@link Link.fromId} and {@link Link.fromFd}. There are none: the object must be empty. */
 export type OpenLinkOptions = Readonly<Record<string, never>>;
 
 /**
- * A way to attach programs to a target, which is named by the part of the section after the `/`, or by the argument of
- * `attach()`.
+ * A way to attach programs to a target. The part of the section after the `/` names the target, or the argument of `attach()`
+ * does.
  */
 export interface AttachMethod {
-  /** An example of a target. */
+  /** An example of a target, for messages. */
   readonly targetExample: string;
-  /** The form of every target. */
+  /** The pattern that all targets match. */
   readonly targetForm: RegExp;
-  /** Attaches a loaded program. @throws {BpfError} when the kernel refuses */
+  /**
+   * Attaches a loaded program to a target.
+   *
+   * @throws {BpfError} if the kernel refuses
+   */
   attach(program: LinkedProgram, target: string): Link;
 }
 
 /**
  * An attachment of a program. The program runs from the creation of the link until its disposal.
  *
- * A link lives until it is disposed of (`using`, or `link[Symbol.dispose]()`) or the process ends. A pinned link lives on
- * until its pin is removed. Garbage collection never detaches a program.
+ * A link is closed when it is disposed of (`using`, or `link[Symbol.dispose]()`) or the process ends. The program is detached
+ * unless the link is pinned, or open elsewhere. Garbage collection never detaches a program.
  *
  * @example
  * ```ts
@@ -45,19 +50,21 @@ export interface AttachMethod {
  * using link: Link = program.attach();
  * console.log(link.info().type); // raw_tracepoint
  * ```
+ *
+ * Requires Linux 4.7; ways to attach came with different versions.
  */
 export class Link extends KernelObject {
-  /** @internal Programs make links: `program.attach()`. */
+  /** @internal `program.attach()` makes links. */
   constructor(descriptor: Descriptor, pinnedAt?: string) {
     super(descriptor, () => objectId("link", descriptor), pinnedAt);
   }
 
   /**
-   * Opens a link that is pinned at a path (kernel 5.7).
+   * Opens a link that is pinned at a path.
    *
-   * @throws {Error} when nothing is pinned there
-   * @throws {TypeError} when the pinned object is not a link
-   * @throws {BpfError} when the path is not on a BPF file system, or this user may not open it
+   * @throws {Error} if nothing is pinned there
+   * @throws {TypeError} if the pinned object is not a link
+   * @throws {BpfError} if the path is not on a BPF file system, or this user may not open it
    *
    * @example
    * ```ts
@@ -72,19 +79,30 @@ export class Link extends KernelObject {
    * using again = Link.open(`${bpffs.path}/execs`);
    * console.log(`${again}`, again.id === link.id); // raw_tracepoint link to sched_process_exec true
    * ```
+   *
+   * Requires Linux 5.7.
    */
   static open(path: string, options: OpenLinkOptions = {}): Link {
     return openLink({ path }, options);
   }
 
-  /** Opens a link by its id (kernel 5.8, CAP_SYS_ADMIN). @throws {BpfError} `ENOENT` where there is none */
+  /**
+   * Opens a link by its id, which needs CAP_SYS_ADMIN.
+   *
+   * @throws {BpfError} `ENOENT` if there is no link with this id, `EPERM` without CAP_SYS_ADMIN
+   *
+   * Requires Linux 5.8.
+   */
   static fromId(id: number, options: OpenLinkOptions = {}): Link {
     return openLink({ id }, options);
   }
 
   /**
-   * Opens the link of a descriptor, by a duplicate: the descriptor itself stays the caller's. @throws {TypeError} for
-   * another object's
+   * Opens the link that a file descriptor refers to. The descriptor is duplicated; the caller still has to close its own.
+   *
+   * @throws {TypeError} if the descriptor is not a link's
+   *
+   * Requires Linux 5.7.
    */
   static fromFd(fd: number, options: OpenLinkOptions = {}): Link {
     return openLink({ fd }, options);
@@ -94,16 +112,24 @@ export class Link extends KernelObject {
     return ["Link", { description: `${this}` }];
   }
 
-  /** Asks the kernel about the link (kernel 5.8). @throws {BpfError} `EINVAL` before that */
+  /**
+   * Reads the kernel's information about the link.
+   *
+   * @throws {BpfError} `EINVAL` on kernels that do not report it
+   *
+   * Requires Linux 5.8.
+   */
   info(): LinkInfo {
     return readLinkInfo(this.fd, `${this}`);
   }
 
   /**
-   * Replaces the program with another one of the same type, without a gap (kernel 5.7).
+   * Replaces the program of the link with another one of the same type. Each event runs either the old or the new program.
    *
-   * @throws {BpfError} `EINVAL` for a type of link that does not support it
-   * @throws {TypeError} for an argument that is not a program
+   * @throws {BpfError} `EINVAL` if links of this type do not support it
+   * @throws {TypeError} if the argument is not a program
+   *
+   * Requires Linux 5.7.
    */
   update(program: LinkedProgram): this {
     const { fd } = this;
@@ -115,9 +141,11 @@ export class Link extends KernelObject {
   }
 
   /**
-   * Detaches the program for all holders of the link, which stays open without a program (kernel 5.9).
+   * Detaches the program, although other descriptors or pins of the link may exist. The link stays open.
    *
-   * @throws {BpfError} `EOPNOTSUPP` for a type of link that does not support it: dispose of the link instead
+   * @throws {BpfError} `EOPNOTSUPP` if links of this type do not support it; dispose of the link instead
+   *
+   * Requires Linux 5.9.
    */
   detach(): this {
     detachLink(this.fd, `${this}`);
@@ -128,14 +156,14 @@ export class Link extends KernelObject {
 function openLink(origin: Origin, options: OpenLinkOptions): Link {
   for (const name of Object.keys(options)) {
     throw new TypeError(
-      `Link: unknown option ${JSON.stringify(name)}: a link is opened without options, as the kernel has no read-only links`,
+      `Link: unknown option ${JSON.stringify(name)}: links are opened without options`,
     );
   }
   const descriptor = openObject("link", origin, "link");
   try {
     descriptor.what = describeLink(readLinkInfo(descriptor.fd, descriptor.what));
   } catch (error) {
-    // Before kernel 5.8 there is no information about links; a descriptor that is not a BPF object's is refused alike.
+    // Kernels before 5.8 have no information about links. The error is the same for a descriptor that is not a BPF object's.
     const isOld = error instanceof BpfError && error.code === "EINVAL";
     if (!isOld || objectKind(descriptor.fd) !== "link") {
       descriptor[Symbol.dispose]();
@@ -151,11 +179,10 @@ function describeLink(info: LinkInfo): string {
 }
 
 /**
- * Lists all links on the system, in the order of their ids. The list is lazy: each link is asked for when its turn comes.
- * Links that are created or removed meanwhile may be in it or not.
+ * Lists all links on the system in the order of their ids, which needs CAP_SYS_ADMIN.
  *
- * Kernel 5.8, CAP_SYS_ADMIN. Attachments that are not links are not listed: those of `tc` filters, and before kernel 5.15
- * those of tracepoints.
+ * The list is lazy: each link's information is read when it is iterated. Links that are created or removed meanwhile may be
+ * missing or included. Attachments without a link are not listed: `tc` filters, and before kernel 5.15 classic tracepoints.
  *
  * @throws {BpfError} `EPERM` without CAP_SYS_ADMIN, `EINVAL` before kernel 5.8
  *
@@ -173,6 +200,8 @@ function describeLink(info: LinkInfo): string {
  *   if (info.id === id && info.type === "raw_tracepoint") console.log(info.name); // sched_process_exec
  * }
  * ```
+ *
+ * Requires Linux 5.8.
  */
 export function listLinks(): Generator<LinkInfo, undefined, undefined> {
   return describeAll("link", readLinkInfo);

@@ -5,173 +5,199 @@ import type { AttachTypeName } from "../ffi/bpf_prog.ts";
 import type { bpfCgroupIterOrders, bpfLinkTypes } from "../uapi/enumerations.ts";
 import type { netfilterFamilies, netfilterHooks } from "../uapi/network.ts";
 
-/** A kind of link: the kernel's `BPF_LINK_TYPE_RAW_TRACEPOINT` is `"raw_tracepoint"`. */
+/** The type of a link: the kernel's `BPF_LINK_TYPE_RAW_TRACEPOINT` is `"raw_tracepoint"`. */
 export type LinkTypeName = KnownLinkType | `type_${number}`;
 
 type KnownLinkType = Keyword<Exclude<keyof typeof bpfLinkTypes, "UNSPEC">>;
 
-/** The kernel's information about every link. */
+/** Information that the kernel has about links of all types. */
 export interface CommonLinkInfo {
+  /** The id of the link, unique among the existing links. */
   readonly id: number;
-  /** The id of the program, also after {@link Link.detach}; 0 for links of structs of functions. */
+  /** The id of the program, also after {@link Link.detach}; 0 for `struct_ops` links. */
   readonly programId: number;
 }
 
-/** A link to a raw tracepoint, untyped or typed by BTF. */
+/** Information about a link to a raw tracepoint, with arguments untyped or typed by BTF. */
 export interface RawTracepointLinkInfo extends CommonLinkInfo {
+  /** The type of the link. */
   readonly type: "raw_tracepoint";
   /** The tracepoint: `"sched_switch"`. */
   readonly name: string;
-  /** The number that the program gets from `get_attach_cookie`; `undefined` for none. */
+  /** The cookie, which the helper `get_attach_cookie` returns; `undefined` for none, or if the kernel does not report it. */
   readonly cookie: bigint | undefined;
 }
 
-/** A link to a function: of the kernel, or of another program. */
+/** Information about a link to a function of the kernel, or of another program. */
 export interface TracingLinkInfo extends CommonLinkInfo {
+  /** The type of the link. */
   readonly type: "tracing";
-  /** `"ext"` for a program that takes the place of another's function. */
+  /** The attach type; `"ext"` for a program that replaces a function of another program. */
   readonly attachType: AttachTypeName | "ext";
   /**
-   * The id of the BTF that describes the function (that of the kernel, or of a module); for a function of another program,
-   * that program's id (kernel 5.13).
+   * The id of the kernel's or a module's BTF that describes the function. For a function of another program it is the id of
+   * that program (kernel 5.13).
    */
   readonly targetId: number | undefined;
-  /** The function in that BTF, or in the program's (kernel 5.13). */
+  /** The type id of the function in that BTF, or in the BTF of that program (kernel 5.13). */
   readonly targetTypeId: number | undefined;
+  /** The cookie, which the helper `get_attach_cookie` returns; `undefined` for none, or if the kernel does not report it. */
   readonly cookie: bigint | undefined;
 }
 
-/** A link to a cgroup. */
+/** Information about a link to a cgroup. */
 export interface CgroupLinkInfo extends CommonLinkInfo {
+  /** The type of the link. */
   readonly type: "cgroup";
-  /** The inode of its folder; `undefined` once it is removed. */
+  /** The id of the cgroup, the inode number of its directory; `undefined` after the cgroup was removed. */
   readonly cgroupId: bigint | undefined;
+  /** The hook: `"cgroup_inet_ingress"`. */
   readonly attachType: AttachTypeName;
 }
 
-/** An iterator. The kernel tells its target since 5.10. */
+/** Information about a link of an iterator program. */
 export interface IterLinkInfo extends CommonLinkInfo {
+  /** The type of the link. */
   readonly type: "iter";
-  /** The kind of object that it visits: `"bpf_map"`, `"task"`, ... */
+  /** The kind of objects that it iterates: `"bpf_map"`, `"task"`, ... (kernel 5.10). */
   readonly target: string | undefined;
-  /** The map whose elements it visits. */
+  /** The id of the map whose elements it iterates. */
   readonly mapId: number | undefined;
-  /** The cgroup that it begins at (kernel 6.1). */
+  /** The id of the cgroup at which it starts (kernel 6.1). */
   readonly cgroupId: bigint | undefined;
-  /** The order in which it visits cgroups from there (kernel 6.1). */
+  /** The order in which it iterates cgroups from there (kernel 6.1). */
   readonly cgroupOrder: Keyword<keyof typeof bpfCgroupIterOrders> | undefined;
-  /** The one thread that it visits (kernel 6.1). */
+  /** The id of the only thread that it iterates (kernel 6.1). */
   readonly tid: number | undefined;
-  /** The one process whose threads it visits (kernel 6.1). */
+  /** The id of the process whose threads it iterates (kernel 6.1). */
   readonly pid: number | undefined;
 }
 
-/** A link to a network namespace. */
+/** Information about a link to a network namespace. */
 export interface NetnsLinkInfo extends CommonLinkInfo {
+  /** The type of the link. */
   readonly type: "netns";
-  /** The namespace, as `/proc/PID/ns/net` names it; `undefined` once it is gone. */
+  /** The inode number of the namespace, as in `/proc/PID/ns/net`; `undefined` after the namespace has ended. */
   readonly netnsInode: number | undefined;
+  /** The hook: `"sk_lookup"`. */
   readonly attachType: AttachTypeName;
 }
 
-/** The common information of links to network interfaces. */
+/** Information about links to network interfaces. */
 interface InterfaceLinkInfo extends CommonLinkInfo {
-  /** The interface, in the network namespace of whoever attached; `undefined` once it is gone. */
+  /** The index of the interface in its network namespace; `undefined` after the interface was removed. */
   readonly ifindex: number | undefined;
-  /** The name that belongs to that index in this process's network namespace, which may be a different one. */
+  /** The name of the interface with this index in the network namespace of this process, which may be another one. */
   readonly interfaceName: string | undefined;
 }
 
-/** A link of an XDP program (kernel 5.9). */
+/** Information about a link of an XDP program (kernel 5.9). */
 export interface XdpLinkInfo extends InterfaceLinkInfo {
+  /** The type of the link. */
   readonly type: "xdp";
 }
 
-/** A link of a classifier (kernel 6.6). */
+/** Information about a link of a traffic classifier, tcx (kernel 6.6). */
 export interface TcxLinkInfo extends InterfaceLinkInfo {
+  /** The type of the link. */
   readonly type: "tcx";
+  /** The direction of the packets: `"tcx_ingress"` or `"tcx_egress"`. */
   readonly attachType: AttachTypeName;
 }
 
-/** A link of a classifier to a netkit device (kernel 6.7). */
+/** Information about a link of a traffic classifier to a netkit device (kernel 6.7). */
 export interface NetkitLinkInfo extends InterfaceLinkInfo {
+  /** The type of the link. */
   readonly type: "netkit";
+  /** The side of the device pair: `"netkit_primary"` or `"netkit_peer"`. */
   readonly attachType: AttachTypeName;
 }
 
-/** A link to a perf event: what event it is, is told from kernel 6.6 on. */
+/** Information about a link to a perf event, such as a kprobe, a uprobe or a classic tracepoint. */
 export interface PerfEventLinkInfo extends CommonLinkInfo {
+  /** The type of the link. */
   readonly type: "perf_event";
+  /** The event (kernel 6.6). */
   readonly event: PerfEventTarget | undefined;
 }
 
-/** A link to many functions of the kernel. The kernel tells its details since 6.6. */
+/** Information about a link to several functions of the kernel (details since kernel 6.6). */
 export interface KprobeMultiLinkInfo extends CommonLinkInfo {
+  /** The type of the link. */
   readonly type: "kprobe_multi";
   /** Number of functions. */
   readonly count: number | undefined;
-  /** The kernel's bits, `BPF_F_KPROBE_MULTI_*`: 1 for their returns. */
+  /** Flags, `BPF_F_KPROBE_MULTI_*`: 1 if the program runs when the functions return. */
   readonly flags: number | undefined;
   /**
-   * The addresses of the functions; `undefined` where the kernel hides that from this process (see {@link
-   * KernelSymbols.read}).
+   * The addresses of the functions; `undefined` if the kernel hides them from this process (see {@link KernelSymbols.read}).
    */
   readonly addresses: readonly bigint[] | undefined;
-  /** A cookie for each function; `undefined` for none, and before kernel 6.9. */
+  /** The cookies, one per function; `undefined` for none, and before kernel 6.9. */
   readonly cookies: readonly bigint[] | undefined;
   /** Number of runs that were skipped because the program was already running on that CPU (kernel 6.7). */
   readonly missed: number | undefined;
 }
 
-/** A link to many functions of a file. The kernel tells its details since 6.8. */
+/** Information about a link to several places in a file (details since kernel 6.8). */
 export interface UprobeMultiLinkInfo extends CommonLinkInfo {
+  /** The type of the link. */
   readonly type: "uprobe_multi";
-  /** The file. */
+  /** The path of the file. */
   readonly path: string | undefined;
+  /** Number of places. */
   readonly count: number | undefined;
-  /** The kernel's bits, `BPF_F_UPROBE_MULTI_*`: 1 for their returns. */
+  /** Flags, `BPF_F_UPROBE_MULTI_*`: 1 if the program runs when the functions at these places return. */
   readonly flags: number | undefined;
-  /** The one process that it is for; `undefined` for all. */
+  /** The id of the only process in which the program runs; `undefined` for all processes. */
   readonly pid: number | undefined;
-  /** Bytes from the start of the file. */
+  /** The places, in bytes from the start of the file. */
   readonly offsets: readonly bigint[] | undefined;
-  /** The offsets of the probes' reference counters in the file; `undefined` for none. */
+  /** The offsets of the places' reference counters (semaphores) in the file; `undefined` for none. */
   readonly referenceOffsets: readonly bigint[] | undefined;
-  /** A cookie for each function; `undefined` for none. */
+  /** The cookies, one per place; `undefined` for none. */
   readonly cookies: readonly bigint[] | undefined;
 }
 
-/** A link of a struct of functions that the kernel calls. */
+/** Information about a link of a `struct_ops` map: a struct of functions that the kernel calls. */
 export interface StructOpsLinkInfo extends CommonLinkInfo {
+  /** The type of the link. */
   readonly type: "struct_ops";
-  /** The map that is the struct (kernel 6.4). */
+  /** The id of the `struct_ops` map (kernel 6.4). */
   readonly mapId: number | undefined;
 }
 
-/** A link to netfilter (kernel 6.4). */
+/** Information about a link to a netfilter hook (kernel 6.4). */
 export interface NetfilterLinkInfo extends CommonLinkInfo {
+  /** The type of the link. */
   readonly type: "netfilter";
+  /** The protocol family. */
   readonly family: Keyword<keyof typeof netfilterFamilies>;
+  /** The hook of that family. */
   readonly hook: Keyword<keyof typeof netfilterHooks>;
-  /** Lower ones come first. */
+  /** The priority: the hook runs programs with lower numbers first. */
   readonly priority: number;
-  /** The kernel's bits, `BPF_F_NETFILTER_*`: 1 for whole packets, put together of fragments. */
+  /** Flags, `BPF_F_NETFILTER_*`: 1 if fragmented packets are reassembled first. */
   readonly flags: number;
 }
 
-/** A link to a map of sockets (kernel 6.10). */
+/** Information about a link to a `sockmap` or `sockhash` map (kernel 6.10). */
 export interface SockmapLinkInfo extends CommonLinkInfo {
+  /** The type of the link. */
   readonly type: "sockmap";
+  /** The id of the map; `undefined` after the map was freed. */
   readonly mapId: number | undefined;
+  /** The attach type: `"sk_msg_verdict"`. */
   readonly attachType: AttachTypeName;
 }
 
-/** A link of which no more is known here: of a kind that is newer than this library. */
+/** Information about a link of another type: `tracing_multi`, or a type that is newer than this library. */
 export interface OtherLinkInfo extends CommonLinkInfo {
+  /** The type of the link. */
   readonly type: "tracing_multi" | `type_${number}`;
 }
 
-/** The kernel's information about a link. Its `type` decides which other fields it has. */
+/** Information of the kernel about a link. Its `type` determines the other fields. A field that the kernel does not report is `undefined`. */
 export type LinkInfo =
   | RawTracepointLinkInfo
   | TracingLinkInfo
@@ -190,43 +216,48 @@ export type LinkInfo =
   | OtherLinkInfo;
 
 /**
- * The target of a program that is attached by a perf event. `cookie` is the number that it gets from `get_attach_cookie`
- * (kernel 6.9).
+ * The perf event to which a program is attached. Its `kind` determines the other fields.
  */
 export type PerfEventTarget =
   | {
-      /** A function of the kernel: its start, or its return. */
+      /** `"kprobe"` for an instruction of a kernel function, `"kretprobe"` for the return of one. */
       readonly kind: "kprobe" | "kretprobe";
-      /** `undefined` where it was given by its address alone. */
+      /** The function; `undefined` if the probe was created by address. */
       readonly name: string | undefined;
       /** Bytes from the function's start. */
       readonly offset: number;
-      /** The address of the probe; `undefined` where the kernel hides it from this process (see {@link KernelSymbols.read}). */
+      /** The address of the probe; `undefined` if the kernel hides it from this process (see {@link KernelSymbols.read}). */
       readonly address: bigint | undefined;
       /** Number of runs that were skipped because the program was already running on that CPU (kernel 6.7). */
       readonly missed: number;
+      /** The cookie, which the helper `get_attach_cookie` returns (kernel 6.9); `undefined` for none. */
       readonly cookie: bigint | undefined;
     }
   | {
-      /** A function of a file: its start, or its return. */
+      /** `"uprobe"` for an instruction in a file, `"uretprobe"` for the return of the function at that place. */
       readonly kind: "uprobe" | "uretprobe";
+      /** The path of the file. */
       readonly path: string | undefined;
       /** Bytes from the start of the file. */
       readonly offset: number;
+      /** The cookie, which the helper `get_attach_cookie` returns (kernel 6.9); `undefined` for none. */
       readonly cookie: bigint | undefined;
     }
   | {
+      /** `"tracepoint"` for a classic tracepoint. */
       readonly kind: "tracepoint";
       /** The name without its category: `"sched_switch"`. */
       readonly name: string | undefined;
+      /** The cookie, which the helper `get_attach_cookie` returns (kernel 6.9); `undefined` for none. */
       readonly cookie: bigint | undefined;
     }
   | {
-      /** A counter of the events that `perf_event_open(2)` lists. */
+      /** `"event"` for another event that `perf_event_open(2)` describes. */
       readonly kind: "event";
-      /** The kernel's number, `PERF_TYPE_*`. */
+      /** The type of the event, `PERF_TYPE_*`. */
       readonly eventType: number;
       /** The number of the event within that type. */
       readonly config: bigint;
+      /** The cookie, which the helper `get_attach_cookie` returns (kernel 6.9); `undefined` for none. */
       readonly cookie: bigint | undefined;
     };

@@ -1,4 +1,4 @@
-/** @module The kernel's types of links. The row of each reads and describes its information. */
+/** @module The kernel's link types, one row each, which reads and describes the information about links of the type. */
 
 import { type Keyword, keywordOf, keywordsByNumber } from "../check/names.ts";
 import { type BufferedInfo, bufferedInfo, type InfoBuffer } from "../ffi/bpf_object.ts";
@@ -14,23 +14,23 @@ import { LINK_INFO } from "../uapi/layout.ts";
 import { netfilterFamilies, netfilterHooks } from "../uapi/network.ts";
 import type { CommonLinkInfo, LinkInfo, LinkTypeName, PerfEventTarget } from "./link_info.ts";
 
-/** The fields of one type of link that not every link has. */
+/** The fields that only links of one type have. */
 type OwnInfo<Type extends LinkTypeName> = Omit<
   Extract<LinkInfo, { type: Type }>,
   keyof CommonLinkInfo | "type"
 >;
 
-/** A type of links. A new one is a row of {@link linkTypes}. */
+/** A row of {@link linkTypes}: one link type. */
 interface LinkType<Type extends LinkTypeName> {
-  /** Buffers for names and lists, whose sizes a first call gave. */
+  /** Returns buffers for names and lists, after a first call has reported their sizes. */
   readonly buffers?: (info: BufferedInfo) => readonly InfoBuffer[];
-  /** Reads the fields that not every link has. */
+  /** Reads the fields that only links of the type have. */
   readonly read: (info: BufferedInfo) => OwnInfo<Type>;
-  /** The target in a few words; parts that the kernel does not tell are left out. */
+  /** Describes the target in a few words. */
   readonly target?: (info: OwnInfo<Type>) => Words;
 }
 
-/** Parts of a text: those that are empty or not known are left out. */
+/** Words of a description. Empty and undefined ones are left out. */
 type Words = readonly (string | undefined)[];
 
 const linkTypes: { readonly [Type in Exclude<LinkTypeName, `type_${number}`>]: LinkType<Type> } = {
@@ -149,9 +149,9 @@ const orders = keywordsByNumber(bpfCgroupIterOrders);
 const families = keywordsByNumber(netfilterFamilies);
 const hooks = keywordsByNumber(netfilterHooks);
 
-/** Asks the kernel about a link (kernel 5.8). */
+/** Reads the kernel's information about a link (kernel 5.8). */
 export function readLinkInfo(fd: number, what: string): LinkInfo {
-  // First without room for names and lists: which there are depends on the type.
+  // The first call has no buffers, because the type determines which ones are needed.
   using first = bufferedInfo(fd, LINK_INFO.sizeof, what, []);
   const type = keywordOf(names, first.u32(LINK_INFO.type));
   const row = rowOf(type);
@@ -163,18 +163,18 @@ export function readLinkInfo(fd: number, what: string): LinkInfo {
   return { ...common, ...row?.read(info) } as LinkInfo;
 }
 
-/** Returns the row of a type of links; `undefined` for one that is newer than this library. */
+/** Returns the row of a link type; `undefined` for a type that is newer than this library. */
 function rowOf(type: LinkTypeName): LinkType<LinkTypeName> | undefined {
-  // The table says which row is for which type, but not in a way that the compiler follows.
+  // The compiler cannot relate a union of types to the union of their rows.
   return (linkTypes as Readonly<Record<string, LinkType<LinkTypeName> | undefined>>)[type];
 }
 
-/** Describes the target of a link in a few words; empty where the kernel does not tell. */
+/** Describes the target of a link in a few words; empty if the kernel does not report it. */
 export function linkTarget(info: LinkInfo): string {
   return joinWords(rowOf(info.type)?.target?.(info) ?? []);
 }
 
-/** Joins the parts of a text that there are. */
+/** Joins the words that are neither empty nor undefined. */
 function joinWords(parts: Words): string {
   return parts.filter((part) => part !== undefined && part !== "").join(" ");
 }
@@ -208,43 +208,43 @@ function interfaceText({ ifindex, interfaceName: name }: OwnInfo<"xdp">): string
   return name === undefined ? `interface ${ifindex}` : `${name} (${ifindex})`;
 }
 
-/** Longer than any path or symbol of the kernel's: PATH_MAX. */
-const longestText = 4096;
+/** PATH_MAX: bytes that suffice for any path or symbol of the kernel. */
+const textBufferSize = 4096;
 
-/** Room for a name. */
+/** Describes a buffer for a text. */
 function textBuffer(pointer: number, count: number): InfoBuffer {
-  return { pointer, count, elements: longestText, elementSize: 1 };
+  return { pointer, count, elements: textBufferSize, elementSize: 1 };
 }
 
-/** Room for lists of numbers of 64 bits, which share a count. */
+/** Returns a function that describes buffers for lists of 64-bit numbers with a common count. */
 function listOf64(info: BufferedInfo, count: number): (pointer: number) => InfoBuffer {
   const elements = info.u32(count);
   return (pointer) => ({ pointer, count, elements, elementSize: 8 });
 }
 
-/** A number of 32 bits that is 0 where there is none. */
+/** Reads a 32-bit number, for which 0 means none. */
 function present32(info: BufferedInfo, offset: number): number | undefined {
   const number = info.u32(offset);
   return number === 0 ? undefined : number;
 }
 
-/** A number of 64 bits that is 0 where there is none. */
+/** Reads a 64-bit number, for which 0 means none. */
 function present64(info: BufferedInfo, offset: number): bigint | undefined {
   const number = info.u64(offset);
   return number === 0n ? undefined : number;
 }
 
-/** Numbers that are all 0 where there are none. */
+/** Returns the numbers; `undefined` if all are 0, which means none. */
 function presentList(numbers: readonly bigint[]): readonly bigint[] | undefined {
   return numbers.some((number) => number !== 0n) ? numbers : undefined;
 }
 
-/** A text that is empty where there is none. */
+/** Returns the text; `undefined` if it is empty, which means none. */
 function presentText(text: string): string | undefined {
   return text === "" ? undefined : text;
 }
 
-/** Returns the type of a tracing link. Programs that replace functions of others have type 0, which no tracing program has. */
+/** Returns the attach type of a tracing link. Programs of the type `ext` have attach type 0, which no tracing program has. */
 function tracingType(number: number): OwnInfo<"tracing">["attachType"] {
   return number === bpfAttachTypes.CGROUP_INET_INGRESS ? "ext" : attachTypeName(number);
 }
@@ -256,7 +256,7 @@ function interfaceAt(info: BufferedInfo, offset: number): OwnInfo<"xdp"> {
 
 function readIterator(info: BufferedInfo): OwnInfo<"iter"> {
   const target = presentText(info.text(LINK_INFO.iter_target_name));
-  // The same bytes mean other things for other targets.
+  // The fields of the targets are in a union.
   const isOfMap = target === "bpf_map_elem" || target === "bpf_sk_storage_map";
   const isOfCgroup = target === "cgroup";
   const isOfTask = target?.startsWith("task") === true;
@@ -273,8 +273,8 @@ function readIterator(info: BufferedInfo): OwnInfo<"iter"> {
 function readKprobes(info: BufferedInfo): OwnInfo<"kprobe_multi"> {
   const count = present32(info, LINK_INFO.kprobe_multi_count);
   if (count === undefined) {
-    const unknown = undefined;
-    return { count, flags: unknown, addresses: unknown, cookies: unknown, missed: unknown };
+    const none = undefined;
+    return { count, flags: none, addresses: none, cookies: none, missed: none };
   }
   return {
     count,
@@ -287,21 +287,21 @@ function readKprobes(info: BufferedInfo): OwnInfo<"kprobe_multi"> {
 
 function readUprobes(info: BufferedInfo): OwnInfo<"uprobe_multi"> {
   const count = present32(info, LINK_INFO.uprobe_multi_count);
-  const isTold = count !== undefined;
+  const isReported = count !== undefined;
   return {
     count,
-    path: isTold ? presentText(info.text(LINK_INFO.uprobe_multi_path)) : undefined,
-    flags: isTold ? info.u32(LINK_INFO.uprobe_multi_flags) : undefined,
-    pid: isTold ? present32(info, LINK_INFO.uprobe_multi_pid) : undefined,
-    offsets: isTold ? info.u64s(LINK_INFO.uprobe_multi_offsets) : undefined,
-    referenceOffsets: isTold
+    path: isReported ? presentText(info.text(LINK_INFO.uprobe_multi_path)) : undefined,
+    flags: isReported ? info.u32(LINK_INFO.uprobe_multi_flags) : undefined,
+    pid: isReported ? present32(info, LINK_INFO.uprobe_multi_pid) : undefined,
+    offsets: isReported ? info.u64s(LINK_INFO.uprobe_multi_offsets) : undefined,
+    referenceOffsets: isReported
       ? presentList(info.u64s(LINK_INFO.uprobe_multi_ref_ctr_offsets))
       : undefined,
-    cookies: isTold ? presentList(info.u64s(LINK_INFO.uprobe_multi_cookies)) : undefined,
+    cookies: isReported ? presentList(info.u64s(LINK_INFO.uprobe_multi_cookies)) : undefined,
   };
 }
 
-/** A kind of perf events. */
+/** A row of {@link perfEvents}: one type of perf event links. */
 interface PerfEventRow {
   readonly buffers: readonly InfoBuffer[];
   readonly read: (info: BufferedInfo) => PerfEventTarget;
@@ -365,7 +365,7 @@ const perfEvents: Readonly<
 
 const perfEventNames = keywordsByNumber(bpfPerfEventTypes);
 
-/** The row of a link's perf event; `undefined` where the kernel does not tell what event it is. */
+/** Returns the row of a link's perf event; `undefined` if the kernel does not report the event. */
 function perfEventRow(info: BufferedInfo): PerfEventRow | undefined {
   const name = perfEventNames.get(info.u32(LINK_INFO.perf_event_type));
   return name === undefined || name === "unspec" ? undefined : perfEvents[name];

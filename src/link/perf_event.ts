@@ -1,4 +1,4 @@
-/** @module Attaches to perf events, and opens the perf events of probes. */
+/** @module Attaches programs to perf events, and opens the perf events of kprobes and uprobes. */
 
 import { readFileSync } from "../ffi/files.ts";
 import type { BpfCallContext } from "../ffi/bpf.ts";
@@ -11,7 +11,7 @@ import { EINVAL } from "../uapi/errno.ts";
 import { Link, type LinkedProgram } from "./link.ts";
 import type { LinkInfo } from "./link_info.ts";
 
-/** A link to a perf event, which is closed with the link. */
+/** A link to a perf event. Disposing of the link closes the event. */
 class PerfEventLink extends Link {
   readonly #event: Descriptor;
 
@@ -26,7 +26,7 @@ class PerfEventLink extends Link {
   }
 }
 
-/** A perf event with a program on a kernel before 5.15, which has no links for perf events: it can only be closed. */
+/** A perf event with a program, without a link: kernels before 5.15 have no links of perf events. It can only be closed. */
 export class BarePerfEvent extends Link {
   override get id(): number {
     return this.#refuse("ask the kernel about");
@@ -49,22 +49,22 @@ export class BarePerfEvent extends Link {
   }
 
   #refuse(doing: string): never {
-    // A disposed one says so first, as everywhere.
+    // A disposed link throws DisposedError here, before any other error.
     void this.fd;
     throw new BpfError({
       errno: EINVAL,
       syscall: "bpf(BPF_LINK_CREATE)",
       doing: `${doing} the ${this}`,
-      hint: "Links of tracepoints need kernel 5.15: before that this is a perf event, which stays attached until it is disposed of",
+      hint: "Links of classic tracepoints need kernel 5.15. On this kernel the program is attached to a perf event, which can only be disposed of",
     });
   }
 }
 
 /**
- * Attaches to a perf event, by a link where the kernel has those (kernel 5.15), and starts it. The event belongs to the link
- * afterwards, and is closed when this fails.
+ * Attaches a program to a perf event and enables the event: by a link, or before kernel 5.15 by an ioctl. The link owns the
+ * event; if this fails, the event is closed.
  *
- * @throws {BpfError} when the kernel refuses
+ * @throws {BpfError} if the kernel refuses
  */
 export function attachPerfEvent(
   program: LinkedProgram,
@@ -82,25 +82,25 @@ export function attachPerfEvent(
   return link === undefined ? new BarePerfEvent(event) : new PerfEventLink(link, event);
 }
 
-/** The kernel's kinds of probes: of its own functions, and of files. */
+/** The kernel's perf event sources for probes: of kernel functions, and of files. */
 export type ProbeSource = "kprobe" | "uprobe";
 
 /** The place of a probe. */
 export interface ProbePlace {
   readonly source: ProbeSource;
-  /** True for the return of the function, false for its start. */
+  /** True for the return of the function, false for the instruction at the offset. */
   readonly isReturn: boolean;
-  /** A function of the kernel by name, or a file by path. */
+  /** The name of a kernel function, or the path of a file. */
   readonly target: string;
   /** Bytes from the start of the function or the file. */
   readonly offset: number;
 }
 
 /**
- * Opens a probe, a perf event at which programs run. Closing the event removes it (kernel 4.17; before that a probe had to
- * be written to tracefs).
+ * Opens the perf event of a kprobe or uprobe. Closing the event removes the probe (kernel 4.17; earlier kernels create
+ * probes by files in tracefs).
  *
- * @throws {BpfError} `ENOENT` where the kernel has no such probes, function or file
+ * @throws {BpfError} `ENOENT` if the kernel has no probes of this source, or there is no such function or file
  */
 export function openProbe(
   { source, isReturn, target, offset }: ProbePlace,
@@ -111,7 +111,7 @@ export function openProbe(
   return new Descriptor(openProbeEvent({ type, config, target, offset }, what), what);
 }
 
-/** A file of the kernel's description of a sort of perf events. */
+/** Reads a file of a perf event source in sysfs. */
 function readSource(source: ProbeSource, file: string, what: string): string {
   try {
     return readFileSync(`/sys/bus/event_source/devices/${source}/${file}`, "utf8");
@@ -119,13 +119,13 @@ function readSource(source: ProbeSource, file: string, what: string): string {
     throw new BpfError({
       errno: Math.abs((error as NodeJS.ErrnoException).errno ?? 0),
       syscall: "open",
-      doing: `make the ${what}`,
-      hint: `It needs kernel 4.17 with CONFIG_${source.toUpperCase()}_EVENTS and /sys mounted`,
+      doing: `open the ${what}`,
+      hint: `Probes need kernel 4.17 with CONFIG_${source.toUpperCase()}_EVENTS, and sysfs mounted at /sys`,
     });
   }
 }
 
-/** The number in `"config:0"`. */
+/** Returns the bit number in a format such as `"config:0"`. */
 function returnBit(format: string): bigint {
   return BigInt(/^config:(\d+)$/.exec(format.trim())?.[1] ?? 0);
 }

@@ -1,4 +1,4 @@
-/** @module Attaches to tracepoints by their arguments: as the kernel passes them, or typed by BTF. */
+/** @module Attaches to raw tracepoints, with untyped arguments (raw_tp) or arguments typed by BTF (tp_btf). */
 
 import { openRawTracepoint } from "../ffi/bpf_link.ts";
 import { Descriptor } from "../ffi/descriptor.ts";
@@ -7,11 +7,11 @@ import { unknownTracepoint } from "./tracepoint.ts";
 
 const target = {
   targetExample: "sched_switch",
-  // An identifier of C.
+  // A C identifier.
   targetForm: /^\w+$/,
 } as const;
 
-/** Attaches to a raw tracepoint: its arguments as the kernel passes them, untyped (kernel 4.17). */
+/** Attaches to a raw tracepoint, whose arguments are untyped (kernel 4.17). */
 export const rawTracepoint: AttachMethod = {
   ...target,
   attach(program, name) {
@@ -27,7 +27,7 @@ export const rawTracepoint: AttachMethod = {
   },
 };
 
-/** Attaches to the tracepoint that the program was loaded for, its arguments typed by BTF (kernel 5.5). */
+/** Attaches to the tracepoint that the program was loaded for, whose arguments are typed by BTF (kernel 5.5). */
 export const tracingTracepoint: AttachMethod = {
   ...target,
   attach(program, name) {

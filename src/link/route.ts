@@ -1,4 +1,4 @@
-/** @module Requests by netlink about network interfaces: to attach programs without a link, and to create interfaces. */
+/** @module Netlink requests about network interfaces: to attach programs without a link, and to create interfaces. */
 
 import type { RouteSocket } from "../ffi/socket.ts";
 import {
@@ -25,7 +25,11 @@ import {
   XDP_FLAGS_UPDATE_IF_NOEXIST,
 } from "../uapi/network.ts";
 
-/** Attaches an XDP program to an interface that has none (kernel 4.8; to those without support for it 4.12). @throws {BpfError} */
+/**
+ * Attaches an XDP program to an interface that has none (kernel 4.8; to those without support for it 4.12).
+ *
+ * @throws {BpfError} if the kernel refuses
+ */
 export function attachXdp(route: RouteSocket, interfaceIndex: number, programFd: number): void {
   const program = [
     { type: IFLA_XDP_FD, value: programFd },
@@ -40,22 +44,25 @@ export function attachXdp(route: RouteSocket, interfaceIndex: number, programFd:
   });
 }
 
-/** Makes a pair of netkit interfaces, the first of which gets the number that is given (kernel 6.7). @throws {BpfError} */
+/**
+ * Creates a pair of netkit interfaces, the first of which gets the given index (kernel 6.7).
+ *
+ * @throws {BpfError} if the kernel refuses
+ */
 export function addNetkit(route: RouteSocket, interfaceIndex: number): void {
   route.request({
     type: RTM_NEWLINK,
     flags: NLM_F_CREATE | NLM_F_EXCL,
     header: interfaceHeader(interfaceIndex),
     attributes: [{ type: IFLA_LINKINFO, value: [{ type: IFLA_INFO_KIND, value: "netkit" }] }],
-    doing: "make a pair of netkit interfaces",
+    doing: "create a pair of netkit interfaces",
   });
 }
 
 /**
- * Attaches a program as the first classifier of the packets that an interface receives (kernel 4.5). The kernel may load
- * modules for that.
+ * Attaches a program as the first ingress classifier of an interface (kernel 4.5). The kernel may load modules to do so.
  *
- * @throws {BpfError}
+ * @throws {BpfError} if the kernel refuses
  */
 export function addClassifier(route: RouteSocket, interfaceIndex: number, programFd: number): void {
   route.request({
@@ -63,7 +70,7 @@ export function addClassifier(route: RouteSocket, interfaceIndex: number, progra
     flags: NLM_F_CREATE | NLM_F_EXCL,
     header: trafficHeader(interfaceIndex, major(TC_H_CLSACT), TC_H_CLSACT, 0),
     attributes: [{ type: TCA_KIND, value: "clsact" }],
-    doing: `prepare the interface ${interfaceIndex} for classifiers`,
+    doing: `add a clsact qdisc to the interface ${interfaceIndex}`,
   });
   const options = [
     { type: TCA_BPF_FD, value: programFd },
@@ -83,7 +90,7 @@ export function addClassifier(route: RouteSocket, interfaceIndex: number, progra
   });
 }
 
-/** `struct ifinfomsg`: family, padding, type, index, flags, which of those to change. */
+/** Returns a `struct ifinfomsg`: family, padding, type, index, flags, change mask. */
 function interfaceHeader(index: number): Uint8Array {
   const header = Buffer.alloc(16);
   header.writeInt32LE(index, 4);
@@ -91,9 +98,9 @@ function interfaceHeader(index: number): Uint8Array {
 }
 
 /**
- * `struct tcmsg`: family, padding, index, handle, parent, info.
+ * Returns a `struct tcmsg`: family, padding, index, handle, parent, info.
  *
- * @param info of a classifier, its priority and the protocol that it is for
+ * @param info priority and protocol of a classifier
  */
 function trafficHeader(index: number, handle: number, parent: number, info: number): Uint8Array {
   const header = Buffer.alloc(20);
@@ -104,12 +111,12 @@ function trafficHeader(index: number, handle: number, parent: number, info: numb
   return header;
 }
 
-/** The upper half of a handle. */
+/** Returns the major number of a handle, its upper half. */
 function major(handle: number): number {
   return handle & 0xffff_0000;
 }
 
-/** A number of 16 bits with its bytes swapped. */
+/** Converts a 16-bit number to network byte order. */
 function networkOrder(number: number): number {
   return ((number & 0xff) << 8) | (number >> 8);
 }

@@ -1,4 +1,4 @@
-/** @module Attaches to tracepoints by a perf event, and finds their numbers in tracefs. */
+/** @module Attaches to classic tracepoints by perf events, and reads their descriptions in tracefs. */
 
 import { suggestion } from "../check/names.ts";
 import { readdirSync, readFileSync, statSync } from "../ffi/files.ts";
@@ -13,13 +13,13 @@ import { attachPerfEvent } from "./perf_event.ts";
 const tracefsPaths = ["/sys/kernel/tracing", "/sys/kernel/debug/tracing"];
 
 /**
- * Attaches to a tracepoint, given as `category/name` (kernel 4.7; a true link since 5.15).
+ * Attaches to a classic tracepoint, named as `category/name` (kernel 4.7).
  *
- * Before 5.15 the link is the perf event itself: it can be disposed of, not pinned nor updated.
+ * Kernels before 5.15 have no links of perf events: what this returns can be disposed of, but neither pinned nor updated.
  */
 export const tracepoint: AttachMethod = {
   targetExample: "syscalls/sys_enter_openat",
-  // Folders below `events` in tracefs: none that leads elsewhere.
+  // Two directory names, neither of which may be `.` or `..` and lead out of tracefs.
   targetForm: /^[^/.\0][^/\0]*\/[^/.\0][^/\0]*$/,
   attach(program, target) {
     const what = `tracepoint link to ${target}`;
@@ -32,10 +32,10 @@ export const tracepoint: AttachMethod = {
 };
 
 /**
- * Reads the kernel's number of a tracepoint from tracefs. Where tracefs is not mounted, this call mounts it for itself,
- * without a mount point.
+ * Reads the id of a tracepoint in tracefs. If tracefs is not mounted, it is mounted for the call, without a mount point.
  *
- * @throws {BpfError} `ENOENT` when the kernel has no such tracepoint, `EACCES` when this user may not read tracefs
+ * @throws {BpfError} `ENOENT` if the kernel has no such tracepoint
+ * @throws {BpfError} `EACCES` if this user may not read tracefs
  */
 export function tracepointId(
   target: string,
@@ -44,7 +44,12 @@ export function tracepointId(
   return Number.parseInt(readTracepoint(target, "id", mountPoints), 10);
 }
 
-/** Reads a file of a tracepoint in tracefs. @throws {BpfError} as {@link tracepointId} */
+/**
+ * Reads a file of a tracepoint in tracefs, which is mounted for the call if necessary.
+ *
+ * @throws {BpfError} `ENOENT` if the kernel has no such tracepoint
+ * @throws {BpfError} `EACCES` if this user may not read tracefs
+ */
 export function readTracepoint(
   target: string,
   file: "id" | "format",
@@ -57,13 +62,17 @@ export function readTracepoint(
   return read(mount.path, target, file);
 }
 
-/** Returns true where tracefs is mounted. @throws {BpfError} when this user may not read the folder */
+/**
+ * Returns true if tracefs is mounted at a path.
+ *
+ * @throws {BpfError} if this user may not read the directory
+ */
 function isMounted(path: string, target: string): boolean {
   try {
     statSync(`${path}/events`);
     return true;
   } catch (error) {
-    // A mount of our own would be of the same file system, with the same mode.
+    // Another mount would not help: all mounts of tracefs have the same permissions.
     if ((error as NodeJS.ErrnoException).code === "EACCES") throw tracefsError(error, path, target);
     return false;
   }
@@ -78,10 +87,10 @@ function read(tracefs: string, target: string, file: string): string {
 }
 
 /**
- * Explains that there is no such tracepoint: suggests a similar name, or says where they are listed.
+ * Returns a hint that the kernel has no such tracepoint, with a similar name or the place where tracepoints are listed.
  *
  * @param form the form of the target
- * @param tracefs where tracefs is mounted; by default it is mounted for this call
+ * @param tracefs the path of tracefs; by default tracefs is mounted for this call
  */
 export function unknownTracepoint(
   target: string,
@@ -94,7 +103,7 @@ export function unknownTracepoint(
   return `This kernel has no tracepoint ${target} (${form}): ${hint}`;
 }
 
-/** Returns the names of all tracepoints, or none where this user may not read tracefs. */
+/** Returns the names of all tracepoints; none if tracefs cannot be mounted or read. */
 function tracepointNames(withCategory: boolean, tracefs: string | undefined): string[] {
   try {
     using mount = tracefs === undefined ? new DetachedMount("tracefs") : undefined;
@@ -108,7 +117,7 @@ function tracepointNames(withCategory: boolean, tracefs: string | undefined): st
         .map(({ name }) => (withCategory ? `${category}/${name}` : name)),
     );
   } catch {
-    // The error that is being explained is more useful.
+    // The caller reports another error, for which the names are only a hint.
     return [];
   }
 }
@@ -123,7 +132,7 @@ function tracefsError(error: unknown, tracefs: string, target: string): BpfError
       code === "ENOENT"
         ? unknownTracepoint(target, "category/name", tracefs)
         : code === "EACCES"
-          ? `This user may not read tracefs: run as root (sudo -E), or let everybody in (mount -o remount,mode=755 ${tracefs})`
+          ? `This user may not read tracefs: run as root (sudo -E), or give all users access to it (mount -o remount,mode=755 ${tracefs})`
           : undefined,
   });
 }

@@ -1,22 +1,23 @@
-/** @module Makes types of `t` from the formats of tracepoints in tracefs. */
+/** @module Makes `t` types from the formats of tracepoints in tracefs. */
 
 import { describe } from "../check/describe.ts";
 import { array } from "../types/array.ts";
 import { bool, i16, i32, i64, i8, u16, u32, u64, u8 } from "../types/integer.ts";
 import { defineStruct, struct } from "../types/struct.ts";
-import { type Field, layOutAsPlaced } from "../types/struct_layout.ts";
+import { type Field, layOutAtOffsets } from "../types/struct_layout.ts";
 import { bytes, cstring } from "../types/text.ts";
 import type { StructType, Type } from "../types/type.ts";
 import { readTracepoint, tracepoint } from "./tracepoint.ts";
 
-/** The place of an array without a fixed length, `__data_loc` in the format, in bytes. */
+/** Location of an array of variable length in an event: `__data_loc` or `__rel_data_loc` in the format. */
 export interface DataLocation {
-  /** From the start of the event; for a `__rel_data_loc` from the end of this field. */
+  /** Bytes from the start of the event, or for a `__rel_data_loc` from the end of this field. */
   readonly offset: number;
+  /** Length in bytes. */
   readonly length: number;
 }
 
-/** A value in an event of a tracepoint. */
+/** The value of a field in an event of a tracepoint. */
 export type TracepointValue =
   number | bigint | boolean | string | Uint8Array | DataLocation | readonly (number | bigint)[];
 
@@ -24,18 +25,19 @@ export type TracepointValue =
 export type TracepointType = StructType<Readonly<Record<string, Type<TracepointValue>>>>;
 
 /**
- * Makes the `t` type of a tracepoint's events from its format in the running kernel: each field with its offset, size and sign.
+ * Makes the `t` type of a tracepoint's events from the format that the running kernel has in tracefs.
  *
- * - integers, enums and pointers are `t.u8` to `t.i64`, `bool` is `t.bool`;
- * - arrays of `char` are `t.cstring`, those of other bytes `t.bytes`, and all others `t.array`;
- * - arrays without a fixed length (`__data_loc`) are a {@link DataLocation}: their data comes after the fields.
+ * - Integers, enums and pointers become `t.u8` to `t.i64`, `bool` becomes `t.bool`.
+ * - Arrays of `char` become `t.cstring`, of other bytes `t.bytes`, and all other arrays `t.array`.
+ * - Arrays of variable length (`__data_loc`) become a {@link DataLocation}. Their data follows the fields.
  *
- * It is the type of the context of programs with the section `tp/...`. Programs cannot read the first 8 bytes, the fields
- * `common_*`: one that copies its context copies from byte 8 on. `fields` has the offset of each field.
+ * This is the type of the context of programs with the section `tp/...`. Programs cannot read its first 8 bytes, the fields
+ * `common_*`: a program that copies its context has to start at byte 8. `fields` has the offset of each field.
  *
  * @param target `category/name`
- * @throws {BpfError} `ENOENT` when the kernel has no such tracepoint, `EACCES` when this user may not read tracefs
- * @throws {TypeError} for a target that is not `category/name`
+ * @throws {BpfError} `ENOENT` if the kernel has no such tracepoint
+ * @throws {BpfError} `EACCES` if this user may not read tracefs
+ * @throws {TypeError} if the target is not of the form `category/name`
  *
  * @example
  * ```ts
@@ -57,19 +59,24 @@ export function tracepointType(target: string): TracepointType {
   return parseTracepointFormat(readTracepoint(target, "format"), `tracepoint ${target}`);
 }
 
-/** Makes the type of a format. @param name the name in errors @throws {Error} when the format has no fields */
+/**
+ * Makes a type from the text of a format.
+ *
+ * @param name the name of the tracepoint in errors
+ * @throws {Error} if the format has no fields
+ */
 export function parseTracepointFormat(format: string, name: string): TracepointType {
   const fields = new Map<string, Field & { readonly offset: number }>();
   const lines = format.matchAll(/^\s*field:(.*);\s*offset:(\d+);\s*size:(\d+);\s*signed:(\d);/gm);
   for (const [, declaration = "", offset, size, sign] of lines) {
     const field = parseField(declaration, Number(size), sign === "1");
-    // Empty arrays have no value, and a second field of the same name cannot have one.
+    // Empty arrays have no value, and an object cannot have two properties of one name.
     if (field === undefined || fields.has(field.name)) continue;
     fields.set(field.name, { ...field, offset: Number(offset) });
   }
   if (fields.size === 0) throw new Error(`the format of the ${name} has no fields: ${format}`);
   const inOrder = [...fields.values()].sort((a, b) => a.offset - b.offset);
-  return defineStruct(layOutAsPlaced(inOrder), false, name);
+  return defineStruct(layOutAtOffsets(inOrder), false, name);
 }
 
 /** Makes a field from its declaration in the format: `unsigned char name[16]`, or `__data_loc char[] name`. */
@@ -92,7 +99,7 @@ function typeOf(
     if (words === "bool" && size === 1) return bool;
     return (isSigned ? signed : unsigned).get(size) ?? bytes(size);
   }
-  // Some kernels have the name of a constant there: then only byte arrays have a known length.
+  // Some kernels print the name of a constant as the length, which is then known only for byte arrays.
   const counts = [...lengths.matchAll(/\[(.*?)\]/g)].map(([, count]) => Number(count));
   const isByte = byteTypes.test(words);
   const count = isByte ? size : counts.reduce((product, factor) => product * factor, 1);
@@ -112,7 +119,7 @@ function integersBySize(
   return new Map(types.map((type) => [type.size, type as Type<TracepointValue>]));
 }
 
-/** An offset in the lower and a length in the upper half of 32 bits. */
+/** The type of a `__data_loc`: the offset in the lower half, the length in the upper half. */
 const dataLocation: Type<TracepointValue> = /*@__PURE__*/ struct({
   offset: u16,
   length: u16,

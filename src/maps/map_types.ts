@@ -58,7 +58,7 @@ export type HeldObject =
   | "stack";
 
 /** Class of the walk that reads all entries; `"next"` if only the next value can be read. */
-export type EntryOrder = typeof BatchWalk | "next";
+export type EntryAccess = typeof BatchWalk | "next";
 
 /** Attributes of the smallest map of a type. */
 interface SmallestMap {
@@ -109,7 +109,7 @@ export interface MapType extends SmallestMap {
   /** Result of the kernel when an absent key is deleted, if it is not ENOENT. */
   readonly absentDeletion?: "success" | "EINVAL";
   /** Throws if maps of the type must not be used on this machine. */
-  readonly requirement?: () => void;
+  readonly requireSupport?: () => void;
   /** True if the kernel rejects maps of the type as inner maps. */
   readonly isNeverInner?: true;
   /** True if sleepable programs cannot use maps of the type. */
@@ -117,7 +117,7 @@ export interface MapType extends SmallestMap {
   /** Flag that the map needs so that its memory can be mapped. */
   readonly mappingFlag?: number;
   /** Walk that reads the entries, or the reason why they cannot be read. */
-  readonly entries: EntryOrder | { readonly unreadable: string };
+  readonly entries: EntryAccess | { readonly unreadable: string };
 }
 
 type Row = Omit<MapType, "name" | "type" | "number" | "needs"> & {
@@ -372,7 +372,7 @@ export const INODE_STORAGE = /*@__PURE__*/ defineRow(
     since: "5.10",
     config: ["CONFIG_BPF_LSM"],
     absence: absenceOf,
-    requirement: requireBpfSecurityModule,
+    requireSupport: requireBpfSecurityModule,
   },
 );
 export const TASK_STORAGE = /*@__PURE__*/ defineRow(

@@ -1,4 +1,4 @@
-/** @module The loader of whole objects: it turns specs from any producer into maps and programs of the kernel. */
+/** @module Loads whole objects from specs, no matter what produced the specs. */
 
 import type { Code, CodeItem } from "../asm/instruction.ts";
 import { checkOptions } from "../check/arguments.ts";
@@ -20,7 +20,7 @@ import { BPF_F_MMAPABLE, BPF_F_RDONLY_PROG } from "../uapi/bpf.ts";
 import type { ObjectSpec, VariablesSpec } from "./object_spec.ts";
 
 /**
- * A map of an object. A class of maps opens it by its descriptor, and reads and writes its keys and values.
+ * A map of a {@link BpfObject}. To access its entries, open it with a map class: `HashMap.fromFd(map.fd, ...)`.
  *
  * @example
  * ```ts
@@ -43,7 +43,13 @@ export class ObjectMap extends KernelObject {
     return ["ObjectMap", { description: `${this}` }];
   }
 
-  /** Asks the kernel about the map (kernel 4.13). @throws {BpfError} */
+  /**
+   * Reads the kernel's information about the map.
+   *
+   * @throws {BpfError} if the kernel refuses
+   *
+   * Requires Linux 4.13.
+   */
   info(): MapInfo {
     return readMapInfo(this.fd, `${this}`);
   }
@@ -51,14 +57,14 @@ export class ObjectMap extends KernelObject {
 
 /** Options of {@link BpfObject.load}. */
 export interface LoadObjectOptions {
-  /** The level of detail of the verifier's log of each program on success. @default "none" */
+  /** The level of detail of the verifier's log in the `log` of each program. @default "none" */
   readonly log?: VerifierLog;
 }
 
 /**
  * Maps, programs and global variables that were loaded together.
  *
- * They live until the object is disposed of or the process ends. Pinned objects and attached programs live on.
+ * They are closed when the object is disposed of or the process ends. What is pinned or attached stays in the kernel.
  *
  * @example
  * ```ts
@@ -85,9 +91,9 @@ export interface LoadObjectOptions {
  * ```
  */
 export class BpfObject implements Disposable {
-  /** The maps, those of variables included, by the names in the spec. */
+  /** The maps by their names in the spec. Each section of global variables is a map, too. */
   readonly maps: ReadonlyMap<string, ObjectMap>;
-  /** The programs by the names in the spec. */
+  /** The programs by their names in the spec. */
   readonly programs: ReadonlyMap<string, Program>;
   readonly #opened: DisposableStack;
 
@@ -102,11 +108,11 @@ export class BpfObject implements Disposable {
   }
 
   /**
-   * Creates the maps of a spec and loads its programs. Where one fails, none is left.
+   * Creates the maps of a spec and loads its programs. If one of them fails, the others are closed.
    *
-   * @throws {VerifierError} when the verifier rejects a program
-   * @throws {BpfError} when the kernel refuses something else
-   * @throws {TypeError | RangeError} for an invalid spec
+   * @throws {VerifierError} if the verifier rejects a program
+   * @throws {BpfError} if the kernel refuses a map, or refuses a program for another reason
+   * @throws {TypeError | RangeError} if the spec is invalid
    */
   static load(spec: ObjectSpec, options: LoadObjectOptions = {}): BpfObject {
     checkOptions("BpfObject.load", options, ["log"]);
@@ -121,7 +127,9 @@ export class BpfObject implements Disposable {
     }
     for (const [name, variables] of Object.entries(spec.variables ?? {})) {
       if (maps.has(name))
-        throw new TypeError(`variables: there is a map ${describe(name)} already`);
+        throw new TypeError(
+          `variables: ${describe(name)} is the name of a map, too: use another name`,
+        );
       checkOptions(`variables: ${name}`, variables, ["contents", "isReadOnly", "places"]);
       maps.set(name, opened.use(createVariables(name, variables)));
     }
@@ -135,7 +143,7 @@ export class BpfObject implements Disposable {
     return new BpfObject(maps, programs, opened.move());
   }
 
-  /** True after {@link Symbol.dispose}. */
+  /** True if the object has been disposed of. */
   get disposed(): boolean {
     return this.#opened.disposed;
   }
@@ -171,15 +179,15 @@ function createMap(spec: MapSpec): ObjectMap {
   return new ObjectMap(handle.descriptor);
 }
 
-/** Creates the map of a section of variables, which has one value (kernel 5.2; mapped since 5.5). */
+/** Creates the map of a section of variables: an array with one entry (kernel 5.2; 5.5 if programs can write to it). */
 function createVariables(name: string, spec: VariablesSpec): ObjectMap {
   const { isReadOnly = false } = spec;
-  // A copy: a subclass can return another length at each call.
+  // Copied, because the length of a subclass can change between calls.
   const contents =
     spec.contents instanceof Uint8Array ? new Uint8Array(spec.contents) : spec.contents;
   if (!(contents instanceof Uint8Array) || contents.length === 0) {
     throw new TypeError(
-      `variables: ${name}: contents: expected a Uint8Array of at least a byte, got ${describe(contents)}`,
+      `variables: ${name}: contents: expected a Uint8Array of at least 1 byte, got ${describe(contents)}`,
     );
   }
   const map = createMap({
@@ -196,7 +204,11 @@ function createVariables(name: string, spec: VariablesSpec): ObjectMap {
     const code = probeElement(BPF_MAP_UPDATE_ELEM, map.fd, new Uint8Array(4), contents);
     if (code !== undefined) {
       const errno = errnoNumber(code);
-      throw new BpfError({ errno, syscall: "bpf(BPF_MAP_UPDATE_ELEM)", doing: `fill the ${map}` });
+      throw new BpfError({
+        errno,
+        syscall: "bpf(BPF_MAP_UPDATE_ELEM)",
+        doing: `set the initial values of the ${map}`,
+      });
     }
     if (isReadOnly) freezeKernelMap(map.fd, `${map}`);
     return map;
@@ -206,7 +218,11 @@ function createVariables(name: string, spec: VariablesSpec): ObjectMap {
   }
 }
 
-/** @throws {TypeError} when code refers to an open map: a spec names its maps */
+/**
+ * Checks that code refers to maps by name.
+ *
+ * @throws {TypeError} if it refers to an open map
+ */
 function checkReferences(name: string, code: Code | CodeItem): void {
   if (Array.isArray(code)) {
     for (const item of code) checkReferences(name, item);
@@ -215,7 +231,7 @@ function checkReferences(name: string, code: Code | CodeItem): void {
     if (reference === undefined || !("map" in reference) || typeof reference.map === "string")
       return;
     throw new TypeError(
-      `programs: ${name}: the code refers to an open map: a spec names its maps, got ${describe(reference.map)}`,
+      `programs: ${name}: the code of a spec refers to maps by name, got ${describe(reference.map)}`,
     );
   }
 }

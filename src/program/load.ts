@@ -1,4 +1,4 @@
-/** @module The loader of programs: it turns specs from any producer into programs of the kernel. */
+/** @module Loads programs from specs, no matter what produced the specs. */
 
 import { type Assembled, assemble, type KernelReference, type Resolver } from "../asm/assembler.ts";
 import type { LiveMap, MapReference } from "../asm/instruction.ts";
@@ -17,7 +17,7 @@ import {
 } from "../ffi/bpf_prog.ts";
 import { type Capability, hasCapability } from "../ffi/capabilities.ts";
 import { Descriptor } from "../ffi/descriptor.ts";
-import { BpfError, errnoName, shortages } from "../ffi/error.ts";
+import { BpfError, errnoName, resourceErrors } from "../ffi/error.ts";
 import { explainer } from "../ffi/explanation.ts";
 import { checkName } from "../handle/kernel_object.ts";
 import { BPF_F_SLEEPABLE } from "../uapi/bpf.ts";
@@ -30,47 +30,47 @@ import { VerifierError } from "./verifier_error.ts";
 
 /** The verifier's log levels, by the names that the option `log` takes. */
 export const logLevels = {
-  /** Nothing; a rejected program is loaded a second time to get the log of the error. */
+  /** No log. If the verifier rejects the program, it is loaded a second time to get a log for the error. */
   none: 0,
-  /** Each instruction of the path that is rejected, with the verifier's state; for an accepted program, the statistics. */
+  /** Each instruction on the rejected path, with the verifier's state; only statistics if the program is accepted. */
   instructions: 1,
-  /** Each instruction of every path with the state of all registers, also for an accepted program. */
+  /** Each instruction on every path, with the state of all registers, also if the program is accepted. */
   verbose: 2,
-  /** A count of the verifier's work alone. */
+  /** Only statistics: the number of verified instructions and states. */
   statistics: 4,
 } as const;
 
-/** The level of detail of the verifier's log in `Program.log`, whether or not it accepts the program. */
+/** Level of detail of the verifier's log in `Program.log`. */
 export type VerifierLog = keyof typeof logLevels;
 
-/** A program in the kernel. */
+/** A loaded program. */
 export interface LiveProgram {
   readonly descriptor: Descriptor;
   readonly type: ProgramTypeName;
   readonly name: string;
-  /** The section that it was loaded by; `undefined` for a program that was opened without one. */
+  /** The section that it was loaded with; `undefined` for a program that was opened without one. */
   readonly section: Section | undefined;
-  /** The verifier's log, if it was asked for. */
+  /** The verifier's log; empty if no log was requested. */
   readonly log: string;
-  /** The path that it was opened at. */
+  /** The path of the pin that it was opened at. */
   readonly pinnedAt?: string | undefined;
 }
 
-/** Options of {@link loadProgram}: the live objects that a spec refers to by name, and the log. */
+/** Options of {@link loadProgram}: the maps that the spec refers to by name, and the level of the log. */
 export interface LoadOptions {
   /** The maps that the code refers to by name. */
   readonly maps?: Readonly<Record<string, LiveMap>>;
-  /** The level of detail of the verifier's log on success. @default "none" */
+  /** The level of detail of the verifier's log. @default "none" */
   readonly log?: VerifierLog;
 }
 
 /**
  * Loads a program into the kernel.
  *
- * @throws {VerifierError} when the verifier rejects it
- * @throws {BpfError} when the kernel refuses it for another reason
- * @throws {AssemblerError} when labels or references of the code do not resolve
- * @throws {TypeError | RangeError} for an invalid spec
+ * @throws {VerifierError} if the verifier rejects the program
+ * @throws {BpfError} if the kernel refuses it for another reason
+ * @throws {AssemblerError} if a label or reference in the code does not resolve
+ * @throws {TypeError | RangeError} if the spec is invalid
  */
 export function loadProgram(
   spec: ProgramSpec,
@@ -102,16 +102,20 @@ export function loadProgram(
   };
   const { needs } = programTypes[type];
   const result = loadWithBtf(program, btf, logLevels[log], needs, what);
-  if ("errno" in result) throw explain(result, type, assembled, needs, what);
+  if ("errno" in result) throw refusalError(result, type, assembled, needs, what);
   return { descriptor: new Descriptor(result.fd, what), type, name, section, log: result.log };
 }
 
-/** Describes a program for messages, by its section or its type. */
+/**
+ * Describes a program for messages.
+ *
+ * @param kind its section or its type
+ */
 export function describeProgram(kind: string, name: string): string {
   return name === "" ? `${kind} program` : `${kind} program "${name}"`;
 }
 
-/** Loads a program with its BTF. Where the kernel rejects BTF that only names lines, loads the program without it. */
+/** Loads a program with its BTF. If the kernel rejects BTF that only has line information, loads the program without BTF. */
 function loadWithBtf(
   program: ProgramLoad,
   encoded: EncodedProgramBtf | undefined,
@@ -119,21 +123,26 @@ function loadWithBtf(
   needs: readonly Capability[],
   what: string,
 ): LoadResult {
-  if (encoded === undefined) return loadOrAsk(program, logLevel, needs);
+  if (encoded === undefined) return loadWithRetry(program, logLevel, needs);
   try {
     using btf = loadProgramBtf(encoded, `types of the ${what}`);
-    const result = loadOrAsk({ ...program, btf }, logLevel, needs);
-    if (encoded.relocations !== undefined && "errno" in result) checkRelocated(result, what);
-    if ("fd" in result || encoded.isNeeded || !isAboutBtf(result.log)) return result;
+    const result = loadWithRetry({ ...program, btf }, logLevel, needs);
+    if (encoded.relocations !== undefined && "errno" in result)
+      checkRelocationSupport(result, what);
+    if ("fd" in result || encoded.isNeeded || !isBtfRejection(result.log)) return result;
   } catch (error) {
-    // Before kernel 4.18 there is no BTF, and before 5.0 none for functions.
+    // BPF_BTF_LOAD came with Linux 4.18, function information of programs with 5.0.
     if (encoded.isNeeded || !(error instanceof BpfError)) throw error;
   }
-  return loadOrAsk(program, logLevel, needs);
+  return loadWithRetry(program, logLevel, needs);
 }
 
-/** @throws {BpfError} where the kernel does not know of relocations */
-function checkRelocated(
+/**
+ * Checks for the error of kernels without CO-RE relocations.
+ *
+ * @throws {BpfError} if the kernel does not support them
+ */
+function checkRelocationSupport(
   { errno, log }: { readonly errno: number; readonly log: string },
   what: string,
 ) {
@@ -142,37 +151,37 @@ function checkRelocated(
     errno,
     syscall: "bpf(BPF_PROG_LOAD)",
     doing: `load the ${what}`,
-    hint: "Its instructions have relocations, which the kernel resolves from version 5.17 on",
+    hint: "Its instructions have CO-RE relocations, which the kernel supports since version 5.17",
   });
 }
 
-/** Returns true for a refusal that came before the verifier looked at instructions: by the tables, or without a word. */
-function isAboutBtf(log: string): boolean {
+/** Returns true if the kernel rejected the BTF: the log names it or is empty, and shows no instruction. */
+function isBtfRejection(log: string): boolean {
   return !/^\d+: \([0-9a-f]{2}\)/m.test(log) && (log.trim() === "" || /info|BTF/i.test(log));
 }
 
 /**
- * Loads a program with at most two calls, as each call verifies it again. The second one gets the log of a failure, or loads
- * without a log that did not fit.
+ * Loads a program with at most two calls, because each call verifies it again. The second call gets the log of a failure, or
+ * repeats the load without a log if the log did not fit.
  */
-function loadOrAsk(
+function loadWithRetry(
   program: ProgramLoad,
   logLevel: number,
   needs: readonly Capability[],
 ): LoadResult {
   const first = tryLoadProgram(program, logLevel);
   if ("fd" in first || lacksPrivilege(first.errno, needs)) return first;
-  const hasReasoning = (logLevel & (logLevels.instructions | logLevels.verbose)) !== 0;
-  if (hasReasoning && !isCut(first)) return first;
-  if (hasReasoning) return { ...tryLoadProgram(program, logLevels.none), log: first.log };
+  const logsInstructions = (logLevel & (logLevels.instructions | logLevels.verbose)) !== 0;
+  if (logsInstructions && !isLogTruncated(first)) return first;
+  if (logsInstructions) return { ...tryLoadProgram(program, logLevels.none), log: first.log };
   const second = tryLoadProgram(program, logLevels.instructions);
-  // The reason of the first time (no memory, say) may be gone.
+  // The cause of the first failure may be gone, such as a lack of memory.
   if ("fd" in second) return { fd: second.fd, log: first.log };
-  return { errno: isCut(second) ? first.errno : second.errno, log: second.log };
+  return { errno: isLogTruncated(second) ? first.errno : second.errno, log: second.log };
 }
 
-/** Returns true where the log did not fit, so that the verdict is not known. */
-function isCut({ errno }: { readonly errno: number }): boolean {
+/** Returns true if the log did not fit, in which case the kernel does not report the verifier's verdict. */
+function isLogTruncated({ errno }: { readonly errno: number }): boolean {
   return errno === ENOSPC;
 }
 
@@ -181,18 +190,18 @@ function lacksPrivilege(errno: number, needs: readonly Capability[]): boolean {
   return !needs.every(hasCapability);
 }
 
-function explain(
+function refusalError(
   { errno, log }: Exclude<LoadResult, { readonly fd: number }>,
   type: ProgramTypeName,
   assembled: Assembled,
   needs: readonly Capability[],
   what: string,
 ): BpfError {
-  // The verifier may have written a log before the resources ran out.
-  if (log.trim() === "" || shortages.has(errnoName(errno))) {
+  // If memory ran out, the verifier may have written a log that does not say so.
+  if (log.trim() === "" || resourceErrors.has(errnoName(errno))) {
     const hint =
       explainer()?.programType(type) ??
-      `The kernel refuses the ${what} before looking at its instructions`;
+      `The kernel refused the ${what} before verifying its instructions`;
     return loadError(errno, what, needs, hint);
   }
   const hint = explainer()?.helper(type, log);
@@ -200,10 +209,14 @@ function explain(
   return new VerifierError(options, log, assembled);
 }
 
-/** Returns the id of the type that programs of a section are loaded for; 0 for none. @throws {BpfError} `ENOENT` */
+/**
+ * Returns the id of the kernel type that programs of a section are loaded for; 0 if the section needs none.
+ *
+ * @throws {BpfError} `ENOENT` if the kernel's BTF has no such type
+ */
 export function attachBtfId({ kind, target }: Section, what: string): number {
   if (kind.btfTypedefPrefix === undefined) return 0;
-  // The kernel, too, takes the first one, should there be several.
+  // If several types have the name, the kernel uses the first one, too.
   const name = `${kind.btfTypedefPrefix}${target}`;
   const [id] = Btf.kernel().findAll("typedef", name);
   if (id === undefined) {
@@ -218,10 +231,10 @@ export function attachBtfId({ kind, target }: Section, what: string): number {
   return id;
 }
 
-/** The suffix that turns the name of a ring buffer into that of the map with its count of lost events. */
+/** Suffix of a ring buffer's name that names the map with the count of its lost events. */
 const lostSuffix = ".lost";
 
-/** Finds the maps that a program names among those given, and the kernel's symbols in its type information. */
+/** Returns a resolver that finds maps by name among `maps`, and kernel symbols in the kernel's BTF. */
 function resolverOf(maps: Readonly<Record<string, LiveMap>>): Resolver {
   if (typeof maps !== "object" || maps === null) {
     throw new TypeError(`maps: expected an object of maps by name, got ${describe(maps)}`);
@@ -229,7 +242,7 @@ function resolverOf(maps: Readonly<Record<string, LiveMap>>): Resolver {
   return {
     map: (reference: MapReference): number => {
       if (typeof reference !== "string") return mapFd(reference, "the code");
-      const map = ownMap(maps, reference) ?? lossCounter(maps, reference);
+      const map = findMap(maps, reference) ?? lossCounter(maps, reference);
       if (map === undefined) {
         throw new TypeError(
           `maps: the code refers to a map ${describe(reference)} that is not given: ${suggest(reference, Object.keys(maps))}`,
@@ -242,37 +255,39 @@ function resolverOf(maps: Readonly<Record<string, LiveMap>>): Resolver {
   };
 }
 
-function ownMap(maps: Readonly<Record<string, LiveMap>>, name: string): LiveMap | undefined {
+function findMap(maps: Readonly<Record<string, LiveMap>>, name: string): LiveMap | undefined {
   return Object.hasOwn(maps, name) ? maps[name] : undefined;
 }
 
-/** Returns the counter of the map `"events"` for `"events.lost"`, where no map has that name. */
+/** Returns the loss counter of the map `"events"` for the name `"events.lost"`; `undefined` for other names. */
 function lossCounter(
   maps: Readonly<Record<string, LiveMap>>,
   reference: string,
 ): LiveMap | undefined {
   if (!reference.endsWith(lostSuffix)) return undefined;
   const name = reference.slice(0, -lostSuffix.length);
-  const map = ownMap(maps, name);
+  const map = findMap(maps, name);
   if (map === undefined) return undefined;
   const counter = map.lost;
   if (counter !== undefined) return counter;
   throw new TypeError(
-    `maps: the code counts lost events of ${describe(name)}, but that is ${describe(map)} and has no counter for them: give a RingBuf, or a map to count in as ${describe(reference)}: a PerCpuArrayMap of one t.u64Number`,
+    `maps: the code counts lost events of ${describe(name)}, but that is ${describe(map)}, which does not count them: pass a RingBuf, or pass a PerCpuArrayMap of one t.u64Number as ${describe(reference)}`,
   );
 }
 
-/** Returns the descriptor of a map, checked: for a wrong one the kernel's error would blame the program. */
+/** Returns the file descriptor of a map. Checks it, because the kernel's error for a wrong one does not name the map. */
 function mapFd(map: LiveMap, where: string): number {
   const { fd } = map;
   if (!Number.isInteger(fd) || (objectKind(fd) ?? "map") !== "map") {
-    throw new TypeError(`${where}: expected a map, but its fd ${describe(fd)} is not one's`);
+    throw new TypeError(
+      `${where}: expected a map, but its fd ${describe(fd)} is not the file descriptor of a map`,
+    );
   }
   return fd;
 }
 
 function kernelBtfId(kind: "var" | "func", name: string): number {
-  // libbpf, too, takes the first one, should there be several.
+  // If several types have the name, libbpf uses the first one, too.
   const [id] = Btf.kernel().findAll(kind, name);
   if (id === undefined)
     throw new RangeError(

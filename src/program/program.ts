@@ -17,33 +17,34 @@ import { type ProgramSpec, programSpecNames } from "./program_spec.ts";
 import { checkTarget, parseSection, type Section } from "./sections.ts";
 import { runProgram, type TestRunOptions, type TestRunResult } from "./test_run.ts";
 
-/** Options of {@link Program}: a spec, and the live objects that it refers to. */
+/** Options of {@link Program}: a spec, the maps that it refers to, and the level of the verifier's log. */
 export interface ProgramOptions extends ProgramSpec {
   /** The maps that the code refers to by name. */
   readonly maps?: Readonly<Record<string, LiveMap>>;
-  /** The level of detail of the verifier's log on success. @default "none" */
+  /** The level of detail of the verifier's log in {@link Program.log}. @default "none" */
   readonly log?: VerifierLog;
 }
 
 /**
- * Options of {@link Program.open}, {@link Program.fromId} and {@link Program.fromFd}. All descriptors of a program have the same
- * rights: the kernel has read-only descriptors for maps only.
+ * Options of {@link Program.open}, {@link Program.fromId} and {@link Program.fromFd}. There is no option for a read-only
+ * descriptor: the kernel has those only for maps.
  */
 export interface OpenProgramOptions {
-  /** The section that the program was loaded by, for {@link Program.attach}: the kernel does not keep it. */
+  /** The section that the program was loaded with. {@link Program.attach} needs it, and the kernel does not store it. */
   readonly section?: string;
 }
 
 /**
  * A program in the kernel: accepted by the verifier, and ready to be attached or run.
  *
- * Kernel 3.18 for programs at all; each section says more. It lives until it is disposed of (`using`, or
- * `program[Symbol.dispose]()`) or the process ends; links keep the program alive in the kernel by themselves.
+ * The program is closed when it is disposed of (`using`, or `program[Symbol.dispose]()`) or the process ends. Links and pins
+ * keep it in the kernel after that.
  *
- * @throws {VerifierError} when the verifier rejects the program, with its reason
- * @throws {BpfError} `EPERM` without the capabilities that the kind of program needs
- * @throws {AssemblerError} when labels or references of the code do not resolve
- * @throws {TypeError | RangeError} for options that are misspelt, of the wrong type or out of range
+ * @throws {VerifierError} if the verifier rejects the program; the error has the verifier's reason
+ * @throws {BpfError} `EPERM` if a capability is missing that the type of program needs
+ * @throws {BpfError} if the kernel refuses the program for another reason
+ * @throws {AssemblerError} if a label or reference in the code does not resolve
+ * @throws {TypeError | RangeError} if an option is misspelt, of the wrong type or out of range
  *
  * @example
  * ```ts
@@ -55,14 +56,16 @@ export interface OpenProgramOptions {
  * });
  * console.log(program.testRun({ data: new Uint8Array(14) }).returnValue); // 7
  * ```
+ *
+ * Requires Linux 4.13; types of programs came with different versions.
  */
 export class Program extends KernelObject {
   readonly #section: Section | undefined;
-  /** The type of program: `"sched_cls"`. */
+  /** The type of the program: `"sched_cls"`. */
   readonly type: ProgramTypeName;
-  /** The name given at creation; may be empty. */
+  /** The name in the kernel; may be empty. */
   readonly name: string;
-  /** The verifier's log, if the option `log` asked for it; the last 64 MiB of a longer one. */
+  /** The verifier's log at the level of the option `log`; at most its last 64 MiB. Empty without that option. */
   readonly log: string;
 
   /** @internal */
@@ -77,13 +80,13 @@ export class Program extends KernelObject {
   }
 
   /**
-   * Opens a program that is pinned at a path (kernel 4.13).
+   * Opens a program that is pinned at a path.
    *
-   * Type and name come from the kernel. Only attaching needs the section by which the program was loaded.
+   * The kernel reports the program's type and name. Pass the section that it was loaded with to be able to attach it.
    *
-   * @throws {Error} when nothing is pinned there
-   * @throws {TypeError} when the pinned object is not a program, or the section does not fit it
-   * @throws {BpfError} when the path is not on a BPF file system, or this user may not open it
+   * @throws {Error} if nothing is pinned there
+   * @throws {TypeError} if the pinned object is not a program, or was not loaded with the given section
+   * @throws {BpfError} if the path is not on a BPF file system, or this user may not open it
    *
    * @example
    * ```ts
@@ -100,22 +103,37 @@ export class Program extends KernelObject {
    * console.log(`${again}`, again.id === program.id); // socket_filter program "seven" true
    * console.log(again.testRun({ data: new Uint8Array(14) }).returnValue); // 7
    * ```
+   *
+   * Requires Linux 4.13.
    */
   static open(path: string, options: OpenProgramOptions = {}): Program {
     return openProgram({ path }, options);
   }
 
-  /** Opens a program by its id (kernel 4.13, CAP_SYS_ADMIN). @throws as {@link open}; {BpfError} `ENOENT` where there is none */
+  /**
+   * Opens a program by its id, which needs CAP_SYS_ADMIN.
+   *
+   * @throws {BpfError} `ENOENT` if there is no program with this id, `EPERM` without CAP_SYS_ADMIN
+   * @throws {TypeError} if the program was not loaded with the given section
+   *
+   * Requires Linux 4.13.
+   */
   static fromId(id: number, options: OpenProgramOptions = {}): Program {
     return openProgram({ id }, options);
   }
 
-  /** Opens the program of a descriptor, by a duplicate: the descriptor itself stays the caller's. @throws as {@link open} */
+  /**
+   * Opens the program that a file descriptor refers to. The descriptor is duplicated; the caller still has to close its own.
+   *
+   * @throws {TypeError} if the descriptor is not a program's, or the program was not loaded with the given section
+   *
+   * Requires Linux 4.13.
+   */
   static fromFd(fd: number, options: OpenProgramOptions = {}): Program {
     return openProgram({ fd }, options);
   }
 
-  /** The name of the section that the program was loaded by; `undefined` where it was opened without one. */
+  /** The section that the program was loaded with; `undefined` if it was opened without one. */
   get section(): string | undefined {
     return this.#section?.name;
   }
@@ -125,39 +143,46 @@ export class Program extends KernelObject {
     return ["Program", { type, name, section }];
   }
 
-  /** Asks the kernel about the program (kernel 4.13). */
+  /**
+   * Reads the kernel's information about the program.
+   *
+   * @throws {BpfError} if the kernel refuses
+   *
+   * Requires Linux 4.13.
+   */
   info(): ProgramInfo {
     return readProgramInfo(this.fd, `${this}`);
   }
 
   /**
-   * Attaches the program. It runs from now on, until the link is disposed of.
+   * Attaches the program. It runs until the returned link is disposed of, unless the link is pinned.
    *
-   * @param target the target, where the section's name has none: `"syscalls/sys_enter_openat"` for `tp`
-   * @throws {BpfError} when the kernel refuses; `ENOENT` when the kernel has no such tracepoint
-   * @throws {TypeError} for a target that is missing, given twice or malformed, for a section that is not attached by name,
-   *   and for a program that was opened without its section
+   * @param target the target, if the section does not name one: `"syscalls/sys_enter_openat"` for `tp`
+   * @throws {BpfError} `ENOENT` if the kernel has no such tracepoint
+   * @throws {BpfError} if the kernel refuses for another reason
+   * @throws {TypeError} if the target is missing, malformed, or named by the section, too
+   * @throws {TypeError} if bun-bpf cannot attach programs of this section, or the program was opened without its section
    */
   attach(target?: string): Link {
     if (this.#section === undefined) {
-      // A disposed one says so first, as everywhere.
+      // A disposed program throws DisposedError here, before any other error.
       void this.fd;
       throw new TypeError(
-        `attach: the ${this} was opened without its section: give that, as in Program.open(path, { section: "tp/sched/sched_switch" })`,
+        `attach: the ${this} was opened without its section: pass the section that it was loaded with, as in Program.open(path, { section: "tp/sched/sched_switch" })`,
       );
     }
-    const { kind, name, target: own } = this.#section;
+    const { kind, name, target: sectionTarget } = this.#section;
     if (kind.attachment === undefined) {
       throw new TypeError(
-        `attach: a program of section "${name}" is not attached by name: pass its fd to the call that attaches it`,
+        `attach: bun-bpf cannot attach programs of section "${name}": pass the program's fd to the system call that attaches it`,
       );
     }
-    if (own !== undefined && target !== undefined) {
+    if (sectionTarget !== undefined && target !== undefined) {
       throw new TypeError(
-        `attach: section "${name}" names its target already, got ${describe(target)}`,
+        `attach: section "${name}" names the target already: expected no argument, got ${describe(target)}`,
       );
     }
-    const chosen = own ?? target;
+    const chosen = sectionTarget ?? target;
     if (typeof chosen !== "string" || chosen === "") {
       throw new TypeError(
         `attach: section "${name}" needs a target such as "${kind.attachment.targetExample}", got ${describe(chosen)}`,
@@ -168,11 +193,13 @@ export class Program extends KernelObject {
   }
 
   /**
-   * Runs the program without attaching it (kernel 4.12 for packets, 5.10 for raw tracepoints).
+   * Runs the program without attaching it, with the given input (BPF_PROG_TEST_RUN).
    *
-   * @throws {BpfError} `EINVAL` (`EMSGSIZE`, `ENOMEM`) for input that its type does not accept, `ENOTSUPP` for a type that
-   *   cannot be run
-   * @throws {TypeError | RangeError} for options that are misspelt, of the wrong type or out of range
+   * @throws {BpfError} `EINVAL`, `EMSGSIZE` or `ENOMEM` if programs of this type do not accept the input
+   * @throws {BpfError} `ENOTSUPP` if the kernel has no test runs for programs of this type
+   * @throws {TypeError | RangeError} if an option is misspelt, of the wrong type or out of range
+   *
+   * Requires Linux 4.12 for programs that get packets, 5.10 for raw tracepoints, 5.14 for `syscall`.
    */
   testRun(options: TestRunOptions = {}): TestRunResult {
     return runProgram(this, options);
@@ -190,7 +217,7 @@ function openProgram(origin: Origin, options: OpenProgramOptions): Program {
   const descriptor = openObject("prog", origin, "program");
   try {
     const info = readProgramInfo(descriptor.fd, descriptor.what);
-    if (section !== undefined) checkFits(section, info, describeOrigin(origin));
+    if (section !== undefined) checkLoadedWith(section, info, describeOrigin(origin));
     const { type, name } = info;
     descriptor.what = describeProgram(section?.name ?? type, name);
     const pinnedAt = "path" in origin ? origin.path : undefined;
@@ -201,18 +228,22 @@ function openProgram(origin: Origin, options: OpenProgramOptions): Program {
   }
 }
 
-/** @throws {TypeError} where a program was loaded by another section */
-function checkFits(section: Section, info: ProgramInfo, where: string): void {
+/**
+ * Checks that a program was loaded with a section, as far as the kernel reports that.
+ *
+ * @throws {TypeError}
+ */
+function checkLoadedWith(section: Section, info: ProgramInfo, where: string): void {
   const { name, kind } = section;
   if (kind.programType !== info.type) {
     throw new TypeError(
-      `the program ${where} does not fit: its type is ${info.type}, and section "${name}" is for ${kind.programType}`,
+      `the program ${where} does not fit: its type is ${info.type}, and programs of section "${name}" are ${kind.programType}`,
     );
   }
-  // What it was loaded for is told from kernel 5.17 on.
+  // The kernel reports the type that a program was loaded for since Linux 5.17.
   if (kind.btfTypedefPrefix === undefined || info.target === undefined) return;
   if (info.target.typeId === attachBtfId(section, `${name} program`)) return;
   throw new TypeError(
-    `the program ${where} does not fit: it was loaded for something else than section "${name}"`,
+    `the program ${where} does not fit: it was loaded for another target than that of section "${name}"`,
   );
 }

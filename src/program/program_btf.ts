@@ -1,4 +1,4 @@
-/** @module The types of a program's functions, its lines and its relocations, in the form in which the kernel loads them. */
+/** @module Encodes the BTF, line information and CO-RE relocations of a program in the form that BPF_PROG_LOAD takes. */
 
 import type { Assembled, FunctionPlace } from "../asm/assembler.ts";
 import { LDDW } from "../asm/encode.ts";
@@ -13,22 +13,22 @@ import { describe } from "../check/describe.ts";
 import { numbersByKeyword, suggest } from "../check/names.ts";
 import type { ProgramBtfSpec } from "./program_spec.ts";
 
-/** The BTF of a program before it is loaded, and the tables that refer to it. */
+/** The BTF of a program before it is loaded, and the tables that refer to it: functions, lines, relocations. */
 export interface EncodedProgramBtf extends Omit<ProgramBtf, "fd"> {
   readonly bytes: Uint8Array;
-  /** False for BTF that only names lines: the program loads without it, too. */
+  /** False if the BTF only serves line information, so that the program loads without it. */
   readonly isNeeded: boolean;
 }
 
 /**
- * Encodes the types, lines and relocations of a program; `undefined` for a program that has none of them, which loads without
- * BTF.
+ * Encodes the types, lines and relocations of a program. Returns `undefined` for a program that has none of them and loads
+ * without BTF.
  *
- * Where the spec gives no types, each function is a static one without parameters: the verifier asks for no more where the
- * address of a function is taken, as it knows from the helper what a callback is called with.
+ * If the spec has no types, each function gets the type of a static function without parameters. The verifier requires no
+ * more of a callback: the helper that calls it determines its arguments.
  *
- * @throws {TypeError} for BTF that is not BTF, or lacks a function
- * @throws {AssemblerError} for a relocation of a program without types, or of an unknown kind
+ * @throws {TypeError} if the given bytes are not BTF, or a function has no type
+ * @throws {AssemblerError} if a relocation is of an unknown kind, or the spec has no types that it could refer to
  */
 export function encodeProgramBtf(
   program: Assembled,
@@ -42,7 +42,7 @@ export function encodeProgramBtf(
   );
   if (given === undefined && relocated.length > 0) {
     throw new AssemblerError(
-      "a relocation refers to the program's types, and its spec has no btf",
+      "a relocation refers to a type of the program, but the spec has no btf",
       relocated[0],
     );
   }
@@ -50,9 +50,11 @@ export function encodeProgramBtf(
   const isNeeded = given !== undefined || calls.some(({ opcode }) => opcode === LDDW);
   if (!isNeeded && !hasLines) return undefined;
   const used = new Set(calls.map(({ name }) => name));
-  // The kernel counts the functions that are called or taken; the rest is dead code, which it refuses by itself.
+  // The kernel requires one record for each function that is called or whose address is taken. It rejects other functions
+  // as unreachable code.
   const functions = program.functions.filter(({ name }, index) => index === 0 || used.has(name));
-  const { bytes, ids } = given === undefined ? staticFunctions(functions) : typed(functions, given);
+  const { bytes, ids } =
+    given === undefined ? staticFunctions(functions) : givenFunctions(functions, given);
   const strings = new BtfStrings(bytes);
   const lines = hasLines ? encodeLines(program, strings) : undefined;
   const relocations = relocated.flatMap((placed) => {
@@ -79,7 +81,11 @@ export function encodeProgramBtf(
 
 const coreRelocationNumbers = numbersByKeyword(bpfCoreRelocations);
 
-/** Loads the BTF of a program: it is disposed of after the load, as the program keeps the kernel's copy. @throws {BpfError} */
+/**
+ * Loads the BTF of a program. The program keeps a reference to it, so the caller can dispose of it after loading the program.
+ *
+ * @throws {BpfError} if the kernel refuses the BTF
+ */
 export function loadProgramBtf(encoded: EncodedProgramBtf, what: string): ProgramBtf & Disposable {
   const btf = loadBtf(encoded.bytes, what);
   return { ...encoded, fd: btf.fd, [Symbol.dispose]: () => btf[Symbol.dispose]() };
@@ -96,40 +102,45 @@ function staticFunctions(functions: readonly FunctionPlace[]) {
   return { bytes: types.encode(), ids };
 }
 
-function typed(functions: readonly FunctionPlace[], spec: ProgramBtfSpec) {
+function givenFunctions(functions: readonly FunctionPlace[], spec: ProgramBtfSpec) {
   checkOptions("btf", spec, ["bytes", "functions"]);
   const { bytes, functions: types } = spec;
   if (typeof types !== "object" || types === null) {
-    throw new TypeError(`btf: functions: expected ids of types by name, got ${describe(types)}`);
+    throw new TypeError(
+      `btf: functions: expected an object of type ids by function name, got ${describe(types)}`,
+    );
   }
   const ids = functions.map(({ name }) => {
     const id = Object.hasOwn(types, name) ? types[name] : undefined;
     if (id !== undefined) return id;
-    throw new TypeError(`btf: there is no type for the function ${JSON.stringify(name)}`);
+    throw new TypeError(
+      `btf: functions: the type id of the function ${JSON.stringify(name)} is missing`,
+    );
   });
   return { bytes, ids };
 }
 
-/** Longest name that the kernel takes for a function. */
-const longestName = 127;
+/** Number of characters that the kernel accepts in a name, KSYM_NAME_LEN - 1 before Linux 6.1. */
+const maxNameLength = 127;
 
-/** Makes a name that is one in C, as the kernel insists. */
+/** Makes a valid C identifier of a name, because btf_name_valid_identifier() in the kernel requires one. */
 function identifier(name: string): string {
-  const letters = name.replace(/[^A-Za-z0-9_]/g, "_").slice(0, longestName - 1);
+  const letters = name.replace(/[^A-Za-z0-9_]/g, "_").slice(0, maxNameLength - 1);
   if (letters === "") return "main";
   return /^[0-9]/.test(letters) ? `_${letters}` : letters;
 }
 
-/** Greatest numbers that fit the kernel's word for a position, which holds the line above ten bits of the column. */
-const [greatestLine, greatestColumn] = [2 ** 22 - 1, 2 ** 10 - 1];
+/** Limits of `line_col` in `struct bpf_line_info`: 22 bits for the line, 10 bits for the column. */
+const [maxLine, maxColumn] = [2 ** 22 - 1, 2 ** 10 - 1];
 
 /**
- * Number of characters of a line that the kernel gets: at most three bytes each. Before Linux 6.5 (cff36398bd4c) a line of
- * the verifier's log of more than 1,022 bytes makes the kernel warn of itself, which some machines are set up to halt for.
+ * Number of characters of a source line that are passed to the kernel, of at most three bytes each. Before Linux 6.5
+ * (cff36398bd4c) a line of more than 1,022 bytes in the verifier's log triggers a kernel warning, which halts machines with
+ * panic_on_warn.
  */
-const longestText = 255;
+const maxTextLength = 255;
 
-/** Encodes the source positions: in order of slots, and with one at the start of each function, without which none is taken. */
+/** Encodes the source positions in the order of slots. The kernel requires one at the start of each function. */
 function encodeLines(program: Assembled, strings: BtfStrings): Uint8Array {
   const positions = new Map(program.sourceLines.map(({ slot, source }) => [slot, source]));
   const file = program.sourceLines[0]?.source.file ?? "";
@@ -142,19 +153,19 @@ function encodeLines(program: Assembled, strings: BtfStrings): Uint8Array {
     ordered.flatMap(([slot, source]) => [
       slot,
       strings.offsetOf(source.file),
-      strings.offsetOf(source.text?.slice(0, longestText) ?? ""),
+      strings.offsetOf(source.text?.slice(0, maxTextLength) ?? ""),
       positionWord(source),
     ]),
   );
 }
 
 function positionWord({ line, column = 0 }: SourcePosition): number {
-  const shownLine = line > greatestLine ? 0 : line;
-  const shownColumn = column > greatestColumn ? 0 : column;
+  const shownLine = line > maxLine ? 0 : line;
+  const shownColumn = column > maxColumn ? 0 : column;
   return ((shownLine << 10) | shownColumn) >>> 0;
 }
 
-/** Bytes of `struct btf_header` that every version has, and the places of its fields. */
+/** Size of `struct btf_header` in bytes, and the offsets of its fields. Later versions may only append fields. */
 const headerSize = 24;
 const headerFields = {
   headerSize: 4,
@@ -164,7 +175,7 @@ const headerFields = {
   stringSize: 20,
 } as const;
 
-/** BTF to whose strings others are added, for lines and relocations. */
+/** BTF with strings that can be extended, for lines and relocations. */
 class BtfStrings {
   readonly #header: Uint8Array<ArrayBuffer>;
   readonly #types: Uint8Array;
@@ -172,32 +183,32 @@ class BtfStrings {
   readonly #offsets = new Map<string, number>([["", 0]]);
   #size: number;
 
-  /** @throws {TypeError} when the bytes are not BTF */
+  /** @throws {TypeError} if the bytes are not BTF */
   constructor(bytes: Uint8Array) {
     if (!(bytes instanceof Uint8Array) || bytes.length < headerSize) {
-      throw new TypeError("btf: expected BTF in its raw form, a Uint8Array");
+      throw new TypeError("btf: bytes: expected raw BTF in a Uint8Array");
     }
     this.#header = bytes.slice(0, headerSize) as Uint8Array<ArrayBuffer>;
     const view = new DataView(this.#header.buffer);
-    const wholeHeader = view.getUint32(headerFields.headerSize, true);
+    const fullHeaderSize = view.getUint32(headerFields.headerSize, true);
     const part = (offset: number, size: number) => {
-      const start = wholeHeader + view.getUint32(offset, true);
+      const start = fullHeaderSize + view.getUint32(offset, true);
       return bytes.subarray(start, start + view.getUint32(size, true));
     };
     this.#types = part(headerFields.typeOffset, headerFields.typeSize);
-    const own = part(headerFields.stringOffset, headerFields.stringSize);
-    this.#strings = [own];
-    this.#size = own.length;
+    const strings = part(headerFields.stringOffset, headerFields.stringSize);
+    this.#strings = [strings];
+    this.#size = strings.length;
   }
 
-  /** Returns the offset of a text, which is added where it is not there yet; it ends at the first NUL, and has one line. */
+  /** Returns the offset of a string, which is added if it is new. It is cut at the first NUL; line feeds become spaces. */
   offsetOf(text: string): number {
-    const wanted = (text.split("\0", 1)[0] ?? "").replaceAll("\n", " ");
-    let offset = this.#offsets.get(wanted);
+    const string = (text.split("\0", 1)[0] ?? "").replaceAll("\n", " ");
+    let offset = this.#offsets.get(string);
     if (offset === undefined) {
       offset = this.#size;
-      this.#offsets.set(wanted, offset);
-      const added = Buffer.from(`${wanted}\0`);
+      this.#offsets.set(string, offset);
+      const added = Buffer.from(`${string}\0`);
       this.#strings.push(added);
       this.#size += added.length;
     }

@@ -11,46 +11,48 @@ import { boottimeToDate } from "../ffi/clock.ts";
 import { BPF_OBJ_NAME_LEN } from "../uapi/bpf.ts";
 import { PROG_INFO } from "../uapi/layout.ts";
 
-/** The kernel's information about a program. Fields that an older kernel does not have are `undefined`. */
+/** Information of the kernel about a program. Fields that an older kernel does not report are `undefined`. */
 export interface ProgramInfo {
+  /** The id of the program, unique among the loaded programs. */
   readonly id: number;
+  /** The type of the program: `"sched_cls"`. */
   readonly type: ProgramTypeName;
-  /** Empty where the loader gave none. */
+  /** The name that the program was loaded with; may be empty. */
   readonly name: string;
-  /** Hash of the instructions, 16 hexadecimal digits: the same for the same code. */
+  /** Hash of the instructions as 16 hexadecimal digits. Programs with the same instructions have the same tag. */
   readonly tag: string;
-  /** True where its license is compatible with the GPL (kernel 4.18). */
+  /** True if its license is compatible with the GPL (kernel 4.18). */
   readonly gpl: boolean | undefined;
   /** The time at which it was loaded (kernel 4.15). */
   readonly loadedAt: Date | undefined;
-  /** The user who loaded it, by the id in the initial user namespace (kernel 4.15). */
+  /** The id of the user who loaded it, in the initial user namespace (kernel 4.15). */
   readonly uid: number | undefined;
   /** The ids of the maps that it uses (kernel 4.15). */
   readonly mapIds: readonly number[] | undefined;
   /** The id of the BTF that describes its functions, or 0 (kernel 5.0). */
   readonly btfId: number;
-  /** Bytes of machine code; 0 when the kernel interprets. */
+  /** Bytes of machine code; 0 if the kernel interprets the program. */
   readonly jitedSize: number;
-  /** Bytes of instructions after the verifier's rewriting. */
+  /** Bytes of BPF instructions after the verifier has rewritten them. */
   readonly translatedSize: number;
-  /** Bytes of memory that its instructions take; `undefined` where /proc is not mounted. */
+  /** Bytes of memory of the program without its machine code, in whole pages; `undefined` if /proc is not mounted. */
   readonly memory: number | undefined;
-  /** Number of instructions that the verifier went through (kernel 5.16). */
+  /** Number of instructions that the verifier processed, on all paths together (kernel 5.16). */
   readonly verifiedInstructions: number | undefined;
   /**
-   * Number of runs while statistics were on (kernel 5.1). They are off by default: the sysctl kernel.bpf_stats_enabled
-   * turns them on.
+   * Number of runs while statistics were enabled (kernel 5.1). They are disabled by default; the sysctl
+   * kernel.bpf_stats_enabled enables them.
    */
   readonly runCount: number | undefined;
-  /** Nanoseconds that those runs took together (kernel 5.1). */
+  /** Total duration of the counted runs in nanoseconds (kernel 5.1). */
   readonly runTime: number | undefined;
   /** Number of runs that were skipped because the program was already running on that CPU (kernel 5.12). */
   readonly recursionMisses: number | undefined;
-  /** The function, or another type, that it was loaded for, and the id of the BTF that has it (kernel 5.17). */
+  /** The function or other type that it was loaded for, and the id of the BTF that has that type (kernel 5.17). */
   readonly target: { readonly btfId: number; readonly typeId: number } | undefined;
 }
 
-/** Asks the kernel about a program (kernel 4.13). */
+/** Reads the kernel's information about a program. */
 export function readProgramInfo(fd: number, what: string): ProgramInfo {
   const mapCount = countMaps(fd, what);
   using info = bufferedInfo(fd, PROG_INFO.sizeof, what, [
@@ -64,7 +66,7 @@ export function readProgramInfo(fd: number, what: string): ProgramInfo {
     type: programTypeName(info.u32(PROG_INFO.type)),
     name: info.name(PROG_INFO.name, BPF_OBJ_NAME_LEN),
     tag: info.hex(PROG_INFO.tag, PROG_INFO.jited_prog_len),
-    // The bit itself came into padding that was there before: the fields behind it tell that the kernel knows it.
+    // The bit was added in former padding: a field that came with the same version shows that the kernel sets it.
     gpl: info.has(PROG_INFO.jited_ksyms) ? info.bit(PROG_INFO.gpl_compatible_bit) : undefined,
     loadedAt: isSince415 ? boottimeToDate(info.u64Number(PROG_INFO.load_time)) : undefined,
     uid: number(PROG_INFO.created_by_uid),
@@ -93,10 +95,10 @@ function targetOf(info: ObjectInfo): ProgramInfo["target"] {
 }
 
 /**
- * Lists all programs on the system, in the order of their ids. The list is lazy: each program is asked for when its turn
- * comes. Programs that are loaded or unloaded meanwhile may be in it or not.
+ * Lists all programs on the system in the order of their ids, which needs CAP_SYS_ADMIN.
  *
- * Kernel 4.13, CAP_SYS_ADMIN.
+ * The list is lazy: each program's information is read when it is iterated. Programs that are loaded or unloaded meanwhile may
+ * be missing or included.
  *
  * @throws {BpfError} `EPERM` without CAP_SYS_ADMIN
  *
@@ -113,6 +115,8 @@ function targetOf(info: ObjectInfo): ProgramInfo["target"] {
  * for (const { id, type, name, loadedAt } of listPrograms()) console.log(id, type, name, loadedAt);
  * console.log([...listPrograms()].find((info) => info.id === id)?.type); // socket_filter
  * ```
+ *
+ * Requires Linux 4.13.
  */
 export function listPrograms(): Generator<ProgramInfo, undefined, undefined> {
   return describeAll("prog", readProgramInfo);

@@ -1,10 +1,10 @@
 import type { Code } from "../asm/instruction.ts";
 
 /**
- * A program as plain data, the same on every machine: it can be printed, compared, edited and cloned, and needs no kernel.
+ * A program as plain data, which can be made, printed, compared, edited and cloned without a kernel.
  *
- * Its code refers to maps, variables and functions of the kernel by name. Instructions carry their source positions, which
- * reach the kernel as line information, and their relocations.
+ * Its code refers to maps, and to the kernel's variables and functions, by name. Instructions can have source positions, which
+ * are loaded as line information, and CO-RE relocations.
  *
  * @example
  * ```ts
@@ -19,28 +19,28 @@ import type { Code } from "../asm/instruction.ts";
  * ```
  */
 export interface ProgramSpec {
-  /** The section, by libbpf's name: the kind of program and its target, as in `"tp_btf/sched_process_exec"` or `"socket"`. */
+  /** The section by libbpf's name, with or without a target: `"tp_btf/sched_process_exec"`, `"socket"`. */
   readonly section: string;
   /**
-   * The instructions, from `asm` or elsewhere. Nested arrays are flattened. Code of a spec refers to maps by name; only
-   * `new Program` takes code that refers to open maps.
+   * The instructions, usually made with `asm`. Nested arrays are flattened. Code for {@link BpfObject.load} refers to maps by
+   * name; `new Program` also accepts code that refers to open maps.
    */
   readonly code: Code;
-  /** The program's license: many helpers are for `"GPL"` and compatible ones only. */
+  /** The program's license. The kernel lets only programs with a GPL-compatible license, such as `"GPL"`, call many helpers. */
   readonly license: string;
-  /** Shown by `bpftool prog`: at most 15 characters of `A-Z a-z 0-9 _ .`. @default "" */
+  /** The name in the kernel, as tools list it: at most 15 characters of `A-Z a-z 0-9 _ .`. @default "" */
   readonly name?: string;
-  /** The program's own types. @default those that the verifier requires, generated */
+  /** The types of the program's functions. @default types that are generated if the verifier requires some */
   readonly btf?: ProgramBtfSpec;
 }
 
-/** The names of the properties of {@link ProgramSpec}, for checks of misspelt ones. */
+/** Names of the properties of {@link ProgramSpec}, to find misspelt ones. */
 export const programSpecNames = ["section", "code", "license", "name", "btf"] as const;
 
-/** The types of a program, in the form that compilers write. */
+/** The types of a program, as compilers write them. */
 export interface ProgramBtfSpec {
-  /** BTF in its raw form, as in the section `.BTF` of an object file. */
+  /** Raw BTF, as in the section `.BTF` of an object file. */
   readonly bytes: Uint8Array;
-  /** Type ids of functions, by name: of each function that is called, and of the program itself (`""` where it has no name). */
+  /** Type ids by function name: of each called function, and of the main function, whose name is `""` if it has no label. */
   readonly functions: Readonly<Record<string, number>>;
 }

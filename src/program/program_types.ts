@@ -1,4 +1,4 @@
-/** @module The kernel's types of programs. Sections, probes, test runs and the documentation read the row of a type. */
+/** @module The kernel's program types, one row each. Sections, probes, test runs and the documentation read the rows. */
 
 import type { ProgramTypeName } from "../ffi/bpf_prog.ts";
 import type { ContextReturn } from "../ffi/bpf_test_run.ts";
@@ -6,18 +6,18 @@ import type { Capability } from "../ffi/capabilities.ts";
 import type { KernelVersion } from "../ffi/kernel.ts";
 import type { SmallestProgram } from "../link/attach_kinds.ts";
 
-/** A type of programs. A new one is a row of {@link programTypes}. */
+/** A row of {@link programTypes}: one program type. */
 export interface ProgramType extends Omit<SmallestProgram, "type"> {
   /** The first kernel version whose headers name the type. */
   readonly since: KernelVersion;
-  /** Options of the kernel's build without which there are no programs of the type. */
+  /** Options of the kernel's build that the type needs. */
   readonly config?: readonly string[];
-  /** Capabilities that loading needs. */
+  /** Capabilities that loading a program needs. */
   readonly needs: readonly Capability[];
-  /** The input of test runs: `"packet"` is data with an optional context. Types without it may not support test runs. */
+  /** Input of test runs; `"packet"` is data with an optional context. `undefined` for types whose input is not known here. */
   readonly testInput?: "packet" | "arguments" | "context";
-  /** Where a test run writes the context that the program left, if anywhere. */
-  readonly contextComesBack?: ContextReturn;
+  /** The place where BPF_PROG_TEST_RUN writes the modified context, if anywhere. */
+  readonly contextReturn?: ContextReturn;
 }
 
 const basic = { needs: ["CAP_BPF"] } as const;
@@ -26,22 +26,22 @@ const networking = { needs: ["CAP_BPF", "CAP_NET_ADMIN"], config: ["CONFIG_NET"]
 const events = { ...tracing, config: ["CONFIG_BPF_EVENTS"] } as const;
 const cgroup = { ...networking, config: ["CONFIG_CGROUP_BPF"] } as const;
 const internet = { ...networking, config: ["CONFIG_INET"] } as const;
-/** Types whose programs see packets as a `struct __sk_buff`. */
-const packets = { ...networking, testInput: "packet", contextComesBack: "copied" } as const;
+/** Types whose programs get a packet. */
+const packets = { ...networking, testInput: "packet", contextReturn: "copied" } as const;
 const lightweightTunnel = { ...packets, config: ["CONFIG_LWTUNNEL_BPF"] } as const;
-/** Options of types whose target is found in the kernel's BTF. */
+/** Options of types whose target is a type of the kernel's BTF. */
 const typed = ["CONFIG_DEBUG_INFO_BTF"] as const;
 
-/** All types of programs, in the kernel's order. */
+/** All program types, in the kernel's order. */
 export const programTypes: Readonly<Record<ProgramTypeName, ProgramType>> = {
-  socket_filter: { since: "3.19", ...basic, testInput: "packet", contextComesBack: "copied" },
+  socket_filter: { since: "3.19", ...basic, testInput: "packet", contextReturn: "copied" },
   kprobe: { since: "4.1", ...events },
   sched_cls: { since: "4.1", ...packets },
   sched_act: { since: "4.1", ...packets },
   tracepoint: { since: "4.7", ...events },
   xdp: { since: "4.8", ...packets },
   perf_event: { since: "4.9", ...events },
-  cgroup_skb: { since: "4.10", ...cgroup, testInput: "packet", contextComesBack: "copied" },
+  cgroup_skb: { since: "4.10", ...cgroup, testInput: "packet", contextReturn: "copied" },
   cgroup_sock: { since: "4.10", ...cgroup, attachType: "cgroup_inet_sock_create" },
   lwt_in: { since: "4.10", ...lightweightTunnel },
   lwt_out: { since: "4.10", ...lightweightTunnel },
@@ -89,14 +89,14 @@ export const programTypes: Readonly<Record<ProgramTypeName, ProgramType>> = {
     ...internet,
     attachType: "sk_lookup",
     testInput: "context",
-    contextComesBack: "copied",
+    contextReturn: "copied",
   },
   syscall: {
     since: "5.14",
     ...basic,
     isSleepable: true,
     testInput: "context",
-    contextComesBack: "in place",
+    contextReturn: "in place",
   },
   netfilter: {
     since: "6.4",

@@ -1,4 +1,4 @@
-/** @module The names of sections, as libbpf has them: a row for each, by the part of the name before the first `/`. */
+/** @module Sections by libbpf's names: a row for each prefix, the part of the name before the first `/`. */
 
 import { describe } from "../check/describe.ts";
 import { suggest } from "../check/names.ts";
@@ -7,16 +7,16 @@ import type { AttachMethod } from "../link/link.ts";
 import { rawTracepoint, tracingTracepoint } from "../link/raw_tracepoint.ts";
 import { tracepoint } from "../link/tracepoint.ts";
 
-/** A kind of section. Everything else about its programs is in the row of their type. */
+/** A row of {@link sectionKinds}. Everything else about its programs is in the row of their type. */
 export interface SectionKind {
   readonly programType: ProgramTypeName;
-  /** The kernel's type of attachment, for types of program that are checked against it at load. */
+  /** The attach type, if the kernel checks it when it loads the program. */
   readonly attachType?: AttachTypeName;
-  /** The prefix of the typedef in the kernel's BTF that the program is loaded for; the target is the rest of its name. */
+  /** Prefix of the typedef in the kernel's BTF that the program is loaded for. The target is the rest of the typedef's name. */
   readonly btfTypedefPrefix?: string;
-  /** True for programs that may sleep. */
+  /** True if the programs may sleep. */
   readonly isSleepable?: boolean;
-  /** The way to attach its programs. Without one they can be loaded, run with `testRun()`, and attached by other tools. */
+  /** The way to attach the programs. Programs without one can be loaded, run with `testRun()`, and attached by other tools. */
   readonly attachment?: AttachMethod;
 }
 
@@ -24,7 +24,7 @@ const rawTp: SectionKind = { programType: "raw_tracepoint", attachment: rawTrace
 const tp: SectionKind = { programType: "tracepoint", attachment: tracepoint };
 const classifier: SectionKind = { programType: "sched_cls" };
 
-/** All kinds of sections, by the part of the name before the first `/`. */
+/** All sections that bun-bpf loads, by the part of the name before the first `/`. */
 export const sectionKinds: Readonly<Record<string, SectionKind>> = {
   socket: { programType: "socket_filter" },
   raw_tp: rawTp,
@@ -45,7 +45,7 @@ export const sectionKinds: Readonly<Record<string, SectionKind>> = {
 };
 
 /**
- * The other sections of libbpf, by the part of the name before the first `/` and without the `.s` of programs that may sleep
+ * Other sections of libbpf, by the part of the name before the first `/`, without the suffix `.s` of programs that may sleep
  * (https://docs.kernel.org/bpf/libbpf/program_types.html).
  */
 const otherSections: ReadonlySet<string> = new Set(
@@ -57,15 +57,20 @@ const otherSections: ReadonlySet<string> = new Set(
   ).split(" "),
 );
 
-/** The name of a section, parsed. */
+/** A section, parsed from its name. */
 export interface Section {
+  /** The whole name: `"tp_btf/sched_switch"`. */
   readonly name: string;
   readonly kind: SectionKind;
-  /** The part after the `/`; `undefined` for none. */
+  /** The part after the first `/`; `undefined` if the name has no `/`. */
   readonly target: string | undefined;
 }
 
-/** Parses the name of a section. @throws {TypeError} for an unknown one, or a target where none belongs */
+/**
+ * Parses the name of a section.
+ *
+ * @throws {TypeError} if the section is unknown, lacks a target that it needs, or has one that it cannot have
+ */
 export function parseSection(name: string): Section {
   if (typeof name !== "string") {
     throw new TypeError(
@@ -79,7 +84,7 @@ export function parseSection(name: string): Section {
   if (kind === undefined) {
     const known = Object.keys(sectionKinds);
     const hint = otherSections.has(prefix.replace(/\.s$/, ""))
-      ? `libbpf has this section, but bun-bpf does not: it loads ${known.join(", ")}`
+      ? `libbpf has this section, but bun-bpf does not support it; it supports ${known.join(", ")}`
       : suggest(prefix, known);
     throw new TypeError(`section: unknown ${describe(name)}: ${hint}`);
   }
@@ -96,7 +101,11 @@ export function parseSection(name: string): Section {
   return { name, kind, target };
 }
 
-/** Checks the form of a target. @throws {TypeError} */
+/**
+ * Checks the form of a target.
+ *
+ * @throws {TypeError} if the form is wrong
+ */
 export function checkTarget(argument: string, attachment: AttachMethod, target: string): void {
   if (attachment.targetForm.test(target)) return;
   throw new TypeError(

@@ -1,4 +1,4 @@
-/** @module Test runs of programs: options, results, and hints where the kernel rejects one. */
+/** @module Test runs of programs (BPF_PROG_TEST_RUN): options, results, and hints for errors. */
 
 import * as asm from "../asm/asm.ts";
 import { assemble } from "../asm/assembler.ts";
@@ -16,11 +16,12 @@ import { BpfError } from "../ffi/error.ts";
 import { ETH_HLEN } from "../uapi/network.ts";
 import { type ProgramType, programTypes } from "./program_types.ts";
 
-/** Input of {@link Program.testRun}. */
+/** Options of {@link Program.testRun}: the program's input, and the number of runs. */
 export interface TestRunOptions {
   /**
-   * The packet, for programs that get one: at least 14 bytes. The maximum depends on the kernel's version and page size: on Linux
-   * 6.18 for x86-64 it is 3,712 bytes, and 73,152 for `xdp`. The error for a longer packet has the maximum.
+   * The packet, for programs that get one: at least 14 bytes, an Ethernet header. The maximum depends on the kernel's version and
+   * page size: on Linux 6.18 for x86-64 it is 3,712 bytes, and 73,152 bytes for `xdp`. The error for a longer packet names the
+   * maximum.
    */
   readonly data?: Uint8Array;
   /** The context as the program sees it: for a raw tracepoint, 8 bytes per argument. */
@@ -28,9 +29,10 @@ export interface TestRunOptions {
   /**
    * Number of runs, for programs that get packets. Each run gets the packet and context as the previous run left them.
    *
-   * While this thread waits for events of a ring buffer, each run is a system call of its own: it starts from the input, and takes
-   * some microseconds. Otherwise a signal makes the runs start again from the input, as the kernel does not report how many it
-   * made: the program then runs more often than `repeat`. For an exact count call `testRun()` once per run.
+   * If a signal interrupts the call, all runs start again from the input, because the kernel does not report the number of
+   * completed runs. The program may then run more often than `repeat`. For an exact count call `testRun()` once per run. While
+   * this thread waits for events of a ring buffer, signals are frequent: each run is then a separate system call that starts
+   * from the input.
    *
    * @default 1
    */
@@ -42,27 +44,32 @@ export interface TestRunResult {
   /** The return value (r0) of the last run. */
   readonly returnValue: number;
   /**
-   * Mean duration of one run in nanoseconds, without the runs of interrupted calls. 0 for types that the kernel does not measure:
-   * raw tracepoints and `syscall`.
+   * Mean duration of one run in nanoseconds, without the runs of interrupted calls. 0 for raw tracepoints and `syscall`, whose
+   * duration the kernel does not measure.
    */
   readonly duration: number;
-  /** The packet as the program left it, of any length; empty without an input packet. */
+  /** The packet after the last run, of any length; empty without an input packet. */
   readonly data: Uint8Array<ArrayBuffer>;
   /**
-   * The context as the program left it, for `syscall` programs and those that get packets (kernel 5.2; `xdp` 5.15); empty without
-   * an input context.
+   * The context after the last run, for `syscall` programs and those that get packets (kernel 5.2, for `xdp` 5.15); empty
+   * without an input context.
    */
   readonly ctx: Uint8Array<ArrayBuffer>;
 }
 
 /** The program of a test run. */
-interface Runnable {
+interface TestedProgram {
   readonly fd: number;
   readonly type: ProgramTypeName;
 }
 
-/** Runs a program without attaching it. @throws as {@link Program.testRun} */
-export function runProgram(program: Runnable, options: TestRunOptions): TestRunResult {
+/**
+ * Runs a program without attaching it, as {@link Program.testRun} does.
+ *
+ * @throws {BpfError} if the kernel refuses
+ * @throws {TypeError | RangeError} if an option is wrong
+ */
+export function runProgram(program: TestedProgram, options: TestRunOptions): TestRunResult {
   checkOptions("testRun", options, ["data", "ctx", "repeat"]);
   const { data, ctx, repeat = 1 } = options;
   for (const [name, bytes] of Object.entries({ data, ctx })) {
@@ -71,11 +78,11 @@ export function runProgram(program: Runnable, options: TestRunOptions): TestRunR
     }
   }
   checkCount("repeat", repeat, 1, 0xffffffff);
-  // The type may be newer than this library.
+  // A program opened by its id can be of a type that is newer than this library.
   const type = Object.hasOwn(programTypes, program.type) ? programTypes[program.type] : undefined;
-  // Copies: a subclass can return another length at each call, and the kernel writes by the length.
+  // Copied, because the length of a subclass can change between calls, and the kernel writes that many bytes.
   const [dataIn, context] = [data, ctx].map((bytes) => bytes && new Uint8Array(bytes));
-  const input = { data: dataIn, context, contextComesBack: type?.contextComesBack, repeat };
+  const input = { data: dataIn, context, contextReturn: type?.contextReturn, repeat };
   const explain = () => explainInput(program.type, type, input);
   const { context: contextOut, ...result } = testRunProgram(
     program.fd,
@@ -86,7 +93,7 @@ export function runProgram(program: Runnable, options: TestRunOptions): TestRunR
   return { ...result, ctx: contextOut };
 }
 
-/** Returns a hint: the input that a program type takes, and the limit that was exceeded. */
+/** Returns a hint about the input that a program type takes, or the limit that the input exceeds. */
 function explainInput(
   name: ProgramTypeName,
   type: ProgramType | undefined,
@@ -95,11 +102,11 @@ function explainInput(
   const takes = `Programs of the type ${name} take`;
   switch (type?.testInput) {
     case "arguments":
-      return `${takes} a context (ctx) of 8 bytes per argument, as many as they read and at most 12, and neither data nor repeat`;
+      return `${takes} a context (ctx) of 8 bytes per argument, for all arguments that they read and at most 12, and neither data nor repeat`;
     case "context":
-      return repeat > 1 && type.contextComesBack === "in place"
-        ? `${takes} no repeat: call testRun() once for each run`
-        : `${takes} a context (ctx) of the size that they read, and no data`;
+      return repeat > 1 && type.contextReturn === "in place"
+        ? `${takes} no repeat: call testRun() once per run`
+        : `${takes} a context (ctx) with all bytes that they read, and no data`;
     case "packet": {
       const size = data?.byteLength ?? 0;
       if (size < ETH_HLEN) {
@@ -111,19 +118,19 @@ function explainInput(
       }
       return context === undefined
         ? undefined
-        : `The kernel rejects a field of the context (ctx): in struct __sk_buff only mark, priority, ifindex, cb, tstamp and a few others may be set; in struct xdp_md, which Linux takes from 5.15 on, data_end must be the length of the packet`;
+        : `The kernel rejects a field of the context (ctx): in struct __sk_buff only mark, priority, ifindex, cb, tstamp and a few others may be set; in struct xdp_md, which test runs accept since Linux 5.15, data_end must be the length of the packet`;
     }
     default:
       return undefined;
   }
 }
 
-/** More bytes than any kernel accepts for a packet. */
-const tooLarge = 2 * 2 ** 20;
+/** Size in bytes of a packet that no kernel accepts. */
+const rejectedSize = 2 * 2 ** 20;
 
 /**
- * Finds the maximum packet size of this kernel for a program type, by running a program that does nothing: the kernel does not
- * report the limit. Returns `undefined` where it accepts none.
+ * Finds the maximum packet size for a program type by a binary search with test runs, because the kernel does not report the
+ * limit. Returns `undefined` if the kernel accepts no packet.
  */
 function largestPacket(name: ProgramTypeName, { attachType }: ProgramType): number | undefined {
   const loaded = tryLoadProgram(
@@ -138,10 +145,10 @@ function largestPacket(name: ProgramTypeName, { attachType }: ProgramType): numb
   );
   if ("errno" in loaded) return undefined;
   using program = new Descriptor(loaded.fd, "program that does nothing");
-  const bytes = new Uint8Array(tooLarge);
-  const takes = (size: number) => {
+  const bytes = new Uint8Array(rejectedSize);
+  const accepts = (size: number) => {
     const data = bytes.subarray(0, size);
-    const input = { data, context: undefined, contextComesBack: undefined, repeat: 1 };
+    const input = { data, context: undefined, contextReturn: undefined, repeat: 1 };
     try {
       testRunProgram(program.fd, input, program.what);
       return true;
@@ -150,13 +157,13 @@ function largestPacket(name: ProgramTypeName, { attachType }: ProgramType): numb
       throw error;
     }
   };
-  if (!takes(ETH_HLEN)) return undefined;
-  let taken = ETH_HLEN;
-  let refused = tooLarge;
-  while (refused - taken > 1) {
-    const middle = Math.floor((taken + refused) / 2);
-    if (takes(middle)) taken = middle;
-    else refused = middle;
+  if (!accepts(ETH_HLEN)) return undefined;
+  let accepted = ETH_HLEN;
+  let rejected = rejectedSize;
+  while (rejected - accepted > 1) {
+    const middle = Math.floor((accepted + rejected) / 2);
+    if (accepts(middle)) accepted = middle;
+    else rejected = middle;
   }
-  return taken;
+  return accepted;
 }

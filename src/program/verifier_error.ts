@@ -9,16 +9,16 @@ import { type Cause, causes, tooComplex } from "./verifier_causes.ts";
 const neighbours = { before: 3, after: 2 };
 /** Number of lines that a message quotes before and after the reason. */
 const quotedLines = 6;
-/** Most characters that a message quotes of a line. */
-const quotedWidth = 150;
-/** Size of the end of a log that is searched: enough for the states of all registers and the stack after the reason. */
-const searchedEnd = 64 * 1024;
+/** Number of characters to which quoted lines are cut. */
+const maxQuotedLength = 150;
+/** Number of characters at the end of a log that are searched: enough for the state of all registers and the stack after the reason. */
+const searchedLength = 64 * 1024;
 
 /**
- * The error of a program that the verifier rejected. The message has the verifier's reason and an explanation, the place with the
- * neighbouring instructions, and the remedy. It fits on one screen; `log` has everything that the verifier wrote.
+ * Error of a program that the verifier rejected. The message has the verifier's reason, an explanation with the remedy, and the
+ * rejected instruction with its neighbours. It fits on one screen; `log` has everything that the verifier wrote.
  *
- * Where the program has labels, functions or source positions, the message names the place by them.
+ * If the program has labels, functions or source positions, the message names the place by them.
  *
  * @example
  * ```ts
@@ -35,13 +35,13 @@ const searchedEnd = 64 * 1024;
 export class VerifierError extends BpfError {
   override readonly name = "VerifierError";
   /**
-   * The verifier's log, or the last 64 MiB of a longer one (kernels before 6.4 cannot keep the end: if it has more than 2^30 - 1
-   * bytes, its beginning). It is not enumerable: `console.log(error)` does not print it.
+   * The verifier's log, at most the last 64 MiB. Kernels before 6.4 cannot keep the end of a log: if it has more than 2^30 - 1
+   * bytes, this is its beginning. The property is not enumerable, so `console.log(error)` does not print it.
    */
   declare readonly log: string;
-  /** The verifier's reason: a line of the log. `undefined` where the log has none. */
+  /** The verifier's reason: a line of the log. `undefined` if the log has none. */
   declare readonly reason: string | undefined;
-  /** The instruction that the verifier rejected or stopped at, as it was given to the program; `undefined` where the log shows none. */
+  /** The instruction that the verifier rejected, or at which it stopped, as passed to `Program`; `undefined` if the log shows none. */
   declare readonly instruction: PlacedInstruction | undefined;
 
   /** @internal */
@@ -51,19 +51,19 @@ export class VerifierError extends BpfError {
     super({ ...options, hint });
     const { reason, instruction, quoted } = verdict;
     this.message = [
-      `cannot ${options.doing}: the verifier rejected it: ${cut(reason ?? `${this.code}, without a reason`)}`,
+      `cannot ${options.doing}: the verifier rejected it: ${cut(reason ?? `${this.code}, without a reason in the log`)}`,
       ...(hint === undefined ? [] : [hint]),
       ...(instruction === undefined ? [] : showPlace(instruction, program)),
       ...(quoted.length === 0 ? [] : ["The end of the verifier's log:", ...indent(quoted)]),
     ].join("\n");
-    // Printing an error shows its message, which contains these parts, and then its enumerable properties.
+    // The engine prints an error's message, which contains these properties, and then its enumerable properties.
     for (const [name, value] of Object.entries({ log, reason, instruction, hint })) {
       Object.defineProperty(this, name, { value, enumerable: false });
     }
   }
 }
 
-/** The rejection as found in a log. */
+/** The reason for a rejection, as found in a log. */
 interface Verdict {
   readonly reason: string | undefined;
   readonly cause: Cause | undefined;
@@ -73,31 +73,31 @@ interface Verdict {
   readonly quoted: readonly string[];
 }
 
-/** Statistics at the end of a log. */
+/** Matches statistics at the end of a log. */
 const statistics =
   /^(?:processed \d+ insns|verification time|stack depth|insns processed|mark_read)/;
-/** Lines that trace the verification: instructions, states of registers, source lines, and steps of the verifier. */
-const story =
+/** Matches lines that trace the verification: instructions, states of registers, source lines, steps of the verifier. */
+const trace =
   /^\s*(?:\d+: |;|from \d+ |R\d+[_=(]|frame\d*[:=]|(?:cur|old) state:|mark_precise|force_precise|propagat|last_idx|regs=|parent |caller|callee|[fF]unc#|Validating|returning|to caller|safe|is_state|Live regs|$)/;
 
 /**
  * Finds the reason in a log. Its place and the lines after it differ between kernels (Linux 7.3 writes a report of several
- * sections). So it is the last line with known words or, if there is none, the last line that is not part of the trace.
+ * sections). So the reason is the last line that matches a cause or, if none does, the last line that is not part of the trace.
  */
 function findVerdict(log: string, program: Assembled): Verdict {
   const lines = log
-    .slice(-searchedEnd)
+    .slice(-searchedLength)
     .trimEnd()
-    // Some of the verifier's messages have no line feed at their end.
+    // Some of the verifier's messages do not end with a line feed.
     .split(/\n|(?=processed \d+ insns \(limit )/)
     .filter((line) => !statistics.test(line));
-  const isStory = lines.map((line) => story.test(line));
-  let at = findCause(lines, isStory);
+  const isTrace = lines.map((line) => trace.test(line));
+  let at = findCause(lines, isTrace);
   if (at === -1) at = lines.findLastIndex((line) => line.startsWith("Verification failed: "));
-  if (at === -1) at = isStory.lastIndexOf(false);
+  if (at === -1) at = isTrace.lastIndexOf(false);
   const reason = lines[at]?.trim();
   const cause = causes[causeOf(reason)];
-  const groups = cause?.words.exec(reason ?? "")?.groups ?? {};
+  const groups = cause?.pattern.exec(reason ?? "")?.groups ?? {};
   return {
     reason,
     cause,
@@ -115,20 +115,20 @@ function findVerdict(log: string, program: Assembled): Verdict {
   };
 }
 
-/** Returns the number of a line with known words, or -1. Of consecutive lines the most specific one is used. */
-function findCause(lines: readonly string[], isStory: readonly boolean[]): number {
-  const end = lines.findLastIndex((line, index) => !isStory[index] && causeOf(line) !== -1);
+/** Returns the index of the last line that matches a cause, or -1. Of consecutive matches the most specific one is used. */
+function findCause(lines: readonly string[], isTrace: readonly boolean[]): number {
+  const end = lines.findLastIndex((line, index) => !isTrace[index] && causeOf(line) !== -1);
   let best = end;
-  for (let at = end - 1; at >= 0 && !isStory[at]; at--) {
+  for (let at = end - 1; at >= 0 && !isTrace[at]; at--) {
     const cause = causeOf(lines[at]);
     if (cause !== -1 && cause < causeOf(lines[best])) best = at;
   }
   return best;
 }
 
-/** Returns the number of the first row that matches a line, or -1. */
+/** Returns the index of the first cause that matches a line, or -1. */
 function causeOf(line: string | undefined): number {
-  return line === undefined ? -1 : causes.findIndex(({ words }) => words.test(line));
+  return line === undefined ? -1 : causes.findIndex(({ pattern }) => pattern.test(line));
 }
 
 /** Finds the instruction that a message names, or else the last one that the log shows. */
@@ -144,20 +144,20 @@ function findInstruction(
   return slot === undefined ? undefined : bySlot[Number(slot)];
 }
 
-/** Returns the last slot that a log shows: as `5: (61) r0 = ...`, or marked as `>>> 5 | r0 = ...` from Linux 7.3 on. */
+/** Returns the last slot that a log shows, as `5: (61) r0 = ...`, or since Linux 7.3 as `>>> 5 | r0 = ...`. */
 function shownSlot(lines: readonly string[]): string | undefined {
   const shown = /^(?:(\d+): \([0-9a-f]{2}\)|.*>>> *(\d+) \|)/;
   const match = shown.exec(lines.findLast((line) => shown.test(line)) ?? "");
   return match?.[1] ?? match?.[2];
 }
 
-/** Returns the meaning of a verdict and the remedy; `undefined` where no cause is known. */
+/** Returns the meaning of a verdict and the remedy; `undefined` if no cause matches. */
 function advise(
   { reason, cause, groups, instruction }: Verdict,
   errno: number,
 ): string | undefined {
   if (cause === undefined) {
-    // The end of the log, with the reason, may be missing: older kernels keep the beginning of a log that does not fit.
+    // The end of the log may be missing: kernels before 6.4 keep the beginning of a log that does not fit.
     return reason === undefined && errno === E2BIG ? tooComplex : undefined;
   }
   const { advice } = cause;
@@ -165,7 +165,7 @@ function advise(
   return advice({ groups, instruction: instruction?.instruction });
 }
 
-/** Describes the place of an instruction by slot, function and source line, and shows it with its neighbours. */
+/** Describes the place of an instruction by slot, source line, label and function, and shows it with its neighbours. */
 function showPlace(placed: PlacedInstruction, { instructions }: Assembled): string[] {
   const { slot, index, instruction, function: owner } = placed;
   const { source } = instruction;
@@ -195,5 +195,5 @@ function indent(lines: readonly string[]): string[] {
 }
 
 function cut(line: string): string {
-  return line.length <= quotedWidth ? line : `${line.slice(0, quotedWidth - 1)}…`;
+  return line.length <= maxQuotedLength ? line : `${line.slice(0, maxQuotedLength - 1)}…`;
 }

@@ -3,7 +3,7 @@ import { cIn6Address, cInAddress, cU8 } from "./c_type.ts";
 import { defineType, scalarRecipe } from "./compile.ts";
 import type { Type } from "./type.ts";
 
-/** The value of the hexadecimal digit with this character code, or -1; also for NaN, past the end. */
+/** Returns the value of the hexadecimal digit with a character code, or -1. The code is NaN past the end of a string. */
 function hexDigit(code: number): number {
   if (code >= 0x30 && code <= 0x39) return code - 0x30;
   const letter = code | 0x20;
@@ -13,7 +13,7 @@ function hexDigit(code: number): number {
 const DOT = 0x2e;
 const ZERO = 0x30;
 
-/** The address that a part of a text spells, from 0 to 2^32 - 1, or -1 when it spells none. */
+/** Parses a part of a string as an IPv4 address. Returns a number from 0 to 2^32 - 1, or -1 if it is not an address. */
 export function parseIpv4(text: string, start: number, end: number): number {
   let address = 0;
   let octets = 0;
@@ -27,7 +27,7 @@ export function parseIpv4(text: string, start: number, end: number): number {
       octet = octet * 10 + digit;
       if (octet > 255) return -1;
     }
-    // A leading zero means octal to some readers and nothing to others: inet_pton refuses it, too.
+    // Some parsers take a leading zero as octal, others as decimal. inet_pton(3) rejects it, too.
     if (i === first || (i - first > 1 && text.charCodeAt(first) === ZERO)) return -1;
     address = address * 256 + octet;
     octets++;
@@ -36,14 +36,16 @@ export function parseIpv4(text: string, start: number, end: number): number {
   return i === end ? address : -1;
 }
 
-/** The address as text: `10.0.0.1`. */
+/** Formats an IPv4 address: `10.0.0.1`. */
 export function formatIpv4(address: number): string {
   return `${address >>> 24}.${(address >>> 16) & 255}.${(address >>> 8) & 255}.${address & 255}`;
 }
 
 /**
- * `__be32` or `struct in_addr`: an IPv4 address as text, `"10.0.0.1"`: 4 bytes in network order, aligned
- * to 4. Writing takes four decimal octets without leading zeros.
+ * IPv4 address, C's `struct in_addr` or `__be32`: 4 bytes in network byte order, aligned to 4. Values are
+ * strings such as `"10.0.0.1"`.
+ *
+ * Writing takes four decimal octets without leading zeros.
  *
  * @example
  * ```ts
@@ -74,12 +76,12 @@ export const ipv4: Type<string, string> = /*@__PURE__*/ defineType<string, Type<
   { size: 4, encode: cInAddress },
 );
 
-/** How many groups of 16 bits an address has. */
+/** Number of 16-bit groups of an IPv6 address. */
 const GROUPS = 8;
 
 const COLON = 0x3a;
 
-/** The eight groups that a text spells, in any form of RFC 4291, or undefined when it spells none. */
+/** Parses an IPv6 address in any form of RFC 4291. Returns its eight groups, or `undefined` if it is not an address. */
 export function parseIpv6(text: string): number[] | undefined {
   const groups: number[] = [];
   let gap = -1;
@@ -115,15 +117,15 @@ export function parseIpv6(text: string): number[] | undefined {
     }
   }
   if (gap < 0) return groups.length === GROUPS ? groups : undefined;
-  // "::" stands for one group at least.
+  // "::" stands for at least one group.
   if (groups.length >= GROUPS) return undefined;
   groups.splice(gap, 0, ...new Array<number>(GROUPS - groups.length).fill(0));
   return groups;
 }
 
-/** The eight groups as text in the canonical form of RFC 5952. */
+/** Formats the eight groups of an IPv6 address in the canonical form of RFC 5952. */
 export function formatIpv6(groups: readonly number[]): string {
-  // The longest run of zero groups becomes "::", the first of equals, a lone one never.
+  // "::" replaces the longest run of at least two zero groups, the first of several equally long ones.
   let gap = -1;
   let gapLength = 1;
   for (let start = 0; start < GROUPS; start++) {
@@ -151,7 +153,7 @@ export function formatIpv6(groups: readonly number[]): string {
   return text;
 }
 
-/** The groups of the address at an offset. */
+/** Reads the eight groups of the IPv6 address at an offset. */
 export function readGroups(view: DataView, offset: number): number[] {
   return [
     view.getUint16(offset),
@@ -165,21 +167,23 @@ export function readGroups(view: DataView, offset: number): number[] {
   ];
 }
 
-/** Stores the groups of an address. */
+/** Writes the eight groups of an IPv6 address. */
 export function writeGroups(view: DataView, offset: number, groups: readonly number[]): void {
   for (let i = 0; i < GROUPS; i++) view.setUint16(offset + i * 2, groups[i]!);
 }
 
-/** What to say about a text that is not an address, if anything. */
+/** Returns the hint for a string that is not an IPv6 address; empty if there is none. */
 export function ipv6Hint(text: string): string {
   return text.includes("%") ? "the zone id is not part of the address" : "";
 }
 
 /**
- * `struct in6_addr`: an IPv6 address as text: 16 bytes in network order, aligned to 4. It reads in the
- * canonical form of RFC 5952, `"2001:db8::1"`, and `"::ffff:10.0.0.1"` for a mapped IPv4 address. Writing
- * takes every textual form of RFC 4291, but no zone id (`%eth0`). Where C declares plain `__u8[16]`,
- * which is aligned to 1, put it at the same offset by a packed struct.
+ * IPv6 address, C's `struct in6_addr`: 16 bytes in network byte order, aligned to 4. Values are strings
+ * such as `"2001:db8::1"`.
+ *
+ * Reading returns the canonical form of RFC 5952; an IPv4-mapped address is `"::ffff:10.0.0.1"`. Writing
+ * takes every text form of RFC 4291, without a zone id (`%eth0`). If C declares the address as `__u8[16]`,
+ * which is aligned to 1, a packed struct puts it at the same offset.
  *
  * @example
  * ```ts
@@ -210,11 +214,11 @@ export const ipv6: Type<string, string> = /*@__PURE__*/ defineType<string, Type<
   { size: 16, encode: cIn6Address },
 );
 
-/** The text of each octet, from the first time on that one is read. */
+/** Two hexadecimal digits for each octet, filled on first use. */
 const octets: string[] = [];
 const TEXT_LENGTH = "02:42:ac:11:00:02".length;
 
-/** The octet that starts at an index of an address, or -1 when there is none. */
+/** Parses the two hexadecimal digits at an index. Returns -1 if they are not. */
 function octetAt(text: string, index: number): number {
   const high = hexDigit(text.charCodeAt(index));
   const low = hexDigit(text.charCodeAt(index + 1));
@@ -222,8 +226,9 @@ function octetAt(text: string, index: number): number {
 }
 
 /**
- * `__u8[6]`: an Ethernet address as text, `"02:42:ac:11:00:02"`. Writing takes either case, and `-` in
- * place of `:`.
+ * Ethernet address, C's `__u8[6]`. Values are strings such as `"02:42:ac:11:00:02"`.
+ *
+ * Reading returns lower case and `:`. Writing takes either case, and `:` or `-` between the octets.
  *
  * @example
  * ```ts

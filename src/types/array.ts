@@ -3,8 +3,8 @@ import { isCount, isType } from "./c_members.ts";
 import type { CType } from "./c_type.ts";
 import {
   defineType,
-  emitPartRead,
-  emitPartWrite,
+  emitNestedRead,
+  emitNestedWrite,
   Place,
   type Recipe,
   recipeOf,
@@ -13,16 +13,18 @@ import { isOpaque } from "./opaque.ts";
 import { describe, elementPath, refuseRange, refuseType } from "../check/describe.ts";
 import { type ArrayType, type Type, checkType } from "./type.ts";
 
-/** An array of no more values than this is written out element by element; else it is a loop. */
-const LONGEST_UNROLLED = 32;
+/** Greatest number of values for which generated code has one statement for each element instead of a loop. */
+const MAX_UNROLLED = 32;
 
 /**
- * `T[n]`: exactly `length` elements, as an array. Writing takes arrays only; for raw bytes, and for
- * typed arrays, there is {@link bytes}.
+ * Makes the type of an array of `length` elements, C's `T[length]`. Values are JavaScript arrays.
  *
- * @param length from 1 on; C's flexible array members have no fixed size and so no type here
- * @throws {RangeError} when the length is not an integer from 1 on, or the size is over 2^31 - 1 bytes
- * @throws {TypeError} when the element is not a type, or one without a value, such as {@link spinLock}
+ * Writing takes arrays of exactly `length` elements, but no typed arrays. For raw bytes use {@link bytes}.
+ *
+ * @param element type of each element; not a bit-field or an opaque type such as {@link spinLock}
+ * @param length number of elements, at least 1. Flexible array members (`T data[]`) have no fixed size and no type here.
+ * @throws {RangeError} if the length is not an integer of at least 1, or the array takes more than 2^31 - 1 bytes
+ * @throws {TypeError} if the element is not a type, or is a bit-field or an opaque type
  *
  * @example
  * ```ts
@@ -41,12 +43,12 @@ export function array<Outside, Inside>(
   const { size: stride, align } = checkType("array(element)", element);
   if (isOpaque(element)) {
     throw new TypeError(
-      `array(element): a ${element.name} has no value: it can only be a field of a struct`,
+      `array(element): expected a type with values, got ${element.name}: make it a field of a struct`,
     );
   }
   if (element.kind === "bits") {
     throw new TypeError(
-      `array(element): C has no arrays of bit-fields, got ${describe(element.name)}`,
+      `array(element): expected no bit-field, got ${describe(element.name)}: C has no arrays of bit-fields`,
     );
   }
   checkCount("array(length)", length, 1);
@@ -61,10 +63,10 @@ export function array<Outside, Inside>(
 }
 
 const arrayCType: CType = {
-  encode(types, type, part) {
+  encode(types, type, encodeNested) {
     const { element, length, size } = type as Partial<ArrayType<unknown>> & Type<unknown>;
     if (!isType(element) || !isCount(length) || element.size * length !== size) return undefined;
-    return types.array(part(element), length);
+    return types.array(encodeNested(element), length);
   },
 };
 
@@ -74,18 +76,18 @@ function arrayRecipe<T>(
   length: number,
   name: string,
 ): Recipe<T[]> {
-  const unrolled = element.weight * length <= LONGEST_UNROLLED;
+  const isUnrolled = element.weight * length <= MAX_UNROLLED;
   function check(value: unknown, path: string): asserts value is unknown[] {
     const expected = `an array of ${length} (${name})`;
     if (!Array.isArray(value)) refuseType(path, expected, value);
     if (value.length !== length) refuseRange(path, expected, value);
   }
   return {
-    weight: unrolled ? element.weight * length : element.weight + 1,
+    weight: isUnrolled ? element.weight * length : element.weight + 1,
     emitRead(source, place) {
-      if (unrolled) {
+      if (isUnrolled) {
         const parts = Array.from({ length }, (_, index) =>
-          emitPartRead(source, element, place.plus(index * stride)),
+          emitNestedRead(source, element, place.plus(index * stride)),
         );
         return `[${parts.join(", ")}]`;
       }
@@ -95,7 +97,7 @@ function arrayRecipe<T>(
       source.line(`const ${values} = new Array(${length});`);
       source.line(`for (let ${index} = 0; ${index} < ${length}; ${index}++) {`);
       source.line(`const ${at} = ${place} + ${index} * ${stride};`);
-      source.line(`${values}[${index}] = ${emitPartRead(source, element, new Place(at))};`);
+      source.line(`${values}[${index}] = ${emitNestedRead(source, element, new Place(at))};`);
       source.line("}");
       return values;
     },
@@ -104,12 +106,12 @@ function arrayRecipe<T>(
         `if (!Array.isArray(${value}) || ${value}.length !== ${length}) ${source.capture(check)}(${value}, ${path});`,
       );
       const pathOf = source.capture(elementPath);
-      if (unrolled) {
+      if (isUnrolled) {
         for (let index = 0; index < length; index++) {
           const item = source.variable("item");
           source.line(`const ${item} = ${value}[${index}];`);
           const at = place.plus(index * stride);
-          emitPartWrite(source, element, at, item, `${pathOf}(${path}, ${index})`);
+          emitNestedWrite(source, element, at, item, `${pathOf}(${path}, ${index})`);
         }
         return;
       }
@@ -119,7 +121,7 @@ function arrayRecipe<T>(
       source.line(`for (let ${index} = 0; ${index} < ${length}; ${index}++) {`);
       source.line(`const ${at} = ${place} + ${index} * ${stride};`);
       source.line(`const ${item} = ${value}[${index}];`);
-      emitPartWrite(source, element, new Place(at), item, `${pathOf}(${path}, ${index})`);
+      emitNestedWrite(source, element, new Place(at), item, `${pathOf}(${path}, ${index})`);
       source.line("}");
     },
     read: (view, offset) =>

@@ -14,17 +14,19 @@ import {
 } from "./type.ts";
 
 /**
- * A C bit-field: `width` bits of an integer, a `t.bool` or a `t.enum`. Consecutive bit-fields of a struct are packed as clang packs
- * them for BPF programs: without padding, but none crosses a boundary of its own type. C on x86-64 has the same layout, and so has
- * arm64 unless a bit-field has width 0.
+ * Makes the type of a C bit-field of `width` bits, C's `base name : width`. Its values are those of `base` that fit into `width`
+ * bits; a signed integer keeps its sign.
  *
- * The values are those of the type that fit into `width` bits; half of the values of a signed integer are negative. Width 0 is C's
- * unnamed zero-width bit-field: the next bit-field begins at a boundary of the type. Its name is not part of the value.
+ * Consecutive bit-fields of a struct are laid out as clang does for BPF programs: without padding, except that a bit-field does not
+ * cross a boundary of its declared type. C on x86-64 has the same layout, and so has arm64 unless a bit-field has width 0.
  *
- * @param base an integer of up to 8 bytes in the machine's byte order, a `t.bool` or a `t.enum`
- * @param width from 0 to the number of bits of the type (1 for `t.bool`)
- * @throws {TypeError} when C has no bit-fields of the type
- * @throws {RangeError} when the type has fewer bits than `width`
+ * Width 0 is C's unnamed zero-width bit-field: the next bit-field begins at a boundary of the type. It has a name in the struct's
+ * declaration, but is not part of the struct's value.
+ *
+ * @param base declared type: an integer of up to 8 bytes in the machine's byte order, `t.bool` or a `t.enum`
+ * @param width number of bits, from 0 to the number of bits of the type (1 for `t.bool`)
+ * @throws {TypeError} if `base` is another type
+ * @throws {RangeError} if `width` is not an integer in its range
  *
  * @example
  * ```ts
@@ -50,7 +52,7 @@ export function bits<Outside, Inside>(
 export function bits(base: Type<unknown>, width: number): BitsType<unknown> {
   const { size, align } = checkType("bits(base)", base);
   const limit = base.kind === "bool" ? 1 : size * 8;
-  const make = makerOf(base);
+  const make = bitFieldMaker(base);
   if (make === undefined) {
     throw new TypeError(
       `bits(base): expected an integer of up to 8 bytes in the machine's byte order, t.bool or a t.enum, got ${describe(base.name)}`,
@@ -59,7 +61,7 @@ export function bits(base: Type<unknown>, width: number): BitsType<unknown> {
   checkCount("bits(width)", width, 0, limit);
   const name = `bits(${base.name}, ${width})`;
   const atBit = (bit: number, room: number) =>
-    width === 0 ? noBits : make({ bit, width, room, name });
+    width === 0 ? zeroWidthRecipe : make({ bit, width, room, name });
   const alone = atBit(0, size);
   return defineType<unknown, BitsType<unknown>>(
     { kind: "bits", name, size, align, base, width },
@@ -76,28 +78,32 @@ export function bits(base: Type<unknown>, width: number): BitsType<unknown> {
       atBit,
     },
     // C has bit-fields only within structs and unions.
-    { encode: (_types, type, part) => (isBits(type) ? part(type.base) : undefined) },
+    {
+      encode: (_types, type, encodeNested) => (isBits(type) ? encodeNested(type.base) : undefined),
+    },
   );
 }
 
-/** The place of bits within the bytes that they are read from, and the number of these bytes. */
-interface BitPlace {
+/** A bit-field within the bytes that it is read from. */
+interface BitRange {
+  /** First bit, counted from the least significant bit of the first byte. */
   readonly bit: number;
   readonly width: number;
+  /** Number of bytes that may be read. */
   readonly room: number;
-  /** The name in messages. */
+  /** Name of the type in messages. */
   readonly name: string;
 }
 
-/** Returns the function that makes the recipes of a type's bit-fields; `undefined` where C has no bit-fields of the type. */
-function makerOf(base: Type<unknown>): ((place: BitPlace) => Recipe<unknown>) | undefined {
+/** Returns the function that makes recipes of bit-fields of a type; `undefined` if C has no bit-fields of the type. */
+function bitFieldMaker(base: Type<unknown>): ((place: BitRange) => Recipe<unknown>) | undefined {
   const { signed, byteOrder, min } = base as Partial<IntegerType<number | bigint>>;
-  if (base.kind === "bool") return (place) => truthRecipe(integerRecipe(place, false, false));
+  if (base.kind === "bool") return (place) => booleanRecipe(integerRecipe(place, false, false));
   if (base.kind === "enum") {
     const { values, base: integer } = base as EnumType<string, number | bigint>;
-    // A type from elsewhere may call itself an enum.
-    const make = integer && makerOf(integer);
-    // A name whose value has more bits is rejected when it is written; C would truncate it.
+    // A type from elsewhere may claim to be an enum and have no base.
+    const make = integer && bitFieldMaker(integer);
+    // Writing a name rejects a value that has more bits than the bit-field; C would truncate it.
     return (
       make &&
       ((place) => enumRecipe(Object.entries(values), make(place) as Recipe<number | bigint>))
@@ -107,20 +113,20 @@ function makerOf(base: Type<unknown>): ((place: BitPlace) => Recipe<unknown>) | 
   return (place) => integerRecipe(place, signed, typeof min === "bigint");
 }
 
-/** The recipe of a zero-width bit-field, which is never read or written. */
-const refuseEnd = (): never => {
+const refuseZeroWidth = (): never => {
   throw new TypeError("bits: a bit-field of width 0 has no value: use it in a struct");
 };
-const noBits: Recipe<never> = {
+/** Recipe of a zero-width bit-field, which a struct neither reads nor writes. */
+const zeroWidthRecipe: Recipe<never> = {
   weight: 1,
-  emitRead: (source) => `${source.capture(refuseEnd)}()`,
-  emitWrite: (source) => source.line(`${source.capture(refuseEnd)}();`),
-  read: refuseEnd,
-  write: refuseEnd,
+  emitRead: (source) => `${source.capture(refuseZeroWidth)}()`,
+  emitWrite: (source) => source.line(`${source.capture(refuseZeroWidth)}();`),
+  read: refuseZeroWidth,
+  write: refuseZeroWidth,
 };
 
-/** Reads and writes bits as booleans. */
-function truthRecipe(bit: Recipe<unknown>): Recipe<boolean> {
+/** Returns the recipe of a bit-field with booleans as values. */
+function booleanRecipe(bit: Recipe<unknown>): Recipe<boolean> {
   const refuse = (value: unknown, path: string) => refuseType(path, "true or false (bool)", value);
   return {
     weight: 1,
@@ -141,16 +147,16 @@ function truthRecipe(bit: Recipe<unknown>): Recipe<boolean> {
   };
 }
 
-/** Reads and writes bits as integers: with one load where enough bytes follow, otherwise byte by byte. */
+/** Returns the recipe of a bit-field with integers as values. It uses one load if enough bytes follow, otherwise one for each byte. */
 function integerRecipe(
-  { bit, width, room, name }: BitPlace,
+  { bit, width, room, name }: BitRange,
   isSigned: boolean,
   isBig: boolean,
 ): Recipe<number | bigint> {
   const size = [1, 2, 4].find((bytes) => bit + width <= bytes * 8 && bytes <= room);
   const limit = 2n ** BigInt(isSigned ? width - 1 : width);
   const min = isSigned ? -limit : 0n;
-  // A number has 53 bits: larger values are rounded when read, and rejected when written.
+  // A number is exact up to 53 bits: reading rounds larger values, and writing rejects them.
   const widest = isBig ? 64n : 53n;
   const max = limit > 2n ** widest ? 2n ** widest - 1n : limit - 1n;
   const smallest = isBig || min > -(2n ** widest) ? min : 1n - 2n ** widest;
@@ -232,7 +238,7 @@ function integerRecipe(
   };
 }
 
-/** Reads bits as an unsigned integer, the lowest bit first. */
+/** Reads bits as an unsigned integer, beginning with the least significant. */
 function readBits(view: DataView, offset: number, bit: number, width: number): bigint {
   let value = 0n;
   const last = (bit + width - 1) >> 3;
@@ -241,7 +247,7 @@ function readBits(view: DataView, offset: number, bit: number, width: number): b
   return BigInt.asUintN(width, value >> BigInt(bit & 7));
 }
 
-/** Stores bits over zeroes, and does not change the bits beside them. */
+/** Stores bits where all bits are 0, without changing neighbouring bits. */
 function addBits(view: DataView, offset: number, bit: number, value: bigint): void {
   let rest = value << BigInt(bit & 7);
   for (let at = offset + (bit >> 3); rest > 0n; at++, rest >>= 8n) {

@@ -1,15 +1,16 @@
-/** @module BTF members of structs and unions, with C identifiers as their names. */
+/** @module Encoding of struct and union members as BTF, with C identifiers as names. */
 
 import { type CMember, type CTypeWriter, unsignedChar } from "./c_type.ts";
 import type { BitsType, EnumType, Type } from "./type.ts";
 
-/** The number of members is a field of 16 bits. */
-export const mostMembers = 0xffff;
-/** The offset of a member is a bit count of 32 bits; of 24 bits in structs with bit-fields. */
-const greatestOffset = 2 ** 32 - 1;
-const greatestOffsetBesideBits = 2 ** 24 - 1;
+/** Greatest number of members or enumerators that every kernel accepts (`vlen` had 16 bits before 7.2). */
+export const maxMembers = 0xffff;
+/** Greatest offset of a member in bits. */
+const maxOffset = 2 ** 32 - 1;
+/** Greatest offset in bits in a struct with bit-fields, where the upper 8 bits are the width. */
+const maxOffsetWithBitFields = 2 ** 24 - 1;
 
-/** A member as its type describes it. Types that others made may describe anything. */
+/** A member as the struct's or union's type describes it. A type from elsewhere may have any values here. */
 interface Described {
   readonly type?: Type<unknown>;
   readonly offset?: number;
@@ -17,32 +18,32 @@ interface Described {
 }
 
 /**
- * Encodes the members of a struct or union, or returns `undefined` where they are malformed.
+ * Encodes the members of a struct or union. Returns `undefined` if the type describes them wrongly.
  *
- * @param isUnion true where members may overlap
+ * @param isUnion true for a union, whose members overlap
  */
 export function encodeMembers(
   types: CTypeWriter,
   { size, fields }: Type<unknown> & { readonly fields?: Readonly<Record<string, Described>> },
-  part: (type: Type<unknown>) => number,
+  encodeNested: (type: Type<unknown>) => number,
   isUnion: boolean,
 ): CMember[] | undefined {
   const entries = Object.entries(fields ?? {}).filter(([, field]) => widthOf(field?.type) !== 0);
-  if (entries.length === 0 || entries.length > mostMembers) return undefined;
+  if (entries.length === 0 || entries.length > maxMembers) return undefined;
   const names = identifiers(entries.map(([name]) => name));
   const members: CMember[] = [];
   const hasBits = entries.some(([, field]) => widthOf(field?.type) !== undefined);
   let end = 0;
-  /** The bit up to which byte arrays stand for bit-fields. */
+  /** End of the last byte array that replaces bit-fields, in bits. */
   let covered = 0;
   for (const [index, [, field]] of entries.entries()) {
     const { type, offset = NaN, bitOffset = offset * 8 } = field ?? {};
     if (!isType(type) || !isCount(bitOffset)) return undefined;
     const bits = widthOf(type) ?? type.size * 8;
     if (bitOffset < end || bitOffset + bits > size * 8) return undefined;
-    if (bitOffset > (hasBits ? greatestOffsetBesideBits : greatestOffset)) return undefined;
+    if (bitOffset > (hasBits ? maxOffsetWithBitFields : maxOffset)) return undefined;
     if (!isUnion) end = bitOffset + bits;
-    // The kernel rejects members that do not begin at a byte where it looks for special fields (btf_find_struct_field, since 6.11).
+    // Where the kernel looks for special fields, it rejects members that do not begin at a byte (btf_find_struct_field, since 6.11).
     if (types.hasOpaque && isBits(type)) {
       const from = Math.floor(bitOffset / 8);
       const first = from * 8 >= covered ? from : Math.ceil(covered / 8);
@@ -54,13 +55,12 @@ export function encodeMembers(
       continue;
     }
     const member = memberType(types, type, bitOffset, bits);
-    // In structs with bit-fields the kernel assumes 4 bytes for an enum unless the member has a width
-    // (btf_enum_check_kflag_member).
+    // In a struct with bit-fields the kernel assumes 4 bytes for an enum without a width (btf_enum_check_kflag_member).
     const isSized =
       hasBits && !types.hasOpaque && (isBits(type) || (type.kind === "enum" && bits < 32));
     members.push({
       name: names[index] as string,
-      typeId: typeof member === "number" ? member : part(member),
+      typeId: typeof member === "number" ? member : encodeNested(member),
       bitOffset,
       ...(isSized && { bitSize: bits }),
     });
@@ -68,29 +68,29 @@ export function encodeMembers(
   return members;
 }
 
-/** Returns the type of a member, or the id of a substitute where the kernel would reject it. */
+/** Returns the type of a member, or the id of a byte array if the kernel would reject the type. */
 function memberType(
   types: CTypeWriter,
   type: Type<unknown>,
   bitOffset: number,
   bits: number,
 ): Type<unknown> | number {
-  // Misaligned floats are rejected (btf_float_check_member in kernel/bpf/btf.c).
+  // The kernel rejects misaligned floats (btf_float_check_member in kernel/bpf/btf.c).
   if (/^f\d/.test(type.kind) && bitOffset % bits !== 0) {
     return types.array(unsignedChar(types), type.size);
   }
   if (!isBits(type)) return type;
   const { base } = type;
-  // Bit-fields of an enum that are wider than an int.
+  // A bit-field of an enum can have at most 32 bits: a wider one is encoded as an integer.
   return base.kind === "enum" && bits > 32 ? (base as EnumType<string, number>).base : base;
 }
 
-/** The number of bits of a bit-field. */
+/** Returns the number of bits of a bit-field; `undefined` for another type. */
 function widthOf(type: Type<unknown> | undefined): number | undefined {
   return isBits(type) ? type.width : undefined;
 }
 
-/** Returns true for what {@link bits} makes; a type from elsewhere may call itself so. */
+/** Returns true for a bit-field that is well described. A type from elsewhere may have the kind without its properties. */
 export function isBits(type: Type<unknown> | undefined): type is BitsType<unknown> {
   const { kind, base, width } = (type ?? {}) as Partial<BitsType<unknown>>;
   return kind === "bits" && isType(base) && isCount(width);
@@ -104,9 +104,10 @@ export function isType(type: Type<unknown> | undefined): type is Type<unknown> {
   return typeof type === "object" && type !== null && isCount(type.size) && type.size > 0;
 }
 
-/** Longest name that every kernel with BTF takes (`KSYM_NAME_LEN` was 128 before 6.1). */
-const longest = 127;
+/** Greatest length of a name that every kernel accepts (`KSYM_NAME_LEN` was 128 before 6.1). */
+const maxNameLength = 127;
 
+/** Keywords of C. */
 const keywords = /*@__PURE__*/ new Set(
   /*@__PURE__*/ (
     "auto break case char const continue default do double else enum extern float for goto if inline int long " +
@@ -115,8 +116,7 @@ const keywords = /*@__PURE__*/ new Set(
 );
 
 /**
- * Returns a different C identifier for each name, in order. A name that is an identifier already does not change, whatever the
- * others become.
+ * Returns a C identifier for each name, in order and without duplicates. A name that is already an identifier does not change.
  */
 export function identifiers(names: readonly string[]): string[] {
   const taken = new Set(names.filter(isIdentifier));
@@ -126,7 +126,7 @@ export function identifiers(names: readonly string[]): string[] {
     let candidate = stem;
     for (let count = 2; taken.has(candidate); count++) {
       const suffix = `_${count}`;
-      candidate = stem.slice(0, longest - suffix.length) + suffix;
+      candidate = stem.slice(0, maxNameLength - suffix.length) + suffix;
     }
     taken.add(candidate);
     return candidate;
@@ -134,11 +134,13 @@ export function identifiers(names: readonly string[]): string[] {
 }
 
 function isIdentifier(name: string): boolean {
-  return /^[A-Za-z_][A-Za-z0-9_]*$/.test(name) && name.length <= longest && !keywords.has(name);
+  return (
+    /^[A-Za-z_][A-Za-z0-9_]*$/.test(name) && name.length <= maxNameLength && !keywords.has(name)
+  );
 }
 
 function stemOf(name: string): string {
   const letters = name.replace(/[^A-Za-z0-9_]/gu, "_");
   if (keywords.has(letters)) return `${letters}_`;
-  return (/^[A-Za-z_]/.test(letters) ? letters : `_${letters}`).slice(0, longest);
+  return (/^[A-Za-z_]/.test(letters) ? letters : `_${letters}`).slice(0, maxNameLength);
 }

@@ -1,6 +1,6 @@
 /**
- * @module The C types that kinds of `t` are to the kernel. Each kind brings its own, so that a bundle has those of the types
- * that it uses; without one, a type is an array of bytes.
+ * @module C types of the kinds of `t`, which describe keys and values to the kernel. Each kind registers its own C type, so
+ * that a bundle contains only those that it uses. A kind without one is an array of bytes.
  */
 
 import type { Type } from "./type.ts";
@@ -10,18 +10,18 @@ export interface CMember {
   readonly name: string;
   readonly typeId: number;
   readonly bitOffset: number;
-  /** For bit-fields only. */
+  /** Width in bits; only for bit-fields. */
   readonly bitSize?: number;
 }
 
-/** Takes C types down. Each method returns the id of a type. */
+/** Encoder of C types as BTF. Its methods return the id of the type. */
 export interface CTypeWriter {
-  /** True where the kernel looks for special fields, such as locks, in the types. */
+  /** True if the types have opaque fields, such as locks, for which the kernel searches the types. */
   readonly hasOpaque: boolean;
-  /** True where the types are for kernels that lack newer kinds of BTF. */
-  readonly isOld: boolean;
-  /** Set when a type was replaced by another one for old kernels. */
-  hasNewer: boolean;
+  /** True if the encoding is for kernels that lack newer kinds of BTF. */
+  readonly isLegacy: boolean;
+  /** True if a type was added whose encoding differs for kernels that lack newer kinds of BTF. */
+  usesNewKinds: boolean;
   int(
     name: string,
     size: number,
@@ -29,11 +29,11 @@ export interface CTypeWriter {
   ): number;
   typedef(name: string, typeId: number): number;
   array(elementId: number, length: number): number;
-  /** @param name empty for an anonymous one */
+  /** @param name name of the struct; empty if it is anonymous */
   struct(name: string, size: number, members: readonly CMember[]): number;
-  /** @param name empty for an anonymous one */
+  /** @param name name of the union; empty if it is anonymous */
   union(name: string, size: number, members: readonly CMember[]): number;
-  /** A type of any kind, by the kernel's number. */
+  /** Adds a type of any kind, by the kernel's number of the kind (`BTF_KIND_*`). */
   add(
     kind: number,
     name: string,
@@ -44,30 +44,30 @@ export interface CTypeWriter {
   nameOffset(name: string): number;
 }
 
-/** A kind of `t` as a C type. */
+/** Encoding of the types of one kind of `t` as a C type. */
 export interface CType {
-  /** The size that it always has; without, any size will do. */
+  /** Size in bytes of all types of the kind, if it is fixed. */
   readonly size?: number;
   /**
-   * Returns the id of the C type; `undefined` where the type is not what its kind says.
+   * Returns the id of the C type; `undefined` if the type lacks the properties of its kind.
    *
-   * @param part encodes a type that this one consists of, and returns its id
+   * @param encodeNested encodes a type inside this one (an element or a member), and returns its id
    */
   encode(
     types: CTypeWriter,
     type: Type<unknown>,
-    part: (type: Type<unknown>) => number,
+    encodeNested: (type: Type<unknown>) => number,
   ): number | undefined;
 }
 
 const cTypes = new Map<string, CType>();
 
-/** Notes the C type of a kind. */
+/** Registers the C type of a kind. */
 export function setCType(kind: string, cType: CType): void {
   cTypes.set(kind, cType);
 }
 
-/** Returns the C type of a kind, where it has one of this size. */
+/** Returns the C type of a kind, if one is registered and has this size. */
 export function cTypeOf(kind: string, size: number): CType | undefined {
   const cType = cTypes.get(kind);
   return cType !== undefined && (cType.size ?? size) === size ? cType : undefined;

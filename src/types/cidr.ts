@@ -13,11 +13,12 @@ import { LITTLE_ENDIAN } from "./memory.ts";
 import { refuseRange, refuseType } from "../check/describe.ts";
 import type { Type } from "./type.ts";
 
-/** One family of addresses, as the two types need it; `Address` is its parsed form. */
+/** Functions for one address family; `Address` is the parsed form of an address. */
 interface Family<Address> {
   readonly kind: string;
+  /** Number of bits of an address. */
   readonly bits: number;
-  /** A network, for messages. */
+  /** Example of a network for messages. */
   readonly sample: string;
   parse(text: string): Address | undefined;
   format(address: Address): string;
@@ -26,15 +27,15 @@ interface Family<Address> {
   readonly encodeAddress: (types: CTypeWriter) => number;
   read(view: DataView, offset: number): Address;
   write(view: DataView, offset: number, address: Address): void;
-  /** The address with the bits beyond the prefix cleared. */
+  /** Clears the bits beyond the prefix. */
   mask(address: Address, prefix: number): Address;
   hint(text: string): string;
 }
 
-/** The length of the prefix comes first, in the machine's byte order. */
+/** Size of the prefix length in bytes. It comes first, in the machine's byte order. */
 const PREFIX_SIZE = 4;
 
-function cidr<Address>(family: Family<Address>): Type<string, string> {
+function defineCidr<Address>(family: Family<Address>): Type<string, string> {
   const { kind, bits, sample } = family;
   const size = PREFIX_SIZE + bits / 8;
 
@@ -47,7 +48,7 @@ function cidr<Address>(family: Family<Address>): Type<string, string> {
     return address === undefined ? undefined : { address, prefix: Number(digits) };
   }
 
-  /** The canonical text of a network. */
+  /** Formats a network, with the bits beyond the prefix cleared. */
   function canonical(address: Address, prefix: number): string {
     return `${family.format(family.mask(address, prefix))}/${prefix}`;
   }
@@ -58,7 +59,7 @@ function cidr<Address>(family: Family<Address>): Type<string, string> {
       read(view, offset) {
         const prefix = view.getUint32(offset, LITTLE_ENDIAN);
         const address = family.read(view, offset + PREFIX_SIZE);
-        // No network: show what is there rather than hide it.
+        // An invalid prefix length is shown as it is.
         if (prefix > bits) return `${family.format(address)}/${prefix}`;
         return canonical(address, prefix);
       },
@@ -95,7 +96,7 @@ function cidr<Address>(family: Family<Address>): Type<string, string> {
     }),
     {
       size,
-      // The kernel takes the key of an LPM trie only if it is a struct.
+      // The kernel requires a struct as the key of an LPM trie (trie_check_btf in kernel/bpf/lpm_trie.c).
       encode: (types) =>
         types.struct("", size, [
           { name: "prefixlen", typeId: cU32(types), bitOffset: 0 },
@@ -106,13 +107,12 @@ function cidr<Address>(family: Family<Address>): Type<string, string> {
 }
 
 /**
- * The key of an LPM trie of IPv4 networks, as text, `"10.0.0.0/8"`: a `__u32` prefix length in the
- * machine's byte order, then the address in network order: 8 bytes, aligned to 4, the same as
- * `struct { __u32 prefixlen; __be32 addr; }`.
+ * IPv4 network, the key of an LPM trie, C's `struct { __u32 prefixlen; __be32 addr; }`: 8 bytes, aligned
+ * to 4. Values are strings such as `"10.0.0.0/8"`.
  *
- * Writing refuses bits beyond the prefix, as in `"10.1.2.3/8"`, for they are mostly a slip; look up one
- * address as `"10.1.2.3/32"`. Reading clears them: the trie ignores them, so what was read can be
- * written.
+ * Writing rejects an address with bits beyond the prefix, such as `"10.1.2.3/8"`. To look up one address,
+ * write `"10.1.2.3/32"`. Reading clears the bits beyond the prefix, which the trie ignores, so that the
+ * result can be written again.
  *
  * @example
  * ```ts
@@ -123,7 +123,7 @@ function cidr<Address>(family: Family<Address>): Type<string, string> {
  * console.log(t.u32.read(view, 0), t.ipv4.read(view, 4)); // 8 10.0.0.0
  * ```
  */
-export const cidr4: Type<string, string> = /*@__PURE__*/ cidr<number>({
+export const cidr4: Type<string, string> = /*@__PURE__*/ defineCidr<number>({
   kind: "cidr4",
   bits: 32,
   sample: "10.0.0.0/8",
@@ -142,11 +142,12 @@ export const cidr4: Type<string, string> = /*@__PURE__*/ cidr<number>({
 });
 
 /**
- * The key of an LPM trie of IPv6 networks, as text, `"2001:db8::/32"`: a `__u32` prefix length in the
- * machine's byte order, then the address in network order: 20 bytes, aligned to 4, the same as
- * `struct { __u32 prefixlen; struct in6_addr addr; }`.
+ * IPv6 network, the key of an LPM trie, C's `struct { __u32 prefixlen; struct in6_addr addr; }`: 20 bytes,
+ * aligned to 4. Values are strings such as `"2001:db8::/32"`.
  *
- * Bits beyond the prefix are treated as by {@link cidr4}.
+ * Writing rejects an address with bits beyond the prefix. To look up one address, write
+ * `"2001:db8::1/128"`. Reading clears the bits beyond the prefix, which the trie ignores, so that the
+ * result can be written again.
  *
  * @example
  * ```ts
@@ -157,7 +158,7 @@ export const cidr4: Type<string, string> = /*@__PURE__*/ cidr<number>({
  * console.log(t.u32.read(view, 0), t.ipv6.read(view, 4)); // 32 2001:db8::
  * ```
  */
-export const cidr6: Type<string, string> = /*@__PURE__*/ cidr<number[]>({
+export const cidr6: Type<string, string> = /*@__PURE__*/ defineCidr<number[]>({
   kind: "cidr6",
   bits: 128,
   sample: "2001:db8::/32",

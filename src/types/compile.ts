@@ -2,8 +2,8 @@ import { type CType, setCType } from "./c_type.ts";
 import type { Type } from "./type.ts";
 
 /**
- * A position in the view, in generated code: a variable and a constant number of bytes.
- * It renders itself when put into a template.
+ * Expression for a position in a view, in generated code: a variable plus a constant number of bytes. Its `toString` returns the
+ * expression.
  */
 export class Place {
   readonly #variable: string;
@@ -23,23 +23,23 @@ export class Place {
   }
 }
 
-/** The body of one function in the making, and the values from outside that it refers to. */
+/** Body of a function that is being generated, and the values that the function captures. */
 export class Source {
   readonly #lines: string[] = [];
   readonly #captured = new Map<unknown, string>();
   #variables = 0;
 
-  /** Adds a statement, or the head or tail of a block. */
+  /** Adds a line: a statement, or the beginning or end of a block. */
   line(text: string): void {
     this.#lines.push(text);
   }
 
-  /** A variable name that is not used yet. */
+  /** Returns a new variable name. */
   variable(prefix: string): string {
     return `${prefix}${this.#variables++}`;
   }
 
-  /** A name by which the generated code can refer to a value. */
+  /** Returns a name by which the generated code can refer to a value. */
   capture(value: unknown): string {
     let name = this.#captured.get(value);
     if (name === undefined) {
@@ -50,9 +50,9 @@ export class Source {
   }
 
   /**
-   * Makes the function.
+   * Compiles the function.
    *
-   * @throws {EvalError} when the process may not make code from strings
+   * @throws {EvalError} if code generation from strings is disabled in this process
    */
   compile(parameters: string): unknown {
     const body = `"use strict";\nreturn (${parameters}) => {\n${this.#lines.join("\n")}\n};`;
@@ -61,39 +61,39 @@ export class Source {
 }
 
 /**
- * How one type is decoded and encoded, in two forms that behave alike: JavaScript source that a
- * surrounding type puts into its own function, and plain functions for processes in which code may
- * not be made from strings.
+ * Decoder and encoder of a type, in two forms that behave alike: JavaScript source, which an outer type
+ * inlines in its own function, and plain functions for processes in which code generation from strings
+ * is disabled.
  */
 export interface Recipe<T> {
-  /** How many values the source handles when written out: decides whether it is put inline. */
+  /** Number of values that the source handles. It decides whether an outer type inlines the source. */
   readonly weight: number;
-  /** Adds what has to come first to the source, and returns an expression for the value. */
+  /** Adds the statements that are needed before, and returns an expression for the value. */
   emitRead(source: Source, place: Place): string;
   /**
    * Adds statements that check and store a value.
    *
-   * @param value the name of a variable that holds it
-   * @param path an expression for the value's path, which is evaluated on failure only
+   * @param value name of the variable with the value
+   * @param path expression for the value's path in messages, evaluated only on failure
    */
   emitWrite(source: Source, place: Place, value: string, path: string): void;
   read(view: DataView, offset: number): T;
   write(view: DataView, offset: number, value: unknown, path: string): void;
   /**
-   * Makes the recipe of a bit-field that begins at bit `bit`. It reads at most `room` bytes. Writing ORs its bits into the bytes,
-   * where its own bits must be zero.
+   * Returns the recipe of the bit-field that begins at bit `bit` and reads at most `room` bytes. Only bit-fields have it. Writing
+   * ORs the value into the bytes, where the bits of the bit-field must be 0.
    */
   atBit?(bit: number, room: number): Recipe<T>;
 }
 
 const recipes = new WeakMap<Type<unknown>, Recipe<unknown>>();
 
-/** Notes how a type is decoded and encoded. */
+/** Registers the recipe of a type. */
 function setRecipe<T>(type: Type<T>, recipe: Recipe<T>): void {
   recipes.set(type, recipe);
 }
 
-/** How a type is decoded and encoded; a type that was made elsewhere is called through its methods. */
+/** Returns the recipe of a type. The recipe of a type from elsewhere calls its methods. */
 export function recipeOf<T>(type: Type<T>): Recipe<T> {
   let recipe = recipes.get(type);
   if (recipe === undefined) {
@@ -103,11 +103,11 @@ export function recipeOf<T>(type: Type<T>): Recipe<T> {
     );
     recipes.set(type, recipe);
   }
-  // The table's entry for a Type<T> is always a Recipe<T>, which a WeakMap cannot express.
+  // The entry of a Type<T> is always a Recipe<T>, which the type of a WeakMap cannot express.
   return recipe as Recipe<T>;
 }
 
-/** A recipe that calls functions of which nothing is known; they report their own errors. */
+/** Returns a recipe that calls functions from elsewhere, which check their values and throw their own errors. */
 export function calledRecipe<T>(
   read: (view: DataView, offset: number) => T,
   write: (view: DataView, offset: number, value: T) => void,
@@ -118,21 +118,20 @@ export function calledRecipe<T>(
     emitWrite: (source, place, value) =>
       source.line(`${source.capture(write)}(view, ${place}, ${value});`),
     read,
-    // What the value is, is for the called function to check.
     write: (view, offset, value) => write(view, offset, value as T),
   };
 }
 
-/** The functions of a type that is decoded and encoded as a whole, such as an address. */
+/** Functions of a type that generated code decodes and encodes with one call, such as an address. */
 export interface Scalar<T> {
   read(view: DataView, offset: number): T;
-  /** Stores the value and returns true, or returns false when the value is not one to store. */
+  /** Stores a value and returns true, or returns false if the value is invalid. */
   write(view: DataView, offset: number, value: unknown): boolean;
-  /** Throws the error for a value that `write` did not store. */
+  /** Throws the error for an invalid value. */
   refuse(value: unknown, path: string): never;
 }
 
-/** The recipe of a scalar: generated code calls its functions. */
+/** Returns the recipe of a scalar. */
 export function scalarRecipe<T>({ read, write, refuse }: Scalar<T>): Recipe<T> {
   return {
     weight: 1,
@@ -148,35 +147,35 @@ export function scalarRecipe<T>({ read, write, refuse }: Scalar<T>): Recipe<T> {
   };
 }
 
-/** A compiled decoder. */
+/** Decoder of a type. */
 export type Read<T> = (view: DataView, offset: number) => T;
 
-/** A compiled encoder. */
+/** Encoder of a type. */
 export type Write = (view: DataView, offset: number, value: unknown) => void;
 
-/** The encoder of a part; `path` says where it lies in the value being written, for messages. */
-type PartWrite = (view: DataView, offset: number, value: unknown, path: string) => void;
+/** Encoder of a type inside another one. `path` is the path from the outer value, for messages. */
+type NestedWrite = (view: DataView, offset: number, value: unknown, path: string) => void;
 
-// A part that several types contain is compiled once.
+// A type inside several others is compiled once.
 const reads = new WeakMap<Recipe<unknown>, Read<unknown>>();
-const partWrites = new WeakMap<Recipe<unknown>, PartWrite>();
+const nestedWrites = new WeakMap<Recipe<unknown>, NestedWrite>();
 
-let generationForbidden = false;
+let isGenerationDisabled = false;
 
-/** Runs a function that generates code; where that is forbidden, gives the other result. */
-function generated<F>(generate: () => F, otherwise: F): F {
-  if (generationForbidden) return otherwise;
+/** Runs a function that generates code. Returns `fallback` if code generation from strings is disabled. */
+function generated<F>(generate: () => F, fallback: F): F {
+  if (isGenerationDisabled) return fallback;
   try {
     return generate();
   } catch (error) {
-    // Bun's flag --disallow-code-generation-from-strings.
+    // With Bun's flag --disallow-code-generation-from-strings.
     if (!(error instanceof EvalError)) throw error;
-    generationForbidden = true;
-    return otherwise;
+    isGenerationDisabled = true;
+    return fallback;
   }
 }
 
-/** The function that decodes by a recipe. */
+/** Returns the decoder for a recipe. */
 export function compileRead<T>(recipe: Recipe<T>): Read<T> {
   let read = reads.get(recipe);
   if (read === undefined) {
@@ -187,13 +186,13 @@ export function compileRead<T>(recipe: Recipe<T>): Read<T> {
     }, recipe.read);
     reads.set(recipe, read);
   }
-  // The table's entry for a Recipe<T> is always a Read<T>, which a WeakMap cannot express.
+  // The entry of a Recipe<T> is always a Read<T>, which the type of a WeakMap cannot express.
   return read as Read<T>;
 }
 
 /**
- * The function that checks and encodes by a recipe. It has no parameter for the path: a call with fewer
- * arguments than parameters costs 15 ns more where the engine does not inline it.
+ * Returns the encoder for a recipe. The encoder has no parameter for the path: where the engine does not
+ * inline a call, omitting an argument costs 15 ns.
  */
 function compileWrite(recipe: Recipe<unknown>): Write {
   return generated<Write>(
@@ -206,50 +205,52 @@ function compileWrite(recipe: Recipe<unknown>): Write {
   );
 }
 
-/** The function that checks and encodes a part by its recipe. */
-function compilePartWrite(recipe: Recipe<unknown>): PartWrite {
-  let write = partWrites.get(recipe);
+/** Returns the encoder of a type inside another one. */
+function compileNestedWrite(recipe: Recipe<unknown>): NestedWrite {
+  let write = nestedWrites.get(recipe);
   if (write === undefined) {
-    write = generated<PartWrite>(() => {
+    write = generated<NestedWrite>(() => {
       const source = new Source();
       recipe.emitWrite(source, new Place("offset"), "value", "path");
-      return source.compile("view, offset, value, path") as PartWrite;
+      return source.compile("view, offset, value, path") as NestedWrite;
     }, recipe.write);
-    partWrites.set(recipe, write);
+    nestedWrites.set(recipe, write);
   }
   return write;
 }
 
-// The engine does not optimize very large functions, so a large part becomes one of its own.
-const HEAVIEST_INLINE = 64;
+/** Greatest weight of a type that is inlined in the function of an outer type. The engine does not optimize very large functions. */
+const MAX_INLINE_WEIGHT = 64;
 
-/** Puts a part's decoder into the source of what surrounds it: inline, or as a call when large. */
-export function emitPartRead(source: Source, recipe: Recipe<unknown>, place: Place): string {
-  if (recipe.weight <= HEAVIEST_INLINE) return recipe.emitRead(source, place);
+/** Adds the decoder of an inner type to the source of an outer type: inlined, or as a call if its weight is large. */
+export function emitNestedRead(source: Source, recipe: Recipe<unknown>, place: Place): string {
+  if (recipe.weight <= MAX_INLINE_WEIGHT) return recipe.emitRead(source, place);
   return `${source.capture(compileRead(recipe))}(view, ${place})`;
 }
 
-/** Puts a part's encoder into the source of what surrounds it: inline, or as a call when large. */
-export function emitPartWrite(
+/** Adds the encoder of an inner type to the source of an outer type: inlined, or as a call if its weight is large. */
+export function emitNestedWrite(
   source: Source,
   recipe: Recipe<unknown>,
   place: Place,
   value: string,
   path: string,
 ): void {
-  if (recipe.weight <= HEAVIEST_INLINE) recipe.emitWrite(source, place, value, path);
+  if (recipe.weight <= MAX_INLINE_WEIGHT) recipe.emitWrite(source, place, value, path);
   else
-    source.line(`${source.capture(compilePartWrite(recipe))}(view, ${place}, ${value}, ${path});`);
+    source.line(
+      `${source.capture(compileNestedWrite(recipe))}(view, ${place}, ${value}, ${path});`,
+    );
 }
 
-/** What a type says about itself: everything but its methods. */
+/** Properties of a type, without its methods. */
 type Description<X extends Type<unknown>> = Omit<X, "read" | "write">;
 
 /**
- * Makes a type. Its methods compile at the first call and put the compiled function in their own
- * place, so that importing the library and declaring types costs next to nothing.
+ * Makes a type. Its methods compile on their first call and are replaced by the compiled functions, so
+ * that importing the library and declaring types takes little time.
  *
- * @param cType what all types of its kind are to the kernel; bytes where it is not given
+ * @param cType C type of the kind, to describe it to the kernel; without it, the type is an array of bytes
  */
 export function defineType<T, X extends Type<T>>(
   description: Description<X>,
@@ -259,7 +260,7 @@ export function defineType<T, X extends Type<T>>(
   let read: Type<T>["read"] | undefined;
   let write: Type<T>["write"] | undefined;
   const methods: Pick<Type<T>, "read" | "write"> = {
-    // A caller may have taken the method off the type before its first call: it goes on working.
+    // A caller may have taken the method off the type before the first call, so it must work when called again.
     read(view, offset) {
       if (read === undefined) {
         read = compileRead(recipe);
@@ -275,7 +276,7 @@ export function defineType<T, X extends Type<T>>(
       write(view, offset, value);
     },
   };
-  // A description and the two methods are the whole type, which Omit keeps TypeScript from seeing.
+  // The description and the two methods make a whole X, which TypeScript cannot see through Omit.
   const type = { ...description, ...methods } as unknown as X;
   for (const name of Object.keys(type)) {
     const configurable = name === "read" || name === "write";

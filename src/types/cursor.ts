@@ -1,20 +1,20 @@
-import { compileRead, emitPartRead, type Place, type Recipe, type Source } from "./compile.ts";
+import { compileRead, emitNestedRead, type Place, type Recipe, type Source } from "./compile.ts";
 import { inspectCustom, memberPath, refuseType } from "../check/describe.ts";
 import type { Member } from "./struct_layout.ts";
 import type { StructCursor, Type } from "./type.ts";
 
 type Fields = Record<string, unknown>;
 
-/** A member of a struct that has a value, and how that is read. */
-export interface Part extends Member {
+/** A member of a struct that has a JavaScript value, and its recipe. */
+export interface ValueMember extends Member {
   readonly recipe: Recipe<unknown>;
 }
 
-// A type from elsewhere may claim to be a struct: these are the ones that `struct` made.
-const structs = new WeakMap<Type<unknown>, readonly Part[]>();
+// Only types made by `struct`: a type from elsewhere may claim to be a struct.
+const structs = new WeakMap<Type<unknown>, readonly ValueMember[]>();
 const cursorRecipes = new WeakMap<Type<unknown>, Recipe<StructCursor<unknown>>>();
 
-/** The event of a cursor: the type that it has, and what copies it. */
+/** Type of a cursor's event, and the function that copies the event. */
 interface Origin {
   readonly type: Type<unknown>;
   copy(): unknown;
@@ -22,27 +22,27 @@ interface Origin {
 
 const origins = new WeakMap<object, Origin>();
 
-/** Notes what a struct consists of, for its cursors and copies. */
-export function setParts(type: Type<unknown>, parts: readonly Part[]): void {
-  structs.set(type, parts);
+/** Registers the members of a struct, for its cursors and copies. */
+export function setValueMembers(type: Type<unknown>, members: readonly ValueMember[]): void {
+  structs.set(type, members);
 }
 
-/** A cursor over structs of a type that {@link setParts} knows, before its first place. */
+/** Creates a cursor for a struct that was registered by {@link setValueMembers}. Its event is released until it is moved. */
 export function makeCursor<T>(type: Type<T>): StructCursor<T> {
   let recipe = cursorRecipes.get(type);
   if (recipe === undefined) {
     recipe = cursorRecipe(type);
     cursorRecipes.set(type, recipe);
   }
-  // The table's entry for a Type<T> makes cursors over T, which a WeakMap cannot express.
+  // The entry of a Type<T> makes cursors of T, which the type of a WeakMap cannot express.
   return compileRead(recipe as Recipe<StructCursor<T>>)(released(), 0);
 }
 
 /**
- * A plain object with the fields of a struct, those of structs within it copied as well.
+ * Copies an event or a plain object to a new plain object. Nested structs are copied, too.
  *
- * @throws {TypeError} when it is no object, or lacks a field
- * @throws {Error} when it is the event of a cursor that was released
+ * @throws {TypeError} if the value is not an object, or lacks a field
+ * @throws {Error} if the value is a released event
  */
 export function copyStruct<T>(type: Type<T>, value: unknown): T {
   const origin = typeof value === "object" && value !== null ? origins.get(value) : undefined;
@@ -53,35 +53,37 @@ function copyFields(type: Type<unknown>, value: unknown, path: string): Fields {
   if (typeof value !== "object" || value === null) {
     return refuseType(path, `an object (${type.name})`, value);
   }
-  // By definition, not by assignment, which the name "__proto__" would turn into something else.
+  // Not by assignment: assigning to "__proto__" would set the prototype.
   return Object.fromEntries(
-    partsOf(type).map((part) => {
-      const field = (value as Fields)[part.name];
-      const fieldPath = memberPath(path, part.name);
-      // A custom type may well stand for undefined.
-      if (field === undefined && !(part.name in value)) {
+    valueMembersOf(type).map((member) => {
+      const field = (value as Fields)[member.name];
+      const fieldPath = memberPath(path, member.name);
+      // undefined can be a value of a custom type.
+      if (field === undefined && !(member.name in value)) {
         throw new TypeError(
-          `missing field ${JSON.stringify(fieldPath)}: expected ${part.type.name}`,
+          `missing field ${JSON.stringify(fieldPath)}: expected ${member.type.name}`,
         );
       }
       return [
-        part.name,
-        structs.has(part.type) ? copyFields(part.type, field, fieldPath) : field,
+        member.name,
+        structs.has(member.type) ? copyFields(member.type, field, fieldPath) : field,
       ] as const;
     }),
   );
 }
 
-function partsOf(type: Type<unknown>): readonly Part[] {
-  return structs.get(type) as readonly Part[];
+function valueMembersOf(type: Type<unknown>): readonly ValueMember[] {
+  return structs.get(type) as readonly ValueMember[];
 }
 
 /**
- * A recipe whose "value" is a cursor. The parameters of the function that it compiles to are the place
- * that the cursor moves: the getters of the event and of those within it read by these variables, so
- * that two stores move them all. Optimized, a getter costs what calling DataView by hand does, whether
- * it is the object's own, as here, so that the fields can be listed and spread, or a prototype's. (Where
- * one callback serves several cursors of a type, a prototype's would save 2 ns of 8 for three fields.)
+ * Returns a recipe whose value is a cursor. The compiled function's parameters, `view` and `offset`, are
+ * the cursor's position. All getters of the event and its nested events read these variables, so moving
+ * the cursor takes two assignments.
+ *
+ * The getters are properties of the event itself, so that its fields can be listed and spread. An optimized
+ * getter takes as long as a call of DataView. Getters of a prototype are as fast, except where one
+ * callback gets events of several cursors: there they would save 2 ns of 8 for three fields.
  */
 function cursorRecipe(type: Type<unknown>): Recipe<StructCursor<unknown>> {
   return {
@@ -116,50 +118,50 @@ function refuseWrite(): never {
   throw new TypeError("a cursor cannot be written");
 }
 
-/** Adds statements that make an event, and returns the variable that holds it. */
+/** Adds statements that make an event, and returns the name of its variable. */
 function emitEvent(source: Source, type: Type<unknown>, place: Place): string {
-  const within = new Map<Part, string>();
-  for (const part of partsOf(type)) {
-    if (!structs.has(part.type)) continue;
-    within.set(part, emitEvent(source, part.type, place.plus(part.offset)));
+  const within = new Map<ValueMember, string>();
+  for (const member of valueMembersOf(type)) {
+    if (!structs.has(member.type)) continue;
+    within.set(member, emitEvent(source, member.type, place.plus(member.offset)));
   }
   const event = source.variable("event");
   source.line(`const ${event} = ${source.capture(finishEvent)}({`);
-  for (const part of partsOf(type)) {
-    const name = JSON.stringify(part.name);
-    const inner = within.get(part);
+  for (const member of valueMembersOf(type)) {
+    const name = JSON.stringify(member.name);
+    const inner = within.get(member);
     if (inner !== undefined) {
       // A plain key "__proto__" would set the prototype.
       source.line(`[${name}]: ${inner},`);
       continue;
     }
     source.line(`get ${name}() {`);
-    source.line(`return ${emitPartRead(source, part.recipe, place.plus(part.offset))}; },`);
+    source.line(`return ${emitNestedRead(source, member.recipe, place.plus(member.offset))}; },`);
   }
-  // By the method, which compiles itself when it is first called: most events are never copied.
+  // Calling the method compiles it only if an event is copied, which is rare.
   const own = source.capture(type);
   source.line(`}, ${own}, () => ${own}.read(view, ${place}));`);
   return event;
 }
 
-/** The same where code may not be made from strings. */
+/** Makes an event without generated code. */
 function makeEvent(
   type: Type<unknown>,
   place: { view: DataView; offset: number },
   start: number,
 ): Fields {
   const event: Fields = {};
-  for (const { name, type: part, offset, recipe } of partsOf(type)) {
+  for (const { name, type: member, offset, recipe } of valueMembersOf(type)) {
     const at = start + offset;
-    const descriptor: PropertyDescriptor = structs.has(part)
-      ? { value: makeEvent(part, place, at) }
+    const descriptor: PropertyDescriptor = structs.has(member)
+      ? { value: makeEvent(member, place, at) }
       : { get: () => recipe.read(checkPlace(place.view), place.offset + at) };
     Object.defineProperty(event, name, { ...descriptor, enumerable: true });
   }
   return finishEvent(event, type, () => type.read(checkPlace(place.view), place.offset + start));
 }
 
-/** Makes an event show its values, and be copied in one go. */
+/** Registers an event for copying, makes `console.log` show its values, and freezes it. */
 function finishEvent(event: Fields, type: Type<unknown>, copy: () => unknown): Fields {
   origins.set(event, { type, copy });
   const show = (): unknown => {
@@ -169,7 +171,7 @@ function finishEvent(event: Fields, type: Type<unknown>, copy: () => unknown): F
       return `[${error instanceof Error ? error.message : error}]`;
     }
   };
-  // Its own, but not enumerable: what spreads or compares an event sees its fields only.
+  // Not enumerable, so that spreading or comparing an event uses its fields only.
   Object.defineProperty(event, inspectCustom, { value: show });
   return Object.freeze(event);
 }
@@ -177,8 +179,8 @@ function finishEvent(event: Fields, type: Type<unknown>, copy: () => unknown): F
 let releasedView: DataView | undefined;
 
 /**
- * Stands for the memory of an event that is nowhere: whatever is read from it is refused, so that
- * getters need not ask. (After an event was read in vain, its getters are as fast as before.)
+ * Returns the view of released events. Each of its methods throws, so that getters need no check.
+ * Getters are as fast as before after one of them has thrown.
  */
 function released(): DataView {
   if (releasedView !== undefined) return releasedView;
@@ -191,11 +193,11 @@ function released(): DataView {
 
 function refuseReleased(): never {
   throw new Error(
-    "this event was released: its bytes belong to another one by now; copy what is needed (type.copy(event)) while it is valid",
+    "this event was released: its bytes may belong to another event; copy it with type.copy(event) while it is valid",
   );
 }
 
-/** For functions that call DataView's methods from its prototype. */
+/** Throws for the view of released events. Needed by functions that call the methods of `DataView.prototype`. */
 function checkPlace(view: DataView): DataView {
   if (view === releasedView) refuseReleased();
   return view;

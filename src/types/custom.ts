@@ -4,41 +4,41 @@ import { zero } from "./memory.ts";
 import { describe } from "../check/describe.ts";
 import type { Type } from "./type.ts";
 
-/** What {@link custom} needs to know. */
+/** Options of {@link custom}. */
 export interface CustomOptions<T> {
-  /** How many bytes a value takes, padding included: a multiple of `align`, from 1 on. */
+  /** Size of a value in bytes, padding included: a multiple of `align`, from 1 to 2^31 - 1. */
   readonly size: number;
   /**
-   * The alignment in bytes: a power of two.
+   * Alignment in bytes: a power of two, at most 4096.
    *
    * @default 1
    */
   readonly align?: number;
   /**
-   * What errors and the names of surrounding types call it.
+   * Name of the type in messages, and in the names of types that contain it.
    *
    * @default "custom(<size>)"
    */
   readonly name?: string;
-  /** Decodes a value. It is called without `this`, and must not keep the view. */
+  /** Decodes the value at `offset` bytes into the view. It is called without `this`, and must not keep the view. */
   read(view: DataView, offset: number): T;
   /**
-   * Checks and encodes a value. It is called without `this`, and after all `size` bytes were set to
-   * zero, so that it need not write padding.
+   * Checks a value and encodes it at `offset` bytes into the view. It is called without `this`. All `size`
+   * bytes are zero before the call, so it need not write padding.
    */
   write(view: DataView, offset: number, value: T): void;
 }
 
 /**
- * A type that your own functions decode and encode, for example into instances of a class.
+ * Makes a type from two functions that decode and encode its values, for example instances of a class.
  *
- * An error that `write` throws is passed on: a map puts the place before its message. Where the message cannot be changed (a frozen
- * error, a DOMException, not an error), the error is the `cause` of a new one that names the place. An error that `read` throws is
- * passed on unchanged; in a map it is the `cause` of a `DecodeError`.
+ * An error that `write` throws is passed on, in a map with the map and the field added to its message. If the message cannot be
+ * changed (the error is frozen, a DOMException, or not an Error), it is the `cause` of a new error. An error that `read` throws is
+ * passed on; in a map it is the `cause` of a `DecodeError`.
  *
- * @throws {RangeError} when the size is not an integer from 1 to 2^31 - 1, or not a multiple of the
+ * @throws {RangeError} if the size is not an integer from 1 to 2^31 - 1, or not a multiple of the
  * alignment, or the alignment is not a power of two
- * @throws {TypeError} when an option is misspelt or a function is missing
+ * @throws {TypeError} if an option is misspelt or a function is missing
  *
  * @example
  * ```ts

@@ -2,7 +2,7 @@ import { checkOptions } from "../check/arguments.ts";
 import { describe, memberPath, refuseRange } from "../check/describe.ts";
 import { suggest } from "../check/names.ts";
 import { BTF_KIND_ENUM, BTF_KIND_ENUM64 } from "../uapi/btf.ts";
-import { identifiers, isType, mostMembers } from "./c_members.ts";
+import { identifiers, isType, maxMembers } from "./c_members.ts";
 import type { CType } from "./c_type.ts";
 import { defineType, type Recipe, recipeOf } from "./compile.ts";
 import { i32, u32 } from "./integer.ts";
@@ -11,20 +11,23 @@ import type { EnumType, IntegerType, Type } from "./type.ts";
 /** Options of an enum type. */
 export interface EnumOptions<N extends number | bigint> {
   /**
-   * The integer type that stores the values.
+   * Integer type that stores the values.
    *
-   * @default as in C: `t.u32`, or `t.i32` where a value is negative
+   * @default as in C: `t.i32` if a value is negative, otherwise `t.u32`
    */
   readonly base?: IntegerType<N>;
 }
 
 /**
- * A C `enum`. Reading gives the name of a value, or the number where it has no name: newer kernels may have more values. Where
- * several names have one value, reading gives the first. Writing takes names, and all numbers that the base can hold.
+ * Makes the type of a C `enum`, exported as `t.enum`. Values are the names as strings, or numbers that have no name.
  *
- * @param values the value of each name: numbers, or bigints if those of the base are bigints
- * @throws {TypeError} when there is no name, a name is a number, a value is not of the base's type, or an option is misspelt
- * @throws {RangeError} when a value is out of the base's range
+ * Reading returns the name of a value; if several names share the value, the first of them. A value without a name, such as one of
+ * a newer kernel, reads as the number. Writing takes names, and every number in the range of the base type.
+ *
+ * @param values value of each name: numbers, or bigints if the base type's values are bigints
+ * @throws {TypeError} if there are no names, a name is a number (JavaScript would move it to the front), a value has the wrong
+ *   JavaScript type, or an option is misspelt
+ * @throws {RangeError} if a value is out of the base type's range
  *
  * @example
  * ```ts
@@ -54,7 +57,7 @@ export function enumeration<
     throw new TypeError(`enum(values): expected an object of numbers, got ${describe(values)}`);
   }
   const entries = Object.entries(values) as [string, N][];
-  if (entries.length === 0) throw new TypeError("enum(values): an enum needs a name");
+  if (entries.length === 0) throw new TypeError("enum(values): expected at least one name");
   const isNegative = entries.some(([, value]) => value < 0);
   const { base = (isNegative ? i32 : u32) as IntegerType<N> } = options;
   if (typeof (base as Partial<typeof base> | null)?.signed !== "boolean") {
@@ -74,7 +77,7 @@ export function enumeration<
   return defineEnum(entries, base, `enum${suffix} { ${list} }`);
 }
 
-/** Makes an enum of names whose values the base holds. */
+/** Defines an enum whose values are known to be in the range of the base type. */
 export function defineEnum<Name extends string, N extends number | bigint>(
   entries: readonly (readonly [name: string, value: N])[],
   base: IntegerType<N>,
@@ -97,7 +100,7 @@ export function defineEnum<Name extends string, N extends number | bigint>(
   );
 }
 
-/** Makes the recipe of an enum from that of its base. */
+/** Returns the recipe of an enum, based on the recipe of its integer type. */
 export function enumRecipe<N extends number | bigint>(
   entries: readonly (readonly [name: string, value: N])[],
   integer: Recipe<N>,
@@ -107,7 +110,7 @@ export function enumRecipe<N extends number | bigint>(
   const names = new Map(entries.map(([name, value]) => [value, name] as const).reverse());
   const nameOf = (value: N): string | N => names.get(value) ?? value;
   function refuse(name: string, path: string): never {
-    refuseRange(path, "a name or a value of the enum", name, suggest(name, [...values.keys()]));
+    refuseRange(path, "a name or a number of the enum", name, suggest(name, [...values.keys()]));
   }
   return {
     weight: integer.weight,
@@ -128,20 +131,20 @@ export function enumRecipe<N extends number | bigint>(
 }
 
 const enumCType: CType = {
-  encode(types, type, part) {
+  encode(types, type, encodeNested) {
     const {
       values = {},
       base,
       size,
     } = type as Partial<EnumType<string, number | bigint>> & Type<unknown>;
     const entries = Object.entries(values);
-    if (!isType(base) || entries.length === 0 || entries.length > mostMembers) return undefined;
+    if (!isType(base) || entries.length === 0 || entries.length > maxMembers) return undefined;
     // C's enums are in the machine's byte order and have at most 64 bits.
-    if (base.byteOrder === "big" || size > 8) return part(base);
+    if (base.byteOrder === "big" || size > 8) return encodeNested(base);
     const isWide = size === 8;
-    // Signed enums and 64-bit values came with 6.0.
-    types.hasNewer ||= isWide || base.signed;
-    if (isWide && types.isOld) return part(base);
+    // The flag for signed enums and BTF_KIND_ENUM64 exist since 6.0.
+    types.usesNewKinds ||= isWide || base.signed;
+    if (isWide && types.isLegacy) return encodeNested(base);
     const names = identifiers(entries.map(([name]) => name));
     const words = entries.map(([, value], index) => {
       const bits = BigInt.asUintN(64, BigInt(value));
@@ -149,7 +152,7 @@ const enumCType: CType = {
       return [types.nameOffset(names[index] as string), ...halves.slice(0, isWide ? 2 : 1)];
     });
     return types.add(isWide ? BTF_KIND_ENUM64 : BTF_KIND_ENUM, "", size, {
-      flag: base.signed && !types.isOld,
+      flag: base.signed && !types.isLegacy,
       entries: words,
     });
   },

@@ -4,15 +4,15 @@ import { defineType } from "./compile.ts";
 import { LITTLE_ENDIAN } from "./memory.ts";
 import type { Type } from "./type.ts";
 
-/** Makes a type that DataView reads and writes with one call. */
-function float(kind: "f32" | "f64", c: string, size: 4 | 8): Type<number, number> {
+/** Defines a floating-point type. */
+function defineFloat(kind: "f32" | "f64", c: string, size: 4 | 8): Type<number, number> {
   const accessor = `Float${size * 8}` as "Float32" | "Float64";
   const isTooLarge = (value: number) =>
     kind === "f32" && Number.isFinite(value) && !Number.isFinite(Math.fround(value));
   function check(value: unknown, path: string): asserts value is number {
     if (typeof value !== "number") refuseType(path, `a number (${kind})`, value);
     if (isTooLarge(value)) {
-      refuseRange(path, "a number up to 3.4028234663852886e38 (f32)", value, "f64 holds it");
+      refuseRange(path, "a number up to 3.4028234663852886e38 (f32)", value, "use t.f64");
     }
   }
   return defineType<number, Type<number, number>>(
@@ -34,19 +34,19 @@ function float(kind: "f32" | "f64", c: string, size: 4 | 8): Type<number, number
     {
       size,
       encode(types) {
-        // Kernels before 5.13 get an empty struct of the same size, as from libbpf.
-        types.hasNewer = true;
-        return types.isOld ? types.struct("", size, []) : types.add(BTF_KIND_FLOAT, c, size);
+        // BTF_KIND_FLOAT exists since 5.13. Older kernels get an empty struct of the same size, as libbpf does.
+        types.usesNewKinds = true;
+        return types.isLegacy ? types.struct("", size, []) : types.add(BTF_KIND_FLOAT, c, size);
       },
     },
   );
 }
 
 /**
- * A C `float`: a number of 4 bytes. Writing rounds to the nearest `float`, as C does, and rejects finite numbers beyond the
- * largest. Infinities and NaN are allowed.
+ * Floating-point number of 4 bytes, C's `float`. Values are numbers.
  *
- * Kernel code cannot calculate with it, only copy it.
+ * Writing rounds to the nearest `float`, as C does. It rejects finite numbers beyond the largest `float`; infinities and NaN are
+ * allowed. Kernel code cannot calculate with floating-point numbers, only copy them.
  *
  * @example
  * ```ts
@@ -57,10 +57,11 @@ function float(kind: "f32" | "f64", c: string, size: 4 | 8): Type<number, number
  * console.log(t.f32.read(view, 0)); // 0.10000000149011612
  * ```
  */
-export const f32: Type<number, number> = /*@__PURE__*/ float("f32", "float", 4);
+export const f32: Type<number, number> = /*@__PURE__*/ defineFloat("f32", "float", 4);
 
 /**
- * A C `double`: a number of 8 bytes, the same as a JavaScript number. Kernel code cannot calculate with it, only copy it.
+ * Floating-point number of 8 bytes, C's `double`. Values are numbers, which JavaScript stores in the same format. Kernel code cannot
+ * calculate with floating-point numbers, only copy them.
  *
  * @example
  * ```ts
@@ -71,4 +72,4 @@ export const f32: Type<number, number> = /*@__PURE__*/ float("f32", "float", 4);
  * console.log(t.f64.read(view, 0)); // 0.1
  * ```
  */
-export const f64: Type<number, number> = /*@__PURE__*/ float("f64", "double", 8);
+export const f64: Type<number, number> = /*@__PURE__*/ defineFloat("f64", "double", 8);

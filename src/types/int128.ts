@@ -6,8 +6,8 @@ import type { IntegerType } from "./type.ts";
 const LOW = LITTLE_ENDIAN ? 0 : 8;
 const HIGH = LITTLE_ENDIAN ? 8 : 0;
 
-/** Makes an integer type that is stored as two halves. */
-function wide(
+/** Defines an integer type of 16 bytes, which is read and written as two halves. */
+function defineInt128(
   kind: "u128" | "i128",
   c: string,
   high: "BigUint64" | "BigInt64",
@@ -43,7 +43,8 @@ function wide(
 }
 
 /**
- * `unsigned __int128`: an unsigned integer of 16 bytes, aligned to 16, as a bigint.
+ * Unsigned integer of 16 bytes in the machine's byte order, aligned to 16, C's `unsigned __int128`. Values
+ * are bigints from 0 to 2^128 - 1.
  *
  * @example
  * ```ts
@@ -54,7 +55,7 @@ function wide(
  * console.log(t.u128.read(view, 0)); // 340282366920938463463374607431768211455n
  * ```
  */
-export const u128: IntegerType<bigint> = /*@__PURE__*/ wide(
+export const u128: IntegerType<bigint> = /*@__PURE__*/ defineInt128(
   "u128",
   "unsigned __int128",
   "BigUint64",
@@ -62,11 +63,12 @@ export const u128: IntegerType<bigint> = /*@__PURE__*/ wide(
   0xffff_ffff_ffff_ffff_ffff_ffff_ffff_ffffn,
 );
 
-// A sign before a bigint would be kept by bundlers.
+// Not a negated literal: bundlers keep initializers that negate a bigint.
 const SMALLEST = /*@__PURE__*/ BigInt.asIntN(128, 0x8000_0000_0000_0000_0000_0000_0000_0000n);
 
 /**
- * `__int128`: a signed integer of 16 bytes, aligned to 16, as a bigint.
+ * Signed integer of 16 bytes in the machine's byte order, aligned to 16, C's `__int128`. Values are
+ * bigints from -2^127 to 2^127 - 1.
  *
  * @example
  * ```ts
@@ -75,7 +77,7 @@ const SMALLEST = /*@__PURE__*/ BigInt.asIntN(128, 0x8000_0000_0000_0000_0000_000
  * t.i128.write(new DataView(new ArrayBuffer(16)), 0, -1n);
  * ```
  */
-export const i128: IntegerType<bigint> = /*@__PURE__*/ wide(
+export const i128: IntegerType<bigint> = /*@__PURE__*/ defineInt128(
   "i128",
   "__int128",
   "BigInt64",

@@ -8,7 +8,7 @@ const WORD = 2 ** 32;
 const LOW_WORD = LITTLE_ENDIAN ? 0 : 4;
 const HIGH_WORD = LITTLE_ENDIAN ? 4 : 0;
 
-/** DataView's methods for one width and sign: `getUint32` and `setUint32` are `"Uint32"`. */
+/** Suffix of DataView's getter and setter for one width and sign: `"Uint32"` for `getUint32` and `setUint32`. */
 type Accessor =
   "Uint8" | "Uint16" | "Uint32" | "Int8" | "Int16" | "Int32" | "BigUint64" | "BigInt64";
 
@@ -17,11 +17,11 @@ interface Range<T extends number | bigint> {
   readonly min: T;
   readonly max: T;
   readonly byteOrder?: "big";
-  /** The name of C's integer, or what encodes another C type. */
+  /** Name of the C integer type, or the function that encodes another C type. */
   readonly c: string | CType["encode"];
 }
 
-/** Makes an integer type. */
+/** Defines an integer type, which is aligned to its size. */
 export function defineInteger<T extends number | bigint>(
   { kind, min, max, byteOrder, c }: Range<T>,
   size: number,
@@ -46,12 +46,12 @@ export function defineInteger<T extends number | bigint>(
   );
 }
 
-/** The test, in generated code, that a variable does not hold an integer of the range. */
-function outside(value: string, { min, max }: Range<number | bigint>): string {
+/** Returns an expression for generated code: true if a variable is not an integer in the range. */
+function outsideExpression(value: string, { min, max }: Range<number | bigint>): string {
   if (typeof min === "bigint") {
     return `typeof ${value} !== "bigint" || ${value} < ${min}n || ${value} > ${max}n`;
   }
-  // Comparing with the wrapped value is the quickest test for 8, 16 and 32 bits, and refuses NaN.
+  // For 8, 16 and 32 bits, comparing with the wrapped value is the fastest check. It rejects NaN.
   const wrapped: Record<string, string> = {
     "255": `(${value} & 255)`,
     "65535": `(${value} & 65535)`,
@@ -72,7 +72,8 @@ function isOutside(value: unknown, { min, max }: Range<number | bigint>): boolea
   return !Number.isInteger(value) || value < min || value > max;
 }
 
-function refusal(range: Range<number | bigint>): (value: unknown, path: string) => never {
+/** Returns the function that throws the error for a value outside of the range. */
+function makeRefuse(range: Range<number | bigint>): (value: unknown, path: string) => never {
   return (value, path) => {
     const { kind, min, max } = range;
     const wanted = typeof min;
@@ -88,15 +89,15 @@ function refusal(range: Range<number | bigint>): (value: unknown, path: string) 
   };
 }
 
-/** An integer type that DataView reads and writes by one call. */
+/** Defines an integer type that DataView reads and writes with one call. */
 export function integer<T extends number | bigint>(
   accessor: Accessor,
   size: number,
   range: Range<T>,
 ): IntegerType<T> {
   const little = range.byteOrder === "big" ? false : LITTLE_ENDIAN;
-  const refuse = refusal(range);
-  // One name stands for a getter of T and a setter of T; the table of calls below pairs them.
+  const refuse = makeRefuse(range);
+  // TypeScript cannot know that this accessor's getter returns T and its setter takes T; the definitions below pair them.
   const get = DataView.prototype[`get${accessor}`] as (offset: number, little?: boolean) => T;
   const set = DataView.prototype[`set${accessor}`] as (
     offset: number,
@@ -106,7 +107,9 @@ export function integer<T extends number | bigint>(
   return defineInteger(range, size, {
     emitRead: (_source, place) => `view.get${accessor}(${place}, ${little})`,
     emitWrite(source, place, value, path) {
-      source.line(`if (${outside(value, range)}) ${source.capture(refuse)}(${value}, ${path});`);
+      source.line(
+        `if (${outsideExpression(value, range)}) ${source.capture(refuse)}(${value}, ${path});`,
+      );
       source.line(`view.set${accessor}(${place}, ${value}, ${little});`);
     },
     read: (view, offset) => get.call(view, offset, little),
@@ -117,14 +120,16 @@ export function integer<T extends number | bigint>(
   });
 }
 
-/** A 64-bit integer as a number: two halves cost half of one bigint, and leave no garbage. */
-function wideNumber(high: "Uint32" | "Int32", range: Range<number>): IntegerType<number> {
-  const refuse = refusal(range);
+/** Defines a 64-bit integer type with numbers as values. Two 32-bit halves take half the time of one bigint and allocate nothing. */
+function defineWideNumber(high: "Uint32" | "Int32", range: Range<number>): IntegerType<number> {
+  const refuse = makeRefuse(range);
   return defineInteger(range, 8, {
     emitRead: (_source, place) =>
       `view.get${high}(${place.plus(HIGH_WORD)}, ${LITTLE_ENDIAN}) * ${WORD} + view.getUint32(${place.plus(LOW_WORD)}, ${LITTLE_ENDIAN})`,
     emitWrite(source, place, value, path) {
-      source.line(`if (${outside(value, range)}) ${source.capture(refuse)}(${value}, ${path});`);
+      source.line(
+        `if (${outsideExpression(value, range)}) ${source.capture(refuse)}(${value}, ${path});`,
+      );
       source.line(`view.setUint32(${place.plus(LOW_WORD)}, ${value} >>> 0, ${LITTLE_ENDIAN});`);
       source.line(
         `view.setInt32(${place.plus(HIGH_WORD)}, Math.floor(${value} / ${WORD}), ${LITTLE_ENDIAN});`,
@@ -141,13 +146,13 @@ function wideNumber(high: "Uint32" | "Int32", range: Range<number>): IntegerType
   });
 }
 
-// Bundlers keep what is made of a property or of a sign before a name or a bigint.
+// Literals, because bundlers keep initializers that read a property or negate a name or a bigint.
 const SAFE = 2 ** 53 - 1;
 const SMALLEST_SAFE = 1 - 2 ** 53;
 const SMALLEST_I64 = /*@__PURE__*/ BigInt.asIntN(64, 0x8000_0000_0000_0000n);
 
 /**
- * `__u8`: an unsigned integer of 1 byte, as a number from 0 to 255.
+ * Unsigned integer of 1 byte, C's `__u8`. Values are numbers from 0 to 255.
  *
  * @example
  * ```ts
@@ -164,8 +169,8 @@ export const u8: IntegerType<number> = /*@__PURE__*/ integer("Uint8", 1, {
 });
 
 /**
- * `__u16`: an unsigned integer of 2 bytes, as a number from 0 to 65,535. For a port as it is on the
- * wire, use {@link be16}.
+ * Unsigned integer of 2 bytes in the machine's byte order, C's `__u16`. Values are numbers from 0 to
+ * 65,535. For a port in network byte order, use {@link be16}.
  *
  * @example
  * ```ts
@@ -182,7 +187,8 @@ export const u16: IntegerType<number> = /*@__PURE__*/ integer("Uint16", 2, {
 });
 
 /**
- * `__u32`: an unsigned integer of 4 bytes, as a number from 0 to 4,294,967,295.
+ * Unsigned integer of 4 bytes in the machine's byte order, C's `__u32`. Values are numbers from 0 to
+ * 4,294,967,295.
  *
  * @example
  * ```ts
@@ -199,7 +205,7 @@ export const u32: IntegerType<number> = /*@__PURE__*/ integer("Uint32", 4, {
 });
 
 /**
- * `__s8`: a signed integer of 1 byte, as a number from -128 to 127.
+ * Signed integer of 1 byte, C's `__s8`. Values are numbers from -128 to 127.
  *
  * @example
  * ```ts
@@ -216,7 +222,8 @@ export const i8: IntegerType<number> = /*@__PURE__*/ integer("Int8", 1, {
 });
 
 /**
- * `__s16`: a signed integer of 2 bytes, as a number from -32,768 to 32,767.
+ * Signed integer of 2 bytes in the machine's byte order, C's `__s16`. Values are numbers from -32,768 to
+ * 32,767.
  *
  * @example
  * ```ts
@@ -233,7 +240,8 @@ export const i16: IntegerType<number> = /*@__PURE__*/ integer("Int16", 2, {
 });
 
 /**
- * `__s32`: a signed integer of 4 bytes, as a number from -2,147,483,648 to 2,147,483,647.
+ * Signed integer of 4 bytes in the machine's byte order, C's `__s32`. Values are numbers from
+ * -2,147,483,648 to 2,147,483,647.
  *
  * @example
  * ```ts
@@ -252,8 +260,10 @@ export const i32: IntegerType<number> = /*@__PURE__*/ integer("Int32", 4, {
 const U64_MAX = 0xffff_ffff_ffff_ffffn;
 
 /**
- * `__u64`: an unsigned integer of 8 bytes, as a bigint: exact, and twice as dear as
- * {@link u64Number}, which leaves no garbage.
+ * Unsigned integer of 8 bytes in the machine's byte order, C's `__u64`. Values are bigints from 0 to
+ * 2^64 - 1.
+ *
+ * {@link u64Number} takes half the time and allocates nothing, but is exact only up to 2^53 - 1.
  *
  * @example
  * ```ts
@@ -270,8 +280,11 @@ export const u64: IntegerType<bigint> = /*@__PURE__*/ integer("BigUint64", 8, {
 });
 
 /**
- * `__s64`: a signed integer of 8 bytes, as a bigint: exact, and twice as dear as
- * {@link i64Number}, which leaves no garbage.
+ * Signed integer of 8 bytes in the machine's byte order, C's `__s64`. Values are bigints from -2^63 to
+ * 2^63 - 1.
+ *
+ * {@link i64Number} takes half the time and allocates nothing, but is exact only from -(2^53 - 1) to
+ * 2^53 - 1.
  *
  * @example
  * ```ts
@@ -288,9 +301,10 @@ export const i64: IntegerType<bigint> = /*@__PURE__*/ integer("BigInt64", 8, {
 });
 
 /**
- * `__u64` as a number: for times, sizes and counts. What is written must be a safe integer, from 0 to
- * 2^53 - 1. What is read beyond that (a hash, a pointer, a mask) is rounded to the nearest number, and
- * never thrown at, as the kernel put it there: use {@link u64} where every bit counts.
+ * Unsigned integer of 8 bytes as a number, C's `__u64`: for times, sizes and counts.
+ *
+ * Writing takes integers from 0 to 2^53 - 1. Reading rounds larger values (such as hashes, pointers and
+ * masks) to the nearest number, without an error. Use {@link u64} for exact values.
  *
  * @example
  * ```ts
@@ -301,7 +315,7 @@ export const i64: IntegerType<bigint> = /*@__PURE__*/ integer("BigInt64", 8, {
  * console.log(t.u64Number.read(view, 0)); // 1700000000000000
  * ```
  */
-export const u64Number: IntegerType<number> = /*@__PURE__*/ wideNumber("Uint32", {
+export const u64Number: IntegerType<number> = /*@__PURE__*/ defineWideNumber("Uint32", {
   kind: "u64Number",
   c: "unsigned long long",
   min: 0,
@@ -309,8 +323,10 @@ export const u64Number: IntegerType<number> = /*@__PURE__*/ wideNumber("Uint32",
 });
 
 /**
- * `__s64` as a number. What is written must be a safe integer; what is read beyond -2^53 or 2^53 is
- * rounded to the nearest number: use {@link i64} where every bit counts.
+ * Signed integer of 8 bytes as a number, C's `__s64`.
+ *
+ * Writing takes integers from -(2^53 - 1) to 2^53 - 1. Reading rounds values beyond that range to the
+ * nearest number, without an error. Use {@link i64} for exact values.
  *
  * @example
  * ```ts
@@ -319,7 +335,7 @@ export const u64Number: IntegerType<number> = /*@__PURE__*/ wideNumber("Uint32",
  * t.i64Number.write(new DataView(new ArrayBuffer(8)), 0, -1);
  * ```
  */
-export const i64Number: IntegerType<number> = /*@__PURE__*/ wideNumber("Int32", {
+export const i64Number: IntegerType<number> = /*@__PURE__*/ defineWideNumber("Int32", {
   kind: "i64Number",
   c: "long long",
   min: SMALLEST_SAFE,
@@ -327,7 +343,8 @@ export const i64Number: IntegerType<number> = /*@__PURE__*/ wideNumber("Int32", 
 });
 
 /**
- * `__be16`: an integer of 2 bytes in network order, such as a port, as a number from 0 to 65,535.
+ * Unsigned integer of 2 bytes in network byte order, such as a port, C's `__be16`. Values are numbers
+ * from 0 to 65,535.
  *
  * @example
  * ```ts
@@ -347,8 +364,8 @@ export const be16: IntegerType<number> = /*@__PURE__*/ integer("Uint16", 2, {
 });
 
 /**
- * `__be32`: an integer of 4 bytes in network order, as a number from 0 to 4,294,967,295. For an
- * address as text, use `t.ipv4`.
+ * Unsigned integer of 4 bytes in network byte order, C's `__be32`. Values are numbers from 0 to
+ * 4,294,967,295. For an IPv4 address as a string, use `t.ipv4`.
  *
  * @example
  * ```ts
@@ -366,7 +383,7 @@ export const be32: IntegerType<number> = /*@__PURE__*/ integer("Uint32", 4, {
 });
 
 /**
- * `__be64`: an integer of 8 bytes in network order, as a bigint.
+ * Unsigned integer of 8 bytes in network byte order, C's `__be64`. Values are bigints from 0 to 2^64 - 1.
  *
  * @example
  * ```ts
@@ -388,8 +405,8 @@ function refuse(value: unknown, path: string): never {
 }
 
 /**
- * C's `bool`: one byte. Any byte but zero reads as `true`; `true` is written as 1. Only booleans can be
- * written: use {@link u8} for a byte that is a number.
+ * Boolean of 1 byte, C's `bool`. Every byte other than 0 reads as `true`; `true` is written as 1. Writing
+ * takes booleans only: use {@link u8} for a byte that is a number.
  *
  * @example
  * ```ts

@@ -1,14 +1,14 @@
-/** True where machines store the least significant byte first: x86-64 and arm64 do, and platform.ts refuses all others. */
+/** True if the machine is little-endian: x86-64 and arm64 are, and src/ffi/platform.ts rejects all others. */
 export const LITTLE_ENDIAN = true;
 
-/** One byte array per DataView, as making one costs ten times what reading a field does. */
+/** One Uint8Array for each DataView: making one takes ten times as long as reading a field. */
 const byteArrays = new WeakMap<DataView, Uint8Array>();
 
 /**
- * The bytes that a view lies over, for the bulk operations that DataView lacks. They do not check
- * bounds as DataView does: see {@link checkBounds}.
+ * Returns the bytes of a view as a Uint8Array, for bulk operations that DataView lacks. These do not check
+ * bounds: see {@link checkBounds}.
  *
- * @throws {TypeError} when the view's buffer is detached
+ * @throws {TypeError} if the view's buffer is detached
  */
 export function bytesOf(view: DataView): Uint8Array {
   let bytes = byteArrays.get(view);
@@ -20,26 +20,26 @@ export function bytesOf(view: DataView): Uint8Array {
   return bytes;
 }
 
-/** Returns a part of the bytes that a view lies over, not copied. */
+/** Returns a range of a view's bytes without copying them. */
 export function bytesAt(view: DataView, offset: number, length: number): Uint8Array {
   return new Uint8Array(view.buffer, view.byteOffset + offset, length);
 }
 
 /**
- * Throws what DataView itself throws when the bytes are not all inside the view.
+ * Checks that a range of at least one byte is inside a view, and throws DataView's own errors.
  *
- * @throws {RangeError} when they are not
- * @throws {TypeError} when the view's buffer is detached
+ * @throws {RangeError} if a byte lies outside the view
+ * @throws {TypeError} if the view's buffer is detached
  */
 export function checkBounds(view: DataView, offset: number, length: number): void {
   view.getUint8(offset);
   view.getUint8(offset + length - 1);
 }
 
-/** Below this, a loop over a DataView beats one call of a bulk operation. */
+/** Greatest length in bytes for which a loop over a DataView is faster than a bulk operation. */
 const SHORT = 32;
 
-/** Sets bytes to zero. */
+/** Sets bytes to zero. @throws {RangeError} if a byte lies outside the view */
 export function zero(view: DataView, offset: number, length: number): void {
   if (length > SHORT) {
     checkBounds(view, offset, length);

@@ -2,7 +2,8 @@ import { type CType, cU32, cU64 } from "./c_type.ts";
 import { defineType, type Recipe } from "./compile.ts";
 import type { ArrayType, Fields, OpaqueKind, OpaqueType, StructType, Type } from "./type.ts";
 
-function opaque<Kind extends OpaqueKind>(
+/** Defines an opaque type. Its `read` and `write` throw; structs neither call them nor include the field in their value. */
+function defineOpaque<Kind extends OpaqueKind>(
   kind: Kind,
   size: number,
   align: number,
@@ -10,7 +11,7 @@ function opaque<Kind extends OpaqueKind>(
 ): OpaqueType<Kind> {
   const refuse = (): never => {
     throw new TypeError(
-      `${kind}: expected to be a field of a struct: user space neither reads nor writes it`,
+      `${kind}: only the kernel reads and writes it; make it a field of a struct`,
     );
   };
   const recipe: Recipe<never> = {
@@ -28,14 +29,12 @@ function opaque<Kind extends OpaqueKind>(
 }
 
 /**
- * `struct bpf_spin_lock`: what programs lock a value with: 4 bytes, aligned to 4. Put it into the
- * struct that is the map's value, once. It takes its place there, but is no part of the JavaScript
- * value: reading leaves it out, and writing stores zero.
+ * Spin lock, C's `struct bpf_spin_lock`: 4 bytes, aligned to 4. Programs lock it with `bpf_spin_lock()`
+ * while they change the map's value.
  *
- * The kernel looks for it directly in the value's struct. Since 6.11 it also finds one in a struct
- * within, where no earlier kernel does, but none in an array.
- *
- * Kernel 5.1.
+ * Make it a field of the struct that is the map's value; a struct can have one. The field takes 4 bytes but
+ * is not part of the JavaScript value: reading leaves it out, and writing stores zero. The kernel finds the
+ * lock as a member of the value's struct, since 6.11 also in nested structs, but not in arrays.
  *
  * @example
  * ```ts
@@ -48,20 +47,23 @@ function opaque<Kind extends OpaqueKind>(
  * Account.write(view, 0, { packets: 1, bytes: 60 });
  * console.log(Account.read(view, 0)); // { packets: 1, bytes: 60 }
  * ```
+ *
+ * Requires Linux 5.1.
  */
-export const spinLock: OpaqueType<"spin_lock"> = /*@__PURE__*/ opaque(
+export const spinLock: OpaqueType<"spin_lock"> = /*@__PURE__*/ defineOpaque(
   "spin_lock",
   4,
   4,
-  // The kernel knows locks and timers by their names.
+  // The kernel recognizes locks and timers by the names of their structs.
   (types) => types.struct("bpf_spin_lock", 4, [{ name: "val", typeId: cU32(types), bitOffset: 0 }]),
 );
 
 /**
- * `struct bpf_timer`: a timer that programs set: 16 bytes, aligned to 8. Put it into the struct that is
- * the map's value, once; it is no part of the JavaScript value, as {@link spinLock} is not.
+ * Timer, C's `struct bpf_timer`: 16 bytes, aligned to 8. Programs set it with `bpf_timer_init()` and
+ * `bpf_timer_start()`.
  *
- * Kernel 5.15.
+ * Make it a field of the struct that is the map's value; a struct can have one. The field takes 16 bytes
+ * but is not part of the JavaScript value: reading leaves it out, and writing stores zero.
  *
  * @example
  * ```ts
@@ -73,22 +75,24 @@ export const spinLock: OpaqueType<"spin_lock"> = /*@__PURE__*/ opaque(
  * const session: t.Infer<typeof Session> = { pid: 1 };
  * Session.write(new DataView(new ArrayBuffer(Session.size)), 0, session);
  * ```
+ *
+ * Requires Linux 5.15.
  */
-export const timer: OpaqueType<"timer"> = /*@__PURE__*/ opaque("timer", 16, 8, (types) =>
+export const timer: OpaqueType<"timer"> = /*@__PURE__*/ defineOpaque("timer", 16, 8, (types) =>
   types.struct("bpf_timer", 16, [
     { name: "__opaque", typeId: types.array(cU64(types), 2), bitOffset: 0 },
   ]),
 );
 
-/** Whether a type is one that user space neither reads nor writes. */
+/** Returns true for an opaque type, which only the kernel reads and writes. */
 export function isOpaque(type: Type<unknown>): type is OpaqueType {
   return (type as Partial<OpaqueType>).opaque === true;
 }
 
 /**
- * Whether a type is a struct with a spin lock directly in it, where every kernel that has spin locks
- * finds it (`btf_find_field` in kernel/bpf/btf.c). One in a struct within does not count: only since 6.11
- * does the kernel look there.
+ * Returns true for a struct with a spin lock as its own member, where every kernel since 5.1 finds it
+ * (`btf_find_field` in kernel/bpf/btf.c). A lock in a nested struct does not count: kernels before 6.11 do
+ * not find it.
  */
 export function hasSpinLock(type: Type<unknown>): boolean {
   if (type.kind !== "struct") return false;
@@ -97,9 +101,9 @@ export function hasSpinLock(type: Type<unknown>): boolean {
 }
 
 /**
- * Returns true where a type has opaque fields, at any depth: the kernel has to be told where they are.
+ * Returns true for a type with opaque fields, at any depth.
  *
- * @param outer the types around it: a type that others made may claim to contain itself
+ * @param outer outer types, to stop at a type from elsewhere that claims to contain itself
  */
 export function hasOpaqueField(type: Type<unknown>, outer: readonly Type<unknown>[] = []): boolean {
   if (outer.includes(type)) return false;
@@ -112,29 +116,30 @@ export function hasOpaqueField(type: Type<unknown>, outer: readonly Type<unknown
     readonly fields?: Readonly<Record<string, { readonly type?: Type<unknown> } | undefined>>;
     readonly element?: Type<unknown>;
   };
-  const parts = kind === "struct" ? Object.values(fields).map((field) => field?.type) : [element];
-  return parts.some(
-    // A type that others made may have anything there.
-    (part) => part && (isOpaque(part) || hasOpaqueField(part, [...outer, type])),
+  const innerTypes =
+    kind === "struct" ? Object.values(fields).map((field) => field?.type) : [element];
+  return innerTypes.some(
+    // A type from elsewhere may have undefined here.
+    (inner) => inner && (isOpaque(inner) || hasOpaqueField(inner, [...outer, type])),
   );
 }
 
-/** A field of an opaque type, and where it is in what surrounds it. */
-export interface OpaquePart {
+/** An opaque field, and its offset in bytes from the start of the outermost type. */
+export interface OpaqueFieldPlace {
   readonly type: OpaqueType;
   readonly offset: number;
 }
 
 /**
- * The opaque types that a type consists of, at any depth; of an array, those of its first two elements.
+ * Yields the opaque fields of a type, at any depth. In an array it yields those of the first two elements.
  *
- * @param outer the types around it: a type that others made may claim to contain itself
+ * @param outer outer types, to stop at a type from elsewhere that claims to contain itself
  */
-export function* opaqueParts(
+export function* opaqueFields(
   type: Type<unknown>,
   offset: number,
   outer: readonly Type<unknown>[] = [],
-): Generator<OpaquePart, void, undefined> {
+): Generator<OpaqueFieldPlace, void, undefined> {
   if (isOpaque(type)) {
     yield { type, offset };
   } else if (outer.includes(type)) {
@@ -142,16 +147,16 @@ export function* opaqueParts(
   } else if (type.kind === "struct") {
     const { fields = {} } = type as Partial<StructType<Fields>>;
     for (const field of Object.values(fields)) {
-      // A type that others made may have anything there.
+      // A type from elsewhere may have undefined here.
       if (!field?.type) continue;
-      yield* opaqueParts(field.type, offset + field.offset, [...outer, type]);
+      yield* opaqueFields(field.type, offset + field.offset, [...outer, type]);
     }
   } else if (type.kind === "array") {
     const { element, length = 0 } = type as Partial<ArrayType<unknown>>;
     if (element === undefined) return;
-    for (const part of opaqueParts(element, offset, [...outer, type])) {
-      yield part;
-      if (length > 1) yield { ...part, offset: part.offset + element.size };
+    for (const field of opaqueFields(element, offset, [...outer, type])) {
+      yield field;
+      if (length > 1) yield { ...field, offset: field.offset + element.size };
     }
   }
 }

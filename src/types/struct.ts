@@ -1,8 +1,8 @@
 import { checkBoolean, checkOptions, checkSize } from "../check/arguments.ts";
 import {
   defineType,
-  emitPartRead,
-  emitPartWrite,
+  emitNestedRead,
+  emitNestedWrite,
   type Place,
   type Recipe,
   recipeOf,
@@ -10,10 +10,10 @@ import {
 } from "./compile.ts";
 import type { CType } from "./c_type.ts";
 import { encodeMembers } from "./c_members.ts";
-import { copyStruct, makeCursor, type Part, setParts } from "./cursor.ts";
+import { copyStruct, makeCursor, type ValueMember, setValueMembers } from "./cursor.ts";
 import { type Field, type Layout, layOut, type Member } from "./struct_layout.ts";
 import { zero } from "./memory.ts";
-import { isOpaque, opaqueParts } from "./opaque.ts";
+import { isOpaque, opaqueFields } from "./opaque.ts";
 import { describe, memberPath, refuseType } from "../check/describe.ts";
 import { suggest } from "../check/names.ts";
 import {
@@ -24,10 +24,10 @@ import {
   checkType,
 } from "./type.ts";
 
-/** How a struct is laid out. */
+/** Options of {@link struct}. */
 export interface StructOptions {
   /**
-   * Whether members follow each other without padding, as with `__attribute__((packed))`.
+   * Places members without padding between them, as `__attribute__((packed))` does.
    *
    * @default false
    */
@@ -35,19 +35,19 @@ export interface StructOptions {
 }
 
 /**
- * A C struct, as a plain object. Members lie in the order given, each at its natural alignment, and the
- * end is padded, as a C compiler does it. Padding is always written as zero: a hash map compares it.
- * Bit-fields are {@link bits}.
+ * Makes the type of a C struct. Values are plain objects with a property for each member.
  *
- * Writing takes any object that has the fields, also by getters or from its class, and refuses one with
- * other fields of its own. Fields that are the kernel's own, such as {@link spinLock}, are not among
- * them: they are written as zero, too; a struct of nothing else has the value `{}`.
+ * Members are in the order of `fields`, each at its natural alignment, with padding as a C compiler adds it.
+ * Padding is written as zero, because hash maps compare it. Bit-fields are made by {@link bits}.
  *
- * @throws {TypeError} when there is no field, a field is not a type, its name is a number (which
- * JavaScript would move to the front), an option is misspelt, or there is a second field of a kind that
- * is the kernel's own, at any depth
- * @throws {RangeError} when the size is over 2^31 - 1 bytes, or packing puts a field that is the kernel's
- * own where the kernel does not look for it
+ * Writing takes any object that has the fields; they may be getters or inherited. It rejects an object with
+ * other enumerable properties of its own. Opaque fields, such as {@link spinLock}, are not part of the
+ * value: they are written as zero. A struct with only opaque fields has the value `{}`.
+ *
+ * @param fields type of each member by name
+ * @throws {TypeError} if there are no fields, a field is not a type, a name is a number (JavaScript would
+ * move it to the front), an option is misspelt, or there are two opaque fields of one kind, at any depth
+ * @throws {RangeError} if the struct takes more than 2^31 - 1 bytes, or an opaque field is not aligned
  *
  * @example
  * ```ts
@@ -76,7 +76,7 @@ export function struct<F extends Fields>(fields: F, options: StructOptions = {})
   );
 }
 
-/** Makes a struct whose layout gives the places of the members. */
+/** Defines a struct with a given layout. */
 export function defineStruct<F extends Fields>(
   layout: Layout,
   packed: boolean,
@@ -84,14 +84,14 @@ export function defineStruct<F extends Fields>(
 ): StructType<F> {
   checkOpaque(layout.members);
   checkSize(name, layout.size);
-  // Without a prototype, so that a member may be called "constructor", and "__proto__" is a name.
+  // Without a prototype, so that "constructor" and "__proto__" can be names.
   const described = Object.create(null) as Record<string, unknown>;
   for (const { name: field, ...place } of layout.members) {
     described[field] = Object.freeze(place);
   }
-  const parts = layout.members
+  const valueMembers = layout.members
     .filter((member) => !isOpaque(member.type))
-    .map((member) => partOf(member, layout.size));
+    .map((member) => withRecipe(member, layout.size));
   const type: StructType<F> = defineType<StructValue<F>, StructType<F>>(
     {
       kind: "struct",
@@ -103,39 +103,39 @@ export function defineStruct<F extends Fields>(
       cursor: () => makeCursor(type),
       copy: (event) => copyStruct(type, event),
     },
-    structRecipe(layout, parts, name) as Recipe<StructValue<F>>,
+    structRecipe(layout, valueMembers, name) as Recipe<StructValue<F>>,
     structCType,
   );
-  setParts(type, parts);
+  setValueMembers(type, valueMembers);
   return type;
 }
 
 const structCType: CType = {
-  encode(types, type, part) {
-    const members = encodeMembers(types, type, part, false);
+  encode(types, type, encodeNested) {
+    const members = encodeMembers(types, type, encodeNested, false);
     return members && types.struct("", type.size, members);
   },
 };
 
-/** Returns the place and recipe of a member. A bit-field is loaded with the size of its type where the struct has these bytes. */
-function partOf(member: Member, size: number): Part {
+/** Returns a member with its recipe. A bit-field is read at an offset that is a multiple of its declared type's size, if possible. */
+function withRecipe(member: Member, size: number): ValueMember {
   const { type, bitOffset } = member;
   const recipe = recipeOf(type);
   if (bitOffset === undefined || recipe.atBit === undefined) return { ...member, recipe };
   const { size: unit, width } = type as BitsType<unknown>;
   let offset = Math.floor(bitOffset / (unit * 8)) * unit;
-  // It crosses a boundary of its type, as packed structs allow.
+  // In a packed struct a bit-field can cross a boundary of its declared type.
   if (bitOffset + width > (offset + unit) * 8) ({ offset } = member);
   return { ...member, offset, recipe: recipe.atBit(bitOffset - offset * 8, size - offset) };
 }
 
-/** Describes a struct or union by its members. */
+/** Returns the name of a struct or union for messages, with its members. */
 export function nameOf(word: string, fields: readonly Field[]): string {
   const list = fields.map(({ name, type }) => `${memberPath("", name)}: ${type.name}`);
   return `${word} { ${list.join(", ")} }`;
 }
 
-/** Checks the members of a struct or union. */
+/** Checks the members of a struct or union, and returns them with their sizes and alignments. */
 export function checkFields(word: "struct" | "union", fields: Fields): Field[] {
   if (typeof fields !== "object" || fields === null) {
     throw new TypeError(`${word}(fields): expected an object of types, got ${describe(fields)}`);
@@ -151,26 +151,26 @@ export function checkFields(word: "struct" | "union", fields: Fields): Field[] {
     const isBits = recipeOf(type).atBit !== undefined;
     return { name, type, ...extent, ...(isBits && { width: (type as BitsType<unknown>).width }) };
   });
-  // A bit-field of width 0 is no member.
+  // A bit-field of width 0 is not a member.
   if (checked.every(({ width }) => width === 0)) {
-    throw new TypeError(`${word}(fields): a ${word} needs a field`);
+    throw new TypeError(`${word}(fields): expected at least one field`);
   }
   return checked;
 }
 
-/** The kernel trusts what it is told of its own fields: of some mistakes it warns as of its own bugs. */
+/** Checks the opaque fields of a struct. The kernel does not check all of this: some mistakes trigger a WARN in its log. */
 function checkOpaque(members: readonly Member[]): void {
   const kinds = new Set<string>();
   for (const member of members) {
     const field = `struct(fields): field ${JSON.stringify(member.name)}`;
-    for (const { type, offset } of opaqueParts(member.type, member.offset)) {
+    for (const { type, offset } of opaqueFields(member.type, member.offset)) {
       if (kinds.has(type.kind)) {
-        throw new TypeError(`${field}: a second ${type.name}: a struct can have one in all`);
+        throw new TypeError(`${field}: expected no second ${type.name}: a struct can have one`);
       }
       kinds.add(type.kind);
       if (offset % type.align !== 0) {
         throw new RangeError(
-          `${field}: expected a ${type.name} to lie at a multiple of ${type.align}, got offset ${offset}`,
+          `${field}: expected an offset that is a multiple of ${type.align} (${type.name}), got ${offset}`,
         );
       }
     }
@@ -181,10 +181,10 @@ type Value = Record<string, unknown>;
 
 function structRecipe(
   { members, gaps, shared }: Layout,
-  parts: readonly Part[],
+  valueMembers: readonly ValueMember[],
   structName: string,
 ): Recipe<Value> {
-  const names = parts.map(({ name }) => name);
+  const names = valueMembers.map(({ name }) => name);
 
   function refuse(value: unknown, path: string): never {
     refuseType(path, `an object (${structName})`, value);
@@ -201,14 +201,14 @@ function structRecipe(
   function hintFor(key: string): string {
     const member = members.find(({ name }) => name === key);
     if (member !== undefined) {
-      return `a ${member.type.name} belongs to the kernel and is no part of the value`;
+      return `only the kernel writes a ${member.type.name}: leave it out`;
     }
     return names.length === 0 ? "the value is an object without fields" : suggest(key, names);
   }
 
   function checkPresent(value: object, { name, type }: Member, path: string): void {
     checkKeys(value, path);
-    // A custom type may well stand for undefined.
+    // undefined can be a value of a custom type.
     if (name in value) return;
     const field = JSON.stringify(memberPath(path, name));
     throw new TypeError(`missing field ${field}: expected ${type.name}`);
@@ -217,10 +217,10 @@ function structRecipe(
   return {
     weight: members.reduce((sum, { type }) => sum + recipeOf(type).weight, 0),
     emitRead(source, place) {
-      const properties = parts.map(({ name, offset, recipe }) => {
+      const properties = valueMembers.map(({ name, offset, recipe }) => {
         // A plain key "__proto__" would set the prototype.
         const key = name === "__proto__" ? '["__proto__"]' : JSON.stringify(name);
-        return `${key}: ${emitPartRead(source, recipe, place.plus(offset))}`;
+        return `${key}: ${emitNestedRead(source, recipe, place.plus(offset))}`;
       });
       return `{ ${properties.join(", ")} }`;
     },
@@ -228,12 +228,12 @@ function structRecipe(
       source.line(
         `if (typeof ${value} !== "object" || ${value} === null) ${source.capture(refuse)}(${value}, ${path});`,
       );
-      // The engine keeps the keys of objects made alike: counting them costs less than 1 ns.
+      // The engine caches the keys of objects with the same shape: counting them takes less than 1 ns.
       source.line(
         `if (Object.keys(${value}).length !== ${names.length}) ${source.capture(checkKeys)}(${value}, ${path});`,
       );
       for (const gap of shared) emitZero(source, place.plus(gap.offset), gap.length);
-      for (const { recipe, ...member } of parts) {
+      for (const { recipe, ...member } of valueMembers) {
         const field = source.variable("field");
         const name = JSON.stringify(member.name);
         source.line(`const ${field} = ${value}[${name}];`);
@@ -242,21 +242,24 @@ function structRecipe(
         );
         const at = place.plus(member.offset);
         const memberPathOf = source.capture(memberPath);
-        emitPartWrite(source, recipe, at, field, `${memberPathOf}(${path}, ${name})`);
+        emitNestedWrite(source, recipe, at, field, `${memberPathOf}(${path}, ${name})`);
       }
       for (const gap of gaps) emitZero(source, place.plus(gap.offset), gap.length);
     },
     read(view, offset) {
-      // By definition, not by assignment, which the name "__proto__" would turn into something else.
+      // Not by assignment: assigning to "__proto__" would set the prototype.
       return Object.fromEntries(
-        parts.map((part) => [part.name, part.recipe.read(view, offset + part.offset)]),
+        valueMembers.map((member) => [
+          member.name,
+          member.recipe.read(view, offset + member.offset),
+        ]),
       );
     },
     write(view, offset, value, path) {
       if (typeof value !== "object" || value === null) return refuse(value, path);
       if (Object.keys(value).length !== names.length) checkKeys(value, path);
       for (const gap of shared) zero(view, offset + gap.offset, gap.length);
-      for (const { recipe, ...member } of parts) {
+      for (const { recipe, ...member } of valueMembers) {
         const field = (value as Value)[member.name];
         if (field === undefined) checkPresent(value, member, path);
         recipe.write(view, offset + member.offset, field, memberPath(path, member.name));
@@ -266,7 +269,7 @@ function structRecipe(
   };
 }
 
-/** Zeroes padding in as few stores as it takes. */
+/** Adds the statements that zero padding, in as few stores as possible. */
 function emitZero(source: Source, place: Place, length: number): void {
   let done = 0;
   for (const bytes of [4, 2, 1]) {

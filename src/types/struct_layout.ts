@@ -1,60 +1,61 @@
 import { isOpaque } from "./opaque.ts";
 import type { Extent, Type } from "./type.ts";
 
-/** A member of a struct to be placed, with its size and alignment. */
+/** A member of a struct, with its size and alignment, before its offset is computed. */
 export interface Field extends Extent {
   readonly name: string;
   readonly type: Type<unknown>;
-  /** The number of bits of a bit-field. */
+  /** Number of bits; only for bit-fields. */
   readonly width?: number;
-  /** Bytes from the struct's start, if its place is given. */
+  /** Offset in bytes from the start of the struct, if it is fixed. */
   readonly offset?: number;
 }
 
-/** A member of a struct and where it lies, in bytes from the struct's start. */
+/** A member of a struct, and its offset. */
 export interface Member {
   readonly name: string;
   readonly type: Type<unknown>;
+  /** Offset of the first byte from the start of the struct, in bytes. */
   readonly offset: number;
-  /** The same in bits, for a bit-field. */
+  /** Offset in bits from the start of the struct; only for bit-fields. */
   readonly bitOffset?: number;
 }
 
-/** Bytes that hold no part of the value: padding, and members that are the kernel's own. */
+/** A range of bytes in a struct, which is zeroed when the struct is written. */
 export interface Gap {
   readonly offset: number;
   readonly length: number;
 }
 
-/** The places of a struct's members, as a C compiler for BPF, x86-64 or arm64 computes them. */
+/** Layout of a struct, as C compilers for BPF, x86-64 and arm64 compute it. */
 export interface Layout {
   readonly size: number;
   readonly align: number;
   readonly members: readonly Member[];
-  /** In memory order. */
+  /** Padding and opaque members, in memory order. */
   readonly gaps: readonly Gap[];
-  /** The bytes that bit-fields share: each adds its own bits. */
+  /** Bytes of bit-fields. They are zeroed first, because each bit-field ORs its bits into them. */
   readonly shared: readonly Gap[];
 }
 
-/** Returns the next multiple of a power of two. Not by bit operations: those are of 32 bits with a sign. */
+/** Rounds up to a multiple of a power of two. Bit operations would be limited to 31 bits. */
 export function roundUp(value: number, align: number): number {
   return Math.ceil(value / align) * align;
 }
 
 /**
- * Places members one after another at their natural alignment, or with no padding when packed.
+ * Computes the layout of members in order: each at its natural alignment, or without padding if packed.
  *
- * Bit-fields follow each other without padding, but none crosses a boundary of its own type unless the struct is packed. A
- * zero-width one moves to the next such boundary, packed or not.
+ * Bit-fields follow each other without padding. Unless the struct is packed, they do not cross a boundary of their declared type. A
+ * zero-width bit-field moves to the next boundary of its declared type, also in packed structs.
  */
 export function layOut(fields: readonly Field[], packed: boolean): Layout {
   const members: Member[] = [];
   const gaps: Gap[] = [];
   const shared: Gap[] = [];
-  /** The end of the placed members in bytes. */
+  /** End of the members so far, in bytes. */
   let end = 0;
-  /** The same in bits: smaller only within the last byte. */
+  /** End of the members so far, in bits. It can be inside the last byte. */
   let bits = 0;
   let align = 1;
   for (const { name, type, size, align: natural, width, offset: given } of fields) {
@@ -92,11 +93,12 @@ export function layOut(fields: readonly Field[], packed: boolean): Layout {
 }
 
 /**
- * Makes the layout of members whose places are given, in the order of their places.
+ * Computes the layout of members with fixed offsets.
  *
- * @param size the struct's size; by default it ends with its last member
+ * @param fields members in the order of their offsets
+ * @param size size of the struct in bytes; by default it ends with its last member
  */
-export function layOutAsPlaced(
+export function layOutAtOffsets(
   fields: readonly (Field & { readonly offset: number })[],
   size?: number,
 ): Layout {

@@ -1,6 +1,6 @@
 /**
- * C layouts and the JavaScript values they decode to: what the keys, values and events of maps and ring
- * buffers are declared with.
+ * Types that pair a C layout with a JavaScript value. They declare the keys and values of maps, and the
+ * records of ring buffers.
  *
  * @module
  */

@@ -9,25 +9,26 @@ const lengthGetter = /*@__PURE__*/ Object.getOwnPropertyDescriptor(
   "length",
 );
 
-/** Returns the engine's own length of a typed array: memory is written by it, and a subclass can override the property. */
+/** Returns the real length of a typed array, in bytes. A subclass can override the property `length`. */
 function lengthOf(bytes: Uint8Array): number {
   return lengthGetter!.get!.call(bytes) as number;
 }
 
-/** Returns true for typed arrays only, not for other objects with their prototype. */
+/** Returns true for a Uint8Array, but not for another object with its prototype. */
 function isBytes(value: unknown): value is Uint8Array {
   return value instanceof Uint8Array && ArrayBuffer.isView(value);
 }
 
-/** Up to this length, copying in a loop beats one call of `slice`. */
+/** Greatest length in bytes for which copying in a loop is faster than calling `slice`. */
 const SHORT_BYTES = 16;
 
 /**
- * `__u8[n]`: exactly `length` raw bytes, as a Uint8Array. Reading copies: the result is the caller's to
- * keep. Writing takes any Uint8Array (also a Buffer) of exactly that many bytes. A `length` that a subclass overrides is ignored.
+ * Makes the type of `length` raw bytes, C's `__u8[length]`. Values are Uint8Arrays.
  *
- * @param length from 1 on; C's flexible array members have no fixed size and so no type here
- * @throws {RangeError} when the length is not an integer from 1 to 2^31 - 1
+ * Reading returns a copy. Writing takes any Uint8Array (also a Buffer) of exactly `length` bytes.
+ *
+ * @param length number of bytes, from 1 to 2^31 - 1. Flexible array members (`__u8 data[]`) have no fixed size and no type here.
+ * @throws {RangeError} if the length is not an integer from 1 to 2^31 - 1
  *
  * @example
  * ```ts
@@ -73,25 +74,28 @@ export function bytes(length: number): BytesType {
   }
 }
 
-// Bun's decoders of a range of bytes: unlike TextDecoder, they need no view of the range.
+// Bun's methods for a range of bytes. TextDecoder would need a typed array of the range.
 const { latin1Slice, utf8Slice, utf8Write } = Buffer.prototype;
 
 const ALL_ONES = 0x01010101;
 const ALL_TOP_BITS = 0x80808080;
 
 /**
- * `char[n]`: a string of at most `length - 1` bytes of UTF-8, ended by NUL. Reading stops at the first
- * NUL, or at the end when there is none, as in a string that the kernel cut; what is not UTF-8 reads as
- * U+FFFD. Writing fills the rest with NUL, so that equal strings are equal keys.
+ * Makes the type of a NUL-terminated string in `length` bytes, C's `char[length]`. Values are strings of
+ * at most `length - 1` bytes of UTF-8.
  *
- * @param length in bytes, the ending NUL included, from 1 on
- * @throws {RangeError} when the length is not an integer from 1 to 2^31 - 1
+ * Reading stops at the first NUL, or after `length` bytes if there is none. Bytes that are not UTF-8 read
+ * as U+FFFD. Writing fills the remaining bytes with NUL, so that equal strings are equal keys. It rejects
+ * strings with a NUL or a lone surrogate.
+ *
+ * @param length number of bytes, the terminating NUL included, from 1 to 2^31 - 1
+ * @throws {RangeError} if the length is not an integer from 1 to 2^31 - 1
  *
  * @example
  * ```ts
  * import { t } from "bun-bpf";
  *
- * const Comm = t.cstring(16); // what bpf_get_current_comm() fills
+ * const Comm = t.cstring(16); // filled by bpf_get_current_comm()
  * const view = new DataView(new ArrayBuffer(Comm.size));
  * Comm.write(view, 0, "systemd");
  * console.log(Comm.read(view, 0)); // systemd
@@ -107,7 +111,7 @@ export function cstring(length: number): CStringType {
       write: (view, offset, value) => writeString(view, offset, value, length),
       refuse: (value, path) => refuseString(value, path, length),
     }),
-    // bpftool shows an array as text if its elements are called "char"; clang, too, makes them signed.
+    // bpftool prints an array as a string if its element type is named "char". clang's "char" is signed.
     {
       encode: (types, { size }) => types.array(types.int("char", 1, { isSigned: true }), size),
     },
@@ -121,7 +125,7 @@ function readString(view: DataView, offset: number, length: number): string {
   let seen = 0;
   for (; end + 4 <= limit; end += 4) {
     const word = view.getInt32(end, true);
-    // Not zero when one of the four bytes is: see Warren, "Hacker's Delight", section 6-1.
+    // Nonzero if one of the four bytes is zero: Warren, "Hacker's Delight", section 6-1.
     if (((word - ALL_ONES) & ~word & ALL_TOP_BITS) !== 0) break;
     seen |= word;
   }
@@ -135,8 +139,8 @@ function readString(view: DataView, offset: number, length: number): string {
   return slice.call(bytesOf(view), offset, end);
 }
 
-// Names of tasks take 16 bytes, are in most events, and repeat: what the bytes last decoded to is kept.
-// This makes reading one three times as fast, and leaves no garbage.
+// Cache of decoded strings of 16 bytes. Most events have a task name (TASK_COMM_LEN is 16), and the names repeat.
+// A hit is three times as fast as decoding and allocates nothing.
 const RECENT = 256;
 const recentWords = new Int32Array(RECENT * 4);
 const recentNames = new Array<string>(RECENT).fill("");
@@ -158,7 +162,7 @@ function readTaskName(view: DataView, offset: number): string {
     return recentNames[slot]!;
   }
   const name = readString(view, offset, 16);
-  // What the view lies over may have changed since the words were read: a producer may be at work.
+  // The words and the string must be of the same bytes: a kernel program may have written to the view's memory in between.
   if (
     view.getInt32(offset, true) === a &&
     view.getInt32(offset + 4, true) === b &&
@@ -171,11 +175,11 @@ function readTaskName(view: DataView, offset: number): string {
   return name;
 }
 
-/** Up to this length, storing in a loop beats one call of Bun's encoder. */
+/** Greatest length in code units for which storing in a loop is faster than calling Bun's encoder. */
 const SHORT_TEXT = 48;
 
 function writeString(view: DataView, offset: number, value: unknown, length: number): boolean {
-  // A string of UTF-16 never takes fewer bytes than it has code units.
+  // Each UTF-16 code unit takes at least one byte of UTF-8.
   if (typeof value !== "string" || value.length >= length) return false;
   if (value.length <= SHORT_TEXT) {
     let i = 0;
@@ -197,10 +201,10 @@ function writeString(view: DataView, offset: number, value: unknown, length: num
   return true;
 }
 
-/** Why a string cannot be written, if it cannot. */
+/** Returns the reason why a string cannot be written, or `undefined` if it can. */
 function problemOf(value: string, length: number): string | undefined {
-  if (value.includes("\0")) return `a NUL at index ${value.indexOf("\0")} would cut it`;
-  if (!value.isWellFormed()) return "a lone surrogate has no UTF-8";
+  if (value.includes("\0")) return `the NUL at index ${value.indexOf("\0")} would end it`;
+  if (!value.isWellFormed()) return "it has a lone surrogate";
   const needed = Buffer.byteLength(value);
   if (needed >= length) return `it takes ${needed} bytes`;
   return undefined;

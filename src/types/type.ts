@@ -2,16 +2,17 @@ import { checkAlign, checkCount } from "../check/arguments.ts";
 import { describe } from "../check/describe.ts";
 
 /**
- * A C layout paired with the JavaScript value it decodes to.
+ * A C layout and the JavaScript value that it decodes to.
  *
- * `Outside` is the value in this process, `Inside` the value in kernel code: the same for numbers, while
- * a spin lock has no value outside. `Type<Outside>` accepts any value inside.
+ * `Outside` is the type of the value in this process. `Inside` is its type in kernel code. Both are the
+ * same for numbers; a spin lock has no value in this process. `Type<Outside>` accepts any `Inside`.
  *
- * Every type is immutable plain data with two methods, which may be taken off the object and called
- * alone (they do not use `this`), although `type.read(view, offset)` is the fastest way to call them:
- * the method compiles itself at its first call and is then replaced by the compiled function.
+ * A type is immutable plain data with two methods, `read` and `write`. They do not use `this`, so they
+ * may be taken off the object and called alone. Calling `type.read(view, offset)` is faster: a method
+ * compiles on its first call, and the compiled function then replaces it.
  *
- * `size` and `align` are in bytes; `size` includes tail padding, so that arrays are packed at `size`.
+ * `size` and `align` are in bytes. `size` includes tail padding, so the elements of an array are `size`
+ * bytes apart.
  *
  * @example
  * ```ts
@@ -23,39 +24,40 @@ import { describe } from "../check/describe.ts";
  * ```
  */
 export interface Type<Outside, Inside = unknown> {
-  /** Which family the type belongs to: `"u32"`, `"struct"`, `"array"`, ... */
+  /** Keyword of the type's family: `"u32"`, `"struct"`, `"array"` and so on. */
   readonly kind: string;
-  /** A readable description: `"u32"`, `"bytes(16)"`, `"struct { pid: u32, ts: u64 }"`. */
+  /** Description of the type for messages: `"u32"`, `"bytes(16)"`, `"struct { pid: u32, ts: u64 }"`. */
   readonly name: string;
-  /** What C's `sizeof` gives, in bytes, tail padding included. */
+  /** Size in bytes, tail padding included: C's `sizeof`. */
   readonly size: number;
-  /** What C's `_Alignof` gives, in bytes: a power of two. */
+  /** Alignment in bytes, a power of two: C's `_Alignof`. */
   readonly align: number;
   /**
-   * Decodes the value at `offset` bytes into the view. The result never aliases the view's memory.
+   * Decodes the value that begins `offset` bytes into the view. The result is a copy: it does not change
+   * with the view's memory.
    *
-   * @throws {RangeError} when the bytes lie outside the view (from DataView itself)
-   * @throws {TypeError} when the view's buffer is detached (from DataView itself)
+   * @throws {RangeError} if the bytes lie outside the view (thrown by DataView)
+   * @throws {TypeError} if the view's buffer is detached (thrown by DataView)
    */
   read(view: DataView, offset: number): Outside;
   /**
-   * Encodes the value at `offset` bytes into the view. All `size` bytes are written, padding as zero.
-   * A value that is refused may have been written in part.
+   * Encodes a value, beginning `offset` bytes into the view. All `size` bytes are written, padding as
+   * zero. If it throws, a part of the value may have been written.
    *
-   * @throws {TypeError} when the value, or a part of it, has the wrong JavaScript type, or a struct
-   * lacks a field or has one too many; the message names the field
-   * @throws {RangeError} when a number is out of range, a length is wrong, a text does not parse, or
+   * @throws {TypeError} if the value, or a part of it, has the wrong JavaScript type, or an object for a
+   * struct lacks a field or has an unknown one; the message names the field
+   * @throws {RangeError} if a number is out of range, a length is wrong, a string does not parse, or
    * the bytes lie outside the view
    */
   write(view: DataView, offset: number, value: Outside): void;
-  /** Carries `Inside` for the type checker; no type has this property at run time. */
+  /** Marker of `Inside` for the type checker. It does not exist at run time. */
   readonly [inside]?: Inside;
 }
 
 declare const inside: unique symbol;
 
 /**
- * The JavaScript type that a layout decodes to.
+ * JavaScript type of the values of a `t` type.
  *
  * @example
  * ```ts
@@ -70,7 +72,7 @@ declare const inside: unique symbol;
 export type Infer<X> = X extends Type<infer Outside> ? Outside : never;
 
 /**
- * The type of a layout's value in kernel code.
+ * TypeScript type that the values of a `t` type have in kernel code.
  *
  * @example
  * ```ts
@@ -84,7 +86,7 @@ export type Infer<X> = X extends Type<infer Outside> ? Outside : never;
  */
 export type Inside<X> = X extends Type<unknown, infer I> ? I : never;
 
-/** The kinds of integer that {@link IntegerType} covers. */
+/** Keywords of the integer types: the possible values of `kind` of an {@link IntegerType}. */
 export type IntegerKind =
   | "u8"
   | "u16"
@@ -103,7 +105,7 @@ export type IntegerKind =
   | "i128";
 
 /**
- * An integer of 1, 2, 4, 8 or 16 bytes.
+ * Type of an integer of 1, 2, 4, 8 or 16 bytes.
  *
  * @example
  * ```ts
@@ -114,138 +116,139 @@ export type IntegerKind =
  */
 export interface IntegerType<T extends number | bigint> extends Type<T, T> {
   readonly kind: IntegerKind;
-  /** Whether the type has negative values. */
+  /** True if the type has negative values. */
   readonly signed: boolean;
-  /** The smallest value that can be written. */
+  /** Smallest value that can be written. */
   readonly min: T;
-  /** The largest value that can be written. */
+  /** Largest value that can be written. */
   readonly max: T;
-  /** `"native"` is the machine's own order; `"big"` is the network's. */
+  /** Byte order in memory: `"native"` is the machine's own, `"big"` is network byte order. */
   readonly byteOrder: "native" | "big";
 }
 
-/** A fixed number of raw bytes: what {@link bytes} makes. */
+/** Type of a fixed number of raw bytes, made by {@link bytes}. */
 export interface BytesType extends Type<Uint8Array, Uint8Array> {
   readonly kind: "bytes";
-  /** How many bytes: the same as `size`. */
+  /** Number of bytes, the same as `size`. */
   readonly length: number;
 }
 
-/** A NUL-terminated string in a fixed number of bytes: what {@link cstring} makes. */
+/** Type of a NUL-terminated string in a fixed number of bytes, made by {@link cstring}. */
 export interface CStringType extends Type<string, string> {
   readonly kind: "cstring";
-  /** How many bytes, the terminating NUL included: the same as `size`. */
+  /** Number of bytes, the terminating NUL included; the same as `size`. */
   readonly length: number;
 }
 
-/** A C array of fixed length: what {@link array} makes. */
+/** Type of a C array of fixed length, made by {@link array}. */
 export interface ArrayType<Outside, In = unknown> extends Type<Outside[], In[]> {
   readonly kind: "array";
-  /** The type of one element; elements lie `element.size` bytes apart. */
+  /** Type of one element. Elements are `element.size` bytes apart. */
   readonly element: Type<Outside, In>;
-  /** How many elements. */
+  /** Number of elements. */
   readonly length: number;
 }
 
-/** A C enum, as {@link enum} makes it: an integer with names for some of its values. */
+/** Type of a C enum, made by {@link enum}: an integer with names for some of its values. */
 export interface EnumType<Name extends string, N extends number | bigint> extends Type<
   Name | N,
   N
 > {
   readonly kind: "enum";
-  /** The value of each name. */
+  /** Value of each name. */
   readonly values: { readonly [K in Name]: N };
-  /** The integer type that stores the values. */
+  /** Integer type that stores the values. */
   readonly base: IntegerType<N>;
 }
 
-/** A bit-field, as {@link bits} makes it. */
+/** Type of a bit-field, made by {@link bits}. */
 export interface BitsType<Outside, In = unknown> extends Type<Outside, In> {
   readonly kind: "bits";
-  /** The declared type. It decides the sign, the alignment, and where the next unit begins. */
+  /** Declared type. It decides the sign, the alignment, and the boundaries that the bit-field does not cross. */
   readonly base: Type<Outside, In>;
-  /** The number of bits. */
+  /** Number of bits. */
   readonly width: number;
 }
 
 /**
- * A zero-width bit-field, as {@link bits} makes it: it ends a unit of bit-fields. It takes no room and is not part of the value.
+ * Type of a zero-width bit-field, made by {@link bits} with width 0. The bit-field after it begins at the next boundary of the
+ * declared type. It takes no bytes and is not part of the struct's value.
  */
 export interface BitsEnd extends BitsType<never, never> {
+  /** Number of bits: always 0. */
   readonly width: 0;
 }
 
-/** The fields that belong to the kernel. */
+/** Keywords of the types that only the kernel reads and writes. */
 export type OpaqueKind = "spin_lock" | "timer";
 
-/** A field that belongs to the kernel, as kernel code sees it. */
+/** Value of an {@link OpaqueType} in kernel code. */
 export interface KernelField<Kind extends OpaqueKind> {
   readonly kind: Kind;
 }
 
 /**
- * A field that belongs to the kernel: what {@link spinLock} and {@link timer} are. It has a place in a
- * struct, but no JavaScript value: by itself it can be neither read nor written.
+ * Type of a field that only the kernel reads and writes, such as {@link spinLock} and {@link timer}. It
+ * takes bytes in a struct but has no JavaScript value: its `read` and `write` throw.
  */
 export interface OpaqueType<Kind extends OpaqueKind = OpaqueKind> extends Type<
   never,
   KernelField<Kind>
 > {
   readonly kind: Kind;
-  /** Tells it from types that have values. */
+  /** Distinguishes opaque types from types that have values: always true. */
   readonly opaque: true;
 }
 
-/** The members of a struct, in the order in which they lie in memory. */
+/** Types of the members of a struct or union, by name. Those of a struct are in memory order. */
 export type Fields = Readonly<Record<string, Type<unknown>>>;
 
-/**
- * The JavaScript object that a struct with these members decodes to, without those that are the
- * kernel's own. (The `& {}` makes editors show its properties rather than this name.)
- */
+// `& {}` makes editors show the properties rather than the name of the type.
+/** JavaScript object that a struct with these members decodes to, without its opaque members. */
 export type StructValue<F extends Fields> = {
   [K in keyof F as F[K] extends OpaqueType | BitsEnd ? never : K]: Infer<F[K]>;
 } & {};
 
-/** The object that kernel code sees for a struct with these members: all of them, the kernel's own included. */
+/** Object that kernel code sees for a struct with these members, its opaque members included. */
 export type StructInside<F extends Fields> = {
   [K in keyof F as F[K] extends BitsEnd ? never : K]: Inside<F[K]>;
 } & {};
 
-/** The place of a member of a struct or union. */
+/** Type and offset of a member of a struct or union. */
 export interface FieldPlace<T extends Type<unknown>> {
+  /** Type of the member. */
   readonly type: T;
-  /** The offset of its first byte. */
+  /** Offset of the member's first byte, in bytes from the start of the struct. */
   readonly offset: number;
-  /** The offset in bits, for a bit-field. */
+  /** Offset in bits from the start of the struct; only for bit-fields. */
   readonly bitOffset?: number;
 }
 
 /**
- * The JavaScript object of a union: it has at least one of the members. Reading gives all of them, as any can be the valid one.
- * Writing takes exactly one.
+ * JavaScript object that a union with these members decodes to. It has at least one member. Reading returns all members, because
+ * any can be the valid one; writing takes exactly one.
  */
 export type UnionValue<F extends Fields> = {
   [K in keyof F]: { [N in K]: Infer<F[N]> } & { [N in Exclude<keyof F, K>]?: Infer<F[N]> };
 }[keyof F];
 
-/** A C union, as {@link union} makes it. */
+/** Type of a C union, made by {@link union}. */
 export interface UnionType<F extends Fields> extends Type<UnionValue<F>, StructInside<F>> {
   readonly kind: "union";
-  /** Each member's type; all lie at offset 0. */
+  /** Type of each member by name. All members are at offset 0. */
   readonly fields: { readonly [K in keyof F]: FieldPlace<F[K]> };
 }
 
-/** A C struct: what {@link struct} makes. */
+/** Type of a C struct, made by {@link struct}. */
 export interface StructType<F extends Fields> extends Type<StructValue<F>, StructInside<F>> {
   readonly kind: "struct";
-  /** Each member's type, and its offset in bytes from the start of the struct, in memory order. */
+  /** Type and offset of each member by name, in memory order. */
   readonly fields: { readonly [K in keyof F]: FieldPlace<F[K]> };
-  /** Whether the struct was declared without padding. */
+  /** True if the struct was declared with `{ packed: true }`. */
   readonly packed: boolean;
   /**
-   * Makes an object that reads structs in place, one after another, without making an object for each:
-   * see {@link StructCursor}. The first call compiles it; later cursors of the type share the code.
+   * Creates a cursor: one object that reads many structs in place, without making an object for each. See
+   * {@link StructCursor}. The first call for a type compiles the cursor's code; later cursors share it.
    *
    * @example
    * ```ts
@@ -266,12 +269,14 @@ export interface StructType<F extends Fields> extends Type<StructValue<F>, Struc
    */
   cursor(): StructCursor<StructValue<F>>;
   /**
-   * Copies an event: a plain object that stays as it is when the cursor moves on. Structs within it are
-   * copied as well, which `{ ...event }` does not do. A plain object with these fields may be given,
-   * too: its structs are copied, and what else is in it is taken over as it is.
+   * Copies a cursor's event to a plain object, which does not change when the cursor moves. Nested structs
+   * are copied too, unlike with `{ ...event }`.
    *
-   * @throws {Error} when the event was released
-   * @throws {TypeError} when the argument is not an object, or a field is missing
+   * The argument may also be a plain object with the fields of the struct. Its nested structs are copied;
+   * other values are shared.
+   *
+   * @throws {Error} if the event was released
+   * @throws {TypeError} if the argument is not an object, or a field is missing
    *
    * @example
    * ```ts
@@ -292,13 +297,12 @@ export interface StructType<F extends Fields> extends Type<StructValue<F>, Struc
 }
 
 /**
- * One object that stands for one struct after another: what {@link StructType.cursor} makes.
+ * Reader of one struct after another through a single object, made by {@link StructType.cursor}.
  *
- * `event` reads from the bytes at the cursor's place whenever a field is asked for, and is valid until
- * the cursor moves or is released; {@link StructType.copy} keeps its values. Its fields are those of the
- * struct, all but the kernel's own. A field that is a struct is an event of the same kind, over the same
- * bytes; of any other type the value is what `read` gives, and the caller's to keep. Reading numbers
- * leaves no garbage.
+ * Each access to a field of `event` reads the bytes at the cursor's position. The event is valid until the
+ * cursor moves or is released; {@link StructType.copy} makes a lasting copy. Its fields are those of the
+ * struct, without opaque ones. A field that is a struct is an event over the same bytes. A field of another
+ * type is a value that the caller may keep, as returned by `read`. Reading numbers allocates nothing.
  *
  * @example
  * ```ts
@@ -313,24 +317,23 @@ export interface StructType<F extends Fields> extends Type<StructValue<F>, Struc
  * cursor.moveTo(view, 0);
  * console.log(event.pid, { ...event }); // 7 { pid: 7, ts: 5 }
  * cursor.release();
- * console.log(event); // [this event was released: its bytes belong to another one by now; copy what is needed (type.copy(event)) while it is valid]
+ * console.log(event); // [this event was released: its bytes may belong to another event; copy it with type.copy(event) while it is valid]
  * ```
  */
 export interface StructCursor<T> {
   /**
-   * The struct at the cursor's place: always the same object. It cannot be written to.
+   * Struct at the cursor's position: always the same object, and read-only.
    *
-   * Its fields throw an Error before the first {@link moveTo} and after {@link release}, a RangeError
-   * (from DataView) when the bytes lie outside the view, and a TypeError (from DataView) when the
-   * view's buffer is detached.
+   * Reading a field throws an Error before the first {@link moveTo} and after {@link release}, a
+   * RangeError if the bytes lie outside the view, and a TypeError if the view's buffer is detached.
    */
   readonly event: Readonly<T>;
   /**
-   * Makes `event` the struct at `offset` bytes into the view. Nothing is checked or read yet: that the
-   * view holds the whole struct is for the caller to see to.
+   * Moves the cursor to the struct that begins `offset` bytes into the view. Nothing is checked or read:
+   * the caller makes sure that the view contains the whole struct.
    */
   moveTo(view: DataView, offset: number): void;
-  /** Makes every field of `event` throw until the next {@link moveTo}, and lets go of the view. */
+  /** Makes every field of `event` throw until the next {@link moveTo}, and drops the reference to the view. */
   release(): void;
 }
 
@@ -341,11 +344,11 @@ export interface Extent {
 }
 
 /**
- * Checks that an argument is a type. Returns its size and alignment, which the caller keeps: memory is laid out by them, and a
- * custom type may give others later.
+ * Checks that an argument is a type, and returns its size and alignment. Callers lay out memory by the returned numbers: the
+ * properties of a type from elsewhere can change later.
  *
- * @throws {TypeError} when it is not a type
- * @throws {RangeError} when no C type has such a size or alignment
+ * @throws {TypeError} if it is not a type
+ * @throws {RangeError} if the size is not an integer from 1 to 2^31 - 1, or the alignment not a power of two
  */
 export function checkType(what: string, type: Type<unknown>): Extent {
   if (
@@ -365,8 +368,8 @@ export function checkType(what: string, type: Type<unknown>): Extent {
 }
 
 /**
- * Returns a type with a fixed size. It is the same type where its size cannot change, as for all types of `t`; otherwise a copy
- * that calls its `read` and `write`.
+ * Returns a type whose size cannot change: the type itself if it is one of `t`, otherwise a frozen copy that calls its `read` and
+ * `write`.
  */
 export function withFixedSize<T>(type: Type<T>): Type<T> {
   const size = Object.getOwnPropertyDescriptor(type, "size");

@@ -2,7 +2,7 @@ import { describe, memberPath, refuseType } from "../check/describe.ts";
 import { suggest } from "../check/names.ts";
 import { encodeMembers } from "./c_members.ts";
 import type { CType } from "./c_type.ts";
-import { defineType, emitPartRead, emitPartWrite, type Recipe, recipeOf } from "./compile.ts";
+import { defineType, emitNestedRead, emitNestedWrite, type Recipe, recipeOf } from "./compile.ts";
 import { zero } from "./memory.ts";
 import { roundUp } from "./struct_layout.ts";
 import { hasOpaqueField, isOpaque } from "./opaque.ts";
@@ -10,15 +10,16 @@ import { checkFields, nameOf } from "./struct.ts";
 import type { Fields, UnionType, UnionValue } from "./type.ts";
 
 /**
- * A C `union`: its members share the same bytes, with the size of the largest and the strictest alignment. Other data has to say
- * which member is valid.
+ * Makes the type of a C `union`, whose members share the same bytes. It has the size of its largest member and the alignment of its
+ * strictest. Values are plain objects; other data has to say which member is valid.
  *
- * Reading decodes the bytes as each member and gives an object of all of them: the values of members that are not valid mean
- * nothing. Writing takes an object with exactly one member, and zeroes the other bytes. To write back a value that was read, choose
- * the member: `{ v4: value.v4 }`. In TypeScript at least one member is present: check `"v4" in value`, or use `value.v4!`.
+ * Reading returns an object with all members: the bytes decoded as each of them. Members that are not valid have arbitrary values.
+ * Writing takes an object with exactly one member, and zeroes the remaining bytes. To write a value that was read, choose the
+ * member: `{ v4: value.v4 }`. In TypeScript only one member is certain to be present: check `"v4" in value`, or use `value.v4!`.
  *
- * @throws {TypeError} when there is no member, a member is not a type, its name is a number, or it belongs to the kernel, such as a
- *   spin lock
+ * @param fields type of each member by name
+ * @throws {TypeError} if there are no members, a member is not a type, a name is a number, or a member is or contains an opaque
+ *   type, such as {@link spinLock}
  *
  * @example
  * ```ts
@@ -41,7 +42,7 @@ export function union<F extends Fields>(fields: F): UnionType<F> {
     const field = `union(fields): field ${JSON.stringify(member)}`;
     if (isOpaque(type) || hasOpaqueField(type)) {
       throw new TypeError(
-        `${field}: a union cannot have a field that belongs to the kernel, got ${describe(type.name)}`,
+        `${field}: expected no type that only the kernel writes, got ${describe(type.name)}: make it a field of a struct`,
       );
     }
     if (width === 0)
@@ -86,12 +87,12 @@ function unionRecipe(members: readonly Alternative[], size: number, name: string
   const recipes = new Map(members.map((member) => [member.name, member.recipe]));
   const names = [...recipes.keys()];
 
-  /** Returns the name of the member that is given; `undefined` where it is not exactly one. */
-  function only(value: unknown): string | undefined {
+  /** Returns the name of the only member of a value; `undefined` if the value has none, several or unknown ones. */
+  function onlyMember(value: unknown): string | undefined {
     if (typeof value !== "object" || value === null) return undefined;
     let given: string | undefined;
     for (const key of Object.keys(value)) {
-      // A member that is undefined is not given, as TypeScript allows.
+      // TypeScript allows undefined for an optional member: it counts as absent.
       if ((value as Value)[key] === undefined) continue;
       if (given !== undefined || !recipes.has(key)) return undefined;
       given = key;
@@ -121,14 +122,14 @@ function unionRecipe(members: readonly Alternative[], size: number, name: string
       const properties = members.map(({ name: member, recipe }) => {
         // A plain key "__proto__" would set the prototype.
         const key = member === "__proto__" ? '["__proto__"]' : JSON.stringify(member);
-        return `${key}: ${emitPartRead(source, recipe, place)}`;
+        return `${key}: ${emitNestedRead(source, recipe, place)}`;
       });
       return `{ ${properties.join(", ")} }`;
     },
     emitWrite(source, place, value, path) {
       const given = source.variable("given");
       const member = source.variable("member");
-      source.line(`const ${given} = ${source.capture(only)}(${value});`);
+      source.line(`const ${given} = ${source.capture(onlyMember)}(${value});`);
       source.line(`if (${given} === undefined) ${source.capture(refuse)}(${value}, ${path});`);
       source.line(`${source.capture(zero)}(view, ${place}, ${size});`);
       source.line(`const ${member} = ${value}[${given}];`);
@@ -136,7 +137,7 @@ function unionRecipe(members: readonly Alternative[], size: number, name: string
         const text = JSON.stringify(key);
         source.line(`if (${given} === ${text}) {`);
         const memberPathOf = source.capture(memberPath);
-        emitPartWrite(source, recipe, place, member, `${memberPathOf}(${path}, ${text})`);
+        emitNestedWrite(source, recipe, place, member, `${memberPathOf}(${path}, ${text})`);
         source.line("}");
       }
     },
@@ -144,7 +145,7 @@ function unionRecipe(members: readonly Alternative[], size: number, name: string
       // Not by assignment: assigning to "__proto__" would set the prototype.
       Object.fromEntries(members.map((member) => [member.name, member.recipe.read(view, offset)])),
     write(view, offset, value, path) {
-      const given = only(value) ?? refuse(value, path);
+      const given = onlyMember(value) ?? refuse(value, path);
       zero(view, offset, size);
       recipes.get(given)!.write(view, offset, (value as Value)[given], memberPath(path, given));
     },
@@ -152,8 +153,8 @@ function unionRecipe(members: readonly Alternative[], size: number, name: string
 }
 
 const unionCType: CType = {
-  encode(types, type, part) {
-    const members = encodeMembers(types, type, part, true);
+  encode(types, type, encodeNested) {
+    const members = encodeMembers(types, type, encodeNested, true);
     return members && types.union("", type.size, members);
   },
 };

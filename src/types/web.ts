@@ -1,10 +1,10 @@
 /**
- * @module Names of the web's interfaces that this library's signatures have. To a program without declarations of the web (of
- * Bun, Node or the DOM) they would be unknown; these are merged with those of programs that have them.
+ * @module Declarations of the web interfaces in this library's signatures, for programs without type declarations of Bun, Node or
+ * the DOM. TypeScript merges them with those declarations where a program has them.
  */
 
 declare global {
-  // The parameters, `any` included, are those of the other declarations: TypeScript wants them to be the same.
+  // TypeScript requires the same type parameters, defaults included, in all declarations that it merges.
   interface AbortSignal {}
   interface ReadableStream<R = any> {}
   interface WritableStream<W = any> {}

@@ -1,7 +1,7 @@
 import { describe, expect, test } from "bun:test";
 import * as asm from "../../src/asm/asm.ts";
 import { assemble } from "../../src/asm/assembler.ts";
-import { spaced } from "../../src/asm/encode.ts";
+import { hexBytes } from "../../src/asm/encode.ts";
 import { type Code, type Instruction, slotsOf } from "../../src/asm/instruction.ts";
 import { bpfHelpers } from "../../src/uapi/helpers.ts";
 import { documentedRows } from "./documented.ts";
@@ -10,7 +10,7 @@ import vectors from "./vectors.json";
 
 const { r0, r1, r2, r3, r9, r10 } = asm;
 
-/** Code in which the target of a jump, "+3" or "-3", is that many slots after the next instruction. */
+/** Returns code with a label for a jump whose target is a distance: "+3" or "-3" slots from the next instruction. */
 function withTarget(instruction: Instruction): { code: Code; slot: number } {
   if (instruction.reference?.kind !== "label") return { code: [instruction, asm.exit()], slot: 0 };
   const { name } = instruction.reference;
@@ -26,67 +26,67 @@ function withTarget(instruction: Instruction): { code: Code; slot: number } {
 function bytesOf(instruction: Instruction): string {
   const { code, slot } = withTarget(instruction);
   const { bytes } = assemble(code);
-  return spaced(bytes.subarray(slot * 8, (slot + slotsOf(instruction)) * 8));
+  return hexBytes(bytes.subarray(slot * 8, (slot + slotsOf(instruction)) * 8));
 }
 
 describe("encodings", () => {
-  test.each([...assembled, ...compiled])("$text, as LLVM makes it", ({ text, instruction }) => {
+  test.each([...assembled, ...compiled])("match LLVM: $text", ({ text, instruction }) => {
     expect(bytesOf(instruction)).toBe((vectors as Record<string, string>)[text] ?? "no vector");
   });
 
-  test.each(documentedRows)("$text, as documented", ({ instruction, bytes }) => {
+  test.each(documentedRows)("match the documentation: $text", ({ instruction, bytes }) => {
     expect(bytesOf(instruction)).toBe(bytes);
   });
 
-  test("every vector is used", () => {
+  test("use every test vector", () => {
     const used = new Set([...assembled, ...compiled].map(({ text }) => text));
     expect(Object.keys(vectors).filter((text) => !used.has(text))).toEqual([]);
   });
 
-  test("every function of asm that makes an instruction has its bytes proved", () => {
-    // These refer to something: assembler.test.ts proves what they become.
+  test("cover every function of asm that makes an instruction", () => {
+    // These have references: assembler.test.ts checks their bytes.
     const references = ["ldMap", "ldMapValue", "ldFunc", "ldKernelSymbol", "callFunction"];
-    // Those of several instructions: asm_ring.test.ts proves them.
+    // These make several instructions: ring.test.ts checks them.
     const several = ["reserveOrCount", "outputOrCount", "countLost"];
     const marks = ["label", "func", "withSource", "callKernelFunction", ...references, ...several];
-    const proved = new Set<string>(
+    const covered = new Set<string>(
       [...assembled, ...compiled, ...documentedRows].map((r) => r.name),
     );
     const functions = Object.entries(asm).filter(([, value]) => typeof value === "function");
     const names = functions.map(([name]) => name);
-    expect(names.filter((name) => !proved.has(name) && !marks.includes(name))).toEqual([]);
+    expect(names.filter((name) => !covered.has(name) && !marks.includes(name))).toEqual([]);
     expect(names.length).toBeGreaterThan(130);
   });
 });
 
 describe("registers", () => {
-  test("are frozen, and the frame pointer has two names", () => {
+  test("are frozen, and fp is another name of r10", () => {
     expect(Object.isFrozen(r0)).toBe(true);
     expect(asm.fp).toBe(r10);
     const all = [r0, r1, r2, r3, asm.r4, asm.r5, asm.r6, asm.r7, asm.r8, r9, r10];
     expect(all.map(({ register }) => register)).toEqual([0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10]);
   });
 
-  test("a register is not a number", () => {
-    // @ts-expect-error the destination is a register
+  test("cannot be numbers", () => {
+    // @ts-expect-error: the destination must be a register
     expect(() => asm.mov(1, r2)).toThrow(
       new TypeError("mov: dst: expected a register, r0 to r9, got 1"),
     );
-    // @ts-expect-error the source of a load is a register
+    // @ts-expect-error: the source of a load must be a register
     expect(() => asm.ldxw(r1, 2, 0)).toThrow(
       new TypeError(
         "ldxw: src: expected a register, r0 to r10, got 2: the operands are ldxw(dst, src, offset)",
       ),
     );
-    // @ts-expect-error the offset of a store comes second
+    // @ts-expect-error: the offset of a store is the second operand
     expect(() => asm.stxw(asm.fp, r0, -4)).toThrow(
       new TypeError(
         "stxw: offset: expected a number, got the register r0: the operands are stxw(dst, offset, src)",
       ),
     );
-    // @ts-expect-error there is no such register
+    // @ts-expect-error: 11 is not a register
     expect(() => asm.mov({ register: 11 }, 1)).toThrow(TypeError);
-    // @ts-expect-error nor one between two others
+    // @ts-expect-error: 1.5 is not a register
     expect(() => asm.mov({ register: 1.5 }, 1)).toThrow(TypeError);
   });
 
@@ -109,7 +109,7 @@ describe("registers", () => {
     expect(() => make(r10 as never)).toThrow("expected r0 to r9, got r10");
   });
 
-  test("the frame pointer can be an address and a source", () => {
+  test("include the frame pointer as an address and a source", () => {
     expect(asm.stxdw(r10, -8, r10)).toMatchObject({ dst: 10, src: 10, offset: -8 });
     expect(asm.cmpxchg(r10, -8, r10)).toMatchObject({ dst: 10, src: 10 });
     expect(asm.jeq(r10, r10, "x")).toMatchObject({ dst: 10, src: 10 });
@@ -117,10 +117,10 @@ describe("registers", () => {
 });
 
 describe("immediates", () => {
-  test("one that sign extension would change is refused, with the remedy", () => {
+  test("are rejected with a hint if sign extension would change them", () => {
     expect(() => asm.mov(r1, 0xffff_ffff)).toThrow(
       new RangeError(
-        "mov: src: expected an integer from -2147483648 to 2147483647, got 4294967295: a 32-bit immediate is sign-extended, this one would become 0xffffffffffffffff; load it with lddw, or use the 32-bit form",
+        "mov: src: expected an integer from -2147483648 to 2147483647, got 4294967295: the 32-bit immediate would be sign-extended to 0xffffffffffffffff; load it with lddw, or use the 32-bit form",
       ),
     );
     expect(() => asm.jgt(r1, 0x8000_0000, "x")).toThrow("0xffffffff80000000");
@@ -155,7 +155,7 @@ describe("immediates", () => {
     ["ldMapValue", 0, 0xffff_ffff, (value) => asm.ldMapValue(r1, "m", value)],
     ["addrSpaceCast", 0, 0xffff, (value) => asm.addrSpaceCast(r1, r2, value, 0)],
     ["call", 1, 0x7fff_ffff, (value) => asm.call(value)],
-  ])("%s takes %d to %d", (name, min, max, make) => {
+  ])("%s accepts %d to %d", (name, min, max, make) => {
     expect(() => [make(min), make(max)]).not.toThrow();
     for (const outside of [min - 1, max + 1, 1.5, Number.NaN, Number.POSITIVE_INFINITY]) {
       expect(() => make(outside)).toThrow(RangeError);
@@ -166,41 +166,41 @@ describe("immediates", () => {
     expect(() => make(undefined as never)).toThrow(TypeError);
   });
 
-  test("an immediate is stored as signed 32 bits, and -0 as 0", () => {
+  test("are stored as signed 32-bit numbers, and -0 as 0", () => {
     expect(Object.is(asm.mov(r1, -0).imm, 0)).toBe(true);
     expect(asm.and32(r1, 0x8000_0000).imm).toBe(-0x8000_0000);
   });
 
-  test("a bigint is for lddw alone", () => {
+  test("can be bigints in lddw only", () => {
     expect(() => asm.mov(r1, 1n as never)).toThrow(
       new TypeError(
-        "mov: src: expected a register or a number, got 1n: only lddw takes a bigint, every other immediate is a number",
+        "mov: src: expected a register or a number, got 1n: only lddw takes a bigint; other immediates are numbers",
       ),
     );
   });
 
-  test("division by an immediate zero is refused, as the verifier would", () => {
+  test("cannot be 0 in a division, which the verifier rejects", () => {
     for (const divide of [asm.div, asm.div32, asm.sdiv, asm.sdiv32, asm.mod, asm.mod32, asm.smod]) {
       expect(() => divide(r1, 0)).toThrow("expected a divisor other than 0");
     }
     expect(asm.div(r1, r0)).toMatchObject({ src: 0 });
   });
 
-  test("lddw takes 64 bits, signed or unsigned", () => {
+  test("of lddw have 64 bits, signed or unsigned", () => {
     expect(asm.lddw(r1, -1n).imm).toBe(0xffff_ffff_ffff_ffffn);
     expect(asm.lddw(r1, 2n ** 64n - 1n).imm).toBe(2n ** 64n - 1n);
     expect(asm.lddw(r1, -(2n ** 63n)).imm).toBe(2n ** 63n);
     expect(asm.lddw(r1, 2 ** 53 - 1).imm).toBe(2n ** 53n - 1n);
     expect(() => asm.lddw(r1, 2n ** 64n)).toThrow(RangeError);
     expect(() => asm.lddw(r1, -(2n ** 63n) - 1n)).toThrow(RangeError);
-    expect(() => asm.lddw(r1, 2 ** 53)).toThrow("write what is larger as a bigint");
+    expect(() => asm.lddw(r1, 2 ** 53)).toThrow("pass larger integers as bigints");
     expect(() => asm.lddw(r1, 0.5)).toThrow(RangeError);
     expect(() => asm.lddw(r1, "1" as never)).toThrow(TypeError);
   });
 });
 
 describe("references", () => {
-  test("stay names: the instructions are plain data", () => {
+  test("are names in plain data until assembly", () => {
     const code = [asm.ldMap(r1, "m"), asm.jeq(r0, 0, "out"), asm.callFunction("f")];
     expect(code.map(({ reference }) => reference)).toEqual([
       { kind: "map", map: "m" },
@@ -210,7 +210,7 @@ describe("references", () => {
     expect(asm.exit()).not.toHaveProperty("reference");
   });
 
-  test("a live map is kept, and not asked for its descriptor yet", () => {
+  test("to an open map do not read its file descriptor", () => {
     const map = {
       get fd(): number {
         throw new Error("closed");
@@ -219,7 +219,7 @@ describe("references", () => {
     expect(asm.ldMap(r1, map).reference).toEqual({ kind: "map", map });
   });
 
-  test("names are checked", () => {
+  test("must be nonempty strings", () => {
     expect(() => asm.ja("")).toThrow(new TypeError('ja: target: expected a name, got ""'));
     expect(() => asm.label(3 as never)).toThrow(TypeError);
     expect(() => asm.func(undefined as never)).toThrow(TypeError);
@@ -232,7 +232,7 @@ describe("references", () => {
 });
 
 describe("call", () => {
-  test("every helper by its name", () => {
+  test("accepts the name of every helper", () => {
     for (const [name, id] of Object.entries(bpfHelpers)) {
       if (name !== "unspec") expect(asm.call(name as asm.HelperName).imm).toBe(id);
     }
@@ -241,7 +241,7 @@ describe("call", () => {
 
   test.each([
     ["map_lookup_elm", 'did you mean "map_lookup_elem"?'],
-    ["bpf_map_lookup_elem", 'helpers are named without bpf_: "map_lookup_elem"'],
+    ["bpf_map_lookup_elem", 'write it without bpf_: "map_lookup_elem"'],
     ["bpf_ktime_get_n", 'did you mean "ktime_get_ns"?'],
     ["rcu_read_lock_of_some_kind", "callKernelFunction()"],
     ["unspec", "got"],
@@ -251,8 +251,8 @@ describe("call", () => {
     expect(() => asm.call(name as never)).toThrow(hint);
   });
 
-  test("names are a type", () => {
-    // @ts-expect-error there is no such helper
+  test("accepts only names of helpers as a type", () => {
+    // @ts-expect-error: no helper has this name
     expect(() => asm.call("map_look_up")).toThrow();
     expect(() => asm.call(undefined as never)).toThrow(TypeError);
   });
@@ -261,7 +261,7 @@ describe("call", () => {
 describe("withSource", () => {
   const position = { file: "a.bpf", line: 3 };
 
-  test("marks instructions at any depth, and keeps what is more exact", () => {
+  test("adds the position at any depth, and keeps existing positions", () => {
     const inner = { file: "a.bpf", line: 4 };
     const code = asm.withSource(
       [asm.label("x"), [asm.exit(), asm.withSource(asm.exit(), inner)]],
@@ -276,13 +276,13 @@ describe("withSource", () => {
     ]);
   });
 
-  test("changes nothing that it was given", () => {
+  test("does not change its argument", () => {
     const instruction = asm.exit();
     asm.withSource(instruction, position);
     expect(instruction).not.toHaveProperty("source");
   });
 
-  test("checks the position", () => {
+  test("rejects an invalid position", () => {
     expect(() => asm.withSource(asm.exit(), undefined as never)).toThrow(TypeError);
     expect(() => asm.withSource(asm.exit(), { file: "a", line: 0 })).toThrow(
       new TypeError("withSource: position.line: expected an integer from 1, got 0"),

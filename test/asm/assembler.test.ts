@@ -19,14 +19,14 @@ function failure(make: () => unknown): AssemblerError {
 }
 
 describe("layout", () => {
-  test("flattens arrays of any depth, and leaves them alone", () => {
+  test("flattens arrays of any depth without changing them", () => {
     const prologue = [mov(r0, 0), [[]]];
     const code: Code = [prologue, [[[mov(r0, 1)]], exit()]];
     expect(decode(assemble(code).bytes)).toEqual([mov(r0, 0), mov(r0, 1), exit()]);
     expect(prologue).toEqual([mov(r0, 0), [[]]]);
   });
 
-  test("lddw takes two slots, and both lead back to it", () => {
+  test("gives lddw two slots, which both map to it", () => {
     const { slots, bytes, bySlot, instructions } = assemble([mov(r0, 0), lddw(r1, 7n), exit()]);
     expect(slots).toBe(4);
     expect(bytes.length).toBe(32);
@@ -38,7 +38,7 @@ describe("layout", () => {
     expect(bySlot.map(({ index }) => index)).toEqual([0, 1, 1, 2]);
   });
 
-  test("says which labels and which function an instruction has", () => {
+  test("records the labels and the function of each instruction", () => {
     const code = [func("main"), label("a"), label("b"), mov(r0, 0), { ...exit(), label: "c" }];
     const { bySlot } = assemble([code, func("other"), label("a"), exit()]);
     expect(bySlot.map((placed) => [placed.function, placed.labels])).toEqual([
@@ -48,7 +48,7 @@ describe("layout", () => {
     ]);
   });
 
-  test("lists the functions; the first needs no name", () => {
+  test("lists the functions, of which the first needs no name", () => {
     expect(assemble([exit(), func("f"), exit()]).functions).toEqual([
       { name: "", slot: 0 },
       { name: "f", slot: 1 },
@@ -58,7 +58,7 @@ describe("layout", () => {
     ]);
   });
 
-  test("lists the slots where the source position changes", () => {
+  test("lists the slots at which the source position changes", () => {
     const first = { file: "a.ts", line: 1 };
     const second = { file: "a.ts", line: 2, text: "x" };
     const code = [
@@ -74,7 +74,7 @@ describe("layout", () => {
 });
 
 describe("jumps", () => {
-  test("forwards, backwards and to themselves, over an lddw", () => {
+  test("can go forwards, backwards and to themselves, across an lddw", () => {
     const code = [
       label("start"),
       jeq(r0, 0, "out"),
@@ -89,26 +89,26 @@ describe("jumps", () => {
     expect(offsets).toEqual([4, 0, -1, -5, 0]);
   });
 
-  test("gotol keeps its distance in the immediate, mayGoto in the offset", () => {
+  test("have the distance in the immediate (gotol) or in the offset (mayGoto)", () => {
     const code = [asm.gotol("out"), asm.mayGoto("out"), label("out"), exit()];
     const [long, may] = decode(assemble(code).bytes);
     expect(long).toMatchObject({ offset: 0, imm: 1 });
     expect(may).toMatchObject({ offset: 0, imm: 0 });
   });
 
-  test("one in two functions is two labels", () => {
+  test("use the label of their own function", () => {
     const body = [ja("out"), label("out"), exit()];
     expect(assemble([body, func("f"), body, func("g"), body]).slots).toBe(6);
   });
 
-  test("reach 32767 slots forwards and 32768 backwards, and gotol further", () => {
+  test("reach 32767 slots forwards and 32768 backwards, with gotol further", () => {
     const filler = (count: number): Instruction[] => Array(count).fill(mov(r0, 0));
     const forwards = (count: number, jump = ja("x")) => [jump, filler(count), label("x"), exit()];
     const backwards = (count: number, jump = ja("x")) => [label("x"), filler(count), jump];
     expect(decode(assemble(forwards(32767)).bytes)[0]).toMatchObject({ offset: 32767 });
     expect(decode(assemble(backwards(32767)).bytes).at(-1)).toMatchObject({ offset: -32768 });
     expect(failure(() => assemble(forwards(32768))).message).toBe(
-      'instruction 0, "goto x": label "x" is 32768 slots away, and a jump reaches from -32768 to 32767: use gotol (Linux 6.6), behind the inverse condition if there is one',
+      'instruction 0, "goto x": label "x" is 32768 slots away, a jump reaches from -32768 to 32767: use gotol (Linux 6.6); for a conditional jump, invert the condition to skip the gotol',
     );
     expect(() => assemble(backwards(32768))).toThrow('label "x" is -32769 slots away');
     const far = asm.gotol("x");
@@ -116,7 +116,7 @@ describe("jumps", () => {
     expect(decode(assemble(backwards(40000, far)).bytes).at(-1)).toMatchObject({ imm: -40001 });
   });
 
-  test("random layouts: every jump lands on its label", () => {
+  test("reach their labels in random layouts", () => {
     property(200, (random) => {
       const length = random.integer(1, 60);
       const code: Code[number][] = [];
@@ -137,7 +137,7 @@ describe("jumps", () => {
       }
       code.push([exit()]);
       const { bytes, instructions } = assemble(code);
-      // From the bytes alone: where does each jump go, and what was there in the source?
+      // Computes the target of each jump from the bytes, and compares it with the label in the source.
       let slot = 0;
       const raw = decode(bytes);
       for (const [index, instruction] of raw.entries()) {
@@ -146,10 +146,10 @@ describe("jumps", () => {
           const distance =
             instruction.opcode === asm.gotol("x").opcode ? instruction.imm : instruction.offset;
           let at = 0;
-          let landed = 0;
-          while (at < slot + 1 + Number(distance)) at += slotsOf(raw[landed++]!);
+          let targetIndex = 0;
+          while (at < slot + 1 + Number(distance)) at += slotsOf(raw[targetIndex++]!);
           expect(at).toBe(slot + 1 + Number(distance));
-          expect(`at ${landed}`).toBe(reference.name);
+          expect(`at ${targetIndex}`).toBe(reference.name);
         }
         slot += slotsOf(instruction);
       }
@@ -158,7 +158,7 @@ describe("jumps", () => {
 });
 
 describe("functions", () => {
-  test("are called by the distance in slots", () => {
+  test("are called by their distance in slots", () => {
     const code = [
       asm.callFunction("f"),
       lddw(r1, 0n),
@@ -174,32 +174,32 @@ describe("functions", () => {
     expect(calls.map(({ imm }) => imm)).toEqual([4, 1, -1]);
   });
 
-  test("have an address, by the distance too", () => {
+  test("have addresses that are distances in slots", () => {
     const code = [func("a"), exit(), func("b"), asm.ldFunc(r2, "b"), asm.ldFunc(r2, "a"), exit()];
     const [, forwards, backwards] = decode(assemble(code).bytes);
-    // BPF_PSEUDO_FUNC: -1 and -4 in the low half, nothing in the high one.
+    // BPF_PSEUDO_FUNC: -1 and -4 in the low half, 0 in the high half.
     expect(forwards).toMatchObject({ src: 4, imm: 0xffff_ffffn });
     expect(backwards).toMatchObject({ src: 4, imm: 0xffff_fffcn });
   });
 });
 
-describe("maps and the kernel", () => {
+describe("references to maps and to the kernel", () => {
   const map = (reference: unknown) => (reference === "counts" ? 5 : -1);
 
-  test("maps by name go through the resolver", () => {
+  test("resolves maps by name", () => {
     const code = [asm.ldMap(r1, "counts"), asm.ldMapValue(r2, "counts", 0xffff_fff0), exit()];
     const [address, value] = decode(assemble(code, { map }).bytes);
     expect(address).toEqual({ opcode: 0x18, dst: 1, src: 1, offset: 0, imm: 5n });
     expect(value).toEqual({ opcode: 0x18, dst: 2, src: 2, offset: 0, imm: 0xffff_fff0_0000_0005n });
   });
 
-  test("live maps have their own descriptor, but a resolver comes first", () => {
+  test("uses the file descriptor of an open map, unless there is a resolver", () => {
     const code = [asm.ldMap(r1, { fd: 9 }), exit()];
     expect(decode(assemble(code).bytes)[0]?.imm).toBe(9n);
     expect(decode(assemble(code, { map: () => 11 }).bytes)[0]?.imm).toBe(11n);
   });
 
-  test("symbols and functions of the kernel", () => {
+  test("resolves variables and functions of the kernel", () => {
     const code = [asm.ldKernelSymbol(r1, "runqueues"), asm.callKernelFunction("f"), exit()];
     const resolver = {
       kernelSymbol: () => ({ id: 77, module: 6 }),
@@ -213,18 +213,28 @@ describe("maps and the kernel", () => {
   });
 
   test.each<[string, Code, Parameters<typeof assemble>[1], string]>([
-    ["no map", [asm.ldMap(r1, "m"), exit()], {}, 'map "m" has a name only'],
-    ["a bad map", [asm.ldMap(r1, "m"), exit()], { map }, "got -1"],
-    ["no symbol", [asm.ldKernelSymbol(r1, "s"), exit()], { map }, "no kernelSymbol()"],
-    ["no function", [asm.callKernelFunction("f"), exit()], {}, "no kernelFunction()"],
+    ["a map without a resolver", [asm.ldMap(r1, "m"), exit()], {}, 'map "m" is only a name'],
+    ["an invalid file descriptor", [asm.ldMap(r1, "m"), exit()], { map }, "got -1"],
     [
-      "a bad id",
+      "a variable without a resolver",
+      [asm.ldKernelSymbol(r1, "s"), exit()],
+      { map },
+      "pass a resolver with kernelSymbol()",
+    ],
+    [
+      "a function without a resolver",
+      [asm.callKernelFunction("f"), exit()],
+      {},
+      "pass a resolver with kernelFunction()",
+    ],
+    [
+      "an invalid BTF id",
       [asm.callKernelFunction("f"), exit()],
       { kernelFunction: () => ({ id: 0 }) },
       "got 0",
     ],
     [
-      "a bad index",
+      "an invalid index of a module",
       [asm.callKernelFunction("f"), exit()],
       { kernelFunction: () => ({ id: 1, module: 40000 }) },
       "got 40000",

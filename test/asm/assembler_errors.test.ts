@@ -17,7 +17,7 @@ function failure(make: () => unknown): AssemblerError {
   throw new Error("nothing was thrown");
 }
 
-describe("errors", () => {
+describe("assembler errors", () => {
   test.each<[string, Code, string]>([
     ["empty", [], "the program is empty: it needs at least an exit()"],
     ["only a label", [label("x")], "the program is empty: it needs at least an exit()"],
@@ -27,28 +27,32 @@ describe("errors", () => {
       'function "f" is empty: it needs at least an exit()',
     ],
     [
-      "no end",
+      "no exit at the end",
       [exit(), mov(r0, 1)],
-      'instruction 1, "r0 = 1": the program falls off its end: end it with exit() or a jump',
+      'instruction 1, "r0 = 1": the program does not end with an exit or a jump: add exit()',
     ],
     [
-      "no end of a function",
+      "no exit at the end of a function",
       [func("f"), jeq(r0, 0, "x"), label("x"), lddw(r0, 0n), func("g"), exit()],
-      'instruction 1, "r0 = 0x0": function "f" falls off its end: end it with exit() or a jump',
+      'instruction 1, "r0 = 0x0": function "f" does not end with an exit or a jump: add exit()',
     ],
     [
-      "two labels",
+      "a label twice",
       [label("x"), mov(r0, 0), label("x"), exit()],
-      'instruction 1, "exit": there are two labels "x"',
+      'instruction 1, "exit": label "x" is defined twice: rename one',
     ],
     [
-      "two labels in a function",
+      "a label twice in a function",
       [func("f"), label("x"), label("x"), exit()],
-      'instruction 0, "exit": there are two labels "x" in function "f"',
+      'instruction 0, "exit": label "x" is defined twice in function "f": rename one',
     ],
-    ["two functions", [func("f"), exit(), func("f"), exit()], 'there are two functions "f"'],
     [
-      "no label",
+      "a function twice",
+      [func("f"), exit(), func("f"), exit()],
+      'function "f" is defined twice: rename one',
+    ],
+    [
+      "an unknown label",
       [jeq(r0, 0, "entirely"), label("out"), exit()],
       'instruction 0, "if r0 == 0x0 goto entirely": there is no label "entirely": known names: "out"',
     ],
@@ -58,7 +62,7 @@ describe("errors", () => {
       'instruction 1 (slot 2), "if r0 == 0x0 goto finnish": there is no label "finnish": did you mean "finish"?',
     ],
     [
-      "no labels at all",
+      "a program without labels",
       [ja("x")],
       'instruction 0, "goto x": there is no label "x": there are no labels',
     ],
@@ -68,32 +72,32 @@ describe("errors", () => {
       'instruction 0, "goto x": there is no label "x": function "g" has one, but a jump cannot leave its function',
     ],
     [
-      "a label at the end",
+      "a label after the last instruction",
       [func("f"), ja("x"), label("x"), func("g"), exit()],
-      'instruction 0, "goto x": label "x" stands behind the last instruction: nothing is there to jump to',
+      'instruction 0, "goto x": label "x" has no instruction after it: move it before an instruction',
     ],
     [
-      "no function",
+      "an unknown function",
       [func("main"), asm.callFunction("step"), exit(), func("steps"), exit()],
       'instruction 0, "call step": there is no function "step": did you mean "steps"?',
     ],
     [
-      "no functions at all",
+      "a program without functions",
       [asm.ldFunc(r1, "step"), exit()],
-      'instruction 0, "r1 = subprog[step]": there is no function "step": no func() starts one',
+      'instruction 0, "r1 = subprog[step]": there is no function "step": start it with func()',
     ],
     [
       "half an lddw",
       [{ opcode: 0x18, dst: 0, src: 0, offset: 0, imm: 1 }, exit()],
-      'instruction 0, "bytes 18 00 00 00 01 00 00 00": the imm of an lddw is a bigint, got 1',
+      'instruction 0, "bytes 18 00 00 00 01 00 00 00": imm: expected a bigint for lddw, got 1',
     ],
     [
-      "a wide immediate",
+      "a bigint in another instruction",
       [{ ...mov(r0, 0), imm: 1n }, exit()],
-      'instruction 0, "bytes b7 00 00 00 01 00 00 00 00 00 00 00 00 00 00 00": only lddw has a bigint for its imm, got 1n',
+      'instruction 0, "bytes b7 00 00 00 01 00 00 00 00 00 00 00 00 00 00 00": imm: expected a number, got 1n: only lddw has a bigint',
     ],
     [
-      "a reference in the wrong place",
+      "a reference that the instruction cannot have",
       [{ ...mov(r0, 0), reference: { kind: "label", name: "x" } }, label("x"), exit()],
       'instruction 0, "r0 = 0": this instruction cannot refer to a label',
     ],
@@ -101,7 +105,7 @@ describe("errors", () => {
     expect(failure(() => assemble(code)).message).toBe(message);
   });
 
-  test("say where the instruction came from", () => {
+  test("contain the source position", () => {
     const code = [lddw(r0, 0n), asm.withSource(ja("x"), { file: "drop.bpf", line: 7 })];
     const error = failure(() => assemble(code));
     expect(error.message).toStartWith('instruction 1 (slot 2), "goto x" at drop.bpf:7: ');
@@ -109,7 +113,7 @@ describe("errors", () => {
     expect(error.instruction?.source?.line).toBe(7);
   });
 
-  test("what is not an instruction is refused with its place", () => {
+  test("have the path of an item that is not an instruction", () => {
     expect(() => assemble([exit(), [exit] as never])).toThrow(
       new TypeError(
         "code[1][0]: expected an instruction, got a function: was it meant to be called, as in exit()?",
@@ -120,7 +124,7 @@ describe("errors", () => {
     expect(() => assemble(exit() as never)).toThrow("code: expected an array of instructions");
   });
 
-  test("fields made by hand must fit", () => {
+  test("have the field that is out of range", () => {
     const bad = (fields: Partial<Instruction>) => () =>
       assemble([{ ...mov(r0, 0), ...fields }, exit()]);
     expect(bad({ opcode: 256 })).toThrow(RangeError);
@@ -135,13 +139,17 @@ describe("errors", () => {
     expect(() => encode([{ ...lddw(r0, 0n), imm: 2n ** 64n }])).toThrow("imm");
   });
 
-  test("a program may end with any jump, and with bpf_throw()", () => {
+  test("are not thrown for a program that ends with a jump or bpf_throw()", () => {
     expect(() => assemble([label("x"), ja("x")])).not.toThrow();
     expect(() => assemble([label("x"), asm.gotol("x")])).not.toThrow();
     expect(() => assemble([asm.gotox(r4)])).not.toThrow();
     const kernelFunction = () => ({ id: 1 });
     expect(() => assemble([asm.callKernelFunction("bpf_throw")], { kernelFunction })).not.toThrow();
-    expect(() => assemble([asm.callKernelFunction("f")], { kernelFunction })).toThrow("falls off");
-    expect(() => assemble([label("x"), jeq(r0, r3, "x")])).toThrow("falls off");
+    expect(() => assemble([asm.callKernelFunction("f")], { kernelFunction })).toThrow(
+      "does not end with an exit or a jump",
+    );
+    expect(() => assemble([label("x"), jeq(r0, r3, "x")])).toThrow(
+      "does not end with an exit or a jump",
+    );
   });
 });

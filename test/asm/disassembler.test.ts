@@ -13,12 +13,12 @@ const { r0, r1, r2, r3, r10 } = asm;
 const fromHex = (hex: string) =>
   Uint8Array.from(hex.split(" "), (byte) => Number.parseInt(byte, 16));
 
-describe("one instruction", () => {
+describe("disassembleInstruction", () => {
   test.each(documentedRows)("$text", ({ text, bytes }) => {
     expect(decode(fromHex(bytes)).map(disassembleInstruction)).toEqual([text]);
   });
 
-  /** LLVM's notation in the kernel's words. */
+  /** Converts LLVM's notation to the kernel's. */
   function kernelText(text: string): string {
     return text
       .replace(/\(r(\d+) ([+-]) (\d+)\)/, "(r$1 $2$3)")
@@ -38,7 +38,7 @@ describe("one instruction", () => {
       .replace(/^lock (.*) w(\d+)$/, "lock $1 r$2");
   }
 
-  test.each(assembled)("$text, as LLVM writes it", ({ text, instruction }) => {
+  test.each(assembled)("matches LLVM: $text", ({ text, instruction }) => {
     expect(disassembleInstruction(instruction)).toBe(kernelText(text));
   });
 
@@ -69,7 +69,7 @@ describe("one instruction", () => {
     [asm.ldMapValue(r1, "data", 8), "r1 = map[data][0]+8"],
     [asm.ldFunc(r1, "step"), "r1 = subprog[step]"],
     [asm.ldKernelSymbol(r1, "runqueues"), "r1 = ksym[runqueues]"],
-  ])("a reference by its name: %#: %s", (instruction, text) => {
+  ])("shows the name of a reference (%#): %s", (instruction, text) => {
     expect(disassembleInstruction(instruction as Instruction)).toBe(text as string);
   });
 
@@ -102,8 +102,8 @@ describe("one instruction", () => {
   });
 
   test.each([
-    ["no operation", "e7 01 00 00 05 00 00 00"],
-    ["a register too many", "bf b1 00 00 00 00 00 00"],
+    ["an unknown operation", "e7 01 00 00 05 00 00 00"],
+    ["an unknown register", "bf b1 00 00 00 00 00 00"],
     ["an offset on an addition", "07 01 01 00 05 00 00 00"],
     ["a signed move of 24 bits", "bf 21 18 00 00 00 00 00"],
     ["a 32-bit move of 32 bits", "bc 21 20 00 00 00 00 00"],
@@ -123,7 +123,7 @@ describe("one instruction", () => {
     expect(decode(fromHex(hex)).map(disassembleInstruction)).toEqual([`bytes ${hex}`]);
   });
 
-  test("a closed map does not stop it", () => {
+  test("shows a closed map", () => {
     const map = {
       get fd(): number {
         throw new Error("closed");
@@ -133,7 +133,7 @@ describe("one instruction", () => {
   });
 });
 
-describe("a program", () => {
+describe("disassemble", () => {
   const position = { file: "drop.bpf", line: 7, text: "  return 1;" };
   const code = [
     asm.func("main"),
@@ -144,7 +144,7 @@ describe("a program", () => {
     [asm.label("out"), asm.exit()],
   ];
 
-  test("as it was written", () => {
+  test("shows labels, functions and source positions", () => {
     expect(disassemble(code)).toBe(`func main
    0: (61) r0 = *(u32 *)(r1 +0)
    1: (18) r2 = 0xdeadbeefcafe
@@ -156,7 +156,7 @@ out:
    6: (95) exit`);
   });
 
-  test("as bytes", () => {
+  test("shows encoded instructions", () => {
     expect(disassemble(assemble(code).bytes)).toBe(`   0: (61) r0 = *(u32 *)(r1 +0)
    1: (18) r2 = 0xdeadbeefcafe
    3: (15) if r0 == 0x0 goto pc+2
@@ -165,11 +165,11 @@ out:
    6: (95) exit`);
   });
 
-  test("an instruction may carry its label", () => {
+  test("shows the label in an instruction", () => {
     expect(disassemble([{ ...asm.exit(), label: "out" }])).toBe("out:\n   0: (95) exit");
   });
 
-  test("nothing, and a rest of bytes", () => {
+  test("shows an empty program, and the remaining bytes of an incomplete slot", () => {
     expect(disassemble([])).toBe("");
     expect(disassemble(new Uint8Array(0))).toBe("");
     expect(disassemble(new Uint8Array([...encode([asm.exit()]), 0xb7, 1]))).toBe(
@@ -177,11 +177,11 @@ out:
     );
   });
 
-  test("never throws on random bytes, and shows each of them", () => {
+  test("shows all of random bytes without throwing", () => {
     property(300, (random) => {
       const bytes = random.bytes(random.integer(0, 400));
       for (let at = 0; at < bytes.length; at += 8) {
-        // Half of the time registers that exist, so that more than the first check is reached.
+        // Half of the instructions have valid registers, so that more than the first check is reached.
         if (random.integer(0, 1) === 0)
           bytes[at + 1] = random.integer(0, 10) | (random.integer(0, 10) << 4);
       }
@@ -194,7 +194,7 @@ out:
     });
   });
 
-  test("two instructions that differ in what the kernel looks at have different texts", () => {
+  test("shows different texts for instructions that differ to the kernel", () => {
     const rows = [...assembled, ...compiled, ...documentedRows];
     const texts = new Map<string, string>();
     for (const { instruction } of rows) {

@@ -1,12 +1,12 @@
 /**
- * @module Instructions that LLVM 14 cannot assemble, with their bytes as others document them. Each
- * group says where.
+ * @module Instructions that LLVM 14 cannot assemble, with bytes from other sources, which are named
+ * above each group.
  */
 
 import * as asm from "../../src/asm/asm.ts";
 import type { Row } from "./encodings.ts";
 
-/** An instruction, and the bytes that it has according to someone else. */
+/** An instruction, and its bytes in another source. */
 export interface DocumentedRow extends Row {
   readonly bytes: string;
 }
@@ -85,8 +85,8 @@ const ordered: DocumentedRow[] = [
   ],
 ].map(documented);
 
-// GNU binutils, gas/testsuite/gas/bpf/mem.d; its stb and sth have immediates that the kernel would
-// cut, so those here have its opcodes with smaller ones.
+// GNU binutils, gas/testsuite/gas/bpf/mem.d. Its stb and sth have immediates that the kernel would
+// truncate, so the rows here have smaller ones.
 const stores: DocumentedRow[] = [
   [asm.stb(r1, 0x7eef, 0x44), "stb", "*(u8 *)(r1 +32495) = 68", "72 01 ef 7e 44 00 00 00"],
   [asm.sth(r1, 0x7eef, 0x3344), "sth", "*(u16 *)(r1 +32495) = 13124", "6a 01 ef 7e 44 33 00 00"],
@@ -119,10 +119,10 @@ const tests: DocumentedRow[] = [
 
 // gotol: the kernel's instruction-set.rst, "Jump instructions": {JA, K, JMP32}, the distance in imm.
 // may_goto: the kernel's selftest progs/compute_live_registers.c has "(e5) may_goto pc+1", and its
-// verifier refuses a source register other than 0 and an immediate.
+// verifier rejects a source register other than 0 and an immediate.
 // gotox: the kernel's commit "bpf, x86: add support for indirect jumps" (6.19), opcode 0d.
 // addr_space_cast: the kernel's selftest progs/verifier_arena_large.c logs "(bf) r9 =
-// addr_space_cast(r8, 0, 1)"; print_bpf_insn() takes the spaces from the halves of imm, the offset is 1.
+// addr_space_cast(r8, 0, 1)". print_bpf_insn() reads the address spaces from the halves of imm; the offset is 1.
 const control: DocumentedRow[] = [
   [asm.gotol("+70000"), "gotol", "gotol pc+70000", "06 00 00 00 70 11 01 00"],
   [asm.gotol("-3"), "gotol", "gotol pc-3", "06 00 00 00 fd ff ff ff"],
@@ -147,7 +147,7 @@ function documented(row: (Row["instruction"] | string)[]): DocumentedRow {
   return { text, name, instruction, bytes };
 }
 
-/** Text here is as the disassembler prints it. */
+/** All rows. Their texts are in the notation of the disassembler. */
 export const documentedRows: readonly DocumentedRow[] = [
   ...version4,
   ...ordered,

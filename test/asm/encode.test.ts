@@ -7,10 +7,10 @@ import { property } from "./random.ts";
 const { r1, r3, mov, lddw } = asm;
 
 describe("encode and decode", () => {
-  test("whatever the bytes, the same come back", () => {
+  test("reproduce any bytes", () => {
     property(300, (random) => {
       const bytes = random.bytes(8 * random.integer(0, 40));
-      // Random bytes are hardly ever an lddw, whole or cut.
+      // Random bytes are rarely an lddw, so some are inserted, also without the second slot.
       for (let at = 0; at < bytes.length; at += 8) {
         if (random.integer(0, 3) === 0) bytes[at] = 0x18;
         if (random.integer(0, 2) === 0) bytes.fill(0, at, at + 4);
@@ -19,7 +19,7 @@ describe("encode and decode", () => {
     });
   });
 
-  test("whatever the instructions, the same come back", () => {
+  test("reproduce any instructions", () => {
     property(300, (random) => {
       const instructions = Array.from({ length: random.integer(1, 40) }, (): Instruction => {
         const wide = random.integer(0, 3) === 0;
@@ -36,13 +36,13 @@ describe("encode and decode", () => {
     });
   });
 
-  test("a view of a larger buffer is read where it stands", () => {
+  test("read a view of a larger buffer", () => {
     const bytes = new Uint8Array(24);
     bytes.set(encode([mov(r3, 7)]), 11);
     expect(decode(bytes.subarray(11, 19))).toEqual([mov(r3, 7)]);
   });
 
-  test("half an lddw stays one slot", () => {
+  test("keep an lddw without its second slot as one slot", () => {
     const whole = encode([lddw(r1, 0x1_0000_0002n)]);
     expect(decode(whole.slice(0, 8))).toEqual([
       { opcode: 0x18, dst: 1, src: 0, offset: 0, imm: 2 },
@@ -51,7 +51,7 @@ describe("encode and decode", () => {
     expect(decode(whole)).toHaveLength(2);
   });
 
-  test("bytes that are not whole slots are refused", () => {
+  test("reject an incomplete slot", () => {
     expect(() => decode(new Uint8Array(12))).toThrow(
       new RangeError("decode: bytes: expected a multiple of 8 bytes, got 12"),
     );

@@ -1,6 +1,6 @@
 /**
- * @module Instructions in the notation of LLVM beside the call that makes the same one. The bytes are
- * in vectors.json, which generate_vectors.ts has LLVM make; what LLVM 14 does not know yet is in
+ * @module Instructions in LLVM's notation, with the calls of `asm` that make the same ones. LLVM's bytes are
+ * in vectors.json, which generate_vectors.ts generates. Instructions that LLVM 14 does not have are in
  * documented.ts.
  */
 
@@ -9,7 +9,7 @@ import * as asm from "../../src/asm/asm.ts";
 import type { Instruction } from "../../src/asm/instruction.ts";
 import type { ConditionalJump } from "../../src/asm/jump.ts";
 
-/** An instruction as text for LLVM's assembler, and as made by `asm`. */
+/** An instruction as text in LLVM's notation, and as made by `asm`. */
 export interface Row {
   readonly text: string;
   readonly name: keyof typeof asm;
@@ -114,12 +114,12 @@ row("lock *(u32 *)(r1 + 8) &= w2", "atomicAnd32", asm.atomicAnd32(r1, 8, r2));
 row("lock *(u64 *)(r1 - 8) ^= r2", "atomicXor", asm.atomicXor(r1, -8, r2));
 row("lock *(u32 *)(r1 - 8) ^= w2", "atomicXor32", asm.atomicXor32(r1, -8, r2));
 
-/** What LLVM's assembler makes from text. */
+/** Rows whose bytes LLVM's assembler makes from the text. */
 export const assembled: readonly Row[] = rows;
 
 /**
- * What LLVM 14 makes from C alone, because its assembler does not parse the text that it prints:
- * each is what a function of generate_vectors.ts compiles to.
+ * Rows whose bytes LLVM 14 compiles from a C function in generate_vectors.ts, because its assembler does
+ * not parse the text that its disassembler prints.
  */
 export const compiled: readonly Row[] = [
   {

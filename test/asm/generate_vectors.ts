@@ -1,5 +1,5 @@
 /**
- * Makes vectors.json: `bun test/asm/generate_vectors.ts`. Needs LLVM 14 or newer (llvm-mc, clang
+ * Generates vectors.json: `bun test/asm/generate_vectors.ts`. It requires LLVM 14 or newer (llvm-mc, clang
  * and llc); the tests do not.
  */
 import { assembled, compiled } from "./encodings.ts";
@@ -22,7 +22,7 @@ function run(command: readonly string[], input: string): string {
   return stdout.toString();
 }
 
-/** The lines of LLVM's output that carry an encoding: what was printed, and its bytes. */
+/** Returns the instructions in LLVM's output: their texts and bytes. */
 function encodings(output: string): { readonly text: string; readonly bytes: string }[] {
   return output.split("\n").flatMap((line) => {
     const [, text, bytes] = /^\s*(.*?)\s*# encoding: \[(.*)\]/.exec(line) ?? [];
@@ -46,7 +46,7 @@ const fromC = encodings(run(["llc", "-march=bpfel", ...machine, "-show-mc-encodi
 const lost = compiled.filter(({ text }) => !fromC.some((line) => line.text === text));
 if (lost.length > 0) throw new Error(`llc made other code: ${lost.map(({ text }) => text).join()}`);
 const vectors = Object.fromEntries([
-  // The text that was given, not the one that LLVM prints, which is a little different.
+  // The text of the row: LLVM prints it slightly differently.
   ...assembled.map(({ text }, index) => [text, fromText[index]?.bytes]),
   ...compiled.map(({ text }) => [text, fromC.find((line) => line.text === text)?.bytes]),
 ]);

@@ -6,7 +6,7 @@ import { skipping } from "../support/skipping.ts";
 
 const { r0, r1, r2, r3, r6, r10, mov, exit } = asm;
 
-/** Lines of code that use one instruction each, and end with what the program returns in r0. */
+/** Code for one instruction each, by family, and the program's expected result in r0. */
 const families: Readonly<Record<string, readonly [code: Code, expected: number][]>> = {
   "64-bit arithmetic": [
     [[mov(r0, 6), asm.add(r0, 2)], 8],
@@ -66,7 +66,7 @@ const families: Readonly<Record<string, readonly [code: Code, expected: number][
     [[mov(r1, 6), asm.stxdw(r10, -8, r1), asm.ldxdw(r0, r10, -8)], 6],
     [[asm.lddw(r0, 0xffff_ffffn)], 0xffff_ffff],
   ],
-  // A socket filter counts from behind the Ethernet header.
+  // In a socket filter, offsets count from the end of the Ethernet header.
   "legacy packet loads": [
     [[mov(r6, r1), asm.ldAbsB(1)], 15],
     [[mov(r6, r1), asm.ldAbsH(2)], 0x1011],
@@ -77,7 +77,7 @@ const families: Readonly<Record<string, readonly [code: Code, expected: number][
   ],
 };
 
-/** Operations on the number 12 at `fp - 8`, the operand 10 in r2: what is there afterwards, and what r2 holds. */
+/** Atomic operations on 12 at `fp - 8` with the operand 10 in r2: the new number in memory, and the new value of r2. */
 const atomics: Readonly<Record<string, [after: number, operand: number]>> = {
   atomicAdd: [22, 10],
   atomicOr: [14, 10],
@@ -90,7 +90,7 @@ const atomics: Readonly<Record<string, [after: number, operand: number]>> = {
   xchg: [10, 12],
 };
 
-/** The kernels that have the newest instruction of a family. */
+/** First kernel version with all instructions of a family. */
 const minimum: Readonly<Record<string, KernelVersion>> = {
   "64-bit arithmetic": "6.6",
   "32-bit arithmetic": "6.6",
@@ -98,13 +98,13 @@ const minimum: Readonly<Record<string, KernelVersion>> = {
   "loads and stores": "6.6",
 };
 
-/** A test for kernels from this one on. */
+/** Defines a test that is skipped on kernels before a version. */
 function since(version: KernelVersion, name: string, body: () => void): void {
   const define = isKernelSince(version) ? bpfTest : skipping(`it needs kernel ${version}`);
   define(name, body);
 }
 
-/** Comparisons of 5 with 3 that hold, and the other way about that do not. */
+/** Jumps that are taken for 5 and 3, and those that are not taken. */
 const jumps = ["jne", "jgt", "jge", "jsgt", "jsge"] as const;
 const converseJumps = ["jeq", "jlt", "jle", "jslt", "jsle"] as const;
 
@@ -115,7 +115,7 @@ function run(code: Code, maps = {}): number {
   return program.testRun({ data: packet }).returnValue;
 }
 
-describe("the kernel takes and runs", () => {
+describe("the kernel loads and runs", () => {
   for (const [family, cases] of Object.entries(families)) {
     since(minimum[family] ?? "5.8", family, () => {
       for (const [index, [code, expected]] of cases.entries()) {
@@ -140,7 +140,7 @@ describe("the kernel takes and runs", () => {
     }
   });
 
-  since("5.12", "compare and exchange, which answers in r0", () => {
+  since("5.12", "compare and exchange, with the old value in r0", () => {
     for (const exchange of [asm.cmpxchg, asm.cmpxchg32]) {
       for (const [expected, after] of [
         [12, 10],
@@ -172,7 +172,7 @@ describe("the kernel takes and runs", () => {
     }
   });
 
-  bpfTest("conditional jumps, by register and by number, of 64 and 32 bits", () => {
+  bpfTest("conditional jumps on registers and immediates, of 64 and 32 bits", () => {
     for (const [names, left, right, taken] of [
       [jumps, 5, 3, 1],
       [converseJumps, 5, 3, 0],
@@ -207,7 +207,7 @@ describe("the kernel takes and runs", () => {
     }
   });
 
-  since("6.9", "loops that may end at any time", () => {
+  since("6.9", "may_goto loops", () => {
     const loop = [
       ...[mov(r0, 0), asm.label("again"), asm.mayGoto("out"), asm.add(r0, 1)],
       ...[asm.jlt(r0, 1000, "again"), asm.label("out")],

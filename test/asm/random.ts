@@ -1,6 +1,6 @@
-/** @module Random tests that can be repeated: the seed is printed with a failure, SEED=... repeats it. */
+/** @module Random tests. A failure prints its seed, and SEED=... repeats the run. */
 
-/** Random numbers from a seed. */
+/** Random numbers from a seed (mulberry32). */
 export class Random {
   #state: number;
 
@@ -8,7 +8,7 @@ export class Random {
     this.#state = seed >>> 0;
   }
 
-  /** An integer from 0 to 2^32-1 (mulberry32). */
+  /** Returns an integer from 0 to 2^32-1. */
   u32(): number {
     this.#state = (this.#state + 0x6d2b79f5) >>> 0;
     let mixed = this.#state;
@@ -17,7 +17,7 @@ export class Random {
     return (mixed ^ (mixed >>> 14)) >>> 0;
   }
 
-  /** An integer from `min` to `max`, both included. */
+  /** Returns an integer from `min` to `max`, both included. */
   integer(min: number, max: number): number {
     return min + Math.floor((this.u32() / 2 ** 32) * (max - min + 1));
   }
@@ -31,7 +31,7 @@ export class Random {
   }
 }
 
-/** Runs a check with fresh random numbers; a failure names the seed. */
+/** Runs a check several times with random numbers. The error of a failure has the seed. */
 export function property(runs: number, check: (random: Random) => void): void {
   const first = Number(process.env["SEED"] ?? Math.floor(Math.random() * 2 ** 32));
   for (let run = 0; run < runs; run++) {

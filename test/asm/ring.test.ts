@@ -17,14 +17,14 @@ import { runOneByOne } from "../support/run_program.ts";
 
 const { r0, r1, r2, r3, r6, fp } = asm;
 const packet = new Uint8Array(14);
-/** What the kernel's errors are, negative as helpers return them. */
-const again = -11;
-const invalid = -22;
+/** Errors of helpers: -EAGAIN and -EINVAL. */
+const eagain = -11;
+const einval = -22;
 
-/** So many records of 8 bytes a ring of 4096 takes: each has a header of 8, and a ring that is full is one byte short. */
+/** Number of records of 8 bytes in a ring buffer of 4096: each has a header of 8 bytes, and one byte always stays free. */
 const capacity = 255;
 
-/** Fills in the record of 8 bytes that r0 points at, and submits it. */
+/** Fills in the 8-byte record at r0, and submits it. */
 const submit: Code = [
   asm.stdw(r0, 0, 1),
   asm.mov(r1, r0),
@@ -32,7 +32,7 @@ const submit: Code = [
   asm.call("ringbuf_submit"),
 ];
 
-/** A program that makes one record of 8 bytes, and returns 1; without room it returns 0. */
+/** Returns a program that submits a record of 8 bytes. Its result is 1, or 0 if the ring buffer is full. */
 function reserving(ring: string | LiveMap = "events"): Code {
   return [
     asm.reserveOrCount(ring, 8, "full", { stack: -8 }),
@@ -43,7 +43,7 @@ function reserving(ring: string | LiveMap = "events"): Code {
   ];
 }
 
-/** A program that copies a record of 8 bytes, and returns what the helper answered. */
+/** A program that copies a record of 8 bytes. Its result is that of the helper. */
 const outputting: Code = [
   asm.stdw(fp, -8, 1),
   asm.mov(r2, fp),
@@ -60,27 +60,30 @@ function load(code: Code, maps: Record<string, LiveMap>, section = "socket"): Pr
   return new Program({ section, license: "GPL", code, maps });
 }
 
-/** What a program returned, as the signed number that it is. */
+/** Runs a program, and returns its result as a signed number. */
 function run(program: Program): number {
   return program.testRun({ data: packet }).returnValue | 0;
 }
 
-describe("the code", () => {
+describe("the instructions", () => {
   const made: Readonly<Record<string, () => Code>> = {
     reserveOrCount: () => [asm.reserveOrCount("events", 24, "full", { stack: -16 })],
     outputOrCount: () => [asm.outputOrCount("events", r6, { stack: -16, flags: 1 })],
     countLost: () => [asm.countLost("events", { stack: -16 })],
   };
 
-  test.each(Object.entries(made))("of %s is plain data, the same each time", (_, make) => {
-    const code = make();
-    expect(structuredClone(code)).toEqual(code);
-    expect(make()).toEqual(code);
-    const marks = code.flat().filter((item) => "label" in item || "function" in item);
-    expect(marks).toEqual([]);
-  });
+  test.each(Object.entries(made))(
+    "of %s is plain data, and equal for equal arguments",
+    (_, make) => {
+      const code = make();
+      expect(structuredClone(code)).toEqual(code);
+      expect(make()).toEqual(code);
+      const marks = code.flat().filter((item) => "label" in item || "function" in item);
+      expect(marks).toEqual([]);
+    },
+  );
 
-  test("is the helper and a jump over what counts", () => {
+  test("are the helper's call, and a jump over the instructions that count", () => {
     const text = (code: Code) =>
       disassemble(code)
         .replaceAll(/^ +\d+: \(..\) /gm, "")
@@ -102,7 +105,7 @@ describe("the code", () => {
     expect(text(made["countLost"]!())).toEqual([...count(-16), "r0 = 0"]);
   });
 
-  test("keeps its jumps within a longer function that has it several times", () => {
+  test("jump correctly if a function contains them several times", () => {
     const { reserveOrCount } = made;
     const around = asm.withSource(
       [reserveOrCount!(), asm.mov(r0, 0), reserveOrCount!(), asm.label("full"), asm.exit()],
@@ -113,7 +116,7 @@ describe("the code", () => {
     expect(skips.map(({ slot, instruction }) => slot + 1 + instruction.offset)).toEqual([17, 35]);
   });
 
-  test("is refused for what cannot be, by the name of the function that was called", () => {
+  test("are not made from invalid arguments, and the error has the function's name", () => {
     const options = { stack: -8 };
     for (const ring of ["", undefined, 3, null]) {
       for (const make of [
@@ -131,20 +134,20 @@ describe("the code", () => {
       );
       expect(() => asm.outputOrCount("events", size, options)).toThrow(RangeError);
     }
-    // @ts-expect-error: the kernel wants to know the size beforehand
+    // @ts-expect-error: the size of a reservation must be constant
     expect(() => asm.reserveOrCount("events", r3, "full", options)).toThrow(TypeError);
     expect(() => asm.reserveOrCount("events", 8, "", options)).toThrow("full: expected a name");
     expect(() => asm.outputOrCount("events", 8, { stack: -8, flags: -1 })).toThrow(RangeError);
-    // @ts-expect-error: misspelt on purpose
+    // @ts-expect-error: misspelt option
     expect(() => asm.countLost("events", { stak: -8 })).toThrow('did you mean "stack"?');
-    // @ts-expect-error: nobody else knows which place is free
+    // @ts-expect-error: the options are required
     expect(() => asm.reserveOrCount("events", 8, "full")).toThrow("options: expected an object");
   });
 
-  test("is refused for a place that the stack does not have", () => {
+  test("are not made with an offset outside of the stack", () => {
     for (const stack of [0, 4, -2, -7, -516, 0.5, Number.NaN, "-8", undefined] as number[]) {
       expect(() => asm.reserveOrCount("events", 8, "full", { stack })).toThrow(
-        "stack: expected a multiple of 4 from -512 to -4, where 4 bytes of the stack are free, got ",
+        "stack: expected the offset of 4 unused bytes of the stack, a multiple of 4 from -512 to -4, got ",
       );
       expect(() => asm.countLost("events", { stack })).toThrow(RangeError);
       expect(() => asm.outputOrCount("events", 8, { stack })).toThrow(RangeError);
@@ -156,7 +159,7 @@ describe("the code", () => {
 describe("every event is received or counted", () => {
   const codes = { reserveOrCount: reserving(), outputOrCount: outputting };
   for (const [name, code] of Object.entries(codes)) {
-    bpfTest(`with ${name}, whenever the ring is drained`, () => {
+    bpfTest(`with ${name}, while the ring buffer is drained at random times`, () => {
       const seed = anySeed();
       const random = randomNumbers(seed);
       using events = newRing();
@@ -175,7 +178,7 @@ describe("every event is received or counted", () => {
       expect(lost).toBeGreaterThan(0);
     });
 
-    bpfTest(`with ${name}, by programs on two CPUs at once`, async () => {
+    bpfTest(`with ${name}, with programs on two CPUs at the same time`, async () => {
       using events = newRing(16 * 4096);
       using program = load(code, { events });
       const state = new Int32Array(new SharedArrayBuffer(4));
@@ -199,14 +202,14 @@ describe("every event is received or counted", () => {
       expect(events.stats.lost).toBeGreaterThan(0);
     });
 
-    bpfTest(`with ${name}, by a raw tracepoint`, () => {
+    bpfTest(`with ${name}, in a raw tracepoint`, () => {
       using events = newRing();
       using program = load(code, { events }, "raw_tp");
       for (let count = 0; count < 300; count++) program.testRun({ ctx: packet.subarray(0, 8) });
       expect([events.drain(() => {}), events.stats.lost]).toEqual([capacity, 300 - capacity]);
     });
 
-    bpfTest(`with ${name}, by a tracepoint that is attached`, () => {
+    bpfTest(`with ${name}, in an attached tracepoint program`, () => {
       using events = newRing();
       const ofThisProcess: Code = [
         asm.call("get_current_pid_tgid"),
@@ -225,7 +228,7 @@ describe("every event is received or counted", () => {
 });
 
 describe("reserveOrCount", () => {
-  bpfTest("goes on with a record or to the label, where r0 is 0", () => {
+  bpfTest("continues with a record, or jumps to the label with 0 in r0", () => {
     using events = newRing();
     using program = load(reserving(), { events });
     for (let count = 0; count < capacity; count++) expect(run(program)).toBe(1);
@@ -238,7 +241,7 @@ describe("reserveOrCount", () => {
     expect(events.stats.lost).toBe(1);
   });
 
-  bpfTest("counts a record that no ring of this size could ever take", () => {
+  bpfTest("counts a record that is larger than the ring buffer", () => {
     using events = newRing();
     const code = [
       asm.reserveOrCount("events", 4096, "full", { stack: -512 }),
@@ -249,7 +252,7 @@ describe("reserveOrCount", () => {
     expect([run(program), run(program), events.stats.lost]).toEqual([0, 0, 2]);
   });
 
-  bpfTest("is taken several times in one function, with one label or with several", () => {
+  bpfTest("works several times in one function, with one label or several", () => {
     using events = newRing();
     using spare = newRing(8192);
     const code: Code = [
@@ -262,7 +265,7 @@ describe("reserveOrCount", () => {
       asm.add(r6, 1),
       asm.ja("out"),
       asm.label("full"),
-      // A second ring for what the first one has no room for.
+      // A second ring buffer, if the first one is full.
       asm.reserveOrCount("spare", 8, "both full", { stack: -4 }),
       submit,
       asm.add(r6, 10),
@@ -273,7 +276,7 @@ describe("reserveOrCount", () => {
     ];
     using program = load(code, { events, spare });
     const results = Array.from({ length: 900 }, () => run(program));
-    // 254 by two, one that has room for one record only, and none then.
+    // The first 127 runs submit two records, the next one has room for one, and the others for none.
     expect(results.slice(126, 130)).toEqual([2, 11, 10, 10]);
     expect(results.at(-1)).toBe(0);
     expect([events.drain(() => {}), events.stats.lost]).toEqual([capacity, 900 - 127]);
@@ -284,7 +287,7 @@ describe("reserveOrCount", () => {
     ]);
   });
 
-  bpfTest("is taken in functions that a program calls", () => {
+  bpfTest("works in functions that a program calls", () => {
     using events = newRing();
     const code: Code = [
       asm.func("main"),
@@ -301,50 +304,42 @@ describe("reserveOrCount", () => {
     expect([run(program), run(program), events.stats.lost]).toEqual([1, 0, 3]);
   });
 
-  bpfTest(
-    "overwrites four bytes of the stack at the place that it is given, and only for a loss",
-    () => {
-      using events = newRing();
-      using seen = new ArrayMap({ value: t.array(t.u64, 3), length: 1 });
-      const code: Code = [
-        ...[
-          asm.lddw(r1, -1n),
-          asm.stxdw(fp, -24, r1),
-          asm.stxdw(fp, -16, r1),
-          asm.stxdw(fp, -8, r1),
-        ],
-        asm.reserveOrCount("events", 8, "full", { stack: -16 }),
-        submit,
-        asm.label("full"),
-        asm.ldMapValue(r6, "seen", 0),
-        [-24, -16, -8].map((place, index) => [
-          asm.ldxdw(r1, fp, place),
-          asm.stxdw(r6, 8 * index, r1),
-        ]),
-        asm.mov(r0, 0),
-        asm.exit(),
-      ];
-      using program = load(code, { events, seen });
-      const all = 2n ** 64n - 1n;
-      run(program);
-      expect(seen.get(0)).toEqual([all, all, all]);
-      runOneByOne(program, capacity);
-      expect(events.stats.lost).toBe(1);
-      expect(seen.get(0)).toEqual([all, 0xffff_ffff_0000_0000n, all]);
-    },
-  );
+  bpfTest("overwrites four bytes of the stack at the offset, and only if an event is lost", () => {
+    using events = newRing();
+    using seen = new ArrayMap({ value: t.array(t.u64, 3), length: 1 });
+    const code: Code = [
+      ...[asm.lddw(r1, -1n), asm.stxdw(fp, -24, r1), asm.stxdw(fp, -16, r1), asm.stxdw(fp, -8, r1)],
+      asm.reserveOrCount("events", 8, "full", { stack: -16 }),
+      submit,
+      asm.label("full"),
+      asm.ldMapValue(r6, "seen", 0),
+      [-24, -16, -8].map((place, index) => [
+        asm.ldxdw(r1, fp, place),
+        asm.stxdw(r6, 8 * index, r1),
+      ]),
+      asm.mov(r0, 0),
+      asm.exit(),
+    ];
+    using program = load(code, { events, seen });
+    const all = 2n ** 64n - 1n;
+    run(program);
+    expect(seen.get(0)).toEqual([all, all, all]);
+    runOneByOne(program, capacity);
+    expect(events.stats.lost).toBe(1);
+    expect(seen.get(0)).toEqual([all, 0xffff_ffff_0000_0000n, all]);
+  });
 });
 
 describe("outputOrCount", () => {
-  bpfTest("answers as the helper does", () => {
+  bpfTest("returns the result of the helper", () => {
     using events = newRing();
     using program = load(outputting, { events });
     for (let count = 0; count < capacity; count++) expect(run(program)).toBe(0);
-    expect([run(program), events.stats.lost]).toEqual([again, 1]);
+    expect([run(program), events.stats.lost]).toEqual([eagain, 1]);
     expect(events.drain((event) => expect(event).toBe(1))).toBe(capacity);
   });
 
-  bpfTest("takes its size from a register, and counts whatever the helper refuses", () => {
+  bpfTest("takes the size from a register, and counts every error of the helper", () => {
     using events = newRing();
     const code = (flags: number): Code => [
       ...[asm.stdw(fp, -16, 7), asm.stdw(fp, -8, 8)],
@@ -354,7 +349,7 @@ describe("outputOrCount", () => {
     ];
     using program = load(code(1), { events });
     using wrong = load(code(64), { events });
-    expect([run(program), run(wrong), events.stats.lost]).toEqual([0, invalid, 1]);
+    expect([run(program), run(wrong), events.stats.lost]).toEqual([0, einval, 1]);
     const lengths: number[] = [];
     events.drainRaw((view, offset, length) => void lengths.push(length, view.getUint8(offset + 8)));
     expect(lengths).toEqual([16, 8]);
@@ -362,7 +357,7 @@ describe("outputOrCount", () => {
 });
 
 describe("countLost", () => {
-  bpfTest("counts what a program gives up for reasons of its own, and goes on with 0", () => {
+  bpfTest("counts a lost event, and continues with 0", () => {
     using events = newRing();
     using program = load([asm.countLost("events", { stack: -4 }), asm.exit()], { events });
     expect(run(program)).toBe(0);

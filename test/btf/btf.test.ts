@@ -11,13 +11,13 @@ import { testUnless } from "../support/skipping.ts";
 import { kernelTypesObstacle, kernelTypesTest, vmlinux } from "./kernel_types.ts";
 import { RawTypes } from "./raw_types.ts";
 
-describe("the kernel's types", () => {
+describe("the running kernel's types", () => {
   kernelTypesTest("are read once", () => {
     expect(Btf.kernel()).toBe(Btf.kernel());
     expect(Btf.kernel().length).toBeGreaterThan(10_000);
   });
 
-  kernelTypesTest("find a field of a struct, also of what is in it", () => {
+  kernelTypesTest("find a field of a struct, also in nested structs", () => {
     const btf = Btf.kernel();
     expect(btf.field("task_struct", "tgid").size).toBe(4);
     expect(btf.field("task_struct", "real_parent").size).toBe(8);
@@ -31,12 +31,12 @@ describe("the kernel's types", () => {
     );
   });
 
-  kernelTypesTest("suggest the name that was meant", () => {
+  kernelTypesTest("suggest a similar name", () => {
     const btf = Btf.kernel();
     const find = (struct: string, path: string) => () => btf.field(struct, path);
     expect(find("task_struct", "tgidd")).toThrow(/no field tgidd .*: did you mean "tgid"\?$/);
     expect(find("mm_struct", "arg_strat")).toThrow(/did you mean "arg_start"\?$/);
-    // Anonymous members and types have an empty name, which is as near to a letter.
+    // Anonymous members and types have an empty name, which is as similar as another letter.
     expect(find("task_struct", "?")).toThrow(/no field \? in this BTF$/);
     expect(() => btf.field("?", "tgid")).toThrow(/no struct or union \?$/);
     expect(find("task_structt", "tgid")).toThrow(/task_structt: did you mean "task_struct"\?$/);
@@ -45,9 +45,9 @@ describe("the kernel's types", () => {
     );
   });
 
-  kernelTypesTest("find a field through anonymous structs and unions, as C does", () => {
+  kernelTypesTest("find a field in anonymous structs and unions", () => {
     const btf = Btf.kernel();
-    // mm_struct has had most of its fields in an anonymous struct since 4.20.
+    // Since 4.20 mm_struct has most of its fields in an anonymous struct.
     const structId = btf.find("struct", "mm_struct") ?? expect.unreachable();
     const declared = btf.members(structId).map(({ name }) => name);
     expect(declared).toContain("");
@@ -57,7 +57,7 @@ describe("the kernel's types", () => {
     expect(btf.field("mm_struct", "arg_end").offset).toBe(start.offset + 8);
   });
 
-  kernelTypesTest("resolve typedefs and qualifiers, and know sizes", () => {
+  kernelTypesTest("resolve typedefs and qualifiers, and have sizes", () => {
     const btf = Btf.kernel();
     const u64 = btf.find("typedef", "u64") ?? expect.unreachable();
     expect(btf.resolve(u64)).toMatchObject({ kind: "int", size: 8 });
@@ -76,10 +76,10 @@ describe("the kernel's types", () => {
     expect(() => btf.enumerators(1)).toThrow("not an enum");
   });
 
-  kernelTypesTest("that are absent are undefined or a RangeError", () => {
+  kernelTypesTest("return undefined or throw a RangeError for an unknown name", () => {
     const btf = Btf.kernel();
     expect(btf.find("struct", "no_such_struct")).toBeUndefined();
-    // The name exists, as another kind.
+    // The name exists with another kind.
     expect(btf.find("func", "task_struct")).toBeUndefined();
     expect(() => btf.field("no_such_struct", "x")).toThrow(
       new RangeError("this BTF has no struct or union no_such_struct"),
@@ -94,7 +94,7 @@ describe("the kernel's types", () => {
   });
 });
 
-/** What bpftool prints of a struct, as JSON. */
+/** A struct in the JSON output of bpftool. */
 interface PrintedType {
   readonly id: number;
   readonly kind: string;
@@ -109,7 +109,7 @@ interface PrintedType {
 }
 
 testUnless(kernelTypesObstacle ?? bpftoolObstacle)(
-  "every struct and union is as bpftool reads it",
+  "every struct and union matches bpftool",
   async () => {
     const { types } = await bpftoolJson<{ types: readonly PrintedType[] }>(
       "btf",
@@ -141,7 +141,7 @@ testUnless(kernelTypesObstacle ?? bpftoolObstacle)(
   },
 );
 
-/** What bpftool prints of a type of any kind, as JSON. */
+/** A type of any kind in the JSON output of bpftool. */
 interface PrintedDetails extends PrintedType {
   readonly encoding?: string | undefined;
   readonly bits_offset?: number;
@@ -161,7 +161,7 @@ interface PrintedDetails extends PrintedType {
   }[];
 }
 
-/** The same facts as read here, in bpftool's words; only those of the type's kind are there. */
+/** Returns a type as this library reads it, with the property names of bpftool and only the properties of its kind. */
 function details(btf: Btf, id: number): object {
   const type = btf.type(id);
   const { kind, name, size, typeId } = type;
@@ -213,19 +213,21 @@ function details(btf: Btf, id: number): object {
 }
 
 testUnless(kernelTypesObstacle ?? bpftoolObstacle)(
-  "every type is as bpftool reads it, with what belongs to its kind",
+  "every type matches bpftool, with the properties of its kind",
   async () => {
     const { types } = await bpftoolJson<{ types: readonly PrintedDetails[] }>(
       ...["btf", "dump", "file", vmlinux],
     );
     const btf = Btf.kernel();
     const kinds = new Map<string, number>();
-    // That of kernels before 6.1 does not: there bpftool gives no enum a sign.
-    const tellsSigns = types.some(({ kind, encoding }) => kind === "ENUM" && encoding === "SIGNED");
+    // The BTF of kernels before 6.1 does not record signs: there bpftool prints every enum as unsigned.
+    const signsRecorded = types.some(
+      ({ kind, encoding }) => kind === "ENUM" && encoding === "SIGNED",
+    );
     for (const type of types) {
       const read = details(btf, type.id);
       const { encoding } = read as PrintedDetails;
-      const printed = type.kind === "ENUM" && !tellsSigns ? { ...type, encoding } : type;
+      const printed = type.kind === "ENUM" && !signsRecorded ? { ...type, encoding } : type;
       kinds.set(printed.kind, (kinds.get(printed.kind) ?? 0) + 1);
       if (printed.kind === "ENUM" && isSignExtended(printed, read)) continue;
       if (!isPartOf(printed, read)) expect(printed).toMatchObject(read as never);
@@ -236,7 +238,7 @@ testUnless(kernelTypesObstacle ?? bpftoolObstacle)(
   },
 );
 
-/** Compares enums except for values from 2^31 on, which bpftool 7.1 sign-extends to 64 bits. */
+/** Compares enums. bpftool 7.1 sign-extends values from 2^31 on to 64 bits, which counts as equal. */
 function isSignExtended(printed: PrintedDetails, read: object): boolean {
   const values = printed.values?.map(({ name, val }, index) => {
     const value = (read as PrintedDetails).values?.[index]?.val ?? NaN;
@@ -246,7 +248,7 @@ function isSignExtended(printed: PrintedDetails, read: object): boolean {
   return isPartOf({ ...printed, values }, read);
 }
 
-/** As `toMatchObject`, which takes minutes for so many. */
+/** Compares like `toMatchObject`, which would take minutes for this many types. */
 function isPartOf(whole: unknown, part: unknown): boolean {
   if (typeof part !== "object" || part === null) return whole === part;
   if (Array.isArray(part) && part.length !== (whole as readonly unknown[]).length) return false;
@@ -256,7 +258,7 @@ function isPartOf(whole: unknown, part: unknown): boolean {
 }
 
 kernelTypesTest(
-  "every named type of the kernel is found by its name, with all that share it",
+  "every named type of the kernel is found by its name, with all types of the same name",
   () => {
     const btf = Btf.kernel();
     for (const kind of [
@@ -286,7 +288,7 @@ kernelTypesTest(
   },
 );
 
-kernelTypesTest("functions of the kernel have parameters, and some are tagged as kfuncs", () => {
+kernelTypesTest("functions of the kernel have parameters, and kfuncs have tags", () => {
   const btf = Btf.kernel();
   const id = btf.find("func", "wake_up_process") ?? expect.unreachable();
   const [task, ...rest] = btf.parameters(id);
@@ -296,14 +298,14 @@ kernelTypesTest("functions of the kernel have parameters, and some are tagged as
   expect(btf.declaration(id)).toBe(`int wake_up_process(struct task_struct *${task?.name})`);
   expect(() => btf.parameters(1)).toThrow("only functions have parameters");
   expect(btf.tags(id)).toEqual([]);
-  // pahole 1.26 marks them, for kernels since 6.10.
+  // Tagged by pahole 1.26, in kernels since 6.10.
   for (const tagId of btf.ids("decl_tag")) {
     const { name, typeId, componentIndex } = btf.type(tagId);
     expect(btf.tags(typeId)).toContainEqual({ name, componentIndex: componentIndex ?? NaN });
   }
 });
 
-kernelTypesTest("the kernel's own memory has what its file has", () => {
+kernelTypesTest("mapped BTF equals the contents of its file", () => {
   expect(Buffer.compare(readKernelBtf(), readFileSync(vmlinux))).toBe(0);
   const [major = 0, minor = 0] = release().split(".").map(Number);
   if (major < 6 || (major === 6 && minor < 16)) return;
@@ -311,15 +313,15 @@ kernelTypesTest("the kernel's own memory has what its file has", () => {
   expect(readFileSync("/proc/self/maps", "utf8")).toContain(vmlinux);
 });
 
-test("what cannot be mapped is read", () => {
+test("a file that cannot be mapped is read", () => {
   expect(Buffer.from(readKernelBtf("/proc/version"))).toEqual(readFileSync("/proc/version"));
 });
 
 describe("look-ups by name", () => {
-  /** Enough for the first ones to compare all names, and the last ones to use an index. */
-  const often = 50;
+  /** Number of look-ups: the first ones search all names, the last ones use the index. */
+  const lookUpCount = 50;
 
-  test("tell when several types share a name", () => {
+  test("throw if several types have the name", () => {
     const types = new RawTypes();
     const number = types.int("int", 4);
     const first = types.struct("pair", 4, [{ name: "a", type: number, bit: 0 }]);
@@ -329,7 +331,7 @@ describe("look-ups by name", () => {
       { name: "a", type: number, bit: 32 },
     ]);
     const btf = Btf.parse(types.encode());
-    for (let round = 0; round < often; round++) {
+    for (let round = 0; round < lookUpCount; round++) {
       expect(btf.findAll("struct", "pair")).toEqual([first, second]);
       expect(btf.find("union", "pair")).toBe(other);
       expect(() => btf.find("struct", "pair")).toThrow(
@@ -338,13 +340,15 @@ describe("look-ups by name", () => {
         ),
       );
     }
-    expect(() => btf.field("pair", "a")).toThrow("a in different places: give one of their ids");
+    expect(() => btf.field("pair", "a")).toThrow(
+      "with a at different offsets: pass one of their ids",
+    );
     expect(() => btf.field("pair", "b")).toThrow("has no field b");
     expect(btf.field(second, "a")).toEqual({ offset: 4, size: 4, typeId: number });
     expect(() => btf.field(number, "a")).toThrow("has no field a");
   });
 
-  test("give the place of a field that all types of a name agree about", () => {
+  test("return a field that is the same in all structs of a name", () => {
     const types = new RawTypes();
     const number = types.int("int", 4);
     types.struct("task", 8, [{ name: "pid", type: number, bit: 32 }]);
@@ -353,7 +357,7 @@ describe("look-ups by name", () => {
     expect(btf.field("task", "pid")).toEqual({ offset: 4, size: 4, typeId: number });
   });
 
-  test("find names that are the end of another string, or there twice", () => {
+  test("find names that are the end of another string, or are stored twice", () => {
     const types = new RawTypes();
     types.int("int", 4);
     const offset = types.name("print_int");
@@ -362,7 +366,7 @@ describe("look-ups by name", () => {
     const again = types.typedef("int", 1);
     const longer = types.typedef("int_", 1);
     const btf = Btf.parse(types.encode());
-    for (let round = 0; round < often; round++) {
+    for (let round = 0; round < lookUpCount; round++) {
       expect(btf.findAll("typedef", "int")).toEqual([end, again]);
       expect(btf.findAll("int", "int")).toEqual([1]);
       expect(btf.findAll("typedef", "print_int")).toEqual([whole]);
@@ -373,15 +377,15 @@ describe("look-ups by name", () => {
     }
   });
 
-  test("find names of other letters", () => {
+  test("find names that are not ASCII", () => {
     const types = new RawTypes();
     const id = types.int("zähler", 4);
     const btf = Btf.parse(types.encode());
-    for (let round = 0; round < often; round++) expect(btf.find("int", "zähler")).toBe(id);
+    for (let round = 0; round < lookUpCount; round++) expect(btf.find("int", "zähler")).toBe(id);
   });
 });
 
-test("types have what belongs to their kind", () => {
+test("types have the properties of their kind", () => {
   const types = new RawTypes();
   const number = types.int("int", 4, 1);
   const proto = types.functionProto(number, [
@@ -430,7 +434,7 @@ test("types have what belongs to their kind", () => {
   expect(() => btf.integer(struct)).toThrow("not an integer");
 });
 
-describe("bit-fields as compilers described them at first", () => {
+describe("bit-fields whose width is in an integer type (compilers before 2019)", () => {
   const types = new RawTypes();
   const int = types.int("int", 4, 1);
   const low = types.int("unsigned int", 4, 0, 3);
@@ -447,18 +451,18 @@ describe("bit-fields as compilers described them at first", () => {
   ]);
   const btf = Btf.parse(types.encode());
 
-  bpfTest("are taken by the kernel", () => {
+  bpfTest("are accepted by the kernel", () => {
     loadBtf(types.encode(), "types of a test")[Symbol.dispose]();
   });
 
-  test("are members with their width, at their first bit", () => {
+  test("are members with a width and the offset of their first bit", () => {
     expect(btf.members(old)).toEqual([
       { name: "low", typeId: low, bitOffset: 0, bitSize: 3 },
       { name: "high", typeId: high, bitOffset: 3, bitSize: 5 },
       { name: "across", typeId: int, bitOffset: 36, bitSize: 32 },
       { name: "whole", typeId: int, bitOffset: 64, bitSize: 0 },
     ]);
-    // As those that say so themselves.
+    // Like bit-fields whose width is in the struct.
     const modern = new RawTypes();
     const unsigned = modern.int("unsigned int", 4);
     const same = modern.struct("same", 4, [
@@ -472,7 +476,7 @@ describe("bit-fields as compilers described them at first", () => {
     ]);
   });
 
-  test("are refused as fields", () => {
+  test("are rejected by field()", () => {
     for (const path of ["low", "high", "across"]) {
       expect(() => btf.field("old", path)).toThrow(new RangeError(`old.${path} is a bit-field`));
       expect(() => btf.field(outer, `before.${path}`)).toThrow("is a bit-field");
@@ -481,7 +485,7 @@ describe("bit-fields as compilers described them at first", () => {
     expect(btf.field("outer", "whole")).toEqual({ offset: 20, size: 4, typeId: int });
   });
 
-  test("are decoded where they are, in structs within others too", () => {
+  test("are decoded, also in nested structs", () => {
     const bytes = Uint8Array.from({ length: 24 }, (_, at) => (at % 12 === 0 ? 0b1000_1010 : 0));
     expect(btf.decode(outer, bytes)).toEqual({
       before: { low: 2, high: -15, across: 0, whole: 0 },
@@ -493,7 +497,7 @@ describe("bit-fields as compilers described them at first", () => {
   });
 });
 
-test("types have as many entries, and as high kinds, as Linux 7.2 allows", () => {
+test("types have as many entries, and kinds as large, as Linux 7.2 allows", () => {
   const count = 0x1_0001;
   const members = Array.from({ length: count }, (_, index) => [named, 1, index * 32]);
   const info = (kinds.struct << 24) | count;
@@ -505,7 +509,7 @@ test("types have as many entries, and as high kinds, as Linux 7.2 allows", () =>
   expect(() => Btf.parse(encode([int, [0, 0x41 << 24, 0]]))).toThrow("unknown kind 65");
 });
 
-/** Raw BTF from types given as words. */
+/** Returns raw BTF with types that are given as words. */
 function encode(types: readonly (readonly number[])[], strings = "\0name\0"): Uint8Array {
   const words = types.flat();
   const bytes = new Uint8Array(24 + words.length * 4 + strings.length);
@@ -527,8 +531,8 @@ const kinds = {
 };
 const named = 1;
 
-describe("bytes that are no BTF", () => {
-  test("have another magic number, or another byte order", () => {
+describe("damaged BTF", () => {
+  test("is rejected with another magic number or byte order", () => {
     for (const bytes of [new Uint8Array(0), new Uint8Array(100), Uint8Array.of(0xeb, 0x9f, 1, 0)]) {
       expect(() => Btf.parse(bytes)).toThrow(
         new RangeError("not BTF of a little-endian machine: the magic number 0xeb9f is missing"),
@@ -536,27 +540,27 @@ describe("bytes that are no BTF", () => {
     }
   });
 
-  test("are cut off, wherever that is", () => {
+  test("is rejected if truncated anywhere", () => {
     const whole = encode([int, [named, (kinds.struct << 24) | 1, 4, named, 1, 0]]);
     expect(Btf.parse(whole).length).toBe(3);
     for (let length = 2; length < whole.length; length++) {
-      expect(() => Btf.parse(whole.slice(0, length))).toThrow(/^BTF is cut off: its header/);
+      expect(() => Btf.parse(whole.slice(0, length))).toThrow(/^BTF is truncated: its header/);
     }
-    // The header is right, but the last struct claims a member too many.
+    // The header is right, but the last struct has one member too many.
     expect(() =>
       Btf.parse(encode([int, [named, (kinds.struct << 24) | 2, 4, named, 1, 0]])),
-    ).toThrow("BTF is cut off: type 2 goes beyond the end of the types");
-    expect(() => Btf.parse(encode([int, [0]]))).toThrow("BTF is cut off: type 1 goes beyond");
+    ).toThrow("BTF is truncated: type 2 extends beyond the end of the types");
+    expect(() => Btf.parse(encode([int, [0]]))).toThrow("BTF is truncated: type 1 extends beyond");
   });
 
-  test("have a kind from the future, or none", () => {
+  test("is rejected with an unknown kind, or kind 0", () => {
     expect(() => Btf.parse(encode([int, [0, 31 << 24, 0]]))).toThrow(
-      "BTF type 2 has the unknown kind 31: it comes from a newer kernel, or the bytes are damaged",
+      "BTF type 2 has the unknown kind 31: it is from a newer kernel, or the bytes are damaged",
     );
     expect(() => Btf.parse(encode([[0, 0, 0]]))).toThrow("unknown kind 0");
   });
 
-  test("have names without an end", () => {
+  test("is rejected with an unterminated string", () => {
     for (const strings of ["", "\0name", "name\0"]) {
       expect(() => Btf.parse(encode([int], strings))).toThrow(
         "BTF is damaged: its strings do not begin and end with a NUL",
@@ -564,22 +568,26 @@ describe("bytes that are no BTF", () => {
     }
   });
 
-  test("have types that lead back to themselves", () => {
+  test("is rejected where types refer to themselves, except through pointers", () => {
     const typedefs = Btf.parse(
       encode([
         [named, kinds.typedef << 24, 2],
         [named, kinds.typedef << 24, 1],
       ]),
     );
-    expect(() => typedefs.resolve(1)).toThrow("BTF type 1 leads through more than 32 others");
+    expect(() => typedefs.resolve(1)).toThrow(
+      "BTF type 1 leads through a chain of more than 32 types",
+    );
     const arrays = Btf.parse(encode([[0, kinds.array << 24, 0, 1, 1, 2]]));
-    expect(() => arrays.sizeOf(1)).toThrow("BTF type 1 leads through more than 32 others");
+    expect(() => arrays.sizeOf(1)).toThrow(
+      "BTF type 1 leads through a chain of more than 32 types",
+    );
     const pointers = Btf.parse(encode([[0, kinds.ptr << 24, 1]]));
     expect(pointers.declaration(1)).toBe("... *");
   });
 
-  test("have anonymous structs inside themselves, or inside one another many times over", () => {
-    // Each of 40 structs has two anonymous members of the next one: 2^40 ways to the last.
+  test("is read in bounded time if anonymous structs contain themselves, or each other many times", () => {
+    // Each of 40 structs has two anonymous members of the next one, so there are 2^40 paths to the last.
     const depth = 40;
     const structs = Array.from({ length: depth }, (_, index) => [
       ...[index === 0 ? named : 0, (kinds.struct << 24) | 2, 8],
@@ -590,27 +598,27 @@ describe("bytes that are no BTF", () => {
     expect(() => btf.field("name", "absent")).toThrow("name has no field absent in this BTF");
   });
 
-  test("have unions inside one another many times over", () => {
+  test("is rejected by decode() for unions that contain each other many times", () => {
     const depth = 30;
     const unions = Array.from({ length: depth }, (_, index) => {
       const inner = index === depth - 1 ? [named, 1, 0] : [0, index + 3, 0];
       return [index === 0 ? named : 0, (5 << 24) | 2, 4, ...inner, ...inner];
     });
     const btf = Btf.parse(encode([int, ...unions]));
-    const tooMany = "makes more than 1280 values of 4 bytes";
+    const tooMany = "has more than 1280 values in 4 bytes";
     expect(() => btf.decode(2, new Uint8Array(4))).toThrow(tooMany);
     expect(() => btf.toType(2)).toThrow(tooMany);
     expect(btf.declaration(2)).toContain("{ ... }");
   });
 });
 
-test("names and sizes of types are bounded", () => {
+test("sizes of types and the lengths of messages are bounded", () => {
   const types = new RawTypes();
   const int = types.int("int", 4);
   for (let count = 0; count < 2000; count++) types.struct("many", 4, []);
   let array = int;
   for (let count = 0; count < 4; count++) array = types.array(array, 2 ** 31);
-  // Of anonymous structs within one another, as many as there are.
+  // Anonymous structs may be nested to any depth.
   let inner = types.struct("", 4, [{ name: "deep", type: int, bit: 0 }]);
   for (let count = 0; count < 20_000; count++) {
     inner = types.struct("", 4, [{ name: "", type: inner, bit: 0 }]);
@@ -629,7 +637,7 @@ test("names and sizes of types are bounded", () => {
   expect(btf.field(inner, "deep")).toEqual({ offset: 0, size: 4, typeId: int });
 });
 
-test("types are read from any alignment, as in a section of an object file", () => {
+test("types are read at any alignment, as in a section of an object file", () => {
   const raw = encode([int, [named, (kinds.struct << 24) | 1, 4, named, 1, 0]]);
   for (let shift = 0; shift < 8; shift++) {
     const shifted = new Uint8Array(raw.length + 8);
@@ -639,7 +647,7 @@ test("types are read from any alignment, as in a section of an object file", () 
   }
 });
 
-test("enumerators of 64 bits are numbers where they fit, and bigints otherwise", () => {
+test("64-bit enumerators are numbers if they are safe integers, otherwise bigints", () => {
   const signed = 1 << 31;
   const strings = "\0E\0small\0large\0";
   const values = [3, 7, 0, 9, 0xffff_ffff, 0xffff_ffff];
@@ -660,7 +668,7 @@ test("enumerators of 64 bits are numbers where they fit, and bigints otherwise",
   ]);
 });
 
-test("no bytes make it endless, or fail with anything but a RangeError", () => {
+test("random damage ends quickly, with a result or a RangeError", () => {
   const seed = (Math.random() * 0x1_0000_0000) >>> 0;
   let state = seed;
   const random = (bound: number) => {
@@ -729,7 +737,7 @@ function attempt(use: () => unknown, seed: number): void {
   }
 }
 
-test("a kernel without type information is an error in one line", () => {
+test("a kernel without BTF is an error in one line", () => {
   const read = () => readKernelBtf("/sys/kernel/btf/no_such_module");
   expect(read).toThrow(BpfError);
   expect(read).toThrow(

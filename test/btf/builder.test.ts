@@ -1,4 +1,4 @@
-/** Types of all kinds that are built: read back, taken by the kernel, and read by bpftool. */
+/** Tests of the builder: types of all kinds are read back, loaded by the kernel, and read by bpftool. */
 import { expect, test } from "bun:test";
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
@@ -9,7 +9,7 @@ import { Btf } from "../../src/index.ts";
 import { bpftoolJson, bpftoolTest } from "../support/bpftool.ts";
 import { bpfTest } from "../support/privilege.ts";
 
-/** Types of the kinds that all kernels with BTF for functions and variables take (5.2). */
+/** Adds types of the kinds that kernels accept since 5.2, with BTF for functions and variables. */
 function build() {
   const types = new BtfBuilder();
   const int = types.int("int", 4, { isSigned: true });
@@ -53,7 +53,7 @@ function build() {
   return { types, ids: { ...ids, prototype, local, shared, count, hidden, section } };
 }
 
-test("types that were built are read back as they were given", () => {
+test("built types are read back unchanged", () => {
   const { types, ids } = build();
   const btf = Btf.parse(types.encode());
   expect(btf.members(ids.pair)).toEqual([
@@ -89,7 +89,7 @@ test("types that were built are read back as they were given", () => {
   expect([ids.count, ids.hidden].map((id) => btf.type(id).linkage)).toEqual(["global", "static"]);
 });
 
-test("types of later kernels are read back, too", () => {
+test("types that require newer kernels are read back unchanged", () => {
   const types = new BtfBuilder();
   const double = types.float("double", 8);
   const values = [
@@ -115,14 +115,14 @@ test("types of later kernels are read back, too", () => {
   expect(types.float("after", 4)).toBe(umlaut + 1);
   const more = Btf.parse(types.encode());
   expect([umlaut, umlaut + 1].map((id) => more.type(id).name)).toEqual(["zähler", "after"]);
-  // There is none twice.
+  // Identical types are added once.
   const { length } = more;
   expect(types.float("double", 8)).toBe(double);
   expect(types.enum("wide", 8, values, false)).toBe(wide);
   expect(Btf.parse(types.encode())).toHaveLength(length);
 });
 
-bpfTest("the kernel takes types of all kinds", () => {
+bpfTest("the kernel loads types of all kinds", () => {
   const { types } = build();
   loadBtf(types.encode(), "types of a test")[Symbol.dispose]();
 });

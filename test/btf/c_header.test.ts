@@ -1,4 +1,4 @@
-/** Types as a C header, of types that were made for it; test/cli compiles the kernel's. */
+/** Tests of C headers with hand-made types. test/cli compiles the header of the kernel's types. */
 import { describe, expect, test } from "bun:test";
 import { cDefinitions } from "../../src/btf/c_header.ts";
 import { Btf } from "../../src/index.ts";
@@ -9,10 +9,10 @@ function header(types: RawTypes, ...roots: readonly number[]): string {
 }
 
 describe("definitions", () => {
-  test("come after those that they need, and declare the types that only pointers lead to", () => {
+  test("come after those that they need, with declarations for types used through pointers", () => {
     const types = new RawTypes();
     const int = types.int("int", 4, 1);
-    // Ids in an order in which nothing is there when it is needed.
+    // In the order of ids, every type comes before the types that it needs.
     const outer = types.struct("outer", 24, [
       { name: "inner", type: int + 2, bit: 0 },
       { name: "next", type: int + 3, bit: 64 },
@@ -45,7 +45,7 @@ struct outer {
     );
   });
 
-  test("get numbers where several share a name, separately for tags and other names", () => {
+  test("have numbers if several share a name, counted separately for tags and other names", () => {
     const types = new RawTypes();
     const int = types.int("int", 4, 1);
     const same = [1, 2].map((count) =>
@@ -80,7 +80,7 @@ enum b {
     );
   });
 
-  test("have attributes and padding where compilers would use another layout", () => {
+  test("have attributes and padding if the default layout differs", () => {
     const types = new RawTypes();
     const [char, int, long] = [
       types.int("char", 1, 1),
@@ -135,7 +135,7 @@ enum small {
     );
   });
 
-  test("write declarators as C has them", () => {
+  test("have C declarators", () => {
     const types = new RawTypes();
     const int = types.int("int", 4, 1);
     const handler = types.ptr(
@@ -176,7 +176,7 @@ enum small {
     );
   });
 
-  test("write anonymous types where they are used", () => {
+  test("have anonymous types where they are used", () => {
     const types = new RawTypes();
     const int = types.int("int", 4, 1);
     const union = types.union("", 4, [
@@ -198,7 +198,7 @@ enum small {
   });
 });
 
-test("a union that is longer than its members has one that is as long", () => {
+test("a union that is longer than its members has a padding member of its size", () => {
   const types = new RawTypes();
   const int = types.int("int", 4, 1);
   // union aligned { int a; struct { int b[3]; }; } __attribute__((aligned(16)));
@@ -217,7 +217,7 @@ test("a union that is longer than its members has one that is as long", () => {
 `);
 });
 
-test("paddings of anonymous structs have different names, as they are members of the struct around them", () => {
+test("padding members of anonymous structs have unique names in the outer struct", () => {
   const types = new RawTypes();
   const int = types.int("int", 4, 1);
   const padded = ["a", "b"].map((name) => types.struct("", 8, [{ name, type: int, bit: 0 }]));
@@ -246,10 +246,10 @@ test("paddings of anonymous structs have different names, as they are members of
   expect(header(types, outer, next)).toBe(text("outer") + text("next"));
 });
 
-describe("types that no compiler makes", () => {
-  test("put nothing but names into the header, whatever their names are", () => {
+describe("damaged types", () => {
+  test("have only identifiers as names", () => {
     const types = new RawTypes();
-    // The kernel takes the first one from anybody who may load BTF; the others come from files, of other languages too.
+    // The kernel accepts the first name in loaded BTF; the others come from files, also of other languages.
     const int = types.int('int;\n#include "/etc/shadow"\nint', 4, 1);
     const long = types.int("long unsigned int", 8);
     const struct = types.struct("Option<u32>", 16, [
@@ -289,10 +289,10 @@ enum g__h {
     expect(header(types, inside)).toContain("struct inside {");
   });
 
-  test("do not make more text than a compiler would read", () => {
+  test("are rejected if their text would be too long", () => {
     const types = new RawTypes();
     let inner = types.int("int", 4, 1);
-    // Anonymous structs of eight within one another, eight levels deep: 16 million members.
+    // Anonymous structs with eight members each, nested eight levels deep: 16 million members.
     for (let level = 0; level < 8; level++) {
       inner = types.union(
         "",
@@ -301,22 +301,22 @@ enum g__h {
       );
     }
     const root = types.struct("root", 4, [{ name: "", type: inner, bit: 0 }]);
-    expect(() => header(types, root)).toThrow("too long to be written out");
+    expect(() => header(types, root)).toThrow("too long to print");
   });
 
-  test("do not make more text of functions either, nor work without an end", () => {
+  test("are rejected if the text of their functions would be too long", () => {
     const types = new RawTypes();
     let pointer = types.ptr(types.functionProto(0));
-    // Functions that take eight of the ones before, thirty levels deep.
+    // Functions with eight parameters of the previous function's type, thirty levels deep.
     for (let level = 0; level < 30; level++) {
       const parameters = Array.from({ length: 8 }, (_, at) => [`p${at}`, pointer] as const);
       pointer = types.ptr(types.functionProto(0, parameters));
     }
     const root = types.typedef("nested", pointer);
-    expect(() => header(types, root)).toThrow("too long to be written out");
+    expect(() => header(types, root)).toThrow("too long to print");
   });
 
-  test("do not make more text of many types that each repeat the same ones", () => {
+  test("are rejected if many types repeat the same text", () => {
     const types = new RawTypes();
     let pointer = types.ptr(types.functionProto(0));
     for (let level = 0; level < 5; level++) {
@@ -325,6 +325,6 @@ enum g__h {
     }
     const aliases = Array.from({ length: 100 }, (_, at) => types.typedef(`alias${at}`, pointer));
     expect(header(types, ...aliases.slice(0, 1)).length).toBeGreaterThan(500_000);
-    expect(() => header(types, ...aliases)).toThrow("too long to be written out");
+    expect(() => header(types, ...aliases)).toThrow("too long to print");
   });
 });

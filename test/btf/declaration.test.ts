@@ -1,4 +1,4 @@
-/** Types in the words of C. */
+/** Tests of C declarations of types. */
 import { describe, expect, test } from "bun:test";
 import { declaration } from "../../src/btf/declaration.ts";
 import { encodeBtf } from "../../src/btf/encode.ts";
@@ -164,28 +164,28 @@ const cases: readonly (readonly [number, string])[] = [
 ];
 const btf = Btf.parse(types.encode());
 
-describe("types as C declares them", () => {
-  test.each(cases)("type %d is %s", (id, expected) => {
+describe("declarations", () => {
+  test.each(cases)("of type %d: %s", (id, expected) => {
     expect(declaration(btf, id)).toBe(expected);
   });
 });
 
-test("values of enums without a recorded sign are negative where they look negative", () => {
+test("values of enums without a recorded sign are negative if they look negative", () => {
   const old = new RawTypes();
   const failed = old.enum("", 4, { DONE: 0, FAILED: -1 });
   const flags = old.enum("", 4, { LOW: 1, MASK: 0xffff_0000, HIGH: 0x8000_0000 });
   const read = Btf.parse(old.encode());
   expect(read.declaration(failed)).toBe("enum { DONE = 0, FAILED = -1 }");
   expect(read.declaration(flags)).toBe("enum { LOW = 1, MASK = 4294901760, HIGH = 2147483648 }");
-  // Here one has a sign: so the others have none.
+  // One enum is marked as signed, so the others are unsigned.
   const recent = new RawTypes();
   recent.enum("signed", 4, { NONE: -1 }, true);
   const all = recent.enum("", 4, { ALL: 0xffff_ffff });
   expect(Btf.parse(recent.encode()).declaration(all)).toBe("enum { ALL = 4294967295 }");
 });
 
-describe("types that lead back to themselves", () => {
-  /** Declares a type of those that `make` adds to `int` (id 1), which the kernel takes: so anybody may find them there. */
+describe("types that refer to themselves", () => {
+  /** Declares the type that `make` adds after `int` (id 1), and checks that the kernel loads it: such types can be found in a kernel. */
   const declared = (make: (types: RawTypes) => number): string => {
     const own = new RawTypes();
     own.int("int", 4, 1);
@@ -194,7 +194,7 @@ describe("types that lead back to themselves", () => {
     return Btf.parse(own.encode()).declaration(id);
   };
 
-  test("end where they repeat", () => {
+  test("end with ... where they repeat", () => {
     expect(declared((own) => (own.ptr(3), own.array(2, 4)))).toBe("... (*[4])");
     expect(declared((own) => (own.ptr(3), own.array(2, 4), 2))).toBe("... (*)[4]");
     expect(declared((own) => (own.functionProto(3), own.ptr(2)))).toBe("... (*)(void)");
@@ -211,7 +211,7 @@ describe("types that lead back to themselves", () => {
     expect(Btf.parse(damaged.encode()).declaration(2)).toBe("... *const");
   });
 
-  test("are named where they have a name", () => {
+  test("appear by name if they have one", () => {
     const next = [{ name: "next", type: 3, bit: 0 }];
     expect(declared((own) => (own.struct("s", 8, next), own.ptr(2), 2))).toBe(
       "struct s { struct s *next; }",
@@ -221,7 +221,7 @@ describe("types that lead back to themselves", () => {
     );
   });
 
-  test("and long chains, are cut at a maximum length", () => {
+  test("end at the greatest length of a chain", () => {
     const chain = (own: RawTypes, length: number) => {
       let id = 1;
       for (let count = 0; count < length; count++) id = own.ptr(id);
@@ -237,8 +237,8 @@ describe("types that lead back to themselves", () => {
     expect(typedefs).toBe("t999");
   });
 
-  test("or that contain the same type many times, are cut off", () => {
-    // 8^8 ways to the innermost.
+  test("end at the greatest number of characters if they contain a type many times", () => {
+    // There are 8^8 paths to the innermost type.
     const text = declared((own) => {
       let inner = own.struct("", 64, [{ name: "x", type: 1, bit: 0 }]);
       for (let level = 0; level < 7; level++) {
@@ -263,7 +263,7 @@ describe("types that lead back to themselves", () => {
   });
 });
 
-/** Declarations of C with the same white space, and without what only the layout needs. */
+/** Normalizes the white space of C declarations, and removes attributes and padding. */
 function normalized(text: string): string {
   return text
     .replace(/\s+/g, " ")
@@ -279,7 +279,7 @@ function normalized(text: string): string {
 }
 
 testUnless(kernelTypesObstacle ?? bpftoolObstacle)(
-  "bpftool declares the kernel's structs and unions in the same words",
+  "declarations of the kernel's structs and unions match bpftool",
   async () => {
     const { stdout } = await run(["bpftool", "btf", "dump", "file", vmlinux, "format", "c"]);
     const kernel = Btf.kernel();
@@ -288,7 +288,7 @@ testUnless(kernelTypesObstacle ?? bpftoolObstacle)(
       /^(struct|union) (\w+) \{\n([^]*?)^\}.*;$/gm,
     )) {
       const ids = kernel.findAll(kind as "struct" | "union", name as string);
-      // It gives some of several with the same name another one.
+      // bpftool renames some of several types with the same name.
       if (ids.length === 0) continue;
       const expected = normalized(`${kind} ${name} { ${body} }`);
       const declarations = ids.map((id) => normalized(kernel.declaration(id)));
@@ -299,7 +299,7 @@ testUnless(kernelTypesObstacle ?? bpftoolObstacle)(
   },
 );
 
-test("what is deep is not written out to its end", () => {
+test("types nested too deep end with ...", () => {
   let deep: t.Type<unknown> = t.u8;
   for (let depth = 0; depth < 12; depth++) deep = t.struct({ inner: deep });
   const { bytes, valueTypeId } = encodeBtf({ value: deep });

@@ -1,4 +1,4 @@
-/** Bytes of BTF types as values of JavaScript. */
+/** Tests of decoding bytes by their BTF types. */
 import { describe, expect, test } from "bun:test";
 import { encodeBtf } from "../../src/btf/encode.ts";
 import { loadBtf } from "../../src/ffi/bpf_btf.ts";
@@ -13,7 +13,7 @@ import { randomType } from "../types/random_type.ts";
 import { kernelTypesTest } from "./kernel_types.ts";
 import { RawTypes } from "./raw_types.ts";
 
-/** Decodes bytes as the type that `make` adds to `int` (id 1), `char` (id 2) and `unsigned long long` (id 3). */
+/** Decodes bytes as the type that `make` adds after `int` (id 1), `char` (id 2) and `unsigned long long` (id 3). */
 function decode(make: (types: RawTypes) => number, bytes: readonly number[]): BtfValue {
   const types = new RawTypes();
   types.int("int", 4, BTF_INT_SIGNED);
@@ -54,7 +54,7 @@ describe("numbers", () => {
     expect(decode((types) => types.float("float", size), bytes)).toEqual(value as BtfValue);
   });
 
-  test("pointers, also in hexadecimal", () => {
+  test("pointers are bigints or hexadecimal strings", () => {
     const types = new RawTypes();
     const id = types.ptr(0);
     const btf = Btf.parse(types.encode());
@@ -68,16 +68,16 @@ describe("numbers", () => {
 describe("enums", () => {
   const state = (types: RawTypes) => types.enum("state", 4, { IDLE: 0, BUSY: 7, AGAIN: 7 });
 
-  test("are the name of the enumerator, or the number where none has it", () => {
+  test("are names of enumerators, or numbers without a name", () => {
     expect(decode(state, [7, 0, 0, 0])).toBe("BUSY");
     expect(decode(state, [8, 0, 0, 0])).toBe(8);
   });
 
-  test("may have a sign, whether or not the compiler says so", () => {
+  test("may be signed, also if the compiler does not record it", () => {
     const signed = (types: RawTypes) => types.enum("s", 4, { ERROR: -1 }, true);
-    const unsaid = (types: RawTypes) => types.enum("s", 4, { ERROR: -1 });
+    const unrecorded = (types: RawTypes) => types.enum("s", 4, { ERROR: -1 });
     const small = (types: RawTypes) => types.enum("s", 1, { ERROR: -1 });
-    for (const make of [signed, unsaid]) expect(decode(make, ff(4))).toBe("ERROR");
+    for (const make of [signed, unrecorded]) expect(decode(make, ff(4))).toBe("ERROR");
     expect(decode(small, [0xff])).toBe("ERROR");
     expect(decode(signed, [0xfe, 0xff, 0xff, 0xff])).toBe(-2);
   });
@@ -93,27 +93,27 @@ describe("enums", () => {
     expect(decode(signed, [0xfe, ...ff(7)])).toBe(-2n);
   });
 
-  describe("of compilers that do not record the sign", () => {
-    test("are compared within their width, and have the sign of their enumerators", () => {
+  describe("from compilers that do not record signs", () => {
+    test("are compared in their width, with the sign of their enumerators", () => {
       const wide = (types: RawTypes) => types.enum("wide", 8, { LOST: -1, FOUND: 1 });
       expect(decode(wide, ff(8))).toBe("LOST");
       expect(decode(wide, [1, 0, 0, 0, 0, 0, 0, 0])).toBe("FOUND");
       expect(decode(wide, [0xfe, ...ff(7)])).toBe(-2n);
-      // Of 8 bytes, of which the BTF has 4.
+      // Enums of 8 bytes, whose values have 4 bytes in BTF.
       expect(decode(wide, [0xff, 0xff, 0xff, 0xff, 0, 0, 0, 0])).toBe(0xffff_ffffn);
       const short = (types: RawTypes) => types.enum("short", 2, { LOW: -200 });
       expect(decode(short, [0x38, 0xff])).toBe("LOW");
       expect(decode(short, [0x37, 0xff])).toBe(-201);
     });
 
-    test("have no sign where only masks of upper bits would be negative", () => {
+    test("are unsigned if only masks of upper bits would be negative", () => {
       const flags = (types: RawTypes) =>
         types.enum("flags", 4, { LOW: 1, MASK: 0xffff_0000, HIGH: 0x8000_0000 });
       expect(decode(flags, [0, 0, 0, 0x80])).toBe("HIGH");
       expect(decode(flags, [1, 0, 0, 0x80])).toBe(0x8000_0001);
     });
 
-    test("are bit-fields with the same sign and names", () => {
+    test("have the same sign and names in bit-fields", () => {
       const field = (values: Record<string, number>, bits: number) => (types: RawTypes) =>
         types.struct("s", 4, [
           { name: "e", type: types.enum("e", 4, values), bit: 3, bits },
@@ -127,7 +127,7 @@ describe("enums", () => {
       expect(decode(field({ OTHER: 3 }, 9), bytes)).toEqual({ e: 312, rest: 0 });
     });
 
-    test("are unsigned where another enum is marked as signed", () => {
+    test("are unsigned if another enum is marked as signed", () => {
       const make = (types: RawTypes) => {
         types.enum("signed", 4, { NONE: -1 }, true);
         return types.enum("unsigned", 4, { ALL: 0xffff_ffff });
@@ -139,7 +139,7 @@ describe("enums", () => {
 });
 
 describe("arrays", () => {
-  test("are arrays, also of arrays", () => {
+  test("are arrays, also nested ones", () => {
     const nested = (types: RawTypes) => types.array(types.array(int, 2), 2);
     expect(decode(nested, [1, 0, 0, 0, 2, 0, 0, 0, 3, 0, 0, 0, 4, 0, 0, 0])).toEqual([
       [1, 2],
@@ -152,12 +152,12 @@ describe("arrays", () => {
   const eight = (types: RawTypes) => types.array(char, 8);
   test.each([
     ["text", [0x62, 0x61, 0x73, 0x68, 0, 0, 0, 0], "bash"],
-    ["text with remains behind its end", [0x6c, 0x73, 0, 0x68, 0xff, 1, 2, 3], "ls"],
-    ["text of other letters", [0xc3, 0xa9, 0xf0, 0x9f, 0x90, 0x9d, 0, 0], "é\u{1f41d}"],
-    ["no text", [0, 0, 0, 0, 0, 0, 0, 0], ""],
+    ["a string with other bytes after its NUL", [0x6c, 0x73, 0, 0x68, 0xff, 1, 2, 3], "ls"],
+    ["a string that is not ASCII", [0xc3, 0xa9, 0xf0, 0x9f, 0x90, 0x9d, 0, 0], "é\u{1f41d}"],
+    ["an empty string", [0, 0, 0, 0, 0, 0, 0, 0], ""],
     ["white space", [0x09, 0x0a, 0x0d, 0x20, 0, 0, 0, 0], "\t\n\r "],
     [
-      "text without an end",
+      "a string without a NUL",
       [0x62, 0x61, 0x73, 0x68, 0x62, 0x61, 0x73, 0x68],
       [98, 97, 115, 104, 98, 97, 115, 104],
     ],
@@ -167,13 +167,13 @@ describe("arrays", () => {
       [0xc2, 0x9b, 0, 0, 0, 0, 0, 0],
       [-62, -101, 0, 0, 0, 0, 0, 0],
     ],
-    ["what is not UTF-8", [0xff, 0xfe, 0, 0, 0, 0, 0, 0], [-1, -2, 0, 0, 0, 0, 0, 0]],
+    ["bytes that are not UTF-8", [0xff, 0xfe, 0, 0, 0, 0, 0, 0], [-1, -2, 0, 0, 0, 0, 0, 0]],
     ["numbers that begin with 0", [0, 0, 0, 5, 0, 0, 0, 0], [0, 0, 0, 5, 0, 0, 0, 0]],
   ] as const)("of characters: %s", (_, bytes, value) => {
     expect(decode(eight, bytes)).toEqual(value as BtfValue);
   });
 
-  test("of other bytes are never text", () => {
+  test("of other integers are never strings", () => {
     const bytes = (types: RawTypes) => types.array(types.int("unsigned char", 1), 3);
     expect(decode(bytes, [0x61, 0x62, 0])).toEqual([0x61, 0x62, 0]);
     const said = (types: RawTypes) => types.array(types.int("unsigned char", 1, BTF_INT_CHAR), 3);
@@ -187,7 +187,7 @@ describe("values in network byte order", () => {
   const address = (types: RawTypes) =>
     types.typedef("__be32", types.typedef("__u32", types.int("unsigned int", 4)));
 
-  test("are integers in the machine's byte order", () => {
+  test("are decoded as integers", () => {
     expect(decode(port, [0x01, 0xbb])).toBe(443);
     expect(
       decode(
@@ -199,7 +199,7 @@ describe("values in network byte order", () => {
     expect(decode((types) => types.typedef("__be64", u64), [0, 0, 0, 0, 0, 0, 1, 2])).toBe(0x102n);
     expect(decode((types) => types.array(port(types), 2), [0, 80, 1, 0xbb])).toEqual([80, 443]);
     expect(decode((types) => types.variable("port", port(types)), [1, 0xbb])).toBe(443);
-    // The type behind the name has the machine's order all the same, and a name alone makes no other type.
+    // The integer type itself is in the machine's byte order. The name on another type than an integer of its size has no effect.
     expect(
       decode(
         (types) =>
@@ -213,7 +213,7 @@ describe("values in network byte order", () => {
     expect(decode((types) => types.typedef("__be16", u64), [1, 0, 0, 0, 0, 0, 0, 0])).toBe(1n);
   });
 
-  test("are addresses as texts", () => {
+  test("are decoded as address strings in the structs of IP addresses", () => {
     const in4 = (types: RawTypes) =>
       types.struct("in_addr", 4, [{ name: "s_addr", type: address(types), bit: 0 }]);
     expect(decode(in4, [10, 0, 0, 1])).toBe("10.0.0.1");
@@ -227,7 +227,7 @@ describe("values in network byte order", () => {
     };
     const bytes = [0x20, 0x01, 0x0d, 0xb8, ...Array.from({ length: 11 }, () => 0), 1];
     expect(decode(in6, bytes)).toBe("2001:db8::1");
-    // Others of that name are what they are.
+    // Structs of that name with another size are decoded as structs.
     const other = (types: RawTypes) =>
       types.struct("in6_addr", 4, [{ name: "a", type: int, bit: 0 }]);
     expect(decode(other, [1, 0, 0, 0])).toEqual({ a: 1 });
@@ -235,7 +235,7 @@ describe("values in network byte order", () => {
 });
 
 describe("structs and unions", () => {
-  test("are objects by the names of their members, behind typedefs and qualifiers", () => {
+  test("are objects with the names of their members, through typedefs and qualifiers", () => {
     const make = (types: RawTypes) => {
       const point = types.struct("point", 8, [
         { name: "x", type: types.qualified("const", int), bit: 0 },
@@ -246,7 +246,7 @@ describe("structs and unions", () => {
     expect(decode(make, [1, 0, 0, 0, 0xff, 0xff, 0xff, 0xff])).toEqual({ x: 1, y: -1 });
   });
 
-  test("have the members of anonymous ones as their own", () => {
+  test("include the members of anonymous ones", () => {
     const make = (types: RawTypes) => {
       const inner = types.struct("", 8, [
         { name: "low", type: int, bit: 0 },
@@ -269,7 +269,7 @@ describe("structs and unions", () => {
     });
   });
 
-  test("have names of any kind", () => {
+  test("can have any names of members", () => {
     const make = (types: RawTypes) =>
       types.struct("s", 8, [
         { name: "__proto__", type: int, bit: 0 },
@@ -283,7 +283,7 @@ describe("structs and unions", () => {
     expect(Object.getPrototypeOf(value)).toBe(Object.prototype);
   });
 
-  test("may have any name, also more than once: the last one is used", () => {
+  test("use the last member if several have the same name", () => {
     for (const name of [
       "__proto__",
       "constructor",
@@ -305,7 +305,7 @@ describe("structs and unions", () => {
     }
   });
 
-  test("have bit-fields, with signs, names and truth", () => {
+  test("decode bit-fields, with signs, names and booleans", () => {
     const make = (types: RawTypes) => {
       const bool = types.int("_Bool", 1, BTF_INT_BOOL);
       const mode = types.enum("mode", 4, { OFF: 0, ON: 3 });
@@ -334,7 +334,7 @@ describe("structs and unions", () => {
     });
   });
 
-  test("have bit-fields as compilers described them at first: by integers of few bits", () => {
+  test("decode bit-fields whose width is in an integer type (compilers before 2019)", () => {
     const make = (types: RawTypes) =>
       types.struct("old", 4, [
         { name: "low", type: types.int("unsigned int", 4, 0, 3), bit: 0 },
@@ -344,7 +344,7 @@ describe("structs and unions", () => {
     expect(decode(make, [0b1111_1010, 0, 0, 0])).toEqual({ low: 2, high: -1, bit: true });
   });
 
-  test("end with an array of as many elements as there are bytes for", () => {
+  test("decode a flexible array with as many elements as fit", () => {
     const make = (types: RawTypes) =>
       types.struct("list", 4, [
         { name: "count", type: int, bit: 0 },
@@ -357,7 +357,7 @@ describe("structs and unions", () => {
         { name: "before", type: make(types), bit: 0 },
         { name: "after", type: make(types), bit: 32 },
       ]);
-    // Only where nothing comes behind it.
+    // A flexible array that is not at the end is empty.
     expect(decode(nested, [2, 0, 0, 0, 1, 0, 0, 0, 7, 0])).toEqual({
       before: { count: 2, items: [] },
       after: { count: 1, items: [7] },
@@ -372,7 +372,7 @@ describe("structs and unions", () => {
 });
 
 describe("sections", () => {
-  test("are objects by the names of their variables", () => {
+  test("are objects with the names of their variables", () => {
     const make = (types: RawTypes) => {
       const count = types.variable("count", u64);
       const again = types.variable("limit", int);
@@ -387,7 +387,7 @@ describe("sections", () => {
     expect(decode(make, bytes)).toEqual({ count: 1n, limit: 2, "limit@12": 3 });
   });
 
-  test("tell their variables", () => {
+  test("list their variables", () => {
     const types = new RawTypes();
     const count = types.variable("count", types.int("int", 4));
     const id = types.section(".bss", 4, [[count, 0, 4]]);
@@ -398,8 +398,8 @@ describe("sections", () => {
   });
 });
 
-describe("types that yield far more values than they have bytes are refused", () => {
-  /** The refusal of a type, and values that were made before it. */
+describe("types with too many values for their bytes are rejected", () => {
+  /** Decodes a type, and returns the error. The kernel must load the type, because such types can be found in a kernel. */
   const refusal = (make: (types: RawTypes) => number, size: number): unknown => {
     try {
       return decode((types) => {
@@ -413,7 +413,7 @@ describe("types that yield far more values than they have bytes are refused", ()
   };
   const tooMany = (id: number, most: number, size: number) =>
     new RangeError(
-      `BTF type ${id} makes more than ${most} values of ${size} bytes: its members overlap too often`,
+      `BTF type ${id} has more than ${most} values in ${size} bytes: too many of its members overlap`,
     );
   const eight = (type: number, name: (index: number) => string) =>
     Array.from({ length: 8 }, (_, index) => ({ name: name(index), type, bit: 0 }));
@@ -427,11 +427,11 @@ describe("types that yield far more values than they have bytes are refused", ()
       for (let level = 0; level < 8; level++) inner = types.union("", 64, eight(inner, name));
       return inner;
     };
-    // Not at once: the innermost union is where the limit is reached.
+    // The limit is reached in the innermost union.
     expect(refusal(make, 64)).toEqual(tooMany(5, 5120, 64));
   });
 
-  test("members of a struct that all begin at its start", () => {
+  test("a struct whose members all begin at its start", () => {
     const make = (types: RawTypes) => {
       let inner = int as number;
       for (let level = 0; level < 8; level++) {
@@ -458,7 +458,7 @@ describe("types that yield far more values than they have bytes are refused", ()
     expect(refusal(make, 256)).toEqual(tooMany(4, 17_408, 256));
   });
 
-  test("texts of the same bytes", () => {
+  test("strings that overlap", () => {
     const make = (types: RawTypes) => {
       const text = types.array(char, 1000);
       return types.union(
@@ -470,7 +470,7 @@ describe("types that yield far more values than they have bytes are refused", ()
     expect(refusal(make, 1000)).toEqual(tooMany(4, 65_024, 1000));
   });
 
-  test("large arrays of the same bytes", () => {
+  test("large arrays that overlap", () => {
     const size = 1 << 20;
     const make = (types: RawTypes) => {
       const type = types.array(types.int("unsigned char", 1), size);
@@ -480,7 +480,7 @@ describe("types that yield far more values than they have bytes are refused", ()
     expect(refusal(make, size)).toEqual(tooMany(5, 1024 + 5 * size, size));
   });
 
-  test("but unions as in real programs are decoded", () => {
+  test("unlike the unions of real programs, which are decoded", () => {
     const make = (types: RawTypes) =>
       types.union(
         "u",
@@ -491,8 +491,8 @@ describe("types that yield far more values than they have bytes are refused", ()
   });
 });
 
-describe("refusals", () => {
-  test("of what has no values", () => {
+describe("decode() throws", () => {
+  test("for a type without values", () => {
     for (const make of [
       (types: RawTypes) => types.forward("later"),
       (types: RawTypes) => types.func("f", types.functionProto(0)),
@@ -502,14 +502,14 @@ describe("refusals", () => {
     }
   });
 
-  test("of too few bytes, and of ids that are none", () => {
+  test("for too few bytes, and for an unknown id", () => {
     expect(() => decode(() => u64, [1, 2, 3])).toThrow(
       new RangeError("BTF type 3 takes 8 bytes, got 3"),
     );
     for (const id of [99, -1, 0.5]) expect(() => decode(() => id, [])).toThrow(RangeError);
   });
 
-  test("of what are no bytes, and of misspelt options", () => {
+  test("for bytes that are not a Uint8Array, and for misspelt options", () => {
     const btf = Btf.parse(encodeBtf({ value: t.u32 }).bytes);
     expect(() => btf.decode(1, [1, 2, 3, 4] as never)).toThrow("bytes: expected a Uint8Array");
     expect(() => btf.decode(1, new Uint8Array(4), { pointer: "hex" } as never)).toThrow(
@@ -520,7 +520,7 @@ describe("refusals", () => {
     );
   });
 
-  test("structs and arrays nested deeper than in any program", () => {
+  test("for structs and arrays that are nested too deep", () => {
     const within = (depth: number) => (types: RawTypes) => {
       let inner: number = int;
       for (let count = 0; count < depth; count++) {
@@ -533,18 +533,18 @@ describe("refusals", () => {
       return inner;
     };
     expect(Bun.inspect(decode(within(32), [7, 0, 0, 0]), { depth: 40 })).toContain("7");
-    expect(() => decode(within(33), [7, 0, 0, 0])).toThrow("is within more than 32 others");
+    expect(() => decode(within(33), [7, 0, 0, 0])).toThrow("is nested in more than 32 types");
   });
 
-  test("of a struct that is in itself", () => {
+  test("for a struct inside itself", () => {
     const make = (types: RawTypes) => types.struct("s", 4, [{ name: "s", type: 4, bit: 0 }]);
-    expect(() => decode(make, [0, 0, 0, 0])).toThrow("is within more than 32 others");
+    expect(() => decode(make, [0, 0, 0, 0])).toThrow("is nested in more than 32 types");
     const hidden = (types: RawTypes) => types.struct("s", 4, [{ name: "", type: 4, bit: 0 }]);
-    expect(() => decode(hidden, [0, 0, 0, 0])).toThrow("is within more than 32 others");
+    expect(() => decode(hidden, [0, 0, 0, 0])).toThrow("is nested in more than 32 types");
   });
 });
 
-test("bytes anywhere in a buffer are decoded, and none beside them", () => {
+test("bytes in the middle of a buffer are decoded without the bytes around them", () => {
   const btf = Btf.parse(encodeBtf({ value: t.struct({ a: t.u16, b: t.bytes(2) }) }).bytes);
   const buffer = Uint8Array.from([9, 9, 9, 1, 0, 2, 3, 9]);
   const [id] = [...btf.ids("struct")];
@@ -552,7 +552,7 @@ test("bytes anywhere in a buffer are decoded, and none beside them", () => {
   expect(() => btf.decode(id as number, buffer.subarray(3, 6))).toThrow("takes 4 bytes, got 3");
 });
 
-/** What a value of `t` is as a value of BTF, which knows less of its meaning. */
+/** Returns the expected result of `decode()` for a value of a `t` type; `undefined` if the two decode it differently. */
 function asBtf(type: t.Type<unknown>, view: DataView, offset: number): BtfValue | undefined {
   const raw = (size: number) => new Uint8Array(view.buffer, view.byteOffset + offset, size);
   switch (type.kind) {
@@ -591,14 +591,14 @@ function asBtf(type: t.Type<unknown>, view: DataView, offset: number): BtfValue 
   }
 }
 
-/** The same with members by their place: names that C does not have are changed. */
+/** Returns the values of an object in order. Names that are not C identifiers are changed in BTF, so they are not compared. */
 function byPlace(value: BtfValue): BtfValue {
   if (Array.isArray(value)) return value.map(byPlace);
   if (typeof value !== "object") return value;
   return Object.fromEntries(Object.values(value).map((part, index) => [index, byPlace(part)]));
 }
 
-test("random types are decoded as `t` decodes them", () => {
+test("random types are decoded as by `t`", () => {
   withRandom((random) => {
     let compared = 0;
     while (compared < repetitions(100)) {
@@ -614,7 +614,7 @@ test("random types are decoded as `t` decodes them", () => {
   });
 });
 
-test("damaged types are refused with a RangeError, or decoded, and nothing else", () => {
+test("damaged types are decoded or throw a RangeError", () => {
   const types = new RawTypes();
   types.int("int", 4, BTF_INT_SIGNED);
   types.int("char", 1, BTF_INT_SIGNED);
@@ -652,15 +652,15 @@ test("damaged types are refused with a RangeError, or decoded, and nothing else"
   }
 });
 
-test("an array that is longer than the bytes is refused before there is one of its length", () => {
+test("an array that is longer than the bytes is rejected before memory is allocated", () => {
   const types = new RawTypes();
   const int = types.int("int", 4, BTF_INT_SIGNED);
-  // As damaged types say it: the struct is smaller than its member.
+  // In damaged BTF a struct can be smaller than its member.
   const array = types.array(int, 100_000_000);
   const struct = types.struct("s", 24, [{ name: "a", type: array, bit: 64 }]);
   const btf = Btf.parse(types.encode());
   expect(() => btf.decode(struct, new Uint8Array(64))).toThrow(
-    `the 100000000 elements of BTF type ${array} at 8 are beyond the end of the 64 bytes there are`,
+    `BTF type ${array}, 100000000 elements at 8, extends beyond the end of the 64 bytes`,
   );
 });
 

@@ -18,7 +18,7 @@ function encodeValue(value: t.Type<unknown>): { btf: Btf; id: number } {
   return { btf: Btf.parse(bytes), id: valueTypeId };
 }
 
-/** A type as C declares it, without sizes and offsets. */
+/** Returns the C declaration of a type, without sizes and offsets. */
 function declaration(btf: Btf, id: number): string {
   const type = btf.type(id);
   if (type.kind === "array") return `${declaration(btf, type.typeId)}[${type.length}]`;
@@ -36,14 +36,14 @@ function declared(type: t.Type<unknown>): string {
   return declaration(btf, id);
 }
 
-/** A type from elsewhere. */
+/** Makes a type that is not from `t`. */
 function foreign(kind: string, size: number, more: object = {}): t.Type<unknown> {
   return { kind, name: "foreign", size, align: 1, read: () => 0, write: () => {}, ...more };
 }
 
-/** Whether the kernel takes it: an error otherwise. */
+/** Loads BTF, and throws if the kernel rejects it. */
 function load({ bytes, older }: EncodedBtf): void {
-  // Every kernel takes what those before 5.13 (floats) and 6.0 (enums with a sign or 64 bits) do.
+  // Every kernel accepts the encoding for kernels before 5.13 (floats) and 6.0 (signed and 64-bit enums).
   if (older !== undefined) load(older);
   if (older === undefined || isKernelSince("6.0")) {
     loadBtf(bytes, "types of a test")[Symbol.dispose]();
@@ -80,14 +80,14 @@ describe("single values have C's types", () => {
     expect(declared(type)).toBe(expected);
   });
 
-  test("names behind names are those of the kernel's headers", () => {
+  test("typedefs are those of the kernel's headers", () => {
     const { btf, id } = encodeValue(t.be16);
-    const behind = btf.type(btf.type(id).typeId);
-    expect(behind).toMatchObject({ kind: "typedef", name: "__u16" });
+    const inner = btf.type(btf.type(id).typeId);
+    expect(inner).toMatchObject({ kind: "typedef", name: "__u16" });
     expect(btf.resolve(id)).toMatchObject({ kind: "int", name: "unsigned short" });
   });
 
-  test("what the kernel knows by name is as in its own headers", () => {
+  test("locks and timers have the structs of the kernel's headers", () => {
     const { btf } = encodeValue(t.struct({ lock: t.spinLock, timer: t.timer, address: t.ipv6 }));
     expect(btf.field("bpf_spin_lock", "val")).toMatchObject({ offset: 0, size: 4 });
     expect(btf.field("bpf_timer", "__opaque")).toMatchObject({ offset: 0, size: 16 });
@@ -98,7 +98,7 @@ describe("single values have C's types", () => {
 });
 
 describe("structs and arrays", () => {
-  test("have their members where t puts them", () => {
+  test("have members at the offsets of t", () => {
     const type = t.struct({ a: t.u8, lock: t.spinLock, b: t.array(t.array(t.u16, 2), 3) });
     const { btf, id } = encodeValue(type);
     expect(btf.type(id)).toMatchObject({ kind: "struct", name: "", size: 20 });
@@ -116,7 +116,7 @@ describe("structs and arrays", () => {
     expect(encoded.btf.type(encoded.id).size).toBe(9);
   });
 
-  test("have names that C has, each once", () => {
+  test("have unique C identifiers as names", () => {
     const names = ["a b", "a_b", "a-b", "", "1st", "é", "int", "int_", "__proto__", "\ud83d\udc1d"];
     const type = t.struct(Object.fromEntries(names.map((name) => [name, t.u8])));
     const { btf, id } = encodeValue(type);
@@ -134,7 +134,7 @@ describe("structs and arrays", () => {
     ]);
   });
 
-  bpfTest("have names that are not too long", () => {
+  bpfTest("have names of bounded length", () => {
     const long = "x".repeat(127);
     const value = t.struct({ [`${long}y`]: t.u8, [long]: t.u8, [`${long}z`]: t.u8 });
     const { btf, id } = encodeValue(value);
@@ -146,7 +146,7 @@ describe("structs and arrays", () => {
     load(encodeBtf({ value }));
   });
 
-  test("are there once, however often they are used", () => {
+  test("are encoded once, also if used several times", () => {
     const point = () => t.struct({ x: t.u32, y: t.u32 });
     const one = Btf.parse(encodeBtf({ key: point(), value: t.u32 }).bytes);
     const { bytes, keyTypeId, valueTypeId } = encodeBtf({ key: point(), value: point() });
@@ -154,7 +154,7 @@ describe("structs and arrays", () => {
     expect(Btf.parse(bytes).length).toBe(one.length);
   });
 
-  bpfTest("may be deep: what is deeper than the kernel looks is bytes to it", () => {
+  bpfTest("may be nested deep: levels that the kernel would reject are bytes", () => {
     let type: t.Type<unknown> = t.cidr6;
     for (let depth = 0; depth < 100; depth++) {
       type = depth % 3 === 0 ? t.array(type, 1) : t.struct({ inner: type });
@@ -179,7 +179,7 @@ describe("structs and arrays", () => {
   });
 });
 
-describe("types from elsewhere that are not what their kind says are bytes", () => {
+describe("types from elsewhere without the properties of their kind are bytes", () => {
   const own = foreign("struct", 4) as t.Type<unknown> & { fields: object };
   own.fields = { self: { type: own, offset: 0 } };
   test.each([
@@ -188,28 +188,37 @@ describe("types from elsewhere that are not what their kind says are bytes", () 
     ["toString", foreign("toString", 4)],
     ["struct without fields", foreign("struct", 4)],
     ["empty struct", foreign("struct", 4, { fields: {} })],
-    ["struct of nothing", foreign("struct", 4, { fields: { a: null } })],
-    ["struct of no types", foreign("struct", 4, { fields: { a: { type: 5, offset: 0 } } })],
-    ["struct of sizeless types", foreign("struct", 4, { fields: { a: { type: {}, offset: 0 } } })],
-    ["struct without offsets", foreign("struct", 4, { fields: { a: { type: t.u8 } } })],
-    ["struct too small", foreign("struct", 4, { fields: { a: { type: t.u32, offset: 1 } } })],
+    ["struct with null as a field", foreign("struct", 4, { fields: { a: null } })],
     [
-      "struct out of order",
+      "struct of numbers instead of types",
+      foreign("struct", 4, { fields: { a: { type: 5, offset: 0 } } }),
+    ],
+    [
+      "struct of types without a size",
+      foreign("struct", 4, { fields: { a: { type: {}, offset: 0 } } }),
+    ],
+    ["struct without offsets", foreign("struct", 4, { fields: { a: { type: t.u8 } } })],
+    [
+      "struct smaller than its field",
+      foreign("struct", 4, { fields: { a: { type: t.u32, offset: 1 } } }),
+    ],
+    [
+      "struct with fields out of order",
       foreign("struct", 8, {
         fields: { a: { type: t.u32, offset: 4 }, b: { type: t.u32, offset: 0 } },
       }),
     ],
     ["array without elements", foreign("array", 4)],
-    ["array too long", foreign("array", 4, { element: t.u16, length: 3 })],
+    ["array longer than its size", foreign("array", 4, { element: t.u16, length: 3 })],
   ])("%s", (_, type) => {
     expect(declared(type)).toBe(`unsigned char[${type.size}]`);
   });
 
-  test("a struct in itself", () => {
+  test("a struct inside itself", () => {
     expect(declared(own)).toBe("struct { unsigned char[4] self; }");
   });
 
-  test("one that is what it says is taken at its word", () => {
+  test("types with the properties of their kind are encoded", () => {
     expect(declared(foreign("u32", 4))).toBe("unsigned int");
     const point = foreign("struct", 8, { fields: { x: { type: t.i32, offset: 4 } } });
     expect(declared(foreign("array", 16, { element: point, length: 2 }))).toBe(
@@ -218,21 +227,21 @@ describe("types from elsewhere that are not what their kind says are bytes", () 
   });
 });
 
-test("what is not there has the id 0", () => {
+test("an absent key or value has the id 0", () => {
   expect(encodeBtf({})).toMatchObject({ keyTypeId: 0, valueTypeId: 0 });
   expect(Btf.parse(encodeBtf({}).bytes).length).toBe(1);
   expect(encodeBtf({ key: t.u32 })).toMatchObject({ keyTypeId: 1, valueTypeId: 0 });
   expect(encodeBtf({ value: t.u32 })).toMatchObject({ keyTypeId: 0, valueTypeId: 1 });
 });
 
-test("the same types are encoded once", () => {
+test("the encoding of the same types is cached", () => {
   const value = t.struct({ a: t.u32 });
   expect(encodeBtf({ key: t.u32, value })).toBe(encodeBtf({ key: t.u32, value }));
   expect(encodeBtf({ value })).toBe(encodeBtf({ value }));
   expect(encodeBtf({ value })).not.toBe(encodeBtf({ key: value }));
 });
 
-/** That a type of a Btf is a type of `t`, part by part. */
+/** Checks that a BTF type has the layout of a `t` type, member by member. */
 function compare(btf: Btf, id: number, type: t.Type<unknown>): void {
   expect(btf.sizeOf(id)).toBe(type.size);
   const { kind, length, typeId } = btf.type(id);
@@ -271,13 +280,13 @@ function compare(btf: Btf, id: number, type: t.Type<unknown>): void {
   }
 }
 
-test("random types are read back as they are", () => {
+test("random types are read back with the same layout", () => {
   withRandom((random) => {
     for (let i = 0; i < 200; i++) {
       const [key, value] = [randomType(random, 3).type, randomType(random, 3).type];
       const { bytes, keyTypeId, valueTypeId } = encodeBtf({ key, value });
       const btf = Btf.parse(bytes);
-      // Where there are fields of the kernel's own, bit-fields are bytes to it.
+      // In a struct with opaque fields, bit-fields are encoded as bytes.
       const hasOpaque = hasOpaqueField(key) || hasOpaqueField(value);
       for (const [id, type] of [
         [keyTypeId, key],
@@ -290,7 +299,7 @@ test("random types are read back as they are", () => {
   });
 });
 
-bpfTest("the kernel takes random types", () => {
+bpfTest("the kernel loads random types", () => {
   withRandom((random) => {
     for (let i = 0; i < 200; i++) {
       load(encodeBtf({ key: randomType(random, 3).type, value: randomType(random, 4).type }));
@@ -298,7 +307,7 @@ bpfTest("the kernel takes random types", () => {
   });
 });
 
-bpftoolTest("bpftool reads the same", async () => {
+bpftoolTest("bpftool reads the same layouts", async () => {
   const value = t.struct({
     comm: t.cstring(16),
     ok: t.bool,
@@ -340,7 +349,7 @@ bpftoolTest("bpftool reads the same", async () => {
   }
 });
 
-/** What bpftool prints of a type, as JSON. */
+/** A type in the JSON output of bpftool. */
 interface PrintedType {
   readonly id: number;
   readonly kind: string;

@@ -1,4 +1,4 @@
-/** BTF that the kernel has, by its id, and BTF whose types come after those of another. */
+/** Tests of BTF by id, and of BTF with a base. */
 import { describe, expect, test } from "bun:test";
 import { mkdtempSync, readdirSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
@@ -19,7 +19,7 @@ import { RawTypes } from "./raw_types.ts";
 describe("the BTF of a map", () => {
   const value = t.struct({ pid: t.u32, comm: t.cstring(16), lock: t.spinLock, bytes: t.u64 });
 
-  bpfTest("is that which it was made with, and decodes what is in it", () => {
+  bpfTest("has the types of the map, and decodes its values", () => {
     using map = new HashMap({ key: t.u32, value, maxEntries: 4 });
     map.set(7, { pid: 12, comm: "bash", bytes: 2n ** 40n });
     const { btfId, btfKeyTypeId, btfValueTypeId } = map.info();
@@ -38,7 +38,7 @@ describe("the BTF of a map", () => {
     });
   });
 
-  bpfTest("is gone with the map, and none is left open", async () => {
+  bpfTest("is freed with the map, and no descriptor stays open", async () => {
     const before = countResources();
     let id: number;
     {
@@ -47,7 +47,7 @@ describe("the BTF of a map", () => {
       Btf.fromId(id);
     }
     expect(countResources()).toEqual(before);
-    // The kernel frees a map in its own time.
+    // The kernel frees a map some time after its last descriptor was closed.
     for (let round = 0; round < 500 && isThere(id); round++) await Bun.sleep(10);
     expect(() => Btf.fromId(id)).toThrow(BpfError);
     expect(() => Btf.fromId(id)).toThrow(`cannot open the btf with id ${id}`);
@@ -63,7 +63,7 @@ function isThere(id: number): boolean {
   }
 }
 
-test("what can be no id is refused before the kernel sees it", () => {
+test("an invalid id is rejected before the system call", () => {
   for (const id of [0, -1, 0.5, 2 ** 32, "1"] as number[]) {
     expect(() => Btf.fromId(id)).toThrow(RangeError);
   }
@@ -71,7 +71,7 @@ test("what can be no id is refused before the kernel sees it", () => {
 
 const folder = "/sys/kernel/btf";
 
-bpfTest("the kernel's own is told by its name, where the kernel tells names", () => {
+bpfTest("the kernel's own BTF is recognized by its name, on kernels that report names", () => {
   const names = new Map<string, number>();
   for (let id = nextObjectId("btf", 0); id !== undefined; id = nextObjectId("btf", id)) {
     using descriptor = new Descriptor(openById("btf", id), `BTF ${id}`);
@@ -83,7 +83,7 @@ bpfTest("the kernel's own is told by its name, where the kernel tells names", ()
   if (own === undefined) return;
   expect(Btf.fromId(own).length).toBe(Btf.kernel().length);
   expect(Btf.fromId(own)).toBe(Btf.kernel());
-  // Those of modules, where there are any, are read with the kernel's as their base.
+  // The BTF of modules, if there are any, has the kernel's as its base.
   for (const [name, id] of [...names].slice(0, 20)) {
     if (name === "vmlinux") continue;
     const btf = Btf.fromId(id);
@@ -103,7 +103,7 @@ testUnless(kernelTypesObstacle ?? modulesObstacle)("modules' types come after th
   }
 });
 
-describe("types that come after those of another BTF", () => {
+describe("types of BTF with a base", () => {
   const baseTypes = new RawTypes();
   const int = baseTypes.int("int", 4, 1);
   const point = baseTypes.struct("point", 8, [
@@ -119,7 +119,7 @@ describe("types that come after those of another BTF", () => {
   const base = Btf.parse(baseTypes.encode());
   const bytes = types.encode();
 
-  test("refer to its types and names", () => {
+  test("refer to types and names of the base", () => {
     const btf = Btf.parse(bytes, base);
     expect([base.length, btf.length, line]).toEqual([3, 5, 3]);
     expect(btf.type(point)).toEqual(base.type(point));
@@ -131,41 +131,41 @@ describe("types that come after those of another BTF", () => {
     expect(btf.decode(line, value)).toEqual({ from: { x: 0, y: 4 }, to: { x: 8, y: 12 } });
   });
 
-  test("are found by kind and name, as those of the base are", () => {
+  test("are found by kind and name, like those of the base", () => {
     const btf = Btf.parse(bytes, base);
     expect(btf.find("struct", "line")).toBe(line);
     expect(btf.find("enum", "mode")).toBe(mode);
     expect(btf.find("struct", "point")).toBe(point);
     expect(btf.find("struct", "mode")).toBeUndefined();
     expect(base.find("struct", "line")).toBeUndefined();
-    // Some that compare all names, and some with an index.
+    // The first look-ups search all names, later ones use the index.
     for (let round = 0; round < 50; round++) {
       expect(btf.findAll("struct", "line")).toEqual([line]);
       expect(btf.findAll("struct", "point")).toEqual([point]);
     }
     expect([...btf.ids("struct")]).toEqual([point, line]);
-    expect(() => btf.type(5)).toThrow("BTF type id 5 is not in 1..4");
+    expect(() => btf.type(5)).toThrow("BTF type id: expected an integer from 1 to 4, got 5");
   });
 
-  test("may have names that the base has, among its strings or their own", () => {
+  test("may have the same names as the base, from its strings or their own", () => {
     const more = new RawTypes(baseTypes);
     const own = more.struct("point", 4, [{ name: "z", type: int, bit: 0 }]);
-    const lent = more.nameAt(1).typedef("", point);
+    const sharedName = more.nameAt(1).typedef("", point);
     const btf = Btf.parse(more.encode(), base);
     expect(base.type(int).name).toBe("int");
     for (let round = 0; round < 50; round++) {
       expect(btf.findAll("struct", "point")).toEqual([point, own]);
       expect(() => btf.find("struct", "point")).toThrow("2 types of the kind struct");
-      expect(btf.findAll("typedef", "int")).toEqual([lent]);
+      expect(btf.findAll("typedef", "int")).toEqual([sharedName]);
     }
     expect(base.find("struct", "point")).toBe(point);
   });
 
-  test("cannot be read without it", () => {
+  test("cannot be read without the base", () => {
     expect(() => Btf.parse(bytes)).toThrow(RangeError);
   });
 
-  test("may have no names of their own", () => {
+  test("may have an empty string section", () => {
     const bare = new RawTypes(baseTypes);
     const pointer = bare.ptr(point);
     const btf = Btf.parse(bare.encode(), base);
@@ -173,7 +173,7 @@ describe("types that come after those of another BTF", () => {
   });
 });
 
-bpftoolTest("bpftool reads types after others in the same way", async () => {
+bpftoolTest("bpftool reads the same types of BTF with a base", async () => {
   const baseTypes = new RawTypes();
   const int = baseTypes.int("int", 4, 1);
   const types = new RawTypes(baseTypes);

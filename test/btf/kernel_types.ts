@@ -1,13 +1,13 @@
 import { existsSync } from "node:fs";
 import { type DefineTest, testUnless } from "../support/skipping.ts";
 
-/** The running kernel's types. */
+/** Path of the running kernel's BTF. */
 export const vmlinux = "/sys/kernel/btf/vmlinux";
 
-/** Why the running kernel's types cannot be read. */
+/** Reason to skip tests of the running kernel's BTF, if it has none. */
 export const kernelTypesObstacle: string | undefined = existsSync(vmlinux)
   ? undefined
   : `the kernel has no ${vmlinux}`;
 
-/** A test of the running kernel's types. */
+/** Defines a test of the running kernel's BTF. */
 export const kernelTypesTest: DefineTest = testUnless(kernelTypesObstacle);

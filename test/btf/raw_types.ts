@@ -1,4 +1,4 @@
-/** @module Types of all kinds in the raw form of BTF, for tests: what the library's own builder does not make. */
+/** @module Builder of raw BTF for tests, also of types that the library's own builder does not make. */
 import {
   BTF_KIND_ARRAY,
   BTF_KIND_CONST,
@@ -22,7 +22,7 @@ import {
   BTF_MAGIC,
 } from "../../src/uapi/btf.ts";
 
-/** A member: at a bit, and of some bits where it is a bit-field. */
+/** A member with its offset in bits. Bit-fields also have a width in bits. */
 export interface RawMember {
   readonly name: string;
   readonly type: number;
@@ -32,7 +32,7 @@ export interface RawMember {
 
 export const kindFlag = 1 << 31;
 
-/** Writes types one after another; each method gives the id of the new one. */
+/** Builder of raw BTF. Its methods return the id of the new type. */
 export class RawTypes {
   readonly #words: number[] = [];
   readonly #nextId: () => number;
@@ -42,7 +42,7 @@ export class RawTypes {
   #stringsLength = 0;
   readonly #stringsBefore: number;
 
-  /** @param base what comes before these types: how many there are, void included, and bytes of strings */
+  /** @param base number of types in the base, void included, and the size of its strings in bytes */
   constructor(base?: { readonly length: number; readonly stringsLength: number }) {
     const first = base?.length ?? 1;
     this.#nextId = () => first + this.#count;
@@ -54,7 +54,7 @@ export class RawTypes {
     return this.#stringsBefore + this.#stringsLength;
   }
 
-  /** Types, void included. */
+  /** Number of types, void included. */
   get length(): number {
     return this.#nextId();
   }
@@ -146,7 +146,7 @@ export class RawTypes {
     return this.#add(name, BTF_KIND_DECL_TAG << 24, type, component);
   }
 
-  /** Has the next type's name be at this offset among the strings, as where one name is the end of another. */
+  /** Sets the offset of the next type's name in the strings, so that a name can be the end of another. */
   nameAt(offset: number): this {
     this.#nextName = offset;
     return this;
@@ -166,7 +166,7 @@ export class RawTypes {
     return new Uint8Array(Buffer.concat([Buffer.from(words.buffer), ...this.#strings]));
   }
 
-  /** The place of a name among the strings. */
+  /** Returns the offset of a name in the strings. */
   name(text: string): number {
     if (text === "") return 0;
     const offset = this.stringsLength;

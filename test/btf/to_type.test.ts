@@ -1,4 +1,4 @@
-/** Types of `t` of BTF types. */
+/** Tests of the conversion of BTF types to types of `t`. */
 import { describe, expect, test } from "bun:test";
 import { encodeBtf } from "../../src/btf/encode.ts";
 import { Btf, type BtfRecord, type BtfValue, HashMap } from "../../src/index.ts";
@@ -11,7 +11,7 @@ import { randomType } from "../types/random_type.ts";
 import { kernelTypesTest } from "./kernel_types.ts";
 import { RawTypes } from "./raw_types.ts";
 
-/** The type that `make` adds to `int` (id 1), `char` (id 2) and `unsigned long long` (id 3). */
+/** Converts the type that `make` adds after `int` (id 1), `char` (id 2) and `unsigned long long` (id 3). */
 function typeOf(make: (types: RawTypes) => number): t.Type<BtfValue> {
   const types = new RawTypes();
   types.int("int", 4, BTF_INT_SIGNED);
@@ -42,19 +42,19 @@ describe("single values", () => {
     ["unsigned long", 8, 0, t.u64],
     ["_Bool", 1, BTF_INT_BOOL, t.bool],
   ] as [string, number, number, t.Type<unknown>][])(
-    "%s is one of t",
+    "%s has a type of t",
     (name, size, encoding, expected) => {
       expect(typeOf((types) => types.int(name, size, encoding)) as unknown).toBe(expected);
     },
   );
 
-  test("pointers are 64-bit integers, behind typedefs and qualifiers too", () => {
+  test("pointers are 64-bit integers, also through typedefs and qualifiers", () => {
     const make = (types: RawTypes) =>
       types.typedef("p", types.qualified("const", types.ptr(types.forward("later"))));
     expect(typeOf(make) as unknown).toBe(t.u64);
   });
 
-  test("integers of 128 bits and floating point are those of t", () => {
+  test("128-bit integers and floating-point numbers have types of t", () => {
     const wide = typeOf((types) => types.int("__int128", 16, BTF_INT_SIGNED));
     expect(wide as unknown).toBe(t.i128);
     expect(typeOf((types) => types.int("unsigned __int128", 16)) as unknown).toBe(t.u128);
@@ -64,12 +64,12 @@ describe("single values", () => {
     expect(long).toMatchObject({ kind: "array", size: 16 });
   });
 
-  test("integers without a type in t are bytes", () => {
+  test("integers without a type of t are bytes", () => {
     const odd = typeOf((types) => types.int("odd", 3));
     expect(written(odd, [1, 2, 3])).toEqual([1, 2, 3]);
   });
 
-  test("enums are names, or numbers where there is none", () => {
+  test("enum values are names, or numbers without a name", () => {
     const state = typeOf((types) => types.enum("state", 4, { IDLE: 0, BUSY: 7 }));
     expect([state.name, state.size, state.align]).toEqual(["enum state", 4, 4]);
     expect(written(state, "BUSY")).toEqual([7, 0, 0, 0]);
@@ -83,7 +83,7 @@ describe("single values", () => {
     expect(read(wide, written(wide, "LARGE"))).toBe("LARGE");
   });
 
-  test("enums without a recorded sign get it from their enumerators", () => {
+  test("enums without a recorded sign have that of their enumerators", () => {
     const state = typeOf((types) => types.enum("state", 4, { IDLE: 0, LOST: -1 }));
     expect(written(state, "LOST")).toEqual([0xff, 0xff, 0xff, 0xff]);
     expect(written(state, -2)).toEqual([0xfe, 0xff, 0xff, 0xff]);
@@ -107,7 +107,7 @@ describe("single values", () => {
     expect(read(narrow, written(narrow, { e: -201 }))).toEqual({ e: -201 });
   });
 
-  test("integers in network byte order and addresses are those of t", () => {
+  test("integers in network byte order and addresses have types of t", () => {
     const be16 = typeOf((types) => types.typedef("__be16", types.int("unsigned short", 2)));
     expect([be16.kind, written(be16, 443)]).toEqual(["be16", [0x01, 0xbb]]);
     const be64 = typeOf((types) => types.typedef("__be64", u64));
@@ -120,7 +120,7 @@ describe("single values", () => {
 });
 
 describe("arrays", () => {
-  test("are arrays of t, those of characters text", () => {
+  test("are t.array, and strings for characters", () => {
     const numbers = typeOf((types) => types.array(types.array(int, 2), 3));
     expect([numbers.kind, numbers.size]).toEqual(["array", 24]);
     const text = typeOf((types) => types.array(types.qualified("const", char), 8));
@@ -130,7 +130,7 @@ describe("arrays", () => {
 });
 
 describe("structs and unions", () => {
-  test("are structs of t where it puts all members where they are", () => {
+  test("are t.struct if it has the same layout", () => {
     const make = (types: RawTypes) =>
       types.struct("event", 16, [
         { name: "kind", type: char, bit: 0 },
@@ -166,7 +166,7 @@ describe("structs and unions", () => {
     ]);
   };
 
-  test("have the members of anonymous ones, of a union exactly one to be written", () => {
+  test("include the members of anonymous ones, and write exactly one member of a union", () => {
     const type = typeOf(spread);
     expect([type.kind, type.name, type.size, type.align]).toEqual(["custom", "struct s", 24, 8]);
     const zeroes = Array.from({ length: 24 }, () => 0);
@@ -189,7 +189,7 @@ describe("structs and unions", () => {
     expect(() => written(type, { ...rest, low: "x", high: 2 })).toThrow('field "low": expected');
   });
 
-  test("can be in other types, whose errors tell the path", () => {
+  test("can be nested, with the path in errors", () => {
     const type = typeOf((types) => types.array(spread(types), 2));
     const list = t.struct({ id: t.u32, list: type });
     const view = new DataView(new ArrayBuffer(list.size));
@@ -204,7 +204,7 @@ describe("structs and unions", () => {
     );
   });
 
-  test("are structs of t where members are aligned by an attribute", () => {
+  test("are t.struct if members are aligned by an attribute", () => {
     const made = typeOf((types) => {
       const number = types.int("unsigned int", 4);
       const byte = types.int("unsigned char", 1);
@@ -220,7 +220,7 @@ describe("structs and unions", () => {
     expect(read(made, [...bytes])).toEqual({ a: 1, b: 2 });
   });
 
-  test("are structs of t with bit-fields, enums and unions, where these can hold all values", () => {
+  test("are t.struct with bit-fields, enums and unions, if these have all values", () => {
     const made = typeOf((types) => {
       const colour = types.enum("colour", 4, { RED: 0, GREEN: 5 });
       const number = types.int("float", 4);
@@ -249,7 +249,7 @@ describe("structs and unions", () => {
       either: { half: 5, colour: "GREEN" },
     });
     expect(encodeBtf({ value: made as t.Type<unknown> }).bytes.length).toBeGreaterThan(100);
-    // A name for a number that has no room.
+    // An enumerator whose value does not fit into the bit-field.
     const narrow = typeOf((types) => {
       const colour = types.enum("colour", 4, { RED: 0, GREEN: 5 });
       return types.struct("s", 4, [{ name: "colour", type: colour, bit: 0, bits: 2 }]);
@@ -257,7 +257,7 @@ describe("structs and unions", () => {
     expect(narrow.kind).toBe("custom");
   });
 
-  test("have bit-fields, with signs, names and truth", () => {
+  test("have bit-fields, with signs, names and booleans", () => {
     const type = typeOf((types) => {
       const bool = types.int("_Bool", 1, BTF_INT_BOOL);
       const mode = types.enum("mode", 4, { OFF: 0, ON: 3 });
@@ -287,14 +287,16 @@ describe("structs and unions", () => {
     expect(read(type, bytes)).toEqual(value);
     expect(written(type, value)).toEqual(bytes);
     expect(() => written(type, { ...value, a: 8 })).toThrow(
-      'field "a": expected an integer of 3 bits without a sign, got 8',
+      'field "a": expected an unsigned integer of 3 bits, got 8',
     );
-    expect(() => written(type, { ...value, b: 2 })).toThrow("of 2 bits with a sign");
+    expect(() => written(type, { ...value, b: 2 })).toThrow("a signed integer of 2 bits");
     expect(() => written(type, { ...value, c: 1 })).toThrow('field "c": expected true or false');
-    expect(() => written(type, { ...value, last: 1 })).toThrow("expected a bigint of 24 bits");
+    expect(() => written(type, { ...value, last: 1 })).toThrow(
+      "expected an unsigned bigint of 24 bits",
+    );
   });
 
-  test("have bit-fields as compilers described them at first", () => {
+  test("have bit-fields whose width is in an integer type (compilers before 2019)", () => {
     const type = typeOf((types) =>
       types.struct("old", 4, [
         { name: "low", type: types.int("unsigned int", 4, 0, 3), bit: 0 },
@@ -307,7 +309,7 @@ describe("structs and unions", () => {
     expect(written(type, value)).toEqual([0b1111_1010, 0, 0, 0]);
   });
 
-  test("have names of any kind", () => {
+  test("can have any names of members", () => {
     const type = typeOf((types) =>
       types.union("u", 4, [
         { name: "__proto__", type: int, bit: 0 },
@@ -328,7 +330,7 @@ describe("structs and unions", () => {
     expect(() => written(odd, { rest: 1 })).toThrow('field "constructor"');
   });
 
-  test("have locks and timers that are the kernel's", () => {
+  test("have opaque locks and timers", () => {
     const { bytes, valueTypeId } = encodeBtf({ value: t.struct({ a: t.u32, lock: t.spinLock }) });
     const type = Btf.parse(bytes).toType(valueTypeId);
     expect(type.name).toBe(t.struct({ a: t.u32, lock: t.spinLock }).name);
@@ -336,39 +338,39 @@ describe("structs and unions", () => {
   });
 });
 
-describe("refusals", () => {
-  test("of what has no values, or takes no bytes", () => {
+describe("toType() throws", () => {
+  test("for a type without values or bytes", () => {
     for (const make of [
       (types: RawTypes) => types.forward("later"),
       (types: RawTypes) => types.func("f", types.functionProto(0)),
       () => 0,
     ]) {
-      expect(() => typeOf(make)).toThrow("it has no values, and so no type of t");
+      expect(() => typeOf(make)).toThrow("it has no values, so it has no t type");
     }
     expect(() => typeOf((types) => types.struct("empty", 0, []))).toThrow("takes no bytes");
     expect(() => typeOf((types) => types.array(int, 0))).toThrow("takes no bytes");
     for (const id of [99, -1, 0.5]) expect(() => typeOf(() => id)).toThrow(RangeError);
   });
 
-  test("of a struct that is in itself, or smaller than its members", () => {
+  test("for a struct inside itself, or smaller than its members", () => {
     for (const name of ["s", ""]) {
       const make = (types: RawTypes) => types.struct("s", 4, [{ name, type: 4, bit: 0 }]);
-      expect(() => typeOf(make)).toThrow("is within more than 32 others");
+      expect(() => typeOf(make)).toThrow("is nested in more than 32 types");
     }
     const small = (types: RawTypes) => types.struct("s", 4, [{ name: "a", type: u64, bit: 0 }]);
-    expect(() => typeOf(small)).toThrow("member a is outside of BTF type 4");
+    expect(() => typeOf(small)).toThrow("BTF type 4: member a is outside of the struct");
   });
 });
 
-describe("types that were made to have very many values of few bytes are refused", () => {
+describe("types with too many values for their bytes are rejected", () => {
   const levels = 30;
-  const tooMany = "makes more than 1280 values of 4 bytes";
+  const tooMany = "has more than 1280 values in 4 bytes";
 
-  test("where members with names are over one another", () => {
+  test("if named members overlap", () => {
     expect(() => typeOf((types) => nestedUnions(types, "m", types.int("int", 4)))).toThrow(tooMany);
   });
 
-  test("where what is over one another has no names at all", () => {
+  test("if unnamed members overlap", () => {
     expect(() =>
       typeOf((types) => {
         const padding = types.struct("", 4, [
@@ -379,7 +381,7 @@ describe("types that were made to have very many values of few bytes are refused
     ).toThrow(tooMany);
   });
 
-  /** Unions of two within one another: a billion ways to the innermost type. */
+  /** Makes nested unions with two members each: there are a billion paths to the innermost type. */
   function nestedUnions(types: RawTypes, name: string, innermost: number): number {
     let type = innermost;
     for (let level = 0; level < levels; level++) {
@@ -390,13 +392,13 @@ describe("types that were made to have very many values of few bytes are refused
   }
 });
 
-test("a type is made once", () => {
+test("a type is converted once", () => {
   const btf = Btf.parse(encodeBtf({ value: t.struct({ a: t.u16, b: t.u64 }) }).bytes);
   const [id = 0] = btf.ids("struct");
   expect(btf.toType(id)).toBe(btf.toType(id));
 });
 
-bpfTest("maps take them for keys and values", () => {
+bpfTest("maps accept them for keys and values", () => {
   const types = new RawTypes();
   const number = types.int("unsigned int", 4);
   const union = types.union("", 4, [
@@ -414,15 +416,16 @@ bpfTest("maps take them for keys and values", () => {
 });
 
 /**
- * That a value of `t` is what decoding gives, which tells arrays of no text from text, and shows what takes no room.
+ * Checks that a value of a `t` type equals the result of `decode()`, which distinguishes strings from other arrays of `char`, and
+ * includes members without bytes.
  *
- * @param roomless names of members that take none
+ * @param emptyMembers names of members without bytes
  */
 function compare(
   made: BtfValue | undefined,
   decoded: BtfValue,
   path: string,
-  roomless: ReadonlySet<string> = new Set(),
+  emptyMembers: ReadonlySet<string> = new Set(),
 ): void {
   if (typeof made === "string" && Array.isArray(decoded)) {
     const bytes = Buffer.from(Int8Array.from(decoded as number[]).buffer);
@@ -432,12 +435,12 @@ function compare(
     const list = decoded as BtfValue[];
     if (made.length !== list.length) throw new Error(`${path}: ${made.length} of ${list.length}`);
     for (const [index, element] of made.entries()) {
-      compare(element, list[index] as BtfValue, `${path}[${index}]`, roomless);
+      compare(element, list[index] as BtfValue, `${path}[${index}]`, emptyMembers);
     }
   } else if (typeof made === "object") {
     for (const [name, value] of Object.entries(decoded as BtfRecord)) {
-      if (!Object.hasOwn(made, name) && (roomless.has(name) || isEmpty(value))) continue;
-      compare(made[name], value, `${path}.${name}`, roomless);
+      if (!Object.hasOwn(made, name) && (emptyMembers.has(name) || isEmpty(value))) continue;
+      compare(made[name], value, `${path}.${name}`, emptyMembers);
     }
     expect(Object.keys(decoded)).toEqual(expect.arrayContaining(Object.keys(made)));
   } else if (made !== decoded && !(Number.isNaN(made) && Number.isNaN(decoded))) {
@@ -445,49 +448,49 @@ function compare(
   }
 }
 
-/** Whether it takes no room, or is the kernel's. */
+/** Returns true for the value of a type without bytes, or of an opaque type. */
 function isEmpty(value: BtfValue): boolean {
   if (typeof value !== "object") return false;
   const parts = Object.values(value) as BtfValue[];
   return parts.length === 0 || "val" in value || "__opaque" in value || parts.every(isEmpty);
 }
 
-kernelTypesTest(
-  "structs of the kernel are read as they are decoded, and written as they were",
-  () => {
-    const btf = Btf.kernel();
-    withRandom((random) => {
-      const roomless = new Set(
-        [...btf.ids("struct"), ...btf.ids("union")].flatMap((id) =>
-          btf.members(id).flatMap(({ name, typeId }) => (btf.sizeOf(typeId) === 0 ? [name] : [])),
-        ),
-      );
-      const counts = { all: 0, plain: 0, written: 0 };
-      for (const id of [...btf.ids("struct"), ...btf.ids("union")]) {
-        const size = btf.sizeOf(id);
-        const isChosen = random.below(100) < repetitions(20);
-        if (size === 0 || size > 4096 || !isChosen) continue;
-        const type = btf.toType(id);
-        if ("opaque" in type) continue;
-        expect(type.size).toBe(size);
-        // Text, for arrays of characters.
-        const bytes = Uint8Array.from({ length: size }, () => 0x21 + random.below(0x5e));
-        for (let at = 7; at < size; at += 8) bytes[at] = 0;
-        const view = new DataView(bytes.buffer);
-        const value = type.read(view, 0);
-        compare(value, btf.decode(id, bytes), btf.type(id).name, roomless);
-        counts.all++;
-        if (type.kind === "struct") counts.plain++;
-        if (rewrites(type, value)) counts.written++;
-      }
-      expect(counts.all).toBeGreaterThan(repetitions(500));
-      expect(counts.plain).toBeGreaterThan(counts.all / 4);
-      expect(counts.written).toBeGreaterThan(counts.all / 3);
-    });
-  },
-);
+kernelTypesTest("structs of the kernel are read as by decode(), and written unchanged", () => {
+  const btf = Btf.kernel();
+  withRandom((random) => {
+    const emptyMembers = new Set(
+      [...btf.ids("struct"), ...btf.ids("union")].flatMap((id) =>
+        btf.members(id).flatMap(({ name, typeId }) => (btf.sizeOf(typeId) === 0 ? [name] : [])),
+      ),
+    );
+    const counts = { all: 0, plain: 0, written: 0 };
+    for (const id of [...btf.ids("struct"), ...btf.ids("union")]) {
+      const size = btf.sizeOf(id);
+      const isChosen = random.below(100) < repetitions(20);
+      if (size === 0 || size > 4096 || !isChosen) continue;
+      const type = btf.toType(id);
+      if ("opaque" in type) continue;
+      expect(type.size).toBe(size);
+      // Strings, for arrays of characters.
+      const bytes = Uint8Array.from({ length: size }, () => 0x21 + random.below(0x5e));
+      for (let at = 7; at < size; at += 8) bytes[at] = 0;
+      const view = new DataView(bytes.buffer);
+      const value = type.read(view, 0);
+      compare(value, btf.decode(id, bytes), btf.type(id).name, emptyMembers);
+      counts.all++;
+      if (type.kind === "struct") counts.plain++;
+      if (rewrites(type, value)) counts.written++;
+    }
+    expect(counts.all).toBeGreaterThan(repetitions(500));
+    expect(counts.plain).toBeGreaterThan(counts.all / 4);
+    expect(counts.written).toBeGreaterThan(counts.all / 3);
+  });
+});
 
-/** Whether a value is the same after it was written and read: all members of a union, and text without an end, cannot be. */
+/**
+ * Checks that writing and reading a value does not change it. Returns false if it cannot be written: a union with all members, or a
+ * string without a NUL.
+ */
 function rewrites(type: t.Type<BtfValue>, value: BtfValue): boolean {
   const view = new DataView(new ArrayBuffer(type.size));
   try {
@@ -505,7 +508,7 @@ function rewrites(type: t.Type<BtfValue>, value: BtfValue): boolean {
   return true;
 }
 
-test("types of t that were encoded have the same layout again", () => {
+test("encoded types of t are converted back to the same layout", () => {
   withRandom((random) => {
     for (let round = 0; round < repetitions(100); round++) {
       const { type } = randomType(random, 3);

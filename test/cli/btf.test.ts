@@ -1,4 +1,4 @@
-/** `bun-bpf btf`. */
+/** Tests of `bun-bpf btf`. */
 import { afterAll, beforeAll, describe, expect, setDefaultTimeout } from "bun:test";
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
@@ -38,7 +38,7 @@ interface ListedBtf {
 const value = t.struct({ pid: t.u32, comm: t.cstring(16) });
 
 describe("btf list", () => {
-  bpfTest("has a line for each, with the maps that have it", async () => {
+  bpfTest("prints a line for each BTF, with the maps that have it", async () => {
     using map = new HashMap({ key: t.u32, value, maxEntries: 1 });
     const { btfId } = map.info();
     const lines = (await cliText(["btf", "list"])).trimEnd().split("\n");
@@ -54,15 +54,15 @@ describe("btf list", () => {
     });
   });
 
-  kernelTest("has the kernel's own", async () => {
+  kernelTest("includes the kernel's BTF", async () => {
     const listed = await cliJson<ListedBtf[]>(["btf", "list"]);
-    // It has a name from kernel 5.11 on.
+    // BTFs have names since kernel 5.11.
     for (const { id, name } of listed) if (name === "vmlinux") expect(id).toBeGreaterThan(0);
   });
 });
 
 describe("btf dump", () => {
-  bpfTest("prints the types of a map in C, by its name and by the id of its types", async () => {
+  bpfTest("prints the types of a map as C, by the map's name and by the BTF id", async () => {
     using map = new HashMap({ key: t.u32, value, maxEntries: 1, name: "cli_typed" });
     const { btfId, btfValueTypeId } = map.info();
     const [byMap, byId] = await Promise.all([
@@ -81,7 +81,7 @@ describe("btf dump", () => {
     });
   });
 
-  kernelTest("prints one type with what it needs", async () => {
+  kernelTest("prints a type and the types that it needs", async () => {
     expect(await cliText(["btf", "dump", "vmlinux", "--type", "struct list_head"])).toBe(
       "struct list_head {\n    struct list_head *next;\n    struct list_head *prev;\n};\n\n",
     );
@@ -89,7 +89,7 @@ describe("btf dump", () => {
     expect(text).toMatch(/^enum hrtimer_restart \{\n    HRTIMER_NORESTART = 0,\n/);
   });
 
-  bpfTest("names what is missing", async () => {
+  bpfTest("prints an error that names what is missing", async () => {
     using map = new HashMap({ key: t.u32, value, maxEntries: 1, name: "cli_typed" });
     using program = new Program({
       section: "socket",
@@ -97,10 +97,10 @@ describe("btf dump", () => {
       code: [asm.mov(asm.r0, 0), asm.exit()],
     });
     for (const [args, message] of [
-      [["map:cli_typed", "--type", "evnt"], 'there is no type "evnt" in this type information'],
-      [["no_module"], 'there is no type information of a module with the name "no_module": '],
+      [["map:cli_typed", "--type", "evnt"], 'there is no type "evnt" in this BTF'],
+      [["no_module"], 'there is no BTF of a module with the name "no_module": '],
       [["map:no_map"], 'there is no map with the name "no_map": '],
-      [[`prog:id:${program.id}`], `the program ${program.id} has no types of its own`],
+      [[`prog:id:${program.id}`], `the program ${program.id} has no BTF`],
       [[4294967295], "cannot open the btf with id 4294967295: "],
       [["./absent"], "ENOENT"],
     ] as const) {
@@ -114,7 +114,7 @@ describe("btf dump", () => {
   });
 
   testUnless(kernelObstacle ?? hostObstacle ?? commandObstacle("cc"))(
-    "makes a header of the kernel's types that compiles, with all members in their places",
+    "prints a header of the kernel's types that compiles, with all members at their offsets",
     async () => {
       const header = join(folder, "vmlinux.h");
       await Bun.write(header, await cliText(["btf", "dump", "vmlinux"]));
@@ -128,7 +128,7 @@ describe("btf dump", () => {
   );
 
   testUnless(kernelObstacle ?? hostObstacle ?? bpftoolObstacle)(
-    "makes a header with the definitions that bpftool's has",
+    "prints the same definitions as bpftool",
     async () => {
       const header = await cliText(["btf", "dump", "vmlinux"]);
       const theirs = await run([
@@ -153,7 +153,7 @@ describe("btf dump", () => {
   );
 });
 
-/** Assertions for a compiler about the structs and unions with unique names. */
+/** Makes static assertions in C about the sizes and offsets of structs and unions with unique names. */
 function assertionsOf(btf: Btf): string[] {
   const tags = new Map<string, number>();
   for (const kind of ["struct", "union", "enum", "enum64"] as const) {

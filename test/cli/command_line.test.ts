@@ -1,4 +1,4 @@
-/** What the command says of itself, of misuse, and where it may not look. */
+/** Tests of help, of wrong command lines, and of missing privilege. */
 import { describe, expect, setDefaultTimeout, test } from "bun:test";
 import { join } from "node:path";
 import { version } from "../../package.json" with { type: "json" };
@@ -49,7 +49,7 @@ describe("help", () => {
     for (const part of parts) expect(stdout).toContain(part);
   });
 
-  bpfTest("has the keys of JSON that a command prints", async () => {
+  bpfTest("lists the keys of the JSON output", async () => {
     using map = new HashMap({ key: t.u32, value: t.u32, maxEntries: 1 });
     using program = new Program({
       section: "raw_tp/sched_process_exec",
@@ -75,11 +75,11 @@ describe("help", () => {
     }
   });
 
-  test("the version is that of the package", async () => {
+  test("--version prints the version of the package", async () => {
     expect(await cli(["--version"])).toMatchObject({ stdout: `${version}\n`, exitCode: 0 });
   });
 
-  test("no line of it is longer than a terminal's", async () => {
+  test("has no line of more than 110 characters", async () => {
     for (const args of [
       [],
       ...["map", "prog", "link", "btf", "features"].map((name) => [name]),
@@ -107,7 +107,7 @@ describe("help", () => {
   });
 });
 
-describe("misuse ends with status 2, and says in a line what is wrong", () => {
+describe("a wrong command line ends with status 2 and a line that names the mistake:", () => {
   test.each([
     [["nothing"], "bun-bpf: unknown command 'nothing'"],
     [["map", "lisp"], "bun-bpf: unknown command 'lisp'\n(Did you mean list?)"],
@@ -123,12 +123,12 @@ describe("misuse ends with status 2, and says in a line what is wrong", () => {
     [["prog", "show", "4294967296"], "Expected an id from 1 to 4294967295."],
     [["map", "show", ""], "Expected an id, a name or the path of a pin."],
     [["map", "show", "name:"], "Expected an id, a name or the path of a pin."],
-    [["map", "dump", "1", "--limit", "0"], "Expected a number from 1 on."],
-    [["map", "dump", "1", "--limit", "many"], "Expected a number from 1 on."],
+    [["map", "dump", "1", "--limit", "0"], "Expected an integer of at least 1."],
+    [["map", "dump", "1", "--limit", "many"], "Expected an integer of at least 1."],
     [["map", "dump", "1", "--limit"], "bun-bpf: option '-l, --limit <count>' argument missing"],
     [
       ["link", "show", "name"],
-      "bun-bpf: links have no names: say which by its id or the path of a pin",
+      "bun-bpf: links have no names: name the link by its id or the path of a pin",
     ],
   ])("%p", async (args, message) => {
     const { stdout, stderr, exitCode } = await cli(args);
@@ -136,14 +136,14 @@ describe("misuse ends with status 2, and says in a line what is wrong", () => {
     expect(stderr.trimEnd()).toEndWith(message);
   });
 
-  test.each([[[]], [["map"]], [["prog"]]])("%p shows the help instead", async (args) => {
+  test.each([[[]], [["map"]], [["prog"]]])("%p shows the help", async (args) => {
     const { stdout, stderr, exitCode } = await cli(args);
     expect({ stdout, exitCode }).toEqual({ stdout: "", exitCode: 2 });
     expect(stderr).toContain("Usage: bun-bpf");
   });
 });
 
-describe("what is not there ends with status 1, and says so in a line", () => {
+describe("a missing object ends with status 1 and a line that names it", () => {
   bpfTest("by id, by name and by path", async () => {
     using _map = new HashMap({ key: t.u32, value: t.u32, maxEntries: 1, name: "test_absent" });
     for (const [args, message] of [
@@ -156,7 +156,7 @@ describe("what is not there ends with status 1, and says so in a line", () => {
       ],
       [
         ["map", "dump", "name:no such\u001b[m"],
-        'there is no map with the name "no such\\u001b[m": `bun-bpf map list` shows all',
+        'there is no map with the name "no such\\u001b[m": `bun-bpf map list` lists all',
       ],
       [["map", "dump", "./absent"], "nothing is pinned at ./absent: no such file"],
       [["map", "dump", "path:absent"], "nothing is pinned at absent: no such file"],
@@ -169,7 +169,7 @@ describe("what is not there ends with status 1, and says so in a line", () => {
     }
   });
 
-  bpfTest("also where a path is of another kind, or none of a BPF file system", async () => {
+  bpfTest("by the path of another kind of object, or outside of a BPF file system", async () => {
     using bpffs = new BpfFileSystem();
     using map = new HashMap({ key: t.u32, value: t.u32, maxEntries: 1 });
     map.pin(`${bpffs.path}/map`);
@@ -177,7 +177,7 @@ describe("what is not there ends with status 1, and says so in a line", () => {
     expect((await cli(["map", "show", path])).stdout).toContain(`${map.id}`);
     expect(await cli(["prog", "show", path])).toMatchObject({
       stdout: "",
-      stderr: `bun-bpf: what is pinned at ${path} is not a program but a map (hash, id ${map.id}): \`bun-bpf map show ${path}\` shows it\n`,
+      stderr: `bun-bpf: the object pinned at ${path} is not a program but a map (hash, id ${map.id}): \`bun-bpf map show ${path}\` shows it\n`,
       exitCode: 1,
     });
     const { stderr, exitCode } = await cli(["map", "show", import.meta.path]);
@@ -189,7 +189,7 @@ describe("what is not there ends with status 1, and says so in a line", () => {
 
 describe("without privilege", () => {
   test.each([["map"], ["prog"], ["link"]])(
-    "%s list is one line that names the remedy",
+    "%s list prints a line that names the remedy",
     async (kind) => {
       const { stdout, stderr, exitCode } = await cli([kind, "list"], { preload: unprivileged });
       expect({ stdout, exitCode }).toEqual({ stdout: "", exitCode: 1 });
@@ -204,13 +204,13 @@ describe("without privilege", () => {
     [["map", "dump", "1"]],
     [["map", "dump", "counts"]],
     [["prog", "show", "1", "--json"]],
-  ])("%p too", async (args) => {
+  ])("%p prints such a line", async (args) => {
     const { stdout, stderr, exitCode } = await cli(args, { preload: unprivileged });
     expect({ stdout, exitCode }).toEqual({ stdout: "", exitCode: 1 });
     expect(stderr).toMatch(/^bun-bpf: cannot .* EPERM .*\n$/);
   });
 
-  bpfTest("help is there for everybody", async () => {
+  bpfTest("the help is shown", async () => {
     expect(await cli(["--help"], { preload: unprivileged })).toMatchObject({ exitCode: 0 });
   });
 });

@@ -1,4 +1,4 @@
-/** `bun-bpf map dump`: what is in maps of all kinds that can be read, and why others cannot. */
+/** Tests of `bun-bpf map dump` with maps of all types. */
 import { describe, expect, setDefaultTimeout, test } from "bun:test";
 import { join } from "node:path";
 import { loadBtf } from "../../src/ffi/bpf_btf.ts";
@@ -41,13 +41,13 @@ import { cli, cliJson, cliText, commandTimeout } from "./run_cli.ts";
 
 setDefaultTimeout(commandTimeout);
 
-/** An entry as the command prints it. */
+/** An entry in the JSON output. */
 interface Dumped {
   readonly key?: unknown;
   readonly value: unknown;
 }
 
-/** The document that the command prints. */
+/** The JSON output. */
 interface Document {
   readonly entries: readonly Dumped[];
   readonly notes: readonly string[];
@@ -83,7 +83,7 @@ describe("entries", () => {
     inner: { ok: true },
   };
 
-  bpfTest("have their fields by name, as lines and as JSON", async () => {
+  bpfTest("are printed with their fields by name, as lines and as JSON", async () => {
     const key = t.struct({ id: t.u32 });
     using map = new HashMap({ key, value, maxEntries: 8, name: "cli_dumped" });
     map.set({ id: 9 }, stored);
@@ -103,7 +103,7 @@ describe("entries", () => {
     ]);
   });
 
-  bpfTest("of an empty map are none", async () => {
+  bpfTest("of an empty map are an empty list", async () => {
     using map = new HashMap({ key: t.u32, value, maxEntries: 8 });
     expect(await cliText(["map", "dump", map.id])).toBe("");
     expect(await cliText(["map", "dump", map.id, "--json"])).toBe(
@@ -111,7 +111,7 @@ describe("entries", () => {
     );
   });
 
-  bpfTest("of a frozen map, and of one that is only written here, are read as any", async () => {
+  bpfTest("of a frozen and of a write-only map are printed", async () => {
     using frozen = new HashMap({ key: t.u32, value: t.u32, maxEntries: 8 });
     frozen.set(1, 2).freeze();
     using written = new HashMap({ key: t.u32, value: t.u32, maxEntries: 8, flags: ["wronly"] });
@@ -121,7 +121,7 @@ describe("entries", () => {
     expect(await dump(written)).toEqual([{ key: 3, value: 4 }]);
   });
 
-  bpfTest("are all there, once, however many", async () => {
+  bpfTest("are printed once each, also if there are many", async () => {
     const entryCount = repetitions(20_000, 2000);
     using map = new HashMap({ key: t.u32, value: t.u64, maxEntries: entryCount });
     map.setMany(
@@ -136,7 +136,7 @@ describe("entries", () => {
     expect(sorted.map(({ key }) => key)).toEqual(Array.from({ length: entryCount }, (_, i) => i));
   });
 
-  bpfTest("are no more than the limit", async () => {
+  bpfTest("are at most as many as --limit", async () => {
     using map = new ArrayMap({ value: t.u32, length: 5 });
     for (const [limit, count] of [
       [1, 1],
@@ -144,7 +144,7 @@ describe("entries", () => {
       [9, 5],
     ] as const) {
       const args = ["map", "dump", map.id, "--limit", limit];
-      const notes = count < 5 ? [`there are more entries: --limit ${limit} ends here`] : [];
+      const notes = count < 5 ? [`there are more entries than --limit ${limit}`] : [];
       const { stdout, stderr } = await cli(args);
       expect(stdout.split("\n")).toHaveLength(count + 1);
       expect(stderr).toBe(notes.map((note) => `${note}\n`).join(""));
@@ -154,7 +154,7 @@ describe("entries", () => {
     }
   });
 
-  bpfTest("of a map without types are bytes", async () => {
+  bpfTest("of a map without types are printed as bytes", async () => {
     using map = bareMap();
     const { id } = map;
     expect(await cliText(["map", "dump", id])).toBe("01 00 00 00 ff => 02 00 00 ff\n");
@@ -162,7 +162,7 @@ describe("entries", () => {
   });
 });
 
-/** A hash map that the kernel is told these types of, where there are any: the library tells it those of `t`. */
+/** Creates a hash map with the given BTF, which the library's own map classes would derive from `t` types. */
 function rawMap(
   keySize: number,
   valueSize: number,
@@ -192,7 +192,7 @@ function bareMap(): HashMap<t.Type<Uint8Array>, t.Type<Uint8Array>> {
   return rawMap(5, 4).set(Uint8Array.of(1, 0, 0, 0, 255), Uint8Array.of(2, 0, 0, 255));
 }
 
-/** A map with one entry, whose value has the type that is added to `int` (id 1) and `char` (id 2). */
+/** Creates a map with one entry, whose value has a type that `add` builds of `int` (id 1) and `char` (id 2). */
 function mapOf(valueSize: number, make: (types: RawTypes) => number) {
   const types = new RawTypes();
   const keyTypeId = types.int("int", 4, BTF_INT_SIGNED);
@@ -203,7 +203,7 @@ function mapOf(valueSize: number, make: (types: RawTypes) => number) {
   return map.set(new Uint8Array(4), new Uint8Array(valueSize).fill(0x41));
 }
 
-describe("types that somebody has put into the kernel", () => {
+describe("malicious types in the kernel", () => {
   const [int, char] = [1, 2];
   const eight = (type: number, name: string) =>
     Array.from({ length: 8 }, (_, index) => ({ name: name && `${name}${index}`, type, bit: 0 }));
@@ -255,7 +255,7 @@ describe("types that somebody has put into the kernel", () => {
     return id;
   };
   const tooMany =
-    /^values are shown as bytes: BTF type \d+ makes more than \d+ values of \d+ bytes: /;
+    /^values are shown as bytes: BTF type \d+ has more than \d+ values in \d+ bytes: /;
 
   testUnless(bpfObstacle).each([
     ["a pointer to an array of itself", 8, pointerToItself, "... (*)[4]", []],
@@ -294,10 +294,10 @@ describe("types that somebody has put into the kernel", () => {
       4,
       longChain,
       "t39",
-      [/^values are shown as bytes: BTF type 42 leads through more than 32 others$/],
+      [/^values are shown as bytes: BTF type 42 leads through a chain of more than 32 types$/],
     ],
   ] as const)(
-    "take no more memory than other types, and hide nothing: %s",
+    "take limited memory and hide no other map: %s",
     async (_, size, make, declared, notes) => {
       using harmless = mapOf(4, () => int);
       using map = mapOf(size, make);
@@ -310,8 +310,8 @@ describe("types that somebody has put into the kernel", () => {
       const [, valueType = ""] = /^value type: +(.*)$/m.exec(shown.stdout) ?? [];
       expect(valueType).toStartWith(declared);
       expect(shown.stdout.length).toBeLessThan(2 ** 17);
-      const { entries, notes: told } = JSON.parse(dumped.stdout) as Document;
-      expect(told).toEqual(notes.map((note) => expect.stringMatching(note) as never));
+      const { entries, notes: actualNotes } = JSON.parse(dumped.stdout) as Document;
+      expect(actualNotes).toEqual(notes.map((note) => expect.stringMatching(note) as never));
       const bytes = "41".repeat(size);
       expect(entries).toEqual([
         { key: 0, value: notes.length === 0 ? "0x4141414141414141" : bytes },
@@ -324,7 +324,7 @@ describe("types that somebody has put into the kernel", () => {
     },
   );
 
-  bpfTest("have no lines of their own in errors", async () => {
+  bpfTest("cannot add lines to errors", async () => {
     using map = mapOf(8, (types) =>
       types.array(types.int("x\nbun-bpf: all is well\u001b[31m", 4, BTF_INT_BOOL), 2),
     );
@@ -333,7 +333,7 @@ describe("types that somebody has put into the kernel", () => {
     expect(exitCode).toBe(2);
   });
 
-  bpfTest("may have members of any name, twice", async () => {
+  bpfTest("may have members of any name, also twice", async () => {
     for (const name of ["__proto__", "constructor", "toString", "then", "toJSON"]) {
       using map = mapOf(8, (types) =>
         types.struct("s", 8, [
@@ -348,18 +348,18 @@ describe("types that somebody has put into the kernel", () => {
   });
 });
 
-/** Runs the command, and tells how much memory it took at most, in KiB. */
+/** Runs the command, and returns its peak memory in KiB. */
 async function measured(args: readonly (string | number)[]) {
   const { stdout, stderr } = await cli(args, { preload: "./test/cli/children/peak_memory.ts" });
-  const [, told = "", peak] = /^([^]*)peak (\d+) kB\n$/.exec(stderr) ?? [];
-  return { stdout, stderr: told, peak: Number(peak) };
+  const [, errors = "", peak] = /^([^]*)peak (\d+) kB\n$/.exec(stderr) ?? [];
+  return { stdout, stderr: errors, peak: Number(peak) };
 }
 
-describe("values that the kernel has in network byte order", () => {
+describe("values in network byte order", () => {
   const type = t.struct({ port: t.be16, mark: t.be32, id: t.be64, from: t.ipv4, to: t.ipv6 });
   const stored = { port: 443, mark: 7, id: 2n ** 60n, from: "10.0.0.1", to: "2001:db8::1" };
 
-  bpfTest("are numbers and addresses in the usual notation", async () => {
+  bpfTest("are printed as numbers and addresses in the usual notation", async () => {
     using map = new HashMap({ key: t.ipv6, value: type, maxEntries: 2 });
     map.set("fe80::1", stored);
     expect(await cliText(["map", "dump", map.id])).toBe(
@@ -370,7 +370,7 @@ describe("values that the kernel has in network byte order", () => {
     ]);
   });
 
-  bpfTest("are so in networks, and alone", async () => {
+  bpfTest("are printed so in networks, and by themselves", async () => {
     using trie = new LpmTrie({ key: t.cidr4, value: t.be16, maxEntries: 8 });
     trie.set("10.1.0.0/16", 8080);
     expect(await dump(trie)).toEqual([{ key: { prefixlen: 16, addr: "10.1.0.0" }, value: 8080 }]);
@@ -380,7 +380,7 @@ describe("values that the kernel has in network byte order", () => {
   });
 });
 
-/** Records the stack at a place of the kernel, or of user space, in a map. */
+/** Records a stack of the kernel or of user space in a map. */
 function recordStack(stacks: StackTraceMap<boolean>, flags: number): number {
   using program = new Program({
     section: "raw_tp/sys_enter",
@@ -401,7 +401,7 @@ function recordStack(stacks: StackTraceMap<boolean>, flags: number): number {
 }
 
 describe("stacks", () => {
-  bpfTest("of the kernel have the names of functions", async () => {
+  bpfTest("of the kernel are printed with names of functions", async () => {
     using stacks = new StackTraceMap({ maxEntries: 16 });
     const id = recordStack(stacks, 0);
     expect(id).toBeGreaterThanOrEqual(0);
@@ -412,7 +412,7 @@ describe("stacks", () => {
     expect(expected.some(({ symbol = "" }) => symbol.startsWith("bpf_prog_test_run"))).toBe(true);
     const [{ key, value } = { value: undefined }] = await dump(stacks);
     expect(key).toBe(id);
-    // The program itself is gone.
+    // The program has been unloaded.
     expect((value as unknown[]).slice(1)).toEqual(expected.slice(1));
     const text = await cliText(["map", "dump", stacks.id]);
     expect(text).toMatch(
@@ -420,7 +420,7 @@ describe("stacks", () => {
     );
   });
 
-  bpfTest("of user space have addresses", async () => {
+  bpfTest("of user space are printed as addresses", async () => {
     using stacks = new StackTraceMap({ maxEntries: 16 });
     recordStack(stacks, BPF_F_USER_STACK);
     const [{ value } = { value: undefined }] = await dump(stacks);
@@ -429,7 +429,7 @@ describe("stacks", () => {
   });
 
   testUnless(bpfObstacle ?? mountObstacle)(
-    "have addresses, and a note with the reason, where functions may not be named",
+    "are printed as addresses, with a note, if the kernel's symbols are hidden",
     async () => {
       using bpffs = new MountedBpffs();
       using stacks = new StackTraceMap({ maxEntries: 16 });
@@ -442,25 +442,25 @@ describe("stacks", () => {
         await cli([...args, "--json"], { preload }),
       ];
       stacks.unpin();
-      // Kernels may refuse the pin itself to users without any capability.
+      // Some kernels do not let users without capabilities open the pin.
       if (text.stderr.includes("EPERM")) return;
       const { entries, notes } = JSON.parse(json.stdout) as Document;
       const [frame] = entries[0]?.value as object[];
       expect(frame).toMatchObject({ ip: expect.stringMatching(/^0xf[0-9a-f]{15}$/) as never });
-      // Where the sysctl kernel.perf_event_paranoid is low, everybody may name them.
+      // If the sysctl kernel.perf_event_paranoid is low, all users may read the symbols.
       if ("symbol" in (frame as object)) return expect(notes).toEqual([]);
       expect(notes).toEqual([
-        expect.stringMatching(/^functions of stacks are not named: /) as never,
+        expect.stringMatching(/^stacks are shown without function names: /) as never,
       ]);
       expect(text.stderr).toBe(`${notes[0]}\n`);
     },
   );
 });
 
-describe("kinds of maps", () => {
+describe("maps", () => {
   const cpus = possibleCpus().length;
 
-  bpfTest("with a value for each CPU have an array of them", async () => {
+  bpfTest("per CPU are printed with an array of values", async () => {
     using hash = new PerCpuHashMap({ key: t.u32, value: t.u32, maxEntries: 4 });
     const values = Array.from({ length: cpus }, (_, index) => index + 10);
     hash.set(7, values);
@@ -476,7 +476,7 @@ describe("kinds of maps", () => {
     ]);
   });
 
-  bpfTest("that are arrays have indexes for keys", async () => {
+  bpfTest("that are arrays are printed with indexes", async () => {
     using array = new ArrayMap({ value: t.i64, length: 3 });
     array.set(1, -1n);
     expect(await dump(array)).toEqual([
@@ -486,7 +486,7 @@ describe("kinds of maps", () => {
     ]);
   });
 
-  bpfTest("of networks have them in the kernel's order", async () => {
+  bpfTest("that are tries are printed in the kernel's order", async () => {
     using trie = new LpmTrie({ key: t.cidr4, value: t.u8, maxEntries: 8 });
     trie.set("10.0.0.0/8", 1).set("10.1.0.0/16", 2);
     expect(
@@ -497,27 +497,30 @@ describe("kinds of maps", () => {
     ]);
   });
 
-  bpfTest("that are queues and stacks show the next value, and keep all", async () => {
-    using queue = new Queue({ value: t.u32, maxEntries: 4 });
-    using stack = new Stack({ value: t.u32, maxEntries: 4 });
-    const note = "only the next value is shown: reading the others would remove them";
-    for (const map of [queue, stack]) {
-      expect(await dumpWithNotes(map)).toEqual({ entries: [], notes: [note] });
-      map.push(1).push(2);
-    }
-    expect(await dumpWithNotes(queue)).toEqual({
-      entries: [{ value: "01000000" }],
-      notes: [note],
-    });
-    expect(await cli(["map", "dump", stack.id])).toMatchObject({
-      stdout: "02 00 00 00\n",
-      stderr: `${note}\n`,
-      exitCode: 0,
-    });
-    expect([...queue.takeAll(), ...stack.takeAll()]).toEqual([1, 2, 2, 1]);
-  });
+  bpfTest(
+    "that are queues or stacks are printed with the next value, and keep all values",
+    async () => {
+      using queue = new Queue({ value: t.u32, maxEntries: 4 });
+      using stack = new Stack({ value: t.u32, maxEntries: 4 });
+      const note = "only the next value is shown, because reading the others would remove values";
+      for (const map of [queue, stack]) {
+        expect(await dumpWithNotes(map)).toEqual({ entries: [], notes: [note] });
+        map.push(1).push(2);
+      }
+      expect(await dumpWithNotes(queue)).toEqual({
+        entries: [{ value: "01000000" }],
+        notes: [note],
+      });
+      expect(await cli(["map", "dump", stack.id])).toMatchObject({
+        stdout: "02 00 00 00\n",
+        stderr: `${note}\n`,
+        exitCode: 0,
+      });
+      expect([...queue.takeAll(), ...stack.takeAll()]).toEqual([1, 2, 2, 1]);
+    },
+  );
 
-  bpfTest("of maps, programs and interfaces have ids", async () => {
+  bpfTest("of maps, programs and interfaces are printed with ids", async () => {
     using inner = new HashMap({ key: t.u32, value: t.u32, maxEntries: 2 });
     using maps = new HashOfMaps({
       key: t.u32,
@@ -540,7 +543,7 @@ describe("kinds of maps", () => {
     expect(await dump(devices)).toEqual([{ key: 3, value: { ifindex: 1 } }]);
   });
 
-  bpfTest("of sockets have their cookies", async () => {
+  bpfTest("of sockets are printed with cookies", async () => {
     using map = new SockMap({ length: 2 });
     expect(await dump(map)).toEqual([]);
   });
@@ -563,26 +566,29 @@ describe("kinds of maps", () => {
     ["arena", { type: "arena", pages: 1 }, "without entries"],
     ["sk_storage", { type: "sk_storage", value: t.u32 }, "takes a descriptor of a socket"],
     ["task_storage", { type: "task_storage", value: t.u32 }, "takes a descriptor of a thread"],
-  ] as const)("that cannot be read say why: %s", async (type, options, reason) => {
-    let map: ReturnType<typeof createMap>;
-    try {
-      map = createMap(options as never);
-    } catch (error) {
-      // Without privilege, or on a kernel without this kind.
-      if (error instanceof BpfError) return;
-      throw error;
-    }
-    using made = map as unknown as Disposable & { readonly id: number };
-    const { stdout, stderr, exitCode } = await cli(["map", "dump", made.id]);
-    expect({ stdout, exitCode }).toEqual({ stdout: "", exitCode: 1 });
-    expect(stderr).toMatch(
-      new RegExp(`^bun-bpf: the entries of the ${type} map \\d+ cannot be read: `),
-    );
-    expect(stderr).toContain(reason);
-  });
+  ] as const)(
+    "that cannot be read are an error with the reason: %s",
+    async (type, options, reason) => {
+      let map: ReturnType<typeof createMap>;
+      try {
+        map = createMap(options as never);
+      } catch (error) {
+        // Without privilege, or on a kernel without this map type.
+        if (error instanceof BpfError) return;
+        throw error;
+      }
+      using made = map as unknown as Disposable & { readonly id: number };
+      const { stdout, stderr, exitCode } = await cli(["map", "dump", made.id]);
+      expect({ stdout, exitCode }).toEqual({ stdout: "", exitCode: 1 });
+      expect(stderr).toMatch(
+        new RegExp(`^bun-bpf: cannot read the entries of the ${type} map \\d+: `),
+      );
+      expect(stderr).toContain(reason);
+    },
+  );
 });
 
-testUnless(bpfObstacle ?? bpftoolObstacle)("bpftool decodes the same", async () => {
+testUnless(bpfObstacle ?? bpftoolObstacle)("map dump agrees with bpftool", async () => {
   const value = t.struct({
     a: t.u8,
     b: t.i16,
@@ -618,10 +624,10 @@ testUnless(bpfObstacle ?? bpftoolObstacle)("bpftool decodes the same", async () 
   expect(await dump(perCpu)).toEqual(await bpftoolDump(perCpu.id));
 });
 
-/** What bpftool prints of the entries by their types, in the form that the command has. */
+/** Returns the entries that bpftool decodes, in the form of the command's output. */
 async function bpftoolDump(id: number): Promise<Dumped[]> {
   const { stdout } = await runBpftool("map", "dump", "id", `${id}`);
-  // Its numbers are longer than JavaScript's.
+  // bpftool prints integers that JavaScript numbers cannot represent.
   const quoted = stdout.replace(/(?<=[:[,])-?\d{17,}/g, '"$&"');
   const entries = JSON.parse(quoted) as {
     readonly formatted: Dumped & { readonly values?: readonly { readonly value: unknown }[] };
@@ -632,7 +638,7 @@ async function bpftoolDump(id: number): Promise<Dumped[]> {
   }));
 }
 
-bpfTest("random types are dumped without an error", async () => {
+bpfTest("map dump decodes random types", async () => {
   const maps: Disposable[] = [];
   try {
     await withRandomMaps(maps);
@@ -651,7 +657,7 @@ async function withRandomMaps(maps: Disposable[]): Promise<void> {
       try {
         map = new HashMap({ key: key.type, value: value.type, maxEntries: 4 });
       } catch (error) {
-        // Spin locks cannot be in keys.
+        // Keys cannot contain spin locks.
         if (error instanceof TypeError || error instanceof BpfError) continue;
         throw error;
       }

@@ -1,4 +1,4 @@
-/** Text that others chose reaches a terminal escaped, whatever command shows it: in tables, details, errors and JSON. */
+/** Tests that all commands escape untrusted text in tables, details, errors and JSON. */
 import { describe, expect, setDefaultTimeout } from "bun:test";
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
@@ -14,16 +14,16 @@ import { cli, commandTimeout, mainFile } from "./run_cli.ts";
 
 setDefaultTimeout(commandTimeout);
 
-/** A sequence that makes a terminal red, as one character and as two, a title, and text from right to left. */
+/** Control sequences for red (with C1 and with ESC) and for the title, and a right-to-left override. */
 const evil = "a\u009b31m\u001b[31m\u001b]0;x\u0007\u202eb";
 const inText = "a\\x9b31m\\x1b[31m\\x1b]0;x\\x07\\u{202e}b";
 const inJson = "a\\u009b31m\\u001b[31m\\u001b]0;x\\u0007\\u202eb";
 
-/** Characters that no output has here, which is not to a terminal. */
+/** Matches characters that must not occur in output that is not written to a terminal. */
 const raw = /(?!\n)[\p{Cc}\p{Cf}\p{Zl}\p{Zp}]/u;
 
-describe("arguments, in what is said of them", () => {
-  // A report of tests is read at a terminal, too.
+describe("arguments in errors", () => {
+  // The report of tests is also read on a terminal.
   const titled = (rows: readonly string[][]) =>
     rows.map(
       (args) =>
@@ -105,7 +105,7 @@ testUnless(bpfObstacle ?? mountObstacle)("names of pins", async () => {
   }
 });
 
-hostTest("names of types and members, of a file that anybody may have made", async () => {
+hostTest("names of types and members in a file", async () => {
   const types = new RawTypes();
   const int = types.int(`int${evil}`, 4, 1);
   types.struct(`struct${evil}`, 4, [{ name: `member${evil}`, type: int, bit: 0 }]);
@@ -119,7 +119,7 @@ hostTest("names of types and members, of a file that anybody may have made", asy
       expect(exitCode).toBe(0);
       expect(stdout).not.toMatch(raw);
     }
-    // C has no such names.
+    // Not valid names in C.
     const inC = "a_31m__31m__0_x__b";
     expect(text.stdout).toContain(`struct struct${inC} {\n    int${inC} member${inC};\n}`);
     expect(json.stdout).toContain(`"name":"member${inJson}"`);
@@ -131,7 +131,7 @@ hostTest("names of types and members, of a file that anybody may have made", asy
 testUnless(bpfObstacle ?? commandObstacle("ip") ?? failureOf("unshare", "-n", "true"))(
   "names of network interfaces",
   async () => {
-    // At most 15 bytes.
+    // Names of interfaces have at most 15 bytes.
     const name = "a\u009b31m\u001b[31mb";
     const child = join(import.meta.dir, "children/odd_interface.ts");
     const line = 'ip link set lo name "$1" && shift && exec "$@"';
@@ -142,7 +142,7 @@ testUnless(bpfObstacle ?? commandObstacle("ip") ?? failureOf("unshare", "-n", "t
     expect(outputs).toHaveLength(6);
     for (const [index, output] of outputs.entries()) {
       expect(output).not.toMatch(raw);
-      // A program's links have no names of interfaces in JSON.
+      // The JSON of a program has no interface names of its links.
       if (index < 5) {
         expect(output).toContain(
           index % 2 === 0 ? "a\\x9b31m\\x1b[31mb" : "a\\u009b31m\\u001b[31mb",

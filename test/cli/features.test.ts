@@ -5,7 +5,7 @@ import { toJson } from "../../src/cli/output.ts";
 import { kernelConfig } from "../../src/ffi/kernel.ts";
 import type { KernelSettings } from "../../src/features/settings.ts";
 import { features } from "../../src/index.ts";
-import { trialCgroups } from "../features/trial_cgroups.ts";
+import { probeCgroups } from "../features/probe_cgroups.ts";
 import { failureOf } from "../support/commands.ts";
 import { bpfObstacle, bpfTest } from "../support/privilege.ts";
 import { run } from "../support/run.ts";
@@ -16,13 +16,13 @@ setDefaultTimeout(commandTimeout);
 
 const helpersTest = testUnless(bpfObstacle ?? (isGuest ? "it would take long" : undefined));
 
-describe("features", () => {
-  bpfTest("are told section by section, in aligned columns", async () => {
+describe("bun-bpf features", () => {
+  bpfTest("prints section by section, in aligned columns", async () => {
     const text = await cliText(["features", "kernel", "instructions"]);
     const [kernel = "", instructions = ""] = text.split("\n\n");
     expect(kernel).toContain(release());
     const [heading = "", ...lines] = instructions.trimEnd().split("\n");
-    expect(heading).toMatch(/^INSTRUCTIONS +STATUS +SINCE +WHY NOT$/);
+    expect(heading).toMatch(/^INSTRUCTIONS +STATUS +SINCE +REASON$/);
     expect(lines.length).toBe(features.instructions.names.length);
     const column = heading.indexOf("STATUS");
     for (const line of lines) {
@@ -30,7 +30,7 @@ describe("features", () => {
     }
   });
 
-  bpfTest("of maps are told with what can be done with them, at once and in batches", async () => {
+  bpfTest("prints map types with their operations and batch operations", async () => {
     const text = await cliText(["features", "maps"]);
     expect(text).toMatch(/^hash +available +3\.19 +lookup update delete get_next_key .*freeze +/m);
     const hash = /^hash .*$/m.exec(text)?.[0] ?? "";
@@ -38,14 +38,14 @@ describe("features", () => {
     expect(hash.endsWith("lookup lookup_and_delete update delete")).toBe(hasBatches);
   });
 
-  bpfTest("are the library's answers, as JSON", async () => {
+  bpfTest("prints the library's results as JSON", async () => {
     const report = await cliJson<FeatureReport>(["features", "kernel", "maps"]);
     expect(Object.keys(report)).toEqual(["settings", "mapTypes", "mapOperations"]);
     expect(report.settings.release).toBe(release());
     expect(report.mapTypes["hash"]).toEqual({ status: "available", since: "3.19" } as never);
   });
 
-  test("come with the options of the kernel's build", async () => {
+  test("prints the options of the kernel's build", async () => {
     const config = kernelConfig();
     const { config: shown } = await cliJson<FeatureReport>(["features", "config"]);
     const text = await cliText(["features", "config"]);
@@ -55,7 +55,7 @@ describe("features", () => {
       return;
     }
     const names = Object.keys(shown ?? {});
-    // Of BPF as a whole, and from the rows of map types, program types, attach kinds and instructions.
+    // Options of BPF in general, and those of map types, program types, attach kinds and instructions.
     for (const name of ["BPF_SYSCALL", "HZ", "XDP_SOCKETS", "CGROUP_BPF", "KPROBE_EVENTS", "MMU"]) {
       expect(names).toContain(`CONFIG_${name}`);
     }
@@ -67,18 +67,18 @@ describe("features", () => {
     expect(shown?.["CONFIG_BPF_SYSCALL"]).toBe("y");
   });
 
-  bpfTest("are tried to the end of a trial when Ctrl-C comes: nothing stays of it", async () => {
-    const before = trialCgroups();
+  bpfTest("finishes a probe at Ctrl-C, so that nothing of it is left", async () => {
+    const before = probeCgroups();
     for (const format of [[], ["--json"]]) {
       const ended = await cli(["features", "attach", ...format], {
-        preload: "./test/cli/children/interrupted_trial.ts",
+        preload: "./test/cli/children/interrupted_probe.ts",
       });
       expect(ended).toMatchObject({ signalCode: "SIGINT", stdout: "", stderr: "" });
-      expect(trialCgroups()).toEqual(before);
+      expect(probeCgroups()).toEqual(before);
     }
   });
 
-  bpfTest("that are named twice are told once", async () => {
+  bpfTest("prints a section once that is named twice", async () => {
     const [once, twice] = await Promise.all([
       cliText(["features", "kernel"]),
       cliText(["features", "kernel", "kernel"]),
@@ -92,18 +92,18 @@ describe("features", () => {
     return (JSON.parse(stdout) as FeatureReport).settings.lockedMemory.limit;
   };
 
-  bpfTest("have the limit on locked memory in bytes", async () => {
+  bpfTest("has the limit on locked memory in bytes", async () => {
     expect(await limitOf("64")).toBe(64 * 1024);
   });
 
   testUnless(bpfObstacle ?? failureOf("sh", "-c", "ulimit -l unlimited"))(
-    "have null in JSON for no limit on locked memory",
+    "has null in JSON for no limit on locked memory",
     async () => {
       expect(await limitOf("unlimited")).toBeNull();
     },
   );
 
-  test("have settings with the same keys on every machine, as JSON", () => {
+  test("has the same keys of settings in JSON on every machine", () => {
     const settings: KernelSettings = {
       release: "4.18.0",
       architecture: "x64",
@@ -131,8 +131,8 @@ describe("features", () => {
     expect(settingsData(known)).toMatchObject({ securityModules: ["bpf"], ioUring });
   });
 
-  // The library's own tests try all of them on emulated machines as well, which takes these long.
-  helpersTest("of helpers are the library's answers, as JSON", async () => {
+  // Tests of the library probe all helpers on emulated machines, which takes long there.
+  helpersTest("prints the library's results about helpers as JSON", async () => {
     const report = await cliJson<FeatureReport>(["features", "helpers"]);
     expect(Object.keys(report)).toEqual(["helpers"]);
     const available = (type: "xdp" | "syscall") => {
@@ -143,7 +143,7 @@ describe("features", () => {
     expect(report.helpers["syscall"]).toEqual(available("syscall"));
   });
 
-  bpfTest("are refused without privilege, and that is no failure", async () => {
+  bpfTest("prints refused features without privilege, and succeeds", async () => {
     const { stdout, stderr, exitCode } = await cli(["features", "instructions"], {
       preload: "./test/support/drop_capabilities.ts",
     });
@@ -152,7 +152,7 @@ describe("features", () => {
     expect(stdout).toMatch(/refused .*lacks CAP_BPF/);
   });
 
-  test("that there are none of are a misuse that names those that there are", async () => {
+  test("rejects an unknown section with a list of the sections", async () => {
     const { stderr, exitCode } = await cli(["features", "everything"]);
     expect(exitCode).toBe(2);
     expect(stderr).toContain(

@@ -1,8 +1,8 @@
-/** Tables, details, JSON and words: what the commands print with. */
+/** Tests of the formatting of tables, details, JSON and values. */
 import { describe, expect, test } from "bun:test";
 import {
   counted,
-  fewOf,
+  abbreviate,
   humanBytes,
   humanDate,
   humanNanoseconds,
@@ -21,7 +21,7 @@ describe("tables", () => {
     { title: "LAST" },
   ] as const;
 
-  test("have columns as wide as what is in them, and dashes for what is empty", () => {
+  test("have columns as wide as their cells, and dashes for empty cells", () => {
     expect(
       renderTable(columns, [
         ["1", "a", "x"],
@@ -39,7 +39,7 @@ describe("tables", () => {
     );
   });
 
-  test("without rows are their headings", () => {
+  test("without rows are the heading", () => {
     expect(renderTable(columns, [])).toBe("ID  NAME  LAST\n");
   });
 
@@ -52,7 +52,7 @@ describe("tables", () => {
   });
 });
 
-test("details have a line for each value, below one another", () => {
+test("details have a line for each value of an array", () => {
   expect(
     renderDetails([
       ["id", "1"],
@@ -80,14 +80,14 @@ describe("JSON", () => {
     expect(toJson(value)).toBe(expected);
   });
 
-  test("has nothing raw that changes a terminal, and is the same document", () => {
+  test("escapes what changes a terminal, without changing the document", () => {
     const value = {
       "\u009bkey": ["\u001b\u007f\u0085\u009b31m", "\u061c\u200b\u200f\u2028\u202e", "é🐝 日本"],
     };
     expect(toJson(value)).toBe(
       '{"\\u009bkey":["\\u001b\\u007f\\u0085\\u009b31m","\\u061c\\u200b\\u200f\\u2028\\u202e","é🐝 日本"]}',
     );
-    // What is beyond U+FFFF has two escapes.
+    // A character beyond U+FFFF has two escapes.
     expect(toJson("\u{e0041}")).toBe('"\\udb40\\udc41"');
     const all = String.fromCharCode(...Array.from({ length: 0x1_0000 }, (_, unit) => unit));
     const json = toJson([all], 2);
@@ -113,14 +113,14 @@ describe("entries", () => {
     expect(valueText(value as never)).toBe(expected);
   });
 
-  test("have a key and a value, or a value alone", () => {
+  test("are a key and a value, or only a value", () => {
     expect(entryText({ key: 1, value: 2 })).toBe("1 => 2");
     expect(entryText({ key: undefined, value: 2 })).toBe("2");
   });
 });
 
-describe("words", () => {
-  test("sizes", () => {
+describe("formatting", () => {
+  test("of sizes", () => {
     expect(
       [0, 999, 1000, 1024, 102_400, 1_023_999, 2 ** 20, 5 * 2 ** 30, 2 ** 52].map(humanBytes),
     ).toEqual([
@@ -136,7 +136,7 @@ describe("words", () => {
     ]);
   });
 
-  test("time spans", () => {
+  test("of durations", () => {
     expect([7.4, 1500, 2.5e6, 3.25e9].map(humanNanoseconds)).toEqual([
       "7 ns",
       "1.5 µs",
@@ -145,17 +145,17 @@ describe("words", () => {
     ]);
   });
 
-  test("dates, counts and lists", () => {
+  test("of dates, counts and lists", () => {
     expect(humanDate(new Date(2026, 0, 31, 3, 5, 9))).toBe("2026-01-31 03:05:09");
     expect([counted(1, "map"), counted(2, "map")]).toEqual(["1 map", "2 maps"]);
-    expect([fewOf(["a", "b"], 2), fewOf(["a", "b", "c"], 2), fewOf([], 2)]).toEqual([
+    expect([abbreviate(["a", "b"], 2), abbreviate(["a", "b", "c"], 2), abbreviate([], 2)]).toEqual([
       "a,b",
       "a,b,+1",
       "",
     ]);
   });
 
-  test("what others chose, without what changes a terminal", () => {
+  test("of untrusted text escapes what changes a terminal", () => {
     expect(printable("é 日本 \u001b]0;x\u0007\r\n\u0085\u2028\ud800")).toBe(
       "é 日本 \\x1b]0;x\\x07\\x0d\\x0a\\x85\\u{2028}\\u{d800}",
     );
@@ -178,7 +178,7 @@ describe("references", () => {
   });
 
   test.each(["", "0", "id:", "id:-1", "id:1.5", "4294967296", "name:", "path:", "a\0b"])(
-    "%p is none",
+    "%p is invalid",
     (text) => {
       expect(() => parseReference(text)).toThrow(/^Expected an id/);
     },

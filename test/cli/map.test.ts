@@ -1,4 +1,4 @@
-/** `bun-bpf map list` and `map show`. */
+/** Tests of `bun-bpf map list` and `map show`. */
 import { describe, expect, setDefaultTimeout } from "bun:test";
 import { chmodSync, mkdirSync, rmdirSync } from "node:fs";
 import { join } from "node:path";
@@ -25,7 +25,7 @@ import { cli, cliJson, cliText, commandTimeout, mainFile } from "./run_cli.ts";
 
 setDefaultTimeout(commandTimeout);
 
-/** What the command prints of a map. */
+/** A map in the JSON output. */
 interface ShownMap {
   readonly id: number;
   readonly owners: readonly { readonly pid: number; readonly fd: number }[];
@@ -35,7 +35,7 @@ interface ShownMap {
 const value = t.struct({ pid: t.u32, comm: t.cstring(16) });
 
 describe("map list", () => {
-  bpfTest("has a line for each map, in columns under their headings", async () => {
+  bpfTest("prints a line for each map, in columns under a heading", async () => {
     using hash = new HashMap({ key: t.u32, value, maxEntries: 100, name: "cli_hash" });
     using nameless = new Queue({ value: t.u16, maxEntries: 3 });
     const lines = (await cliText(["map", "list"])).trimEnd().split("\n");
@@ -59,13 +59,13 @@ describe("map list", () => {
     expect(queueLine).toMatch(
       new RegExp(`^ *${nameless.id}  queue +- +0 B +2 B +3 .* ${owner} +-$`),
     );
-    // All columns begin at the same place.
+    // Each column starts at the same place in all lines.
     const place = lines[0]?.indexOf("TYPE") as number;
     for (const line of lines.slice(1)) expect(line.slice(place - 1)).toMatch(/^ [a-z]/);
     expect(lines.join("")).not.toContain("\u001b");
   });
 
-  bpfTest("is all that the library tells, as JSON", async () => {
+  bpfTest("prints all information as JSON", async () => {
     using map = new HashMap({ key: t.u32, value, maxEntries: 100, name: "cli_hash" });
     const list = await cliJson<ShownMap[]>(["map", "list"]);
     const shown = list.find(({ id }) => id === map.id);
@@ -94,7 +94,7 @@ describe("map list", () => {
     }
   });
 
-  bpfTest("is not disturbed by maps that come and go", async () => {
+  bpfTest("works while maps are created and removed", async () => {
     const stop = Promise.withResolvers<void>();
     let isRunning = true;
     void stop.promise.then(() => (isRunning = false));
@@ -113,7 +113,7 @@ describe("map list", () => {
 });
 
 describe("map show", () => {
-  bpfTest("tells all about a map, by its id and by its name", async () => {
+  bpfTest("prints the details of a map, by its id and by its name", async () => {
     using map = new HashMap({
       key: t.u32,
       value,
@@ -141,7 +141,7 @@ describe("map show", () => {
       expect(text).toMatch(/^name: +cli_shown$/m);
       expect(text).toMatch(/^key size: +4 bytes$/m);
       expect(text).toMatch(/^value size: +20 bytes$/m);
-      expect(text).toMatch(/^entries: +100 at most$/m);
+      expect(text).toMatch(/^entries: +at most 100$/m);
       expect(text).toMatch(/^memory: +.* \(\d+ bytes\)$/m);
       expect(text).toMatch(/^flags: +no_prealloc$/m);
       expect(text).toMatch(/^frozen: +yes$/m);
@@ -152,7 +152,7 @@ describe("map show", () => {
         new RegExp(`^owners: +.*\\(${process.pid}\\) as descriptor ${map.fd}$`, "m"),
       );
     }
-    // The values are below one another; of several, as of the owners that these commands are for a moment, too.
+    // All values start at the same place, also those of an array, such as several owners.
     const places = (outputs[0] as string)
       .trimEnd()
       .split("\n")
@@ -165,25 +165,25 @@ describe("map show", () => {
     });
   });
 
-  bpfTest("lists the candidates where a name is not one map's alone", async () => {
+  bpfTest("lists the maps with the same name", async () => {
     using one = new HashMap({ key: t.u32, value: t.u32, maxEntries: 1, name: "cli_twin" });
     using two = new ArrayMap({ value: t.u32, length: 1, name: "cli_twin" });
     for (const command of ["show", "dump"]) {
       const { stdout, stderr, exitCode } = await cli(["map", command, "cli_twin"]);
       expect({ stdout, exitCode }).toEqual({ stdout: "", exitCode: 1 });
       expect(stderr).toBe(
-        `bun-bpf: 2 maps have the name "cli_twin": say which by its id\n  id:${one.id}  hash\n  id:${two.id}  array\n`,
+        `bun-bpf: 2 maps have the name "cli_twin": name the map by its id\n  id:${one.id}  hash\n  id:${two.id}  array\n`,
       );
     }
   });
 
-  bpfTest("finds a name of which the kernel kept the beginning only", async () => {
+  bpfTest("finds a map by a name that the kernel has truncated", async () => {
     using map = new HashMap({ key: t.u32, value: t.u32, maxEntries: 1, name: "fifteen_letters" });
     const shown = await cliJson<ShownMap>(["map", "show", "fifteen_letters_and_more"]);
     expect(shown.id).toBe(map.id);
   });
 
-  bpfTest("goes on to the end where the map's program or owner is killed meanwhile", async () => {
+  bpfTest("succeeds if the map's program or owner ends meanwhile", async () => {
     const child = Bun.spawn([process.execPath, "test/inspect/children/odd_owner.ts"], {
       stdin: "pipe",
       stdout: "pipe",
@@ -194,14 +194,14 @@ describe("map show", () => {
     child.kill("SIGKILL");
     await child.exited;
     const { exitCode, stderr } = await shown;
-    // It was there, or it was not.
+    // The map may be gone before the command looks it up.
     if (exitCode !== 0) expect(stderr).toBe(`bun-bpf: there is no map with the id ${id}\n`);
   });
 });
 
 const pinTest = testUnless(bpfObstacle ?? mountObstacle);
 
-pinTest("pins are shown, and lead to the map", async () => {
+pinTest("pins are shown, and name the map", async () => {
   using bpffs = new MountedBpffs("bpf fs ");
   using map = new HashMap({ key: t.u32, value: t.u32, maxEntries: 1 });
   const path = `${bpffs.path}/counts`;
@@ -217,7 +217,7 @@ pinTest("pins are shown, and lead to the map", async () => {
   map.unpin();
 });
 
-pinTest("whoever may not list objects may look at a pin", async () => {
+pinTest("a user who may not list objects can show a pin", async () => {
   using bpffs = new MountedBpffs();
   using map = new HashMap({ key: t.u32, value: t.u32, maxEntries: 1 });
   const path = `${bpffs.path}/counts`;
@@ -226,16 +226,16 @@ pinTest("whoever may not list objects may look at a pin", async () => {
   const show = await cli(["map", "show", path, "--json"], { preload });
   const dump = await cli(["map", "dump", path], { preload });
   map.unpin();
-  // Kernels may refuse even that to who has no capabilities at all.
+  // Some kernels do not let users without capabilities open the pin.
   if (show.stderr.includes("EPERM")) return;
   const shown = JSON.parse(show.stdout) as ShownMap;
   expect(shown).toMatchObject({ id: map.id, pins: [path] });
-  // What cannot be known is left out.
+  // Unknown properties are left out.
   expect(Object.keys(shown)).not.toContain("programIds");
   expect([dump.stderr, dump.stdout]).toEqual(["", "01 00 00 00 => 02 00 00 00\n"]);
 });
 
-bpfTest("what others are called cannot change the terminal", async () => {
+bpfTest("names of other processes and pins cannot change the terminal", async () => {
   const child = Bun.spawn([process.execPath, "test/inspect/children/odd_owner.ts"], {
     stdin: "pipe",
     stdout: "pipe",
@@ -250,7 +250,7 @@ bpfTest("what others are called cannot change the terminal", async () => {
   }
 });
 
-bpfTest("what others are called cannot change the terminal that shows JSON", async () => {
+bpfTest("names of other processes and pins cannot change the terminal in JSON", async () => {
   const child = Bun.spawn(
     [process.execPath, "test/inspect/children/odd_owner.ts", "\u009b31m\u202eEVIL"],
     { stdin: "pipe", stdout: "pipe" },
@@ -271,7 +271,7 @@ bpfTest("what others are called cannot change the terminal that shows JSON", asy
   }
 });
 
-bpfTest("what is in a map cannot change the terminal that shows JSON", async () => {
+bpfTest("entries of a map cannot change the terminal in JSON", async () => {
   using map = new HashMap({ key: t.cstring(8), value: t.cstring(8), maxEntries: 1 });
   map.set("a\u202eb", "\ufeff");
   const { stdout } = await cli(["map", "dump", map.id, "--json"]);
@@ -280,7 +280,7 @@ bpfTest("what is in a map cannot change the terminal that shows JSON", async () 
   );
 });
 
-testUnless(bpfObstacle ?? mountObstacle)("pins that may not be read are reported", async () => {
+testUnless(bpfObstacle ?? mountObstacle)("pins that cannot be read are reported", async () => {
   using bpffs = new MountedBpffs();
   using map = new HashMap({ key: t.u32, value: t.u32, maxEntries: 1 });
   const path = `${bpffs.path}/counts`;
@@ -294,15 +294,15 @@ testUnless(bpfObstacle ?? mountObstacle)("pins that may not be read are reported
   ];
   map.unpin();
   rmdirSync(locked);
-  // Kernels may refuse the pin itself to users without any capability.
+  // Some kernels do not let users without capabilities open the pin.
   if (text.stderr.includes("EPERM")) return;
   const note =
-    /^pins in \d+ places? are not shown: this user may not open them \(CAP_DAC_OVERRIDE/m;
+    /^pins at or below \d+ paths? are not shown: this user may not open them \(this needs CAP_DAC_OVERRIDE/m;
   expect(text.stderr).toMatch(note);
   const { notes } = JSON.parse(json.stdout) as { readonly notes: readonly string[] };
   expect(notes).toContainEqual(expect.stringMatching(note) as never);
   expect(json.stderr).toBe("");
-  // A user who may see everything gets no note.
+  // There is no note for a user who may see everything.
   expect(await cliJson<ShownMap>(["map", "show", map.id])).toMatchObject({ notes: [] });
 });
 
@@ -310,15 +310,15 @@ describe("maps that hold programs", () => {
   const newProgram = (section: "socket" | "raw_tp/sys_enter") =>
     new Program({ section, license: "GPL", code: [asm.mov(asm.r0, 0), asm.exit()] });
 
-  bpfTest("say which type of programs they take, once they have one", async () => {
+  bpfTest("show the type of their programs, once they have one", async () => {
     using programs = new ProgArray({ length: 4 });
     const empty = await cliJson<ShownMap>(["map", "show", programs.id]);
     expect(Object.keys(empty)).not.toContain("ownerProgramType");
-    expect(await cliText(["map", "show", programs.id])).not.toMatch(/^takes:/m);
+    expect(await cliText(["map", "show", programs.id])).not.toMatch(/^accepts:/m);
     using program = newProgram("socket");
     programs.set(2, program);
     expect(await cliText(["map", "show", programs.id])).toMatch(
-      /^takes: +socket_filter programs(, interpreted)?$/m,
+      /^accepts: +socket_filter programs(, interpreted)?$/m,
     );
     const shown = await cliJson<ShownMap>(["map", "show", programs.id]);
     expect(shown).toMatchObject({ ownerProgramType: "socket_filter" });
@@ -332,17 +332,17 @@ describe("maps that hold programs", () => {
     expect(() => programs.set(1, other)).toThrow("EINVAL");
   });
 
-  bpfTest("also maps of CPUs with programs", async () => {
+  bpfTest("also show it if they are maps of CPUs", async () => {
     using cpus = new CpuMap({ length: 1 });
     using program = cpuMapProgram();
     cpus.set(0, { queueSize: 8, program });
     const shown = await cliJson<ShownMap>(["map", "show", cpus.id]);
-    // Kernels before 5.18 do not keep it for them.
+    // Kernels before 5.18 do not store it for these maps.
     if ("ownerProgramType" in shown) expect(shown).toMatchObject({ ownerProgramType: "xdp" });
   });
 });
 
-pinTest("a tree of folders that is too deep is reported, and hides nothing else", async () => {
+pinTest("a tree of directories that is too deep is reported, and hides nothing else", async () => {
   using bpffs = new MountedBpffs();
   using map = new HashMap({ key: t.u32, value: t.u32, maxEntries: 1 });
   using program = new Program({
@@ -357,14 +357,17 @@ pinTest("a tree of folders that is too deep is reported, and hides nothing else"
     const path = `${bpffs.path}/${kind}`;
     object.pin(path);
     for (const args of [["list"], ["show", path], ["show", object.id]]) {
-      const told = "pins in 1 place are not shown: ";
+      const expectedNote = "pins at or below 1 path are not shown: ";
       const text = await cli([kind, ...args]);
-      expect(text).toMatchObject({ exitCode: 0, stderr: expect.stringContaining(told) as never });
+      expect(text).toMatchObject({
+        exitCode: 0,
+        stderr: expect.stringContaining(expectedNote) as never,
+      });
       expect(text.stdout).toContain(path);
       const json = await cli([kind, ...args, "--json"]);
       expect(json.exitCode).toBe(0);
-      // Notes about the whole list are not in its elements.
-      expect(args[0] === "list" ? json.stderr : json.stdout).toContain(told);
+      // The elements of the list have no notes.
+      expect(args[0] === "list" ? json.stderr : json.stdout).toContain(expectedNote);
       const shown = [JSON.parse(json.stdout) as ShownMap | ShownMap[]].flat();
       expect(shown.find(({ id }) => id === object.id)?.["pins"]).toEqual([path]);
     }
@@ -373,7 +376,7 @@ pinTest("a tree of folders that is too deep is reported, and hides nothing else"
 });
 
 testUnless(bpfObstacle ?? mountObstacle ?? commandObstacle("script"))(
-  "pins that may not be seen are told of at a terminal",
+  "pins that cannot be seen are reported on a terminal",
   async () => {
     using bpffs = new MountedBpffs();
     using map = new HashMap({ key: t.u32, value: t.u32, maxEntries: 1 });
@@ -391,16 +394,16 @@ testUnless(bpfObstacle ?? mountObstacle ?? commandObstacle("script"))(
     map.unpin();
     rmdirSync(locked);
     for (const text of shown) {
-      // Kernels may refuse the pin itself to users without any capability.
+      // Some kernels do not let users without capabilities open the pin.
       if (text.includes("EPERM")) continue;
       expect(text).toMatch(
-        /^( *")?pins in \d+ places? are not shown: this user may not open them \(CAP_DAC_OVERRIDE/m,
+        /^( *")?pins at or below \d+ paths? are not shown: this user may not open them \(this needs CAP_DAC_OVERRIDE/m,
       );
     }
   },
 );
 
-testUnless(bpfObstacle ?? bpftoolObstacle)("bpftool says the same of maps", async () => {
+testUnless(bpfObstacle ?? bpftoolObstacle)("map show agrees with bpftool", async () => {
   using map = new HashMap({ key: t.u32, value, maxEntries: 100, name: "cli_compared" });
   using array = new ArrayMap({ value: t.u64, length: 7 });
   const [maps, shown] = await Promise.all([

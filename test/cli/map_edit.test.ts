@@ -1,4 +1,4 @@
-/** `bun-bpf map lookup`, `update`, `delete` and `peek`. */
+/** Tests of `bun-bpf map lookup`, `update`, `delete` and `peek`. */
 import { describe, expect, setDefaultTimeout, test } from "bun:test";
 import {
   ArrayMap,
@@ -29,14 +29,14 @@ setDefaultTimeout(commandTimeout);
 
 const done = { stdout: "", stderr: "", exitCode: 0 };
 
-describe("entries by the types of the map", () => {
+describe("entries of maps with types", () => {
   const key = t.struct({ uid: t.u32, name: t.cstring(8) });
   const value = t.struct({ count: t.u64, ok: t.bool, list: t.array(t.i16, 2) });
   const keyText = '{ "uid": 5, "name": "sh" }';
 
   bpfTest("are stored, looked up and deleted", async () => {
     using map = new HashMap({ key, value, maxEntries: 4 });
-    // A JSON number that does not fit is read from its digits.
+    // A JSON number beyond 2^53 is parsed from its digits.
     const entry = '{ "count": 18446744073709551615, "ok": true, "list": [-1, 2] }';
     expect(await cli(["map", "update", map.id, keyText, entry])).toMatchObject(done);
     const stored = { count: 2n ** 64n - 1n, ok: true, list: [-1, 2] };
@@ -75,7 +75,7 @@ describe("entries by the types of the map", () => {
     expect([...map].toSorted(([a], [b]) => a.uid - b.uid)).toEqual(entries);
   });
 
-  bpfTest("are accepted in network byte order and as addresses, as they are shown", async () => {
+  bpfTest("are accepted as numbers and addresses for types in network byte order", async () => {
     const key = t.struct({ address: t.ipv4, port: t.be16, protocol: t.u16 });
     using map = new HashMap({ key, value: t.ipv6, maxEntries: 4 });
     const text = '{ "address": "192.0.2.1", "port": 443, "protocol": 6 }';
@@ -85,7 +85,7 @@ describe("entries by the types of the map", () => {
     expect(await cliText(["map", "lookup", map.id, text])).toBe('"2001:db8::1"\n');
   });
 
-  bpfTest("may be texts without the quotes of JSON", async () => {
+  bpfTest("may be text without quotes", async () => {
     using map = new HashMap({ key: t.cstring(16), value: t.u32, maxEntries: 8 });
     for (const [text, name] of [
       ["eth0", "eth0"],
@@ -110,18 +110,18 @@ describe("entries by the types of the map", () => {
     expect(stderr).toEndWith('value: expected 4 hexadecimal bytes, such as "00 00 00 00"\n');
   });
 
-  bpfTest("are stored only where the key is absent, or present, if asked", async () => {
+  bpfTest("are stored with --if-absent and --if-present only under that condition", async () => {
     using map = new HashMap({ key: t.u32, value: t.u32, maxEntries: 4, name: "cli_edited" });
     const update = (...words: string[]) => cli(["map", "update", map.id, ...words]);
     expect(await update("1", "5", "--if-present")).toEqual(
       expect.objectContaining({
-        stderr: 'bun-bpf: the key "1" is absent: nothing was stored in the hash map "cli_edited"\n',
+        stderr: 'bun-bpf: the key "1" is absent: the hash map "cli_edited" was not changed\n',
         exitCode: 1,
       }) as never,
     );
     expect([...map]).toEqual([]);
     expect(await update("1", "5", "--if-absent")).toMatchObject(done);
-    expect((await update("1", "6", "--if-absent")).stderr).toContain('"1" is present already');
+    expect((await update("1", "6", "--if-absent")).stderr).toContain('"1" is present: ');
     expect([...map]).toEqual([[1, 5]]);
     expect(await update("1", "7", "--if-present", "--json")).toMatchObject({
       stdout: `{\n  "mapId": ${map.id},\n  "updated": true\n}\n`,
@@ -134,7 +134,7 @@ describe("entries by the types of the map", () => {
 });
 
 describe("entries of maps without types", () => {
-  bpfTest("are hexadecimal bytes, as they are dumped", async () => {
+  bpfTest("are hexadecimal bytes, as map dump prints them", async () => {
     const sizes = { keySize: 4, valueSize: 2, maxEntries: 4 };
     const more = { flags: 0, numaNode: 0, name: "", extra: 0, isPerCpu: false };
     const creation = { type: bpfMapTypes.HASH, ...sizes, ...more, needs: ["CAP_BPF"] } as const;
@@ -143,7 +143,7 @@ describe("entries of maps without types", () => {
     using map = HashMap.fromFd(descriptor.fd, { key: t.bytes(4), value: t.bytes(2) });
     for (const [text, bytes] of [
       ["01 00 00 ff", [1, 0, 0, 255]],
-      // Digits of JSON, and one of its numbers with an exponent.
+      // Digits that would also be JSON numbers, one with an exponent.
       ["10000000", [16, 0, 0, 0]],
       ["1e000000", [30, 0, 0, 0]],
     ] as const) {
@@ -160,13 +160,13 @@ describe("entries of maps without types", () => {
 });
 
 describe("other maps", () => {
-  bpfTest("arrays have numbers for keys, and no deletion", async () => {
+  bpfTest("arrays have numbers as keys, and reject deletion", async () => {
     using map = new ArrayMap({ value: t.u32, length: 3, name: "cli_array" });
     expect(await cli(["map", "update", map.id, 2, 9])).toMatchObject(done);
     expect(map.get(2)).toBe(9);
     const { stderr, exitCode } = await cli(["map", "delete", map.id, 2]);
     expect([stderr, exitCode]).toEqual([
-      "bun-bpf: the entries of array maps cannot be deleted: `bun-bpf map update` stores another value\n",
+      "bun-bpf: the entries of array maps cannot be deleted: use `bun-bpf map update` to change them\n",
       1,
     ]);
     expect(await cli(["map", "lookup", map.id, 3])).toMatchObject({ exitCode: 1 });
@@ -175,7 +175,7 @@ describe("other maps", () => {
     );
   });
 
-  bpfTest("values for each CPU are an array of all", async () => {
+  bpfTest("per-CPU maps have arrays of values", async () => {
     using map = new PerCpuArrayMap({ value: t.u64, length: 1 });
     const values = possibleCpus().map((_, index) => index + 5);
     const text = JSON.stringify(values);
@@ -189,7 +189,7 @@ describe("other maps", () => {
     }
   });
 
-  bpfTest("queues and stacks take a value, and show the next one", async () => {
+  bpfTest("queues and stacks accept a value, and show the next one", async () => {
     for (const Class of [Queue, Stack]) {
       using map = new Class({ value: t.u32, maxEntries: 4, name: "cli_pushed" });
       expect(await cli(["map", "peek", map.id])).toMatchObject({
@@ -215,7 +215,7 @@ describe("other maps", () => {
     expect(exitCode).toBe(2);
   });
 
-  bpfTest("programs and maps are named by id, name or path", async () => {
+  bpfTest("maps of programs and maps accept ids, names and paths", async () => {
     using program = new Program({
       section: "socket",
       license: "GPL",
@@ -249,28 +249,28 @@ describe("other maps", () => {
   });
 });
 
-mapTest("task_storage")("keys that are descriptors cannot be given as text", async () => {
+mapTest("task_storage")("keys that are file descriptors are rejected", async () => {
   using map = new TaskStorage({ value: t.u32 });
   const { stderr, exitCode } = await cli(["map", "update", map.id, 3, 1]);
-  expect(stderr).toContain("the keys of task_storage maps are descriptors");
+  expect(stderr).toContain("the keys of task_storage maps are file descriptors");
   expect(exitCode).toBe(2);
 });
 
-describe("what is not done", () => {
-  bpfTest("is said in a line", async () => {
+describe("a change that fails", () => {
+  bpfTest("prints a line with the reason", async () => {
     using map = new HashMap({ key: t.u32, value: t.u8, maxEntries: 1, name: "cli_edited" });
     map.set(1, 1);
     for (const [args, message, status] of [
-      [["lookup", map.id, 2], 'there is no entry with the key "2" in the hash map "cli_edited"', 1],
-      [["delete", map.id, 2], 'there is no entry with the key "2" in the hash map "cli_edited"', 1],
+      [["lookup", map.id, 2], 'the hash map "cli_edited" has no entry with the key "2"', 1],
+      [["delete", map.id, 2], 'the hash map "cli_edited" has no entry with the key "2"', 1],
       [
         ["update", map.id, 1],
-        'the hash map "cli_edited" takes a key and a value, got 1 arguments',
+        'the hash map "cli_edited" has keys: expected a key and a value, got 1 arguments',
         2,
       ],
       [
         ["update", map.id, 1, 2, 3],
-        'the hash map "cli_edited" takes a key and a value, got 3 arguments',
+        'the hash map "cli_edited" has keys: expected a key and a value, got 3 arguments',
         2,
       ],
       [["update", map.id, "x", 1], /^bun-bpf: hash map "cli_edited": key: expected .*got "x"/, 2],
@@ -289,40 +289,43 @@ describe("what is not done", () => {
     }
   });
 
-  bpfTest("nothing is copied where it is not known how much that is", () => {
+  bpfTest("is that of a map whose type, and so whose size of values, is unknown", () => {
     using map = new PerCpuArrayMap({ value: t.u32, length: 1 });
-    // As if this version did not know the type, which the kernel copies a value for each CPU of.
+    // Simulates a per-CPU map type that this version does not know.
     const known = mapTypes as Map<string, MapType>;
     const row = known.get(map.type) as MapType;
     known.delete(map.type);
     try {
       const open = () => MapEditor.open({ id: map.id }, "read")[Symbol.dispose]();
-      expect(open).toThrow("its kind is newer than this version of bun-bpf");
+      expect(open).toThrow("its type is newer than this version of bun-bpf");
     } finally {
       known.set(map.type, row);
     }
   });
 
-  bpfTest("a name that several maps have, or that may be truncated, changes nothing", async () => {
-    using one = new HashMap({ key: t.u32, value: t.u32, maxEntries: 1, name: "cli_twins" });
-    using two = new HashMap({ key: t.u32, value: t.u32, maxEntries: 1, name: "cli_twins" });
-    using cut = new HashMap({ key: t.u32, value: t.u32, maxEntries: 1, name: "fifteen_letters" });
-    for (const map of [one, two, cut]) map.set(1, 1);
-    for (const name of ["cli_twins", "name:cli_twins", "fifteen_letters_and_more"]) {
-      for (const command of [
-        ["update", name, 1, 2],
-        ["delete", name, 1],
-        ["pin", name, "./no"],
-      ]) {
-        const { stderr, exitCode } = await cli(["map", ...command]);
-        expect(exitCode).not.toBe(0);
-        expect(stderr).toMatch(/say which (map )?by its id/);
+  bpfTest(
+    "is that of a map by a name that several maps have, or that may be truncated",
+    async () => {
+      using one = new HashMap({ key: t.u32, value: t.u32, maxEntries: 1, name: "cli_twins" });
+      using two = new HashMap({ key: t.u32, value: t.u32, maxEntries: 1, name: "cli_twins" });
+      using cut = new HashMap({ key: t.u32, value: t.u32, maxEntries: 1, name: "fifteen_letters" });
+      for (const map of [one, two, cut]) map.set(1, 1);
+      for (const name of ["cli_twins", "name:cli_twins", "fifteen_letters_and_more"]) {
+        for (const command of [
+          ["update", name, 1, 2],
+          ["delete", name, 1],
+          ["pin", name, "./no"],
+        ]) {
+          const { stderr, exitCode } = await cli(["map", ...command]);
+          expect(exitCode).not.toBe(0);
+          expect(stderr).toMatch(/name the map by its id/);
+        }
       }
-    }
-    for (const map of [one, two, cut]) expect([...map]).toEqual([[1, 1]]);
-  });
+      for (const map of [one, two, cut]) expect([...map]).toEqual([[1, 1]]);
+    },
+  );
 
-  bpfTest("a frozen map is not changed", async () => {
+  bpfTest("is that of a frozen map", async () => {
     using map = new HashMap({ key: t.u32, value: t.u32, maxEntries: 1 });
     map.set(1, 1).freeze();
     expect((await cli(["map", "update", map.id, 1, 2])).stderr).toContain("The map is frozen");
@@ -333,7 +336,7 @@ describe("what is not done", () => {
 
 describe("pins", () => {
   testUnless(bpfObstacle ?? mountObstacle)(
-    "of maps, programs and links are made and removed",
+    "of maps, programs and links are created and removed",
     async () => {
       using bpffs = new MountedBpffs();
       using map = new HashMap({ key: t.u32, value: t.u32, maxEntries: 1, name: "cli_pinned" });
@@ -365,7 +368,7 @@ describe("pins", () => {
             stdout: "",
             stderr: expect.stringMatching(
               new RegExp(
-                `^bun-bpf: what is pinned at ${path} is not a ${noun} but a ${nouns[kind]} .*\\n$`,
+                `^bun-bpf: the object pinned at ${path} is not a ${noun} but a ${nouns[kind]} .*\\n$`,
               ),
             ) as never,
             exitCode: 1,
@@ -386,7 +389,7 @@ describe("pins", () => {
     },
   );
 
-  testUnless(bpfObstacle ?? mountObstacle)("nothing else is removed", async () => {
+  testUnless(bpfObstacle ?? mountObstacle)("are the only files that unpin removes", async () => {
     using bpffs = new MountedBpffs();
     const file = `${bpffs.path}.txt`;
     await Bun.write(file, "kept");
@@ -398,9 +401,9 @@ describe("pins", () => {
     }
   });
 
-  test("are named by paths only", async () => {
+  test("are named only by paths", async () => {
     const { stderr, exitCode } = await cli(["map", "unpin", "counts"]);
     expect(exitCode).toBe(2);
-    expect(stderr).toContain("Expected the path of a pin, with a slash");
+    expect(stderr).toContain("Expected the path of a pin with a slash");
   });
 });

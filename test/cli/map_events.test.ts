@@ -1,4 +1,4 @@
-/** `bun-bpf map events`. */
+/** Tests of `bun-bpf map events`. */
 import { describe, expect, setDefaultTimeout } from "bun:test";
 import { HashMap, PerfBuffer, RingBuf, t } from "../../src/index.ts";
 import { PerfProducer } from "../ring/perf_producer.ts";
@@ -13,7 +13,7 @@ setDefaultTimeout(commandTimeout);
 
 const ringTest = mapTest("ringbuf");
 
-/** A ring that nobody consumes here, and a program that writes to it. */
+/** A ring buffer without a consumer, and a program that writes to it. */
 class Ring implements Disposable {
   readonly #resources = new DisposableStack();
   readonly ring = this.#resources.use(
@@ -31,10 +31,10 @@ class Ring implements Disposable {
 }
 
 const warning = (map: string) =>
-  `the events that are shown are taken from the consumer of ${map}\n`;
+  `other consumers of ${map} do not get the records that are printed here\n`;
 
-describe("the records of a ring buffer", () => {
-  ringTest("are shown as bytes up to the limit; the others stay", async () => {
+describe("map events of a ring buffer", () => {
+  ringTest("prints records as bytes up to the limit, and leaves the others", async () => {
     using ring = new Ring();
     ring.put([1, 2, 3, 4], [5], [255, 0], [9, 9, 9, 9]);
     const { id } = ring.ring;
@@ -52,7 +52,7 @@ describe("the records of a ring buffer", () => {
     expect(rest).toEqual([0x09090909]);
   });
 
-  ringTest("are shown by a type of the kernel", async () => {
+  ringTest("prints records by a type of the kernel", async () => {
     using ring = new Ring();
     const record = [...Array.from({ length: 8 }, () => 255), 16, 0, 0, 0, 0, 0, 0, 0];
     ring.put(record, record, [1, 2], record);
@@ -72,7 +72,7 @@ describe("the records of a ring buffer", () => {
     expect(wrong.exitCode).toBe(1);
   });
 
-  ringTest("are shown as they come, until a signal ends it", async () => {
+  ringTest("prints records as they arrive, until a signal ends it", async () => {
     using ring = new Ring();
     for (const signal of ["SIGINT", "SIGTERM"] as const) {
       const child = Bun.spawn([process.execPath, mainFile, "map", "events", `${ring.ring.id}`], {
@@ -94,10 +94,10 @@ describe("the records of a ring buffer", () => {
   });
 
   ringTest(
-    "are consumed no faster than the output is read, and signals still end the command",
+    "consumes records no faster than the output is read, and still ends on signals",
     async () => {
       using ring = new Ring();
-      // More text than a pipe holds.
+      // More text than the capacity of a pipe.
       const record = Array.from({ length: 48 }, (_, index) => index);
       for (const signals of [
         ["SIGINT", "SIGINT"],
@@ -108,7 +108,7 @@ describe("the records of a ring buffer", () => {
           stdout: "pipe",
           stderr: "ignore",
         });
-        // It is at work, and then nobody reads on.
+        // The command is printing, and the reader stops here.
         const reader = child.stdout.getReader();
         await reader.read();
         for (const signal of signals) {
@@ -121,7 +121,7 @@ describe("the records of a ring buffer", () => {
     },
   );
 
-  ringTest("are all shown to a slow reader", async () => {
+  ringTest("prints all records to a slow reader", async () => {
     using ring = new Ring();
     for (let i = 0; i < 800; i++) ring.put(Array.from({ length: 60 }, () => i & 0xff));
     const { id } = ring.ring;
@@ -138,12 +138,12 @@ describe("the records of a ring buffer", () => {
     }
   });
 
-  ringTest("are no longer consumed when nobody reads the output", async () => {
+  ringTest("stops consuming when the reader has closed the pipe", async () => {
     using ring = new Ring();
     ring.put(...Array.from({ length: 100 }, () => [1]));
     const line = `"${process.execPath}" "${mainFile}" map events ${ring.ring.id} | head -n 1`;
     const child = Bun.spawn(["sh", "-c", line], { stdout: "pipe", stderr: "pipe" });
-    // The end of a pipe is noticed when there is more to write.
+    // The command notices the closed pipe at the next write.
     while (child.exitCode === null) {
       ring.put([2]);
       await Bun.sleep(20);
@@ -152,7 +152,7 @@ describe("the records of a ring buffer", () => {
     expect(await child.stderr.text()).toBe(warning('ringbuf map "cli_ring"'));
   });
 
-  testUnless(bpfObstacle ?? mountObstacle)("of a pinned ring are shown, too", async () => {
+  testUnless(bpfObstacle ?? mountObstacle)("prints the records of a pinned ring", async () => {
     using bpffs = new MountedBpffs();
     using ring = new Ring();
     const path = `${bpffs.path}/ring`;
@@ -164,7 +164,7 @@ describe("the records of a ring buffer", () => {
 });
 
 mapTest("perf_event_array")(
-  "the records of a perf buffer are shown and taken from its consumer",
+  "map events prints the records of a perf buffer, and takes them from its consumer",
   async () => {
     using buffer = new PerfBuffer({ event: t.u32, name: "cli_perf" });
     using producer = new PerfProducer(buffer);
@@ -172,25 +172,25 @@ mapTest("perf_event_array")(
       [process.execPath, mainFile, "map", "events", `${buffer.id}`, "--limit", "1", "--json"],
       { stdout: "pipe", stderr: "pipe" },
     );
-    // Records before the take-over are not for it.
+    // The command does not get records from before it opened the buffer.
     while (child.exitCode === null) {
       producer.putNumber(0x01020304);
       await Bun.sleep(10);
     }
     expect(await child.stdout.text()).toMatch(/^"04030201[0-9a-f]*"\n$/);
     expect(await child.stderr.text()).toBe(
-      'the events that are shown are taken from the consumer of perf_event_array map "cli_perf", which gets no more until it opens the buffer again\n',
+      'other consumers of perf_event_array map "cli_perf" do not get the records that are printed here, and no more until they open the buffer again\n',
     );
     expect(child.exitCode).toBe(0);
   },
 );
 
-ringTest("other maps have none", async () => {
+ringTest("map events rejects other maps", async () => {
   using map = new HashMap({ key: t.u32, value: t.u32, maxEntries: 1, name: "cli_hash" });
   expect(await cli(["map", "events", map.id])).toMatchObject({
     stdout: "",
     stderr:
-      'bun-bpf: the hash map "cli_hash" is neither a ring buffer nor a perf buffer: `bun-bpf map dump` shows what is in it\n',
+      'bun-bpf: the hash map "cli_hash" is neither a ring buffer nor a perf buffer: use `bun-bpf map dump`\n',
     exitCode: 2,
   });
 });

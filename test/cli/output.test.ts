@@ -1,4 +1,4 @@
-/** How output ends: when nobody reads it, when there is no room, on a signal; and how it looks on a terminal. */
+/** Tests of output to closed pipes, slow readers and full disks, of signals, and of colours. */
 import { afterAll, beforeAll, describe, expect, setDefaultTimeout } from "bun:test";
 import { closeSync, openSync, readFileSync } from "node:fs";
 import { HashMap, t } from "../../src/index.ts";
@@ -23,20 +23,20 @@ beforeAll(() => {
 });
 afterAll(() => map?.[Symbol.dispose]());
 
-/** Runs a line of shell, in which the command is `bun_bpf`. */
+/** Runs a shell command line, in which `bun_bpf` runs the command. */
 function shell(line: string): ReturnType<typeof run> {
   return run(["sh", "-c", `bun_bpf() { "${process.execPath}" "${mainFile}" "$@"; }; ${line}`]);
 }
 
-/** Bytes of memory that a process had at the most. */
+/** Returns the peak memory of a process in bytes. */
 function residentPeak(pid: number): number {
   const status = readFileSync(`/proc/${pid}/status`, "utf8");
   return Number(/^VmHWM:\s*(\d+) kB$/m.exec(status)?.[1]) * 1024;
 }
 
-describe("a reader that has seen enough", () => {
+describe("a reader that closes the pipe", () => {
   bpfTest.each([["map dump cli_large"], ["map dump cli_large --json"], ["map list"], ["--help"]])(
-    "ends `%s` in silence",
+    "ends `%s` without an error",
     async (command) => {
       const line = `{ bun_bpf ${command}; echo "status $?" >&2; } | head -n 1`;
       const { stdout, stderr } = await shell(line);
@@ -45,13 +45,13 @@ describe("a reader that has seen enough", () => {
     },
   );
 
-  bpfTest("ends it also where it was gone from the start", async () => {
+  bpfTest("ends the command also if it was closed from the start", async () => {
     const { stderr } = await shell('{ bun_bpf map dump cli_large; echo "status $?" >&2; } | true');
     expect(stderr).toBe("status 0\n");
   });
 });
 
-bpfTest("a slow reader gets all, while the command waits and takes no memory", async () => {
+bpfTest("a slow reader gets all output, while the command waits with little memory", async () => {
   const child = Bun.spawn([process.execPath, mainFile, "map", "dump", `${map.id}`], {
     stdout: "pipe",
     stderr: "pipe",
@@ -60,18 +60,18 @@ bpfTest("a slow reader gets all, while the command waits and takes no memory", a
   let largest = 0;
   for await (const chunk of child.stdout) {
     for (const byte of chunk) if (byte === 0x0a) lines++;
-    // The last time it is asked, most of the work is done.
+    // Read repeatedly; the last value is from the middle of the output.
     if (lines < entries / 2) largest = residentPeak(child.pid);
   }
   await child.exited;
   expect([lines, await child.stderr.text(), child.exitCode]).toEqual([entries, "", 0]);
-  // In all, engine and code included: the entries as JavaScript's values would be several times as much.
+  // The limit includes the engine. All entries as JavaScript values would take several times as much.
   expect(largest).toBeGreaterThan(0);
   expect(largest).toBeLessThan(200 * 1024 * 1024);
 });
 
-bpfTest("a pipe that does not wait by itself is waited for", async () => {
-  // The other end sets it for both, as some programs do.
+bpfTest("a full non-blocking pipe is waited for", async () => {
+  // The reader makes the pipe non-blocking for both ends, as some programs do.
   const script = `
     const { spawn } = require("node:child_process");
     const child = spawn(process.execPath, [${JSON.stringify(mainFile)}, "map", "dump", "${map.id}"], { stdio: ["ignore", "pipe", "inherit"] });
@@ -82,7 +82,7 @@ bpfTest("a pipe that does not wait by itself is waited for", async () => {
   expect(stdout).toBe(`${entries} 0\n`);
 });
 
-bpfTest("where there is no room, the error is told in a line", async () => {
+bpfTest("a full disk is an error in a line", async () => {
   const full = openSync("/dev/full", "w");
   try {
     const child = Bun.spawn([process.execPath, mainFile, "map", "list"], {
@@ -97,12 +97,12 @@ bpfTest("where there is no room, the error is told in a line", async () => {
   }
 });
 
-bpfTest("a signal ends it, and leaves nothing behind on standard error", async () => {
+bpfTest("a signal ends the command without output on standard error", async () => {
   const child = Bun.spawn([process.execPath, mainFile, "map", "dump", `${map.id}`], {
     stdout: "pipe",
     stderr: "pipe",
   });
-  // It is at work, and waits for a reader.
+  // The command is printing, and waits for the reader.
   await child.stdout.getReader().read();
   child.kill("SIGINT");
   await child.exited;
@@ -111,13 +111,13 @@ bpfTest("a signal ends it, and leaves nothing behind on standard error", async (
 });
 
 describe("colours", () => {
-  bpfTest("are not in what goes to a pipe or a file", async () => {
+  bpfTest("are not written to a pipe or a file", async () => {
     expect((await cli(["map", "list"])).stdout).not.toContain("\u001b");
     expect((await cli(["map", "show", map.id])).stdout).not.toContain("\u001b");
   });
 
   testUnless(bpfObstacle ?? commandObstacle("script"))(
-    "are on a terminal, unless NO_COLOR is set",
+    "are written to a terminal, unless NO_COLOR is set",
     async () => {
       const onTerminal = (setting: string) =>
         run([
@@ -132,7 +132,7 @@ describe("colours", () => {
 });
 
 testUnless(bpfObstacle ?? commandObstacle("script") ?? commandObstacle("stty"))(
-  "a heading is one line on a narrow terminal, too",
+  "a heading is cut to the width of the terminal",
   async () => {
     const command = `stty cols 30; exec env -u NO_COLOR -u FORCE_COLOR -u CI TERM=xterm "${process.execPath}" "${mainFile}" map list`;
     const { stdout } = await run(["script", "-qec", command, "/dev/null"]);

@@ -1,4 +1,4 @@
-/** `bun-bpf prog` and `bun-bpf link`. */
+/** Tests of `bun-bpf prog` and `bun-bpf link`. */
 import { describe, expect, setDefaultTimeout } from "bun:test";
 import { unlinkSync } from "node:fs";
 import { join } from "node:path";
@@ -12,7 +12,7 @@ import { cli, cliJson, cliText, commandTimeout } from "./run_cli.ts";
 
 setDefaultTimeout(commandTimeout);
 
-/** What the command prints of a program or a link. */
+/** A program or link in the JSON output. */
 interface Shown {
   readonly id: number;
   readonly [name: string]: unknown;
@@ -36,7 +36,7 @@ function newProgram(
 }
 
 describe("programs", () => {
-  bpfTest("are listed, each with its line", async () => {
+  bpfTest("are listed in a line each", async () => {
     using map = new HashMap({ key: t.u32, value: t.u64, maxEntries: 4 });
     using program = newProgram("cli_listed", { map });
     const { id, tag } = program.info();
@@ -61,7 +61,7 @@ describe("programs", () => {
     });
   });
 
-  bpfTest("are shown with their maps and links", async () => {
+  bpfTest("are shown with maps and links", async () => {
     using map = new HashMap({ key: t.u32, value: t.u64, maxEntries: 4, name: "cli_of_program" });
     using program = newProgram("cli_shown", { map });
     using link = program.attach();
@@ -70,7 +70,7 @@ describe("programs", () => {
     expect(text).toMatch(new RegExp(`^id: +${id}$`, "m"));
     expect(text).toMatch(/^type: +raw_tracepoint$/m);
     expect(text).toMatch(new RegExp(`^tag: +${tag}$`, "m"));
-    expect(text).toMatch(/^license: +goes with the GPL$/m);
+    expect(text).toMatch(/^license: +compatible with the GPL$/m);
     expect(text).toMatch(/^loaded: +[-\d]{10} [:\d]{8} by user \d+$/m);
     expect(text).toMatch(/^code: +\d+ bytes of instructions, /m);
     expect(text).toMatch(new RegExp(`^maps: +${map.id} cli_of_program \\(hash\\)$`, "m"));
@@ -79,21 +79,21 @@ describe("programs", () => {
     expect(await cliJson<Shown>(["prog", "show", id])).toMatchObject({ id, linkIds: [linkId] });
   });
 
-  bpfTest("by BTF have their target", async () => {
+  bpfTest("are shown with the target for which they were loaded", async () => {
     using program = new Program({
       section: "tp_btf/sched_process_exec",
       license: "GPL",
       code: [asm.mov(asm.r0, 0), asm.exit()],
     });
     const { id, target } = program.info();
-    // From kernel 5.17 on.
+    // Reported since kernel 5.17.
     if (target === undefined) return;
     expect(await cliText(["prog", "show", id])).toMatch(/^target: +btf_trace_sched_process_exec$/m);
   });
 });
 
 describe("links", () => {
-  bpfTest("are listed and shown, with what they are to", async () => {
+  bpfTest("are listed and shown with their targets", async () => {
     using program = newProgram("cli_linked");
     using link = program.attach();
     const { id } = link.info();
@@ -119,7 +119,7 @@ describe("links", () => {
     });
   });
 
-  testUnless(obstacleTo(attachTcx))("of other kinds have theirs", async () => {
+  testUnless(obstacleTo(attachTcx))("of other types are shown with their targets", async () => {
     using attached = attachTcx();
     const { id } = attached.link.info();
     expect(await cliText(["link", "show", id])).toMatch(/^target: +lo \(1\) \(tcx_egress\)$/m);
@@ -130,7 +130,7 @@ describe("links", () => {
   });
 
   testUnless(obstacleTo(attachFentry) ?? mountObstacle)(
-    "that are pinned may be looked at by who may not see their programs and types",
+    "that are pinned are shown to a user who may not see their programs and types",
     async () => {
       using bpffs = new MountedBpffs();
       using attached = attachFentry();
@@ -144,12 +144,14 @@ describe("links", () => {
       const shown = await cli(["link", "show", path], { preload });
       const json = await cli(["link", "show", path, "--json"], { preload });
       unlinkSync(path);
-      // Kernels may refuse the pin itself to users without any capability.
+      // Some kernels do not let users without capabilities open the pin.
       if (shown.stderr.includes("cannot open the link pinned")) return;
       expect(shown.exitCode).toBe(0);
-      expect(shown.stderr).toMatch(/^(owners among \d+ processes of others are not shown.*\n)?$/);
+      expect(shown.stderr).toMatch(
+        /^(owners among \d+ processes of other users are not shown.*\n)?$/,
+      );
       expect(shown.stdout).toMatch(new RegExp(`^program: +${info.programId}$`, "m"));
-      // Links tell what they are to from kernel 5.13 on.
+      // The kernel reports the targets of links since 5.13.
       if (info.targetId !== undefined) {
         expect(privileged).toMatch(/^target: +\w+ \(trace_fentry\)$/m);
         expect(shown.stdout).toMatch(/^target: +type \d+ of \d+ \(trace_fentry\)$/m);
@@ -161,7 +163,7 @@ describe("links", () => {
     },
   );
 
-  bpfTest("that are gone are said to be", async () => {
+  bpfTest("to removed targets are shown as such", async () => {
     using program = newProgram("cli_gone");
     const link = program.attach();
     const { id } = link.info();
@@ -175,7 +177,7 @@ describe("links", () => {
 });
 
 testUnless(bpfObstacle ?? mountObstacle)(
-  "a pin of another kind is refused with the command that shows it",
+  "a pin of another kind is an error that names the command to show it",
   async () => {
     using bpffs = new MountedBpffs();
     using map = new HashMap({ key: t.u32, value: t.u64, maxEntries: 4, name: "cli_pinned" });
@@ -202,7 +204,7 @@ testUnless(bpfObstacle ?? mountObstacle)(
           if (group === kind) continue;
           expect(await cli([group, command, path])).toMatchObject({
             stdout: "",
-            stderr: `bun-bpf: what is pinned at ${path} is not a ${noun} but ${described} ${object.id}): \`bun-bpf ${kind} show ${path}\` shows it\n`,
+            stderr: `bun-bpf: the object pinned at ${path} is not a ${noun} but ${described} ${object.id}): \`bun-bpf ${kind} show ${path}\` shows it\n`,
             exitCode: 1,
           });
         }
@@ -215,7 +217,7 @@ testUnless(bpfObstacle ?? mountObstacle)(
 );
 
 testUnless(bpfObstacle ?? bpftoolObstacle)(
-  "bpftool says the same of programs and links",
+  "prog show and link show agree with bpftool",
   async () => {
     using map = new HashMap({ key: t.u32, value: t.u64, maxEntries: 4 });
     using program = newProgram("cli_compared", { map });

@@ -4,7 +4,7 @@ import { runSteps } from "../../src/cli/command_line.ts";
 const signals = ["SIGINT", "SIGTERM"] as const;
 const listeners = (): number[] => signals.map((signal) => process.listenerCount(signal));
 
-test("steps are taken in their order, and signals are left as they were", async () => {
+test("steps run in their order, and signal handlers are removed", async () => {
   const before = listeners();
   const taken: (number | string)[] = [];
   await runSteps([() => taken.push(1), () => taken.push(2)], () => taken.push("end"));
@@ -12,7 +12,7 @@ test("steps are taken in their order, and signals are left as they were", async 
   expect(listeners()).toEqual(before);
 });
 
-test("a step that fails is the last one, and signals are left as they were", async () => {
+test("a step that fails is the last one, and signal handlers are removed", async () => {
   const before = listeners();
   const taken: string[] = [];
   const fail = (): never => {

@@ -34,7 +34,7 @@ interface Started {
 }
 
 let folder = "";
-/** A program that nothing else on this machine starts. */
+/** The path of a program that only these tests start. */
 let marked = "";
 
 beforeAll(() => {
@@ -45,7 +45,7 @@ beforeAll(() => {
 
 afterAll(() => rmSync(folder, { recursive: true, force: true }));
 
-/** The script in the background: attached once this resolves. */
+/** Starts the script in the background, and resolves when it has attached its programs. */
 function start(...args: string[]) {
   return startWith({}, ...args);
 }
@@ -72,13 +72,13 @@ async function startWith(env: Record<string, string>, ...args: string[]) {
     }
   };
   if (args.includes("--json")) {
-    // It prints nothing of its own then: programs are started until the first one is seen.
+    // There is no heading with --json: starts programs until the first one is shown.
     let isSeen = false;
     const seen = until("ready?").finally(() => (isSeen = true));
     while (!isSeen) {
       const start = performance.now();
       Bun.spawnSync([marked, "ready?"]);
-      // Most of the processor is left to the script, however slow this machine starts programs.
+      // Waits, so that the script gets most of the processor even if this machine starts programs slowly.
       await Promise.race([seen, Bun.sleep(5 * (performance.now() - start))]);
     }
     await seen;
@@ -103,7 +103,7 @@ function records(stdout: string): Started[] {
 }
 
 describe("execsnoop", () => {
-  bpfTest("shows a program that starts, with all that identifies it", async () => {
+  bpfTest("shows a program that starts", async () => {
     const snoop = await start("--json");
     const child = Bun.spawn([marked, "one", "two words", "ünï"]);
     await child.exited;
@@ -167,7 +167,7 @@ describe("execsnoop", () => {
   });
 
   testUnless(bpfObstacle ?? commandObstacle("script") ?? commandObstacle("stty"))(
-    "fits a narrow terminal: the heading is one line, and the last line is not red",
+    "cuts the heading to a narrow terminal, and prints the last line without red",
     async () => {
       const command = `stty cols 50; exec env -u NO_COLOR -u FORCE_COLOR -u CI TERM=xterm "${process.execPath}" "${script}" --duration 0.3`;
       const { stdout } = await run(["script", "-qec", command, "/dev/null"]);
@@ -177,7 +177,7 @@ describe("execsnoop", () => {
     },
   );
 
-  bpfTest("shows failed attempts with the error, if asked", async () => {
+  bpfTest("shows failed attempts with the error", async () => {
     const snoop = await start("--json", "--failed");
     const missing = join(folder, "missing");
     Bun.spawnSync(["bash", "-c", `exec ${missing} first second`], { stderr: "ignore" });
@@ -197,7 +197,7 @@ describe("execsnoop", () => {
     expect(all.find(({ args }) => args[1] === "last")?.ret).toBe(0);
   });
 
-  bpfTest("says what it cut off of a failed attempt, and only then", async () => {
+  bpfTest("says if arguments of a failed attempt are cut off", async () => {
     const snoop = await start("--json", "--failed");
     const missing = join(folder, "missing");
     const attempt = (...args: string[]) =>
@@ -226,10 +226,10 @@ describe("execsnoop", () => {
   });
 
   bpfTest(
-    "remembers no attempt of a thread that has become the first of its process",
+    "deletes the attempt of a thread that becomes the first of its process",
     async () => {
       const child = join(folder, "exec_in_thread.ts");
-      // Only exec(2) itself will do, called by a thread that is not the first one of its process.
+      // exec(2) has to be called by a thread that is not the first one of its process.
       writeFileSync(
         child,
         `import { dlopen, ptr } from "bun:ffi";
@@ -245,7 +245,7 @@ describe("execsnoop", () => {
       using attempts = attemptsOf(snoop.pid);
       for (let i = 0; i < 10; i++) Bun.spawnSync([process.execPath, child]);
       await snoop.until('"thread"');
-      // Others on this machine may be in exec(2) right now.
+      // Other processes on this machine may be in exec(2) now.
       const deadline = Date.now() + 2000;
       while (attempts.count() > 0 && Date.now() < deadline) await Bun.sleep(10);
       expect(attempts.count()).toBe(0);
@@ -257,7 +257,7 @@ describe("execsnoop", () => {
     30_000,
   );
 
-  bpfTest("quotes so that bash reads back the very bytes, and a terminal obeys none", async () => {
+  bpfTest("quotes arguments for bash, without characters that a terminal interprets", async () => {
     const texts = [
       "it's",
       "",
@@ -270,7 +270,7 @@ describe("execsnoop", () => {
       "ünï",
       "\u0085x",
     ];
-    // Not UTF-8: made by a shell, as Bun's own arguments are text.
+    // A shell makes the bytes that are not UTF-8, because Bun's arguments are text.
     const words = texts.map((text) => `'${text.replaceAll("'", "'\\''")}'`).join(" ");
     const snoop = await start("--name", "^marked$");
     Bun.spawnSync(["bash", "-c", `exec ${marked} ${words} $'\\xff\\xe2\\x82z' 'end'`]);
@@ -293,7 +293,7 @@ describe("execsnoop", () => {
     expect(bytes.toString("hex")).toBe(expected.toString("hex"));
   });
 
-  bpfTest("prints aligned columns without colours where there is no terminal", async () => {
+  bpfTest("prints aligned columns, without colours if the output is not a terminal", async () => {
     const snoop = await start("--name", "^marked$");
     Bun.spawnSync([marked, "plain", "\u001b[31mred"]);
     Bun.spawnSync(["/bin/true", "other"]);
@@ -328,7 +328,7 @@ describe("execsnoop", () => {
     expect(stderr).toMatch(/^\d+ seen, 0 lost\n$/);
   });
 
-  bpfTest("ends quietly when its reader goes away", async () => {
+  bpfTest("ends without an error when its reader closes the pipe", async () => {
     const command = `${process.execPath} ${script} --duration 20 | head -1`;
     const bash = run(["bash", "-c", `${command}; echo \${PIPESTATUS[0]}`]);
     const timer = setInterval(() => Bun.spawnSync([marked]), 50);
@@ -339,28 +339,28 @@ describe("execsnoop", () => {
   });
 
   bpfTest(
-    "writes every line whole to a reader that is slow",
+    "writes all lines completely to a slow reader",
     async () => {
       const slow = join(folder, "slow");
-      // More than the pipe holds.
+      // More than the capacity of the pipe.
       const total = repetitions(400, 90);
       const text = "z".repeat(900);
-      const told = join(folder, "told");
-      // The reader takes nothing until all have started and the script has been told to end.
-      const reader = `until [ -e ${told} ]; do sleep 0.05; done; cat >${slow}.part; mv ${slow}.part ${slow}`;
+      const interrupted = join(folder, "interrupted");
+      // The reader starts to read after all programs have started and the script was interrupted.
+      const reader = `until [ -e ${interrupted} ]; do sleep 0.05; done; cat >${slow}.part; mv ${slow}.part ${slow}`;
       const command = `exec ${process.execPath} ${script} --json --name '^marked$' > >(${reader})`;
       const child = Bun.spawn(["bash", "-c", command], { stderr: "pipe", timeout: 20_000 });
       await attachedBy(child.pid);
       for (let i = 1; i <= total; i++) Bun.spawnSync([marked, text, `${i}`]);
       child.kill("SIGINT");
       await Bun.sleep(500);
-      writeFileSync(told, "");
+      writeFileSync(interrupted, "");
       expect(await child.exited).toBe(0);
       const stderr = await child.stderr.text();
       while (!existsSync(slow)) await Bun.sleep(20);
       const lines = readFileSync(slow, "utf8");
       expect(lines.endsWith("\n")).toBe(true);
-      // Each one is parsed: none is cut off.
+      // All lines can be parsed, so none is cut off.
       const seen = records(lines).filter(({ args }) => args[1] === text);
       expect(seen.map(({ args }) => Number(args[2]))).toEqual(
         Array.from({ length: total }, (_, index) => index + 1),
@@ -370,8 +370,8 @@ describe("execsnoop", () => {
     30_000,
   );
 
-  bpfTest("ends at once at the second Ctrl-C, whoever does not read", async () => {
-    // A pipe that nobody reads from, and more lines than it holds.
+  bpfTest("ends at once at the second Ctrl-C, although its output is not read", async () => {
+    // A pipe without a reader, and more lines than its capacity.
     const child = Bun.spawn(
       ["bash", "-c", `exec ${process.execPath} ${script} > >(exec sleep 20)`],
       {
@@ -389,22 +389,22 @@ describe("execsnoop", () => {
     expect(await child.exited).toBe(130);
   });
 
-  bpfTest("says that it cannot write, and fails", async () => {
+  bpfTest("fails with a message if it cannot write", async () => {
     const bash = await run([
       "bash",
       "-c",
       `${process.execPath} ${script} --duration 20 >/dev/full`,
     ]);
     expect(bash.exitCode).toBe(1);
-    expect(bash.stderr).toMatch(/^execsnoop: cannot write to the standard output: ENOSPC.*\n$/);
+    expect(bash.stderr).toMatch(/^execsnoop: cannot write to standard output: ENOSPC.*\n$/);
   });
 
   bpfTest(
-    "counts in the kernel what it lost",
+    "counts lost events",
     async () => {
       const snoop = await start("--json", "--name", "^marked$", "--buffer", "0.125");
       process.kill(snoop.pid, "SIGSTOP");
-      // A record for each takes 1.2 KiB.
+      // Each record takes 1.2 KiB.
       const total = 150;
       const loop = `i=0; while [ $i -lt ${total} ]; do ${marked} flood; i=$((i+1)); done`;
       expect(Bun.spawnSync(["sh", "-c", loop]).exitCode).toBe(0);
@@ -413,7 +413,7 @@ describe("execsnoop", () => {
       const flood = records(stdout).filter(({ args }) => args[1] === "flood").length;
       const [, seen, lost] = /^(\d+) seen .*, (\d+) lost\n$/.exec(stderr) ?? [];
       expect(Number(lost)).toBeGreaterThan(0);
-      // Besides the flood there are the shell, what the start tried, and what else the machine does.
+      // Other programs on this machine start meanwhile, too, such as the shell.
       expect(flood + Number(lost)).toBeGreaterThanOrEqual(total);
       expect(Number(seen)).toBeGreaterThanOrEqual(flood);
     },
@@ -422,18 +422,18 @@ describe("execsnoop", () => {
 
   const traceTest = testUnless(bpfObstacle ?? commandObstacle("strace"));
 
-  // Empty: the best that this system has.
+  // The empty string selects the best way that this system has.
   for (const loop of ["", "aio"] as const) {
     const woken = loop === "" ? "by default" : `by ${loop}`;
     bpfTest(
-      `costs nothing while no program starts, woken ${woken}`,
+      `uses no processor time while no program starts, woken ${woken}`,
       async () => {
         const { idle, [loop]: snoop } = await measureWaiting();
-        // Bun collects garbage by a timer of a second, which takes a few switches when there is some; a timer of ours,
-        // at five times a second or more, would stand out.
+        // Bun's garbage collection once a second may take a few switches. A timer of this library would run at least five
+        // times a second, and exceed the limit.
         expect(snoop.switches).toBeLessThanOrEqual(idle.switches + 15 + 10 * snoop.seen);
-        // Half a percent of three seconds more than Bun itself takes, and a moment for each line; on an emulated processor
-        // more, where the switches above still show a timer.
+        // At most 0.5% of three seconds more than an idle Bun, and 10 ms for each line; more on an emulated processor, where the
+        // check above still finds a timer.
         const allowed = idle.nanoseconds + (isGuest ? 60e6 : 15e6) + 10e6 * snoop.seen;
         expect(snoop.nanoseconds).toBeLessThanOrEqual(allowed);
       },
@@ -441,19 +441,18 @@ describe("execsnoop", () => {
     );
 
     traceTest(
-      `makes no system call of its own while no program starts, woken ${woken}`,
+      `makes no system calls while no program starts, woken ${woken}`,
       async () => {
         const { idle, [loop]: snoop } = await measureWaiting();
-        // Or else nothing was counted at all.
+        // strace has counted.
         expect(snoop.calls.size).toBeGreaterThan(0);
         expect(idle.calls.size).toBeGreaterThan(0);
         for (const [name, calls] of snoop.calls) {
           const idleCalls = idle.calls.get(name) ?? 0;
-          // A collection of garbage falls into one process's three seconds and not into the other's. A timer of ours,
-          // at five times a second or more, would stand out: among the waits, which are no housekeeping.
+          // A garbage collection may happen in only one of the processes. A timer of this library would make at least five
+          // waits a second, which are not among the calls of housekeeping.
           const bun = housekeeping.has(name) ? 500 : idleCalls > 0 ? 6 : 0;
-          // Another program of this machine may start meanwhile; its event is printed in a few calls, and the first
-          // one has the time zone looked up.
+          // Another program may start meanwhile. Printing its event takes a few calls, the first time more for the time zone.
           const allowed = idleCalls + bun + 8 * snoop.seen + (snoop.seen > 0 ? 24 : 0);
           expect(calls, `${name}, where an idle Bun makes ${idleCalls}`).toBeLessThanOrEqual(
             allowed,
@@ -464,14 +463,14 @@ describe("execsnoop", () => {
     );
   }
 
-  hostTest("explains itself", async () => {
+  hostTest("has the help that the README shows", async () => {
     const { stdout, exitCode } = await runBun([script, "--help"]);
     expect(exitCode).toBe(0);
     expect(stdout).toContain("usage: bun execsnoop.ts [options]");
     expect(readFileSync(join(packageRoot, "docs/examples.md"), "utf8")).toContain(stdout);
   });
 
-  bpfTest("explains all keys of its JSON", async () => {
+  bpfTest("lists all keys of its JSON in the help", async () => {
     const help = (await runBun([script, "--help"])).stdout;
     const snoop = await start("--json", "--failed");
     Bun.spawnSync(["sh", "-c", `exec "${marked}" "$(printf 'a\\377')" ${"x".repeat(2000)}`]);
@@ -501,7 +500,7 @@ describe("execsnoop", () => {
     [["--buffer", "2048"], "--buffer"],
     [["--buffer", "much"], "--buffer"],
     [["extra"], "extra"],
-  ])("refuses %j with a line that says why", async (args, reason) => {
+  ])("rejects %j with a line that names the mistake", async (args, reason) => {
     const { stderr, stdout, exitCode } = await runBun([script, ...args]);
     expect(exitCode).toBe(2);
     expect(stdout).toBe("");
@@ -509,12 +508,12 @@ describe("execsnoop", () => {
     expect(stderr.trimEnd().split("\n")).toHaveLength(1);
   });
 
-  hostTest("names the longest duration", async () => {
+  hostTest("names the maximum duration", async () => {
     const { stderr } = await runBun([script, "--duration", "99999999"]);
     expect(stderr).toContain("at most 2147483");
   });
 
-  test("refuses an unknown way to be woken in a line", async () => {
+  test("rejects an unknown BUN_BPF_LOOP in a line", async () => {
     const { stderr, exitCode } = await runBun([script], { env: { BUN_BPF_LOOP: "magic" } });
     expect(exitCode).not.toBe(0);
     if (bpfObstacle === undefined) expect(stderr).toMatch(/^execsnoop: BUN_BPF_LOOP: .*\n$/);
@@ -529,7 +528,7 @@ describe("execsnoop", () => {
        mkdir /sys/kernel/tracing/events`,
       /no tracepoint syscalls\/sys_\w+_execve/,
     ],
-  ])("says in a line that the kernel lacks %s", async (_, hide, message) => {
+  ])("reports a kernel without %s in a line", async (_, hide, message) => {
     const command = `{ ${hide}; } 2>/dev/null; exec "$@"`;
     const { stderr, stdout, exitCode } = await run(
       ["unshare", "-m", "sh", "-c", command, "sh", process.execPath, script, "--failed"],
@@ -542,7 +541,7 @@ describe("execsnoop", () => {
   });
 
   testUnless(userObstacle ?? commandObstacle("setpriv"))(
-    "says what privilege is missing, in one line",
+    "reports missing privilege in a line",
     async () => {
       const drop = ["setpriv", "--bounding-set=-all", "--inh-caps=-all"];
       const { stderr, stdout, exitCode } = await run([...drop, process.execPath, script]);
@@ -555,18 +554,18 @@ describe("execsnoop", () => {
   );
 });
 
-/** What a process that waits takes in three seconds, and the system calls that it makes in three more. */
+/** Processor time of a waiting process in three seconds, and its system calls in the next three. */
 interface Waiting {
   readonly nanoseconds: number;
   readonly switches: number;
   readonly calls: ReadonlyMap<string, number>;
-  /** Programs that the script saw meanwhile. */
+  /** Programs that the script reported in this time. */
   readonly seen: number;
 }
 
 let waiting: Promise<Record<"idle" | "" | "aio", Waiting>> | undefined;
 
-/** Measures an idle Bun and two scripts, one for each way to be woken, side by side and once for all tests. */
+/** Measures an idle Bun and a script for each way to be woken, in parallel and once for all tests. */
 function measureWaiting() {
   waiting ??= (async () => {
     const idle = startIdle();
@@ -576,7 +575,7 @@ function measureWaiting() {
         await startWith({ BUN_BPF_LOOP: "aio" }),
       ];
       const pids = [idle.pid, ...snoops.map(({ pid }) => pid)];
-      // All have warmed up: what follows is what waiting costs.
+      // All processes have warmed up, and only wait from now on.
       await Bun.sleep(1500);
       const before = pids.map(costOf);
       await Bun.sleep(3000);
@@ -598,7 +597,7 @@ function measureWaiting() {
   return waiting;
 }
 
-/** What a process has used: processor time in ticks, and how often it went to sleep. */
+/** Returns the processor time of a process in nanoseconds, and the number of voluntary context switches. */
 function costOf(pid: number): { nanoseconds: number; switches: number } {
   const status = readFileSync(`/proc/${pid}/status`, "utf8");
   const onProcessor = (thread: string) =>
@@ -623,10 +622,10 @@ function startIdle() {
   return Bun.spawn([process.execPath, "-e", "setInterval(() => {}, 2 ** 30)"]);
 }
 
-/** What Bun's collector and allocator do by themselves, in an idle process too, but not in every three seconds. */
+/** System calls of Bun's garbage collector and allocator, which an idle process makes sometimes. */
 const housekeeping = new Set(["futex", "madvise", "munmap", "sched_yield"]);
 
-/** System calls of a process within three seconds, by name. */
+/** Counts the system calls of a process in three seconds, by name. */
 async function countSystemCalls(pid: number): Promise<Map<string, number>> {
   const trace = join(folder, `trace.${pid}`);
   const strace = Bun.spawn(["strace", "-f", "-c", "-o", trace, "-p", `${pid}`], {
@@ -647,7 +646,7 @@ async function countSystemCalls(pid: number): Promise<Map<string, number>> {
   );
 }
 
-/** The map of attempts that a running script holds open. */
+/** Opens the map of attempts of a running script. */
 function attemptsOf(pid: number) {
   const hashMap = 1;
   const ids = readdirSync(`/proc/${pid}/fdinfo`)

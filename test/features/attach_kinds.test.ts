@@ -5,10 +5,10 @@ import { bpfTest } from "../support/privilege.ts";
 import { countResources } from "../support/resources.ts";
 import { contradictions } from "./contradictions.ts";
 import { fresh, statuses } from "./fresh.ts";
-import { trialCgroups } from "./trial_cgroups.ts";
+import { probeCgroups } from "./probe_cgroups.ts";
 import { expectRefusals } from "./unprivileged.ts";
 
-/** What trials could leave behind, in this process and on the machine. */
+/** Returns the state of this process and of the machine that a probe could change. */
 function surroundings(): object {
   const congestion = "/proc/sys/net/ipv4/tcp_available_congestion_control";
   return {
@@ -17,28 +17,28 @@ function surroundings(): object {
     networkNamespace: readlinkSync("/proc/thread-self/ns/net"),
     interfaces: readFileSync("/proc/thread-self/net/dev", "utf8").match(/^.*:/gm),
     cgroupOptions: readFileSync("/proc/self/mountinfo", "utf8").match(/ - cgroup2 .*$/gm),
-    cgroups: trialCgroups(),
+    cgroups: probeCgroups(),
     congestionControl: existsSync(congestion) ? readFileSync(congestion, "utf8") : undefined,
   };
 }
 
-/** Programs of trials that are there still. The kernel takes network namespaces apart, and frees programs, in its own time. */
+/** Waits until the programs of probes are gone, and returns their number: the kernel frees namespaces and programs asynchronously. */
 async function programsLeft(): Promise<number> {
   for (const deadline = Date.now() + 30_000; ; await Bun.sleep(50)) {
-    const left = [...listPrograms()].filter(({ name }) => name === "trial").length;
+    const left = [...listPrograms()].filter(({ name }) => name === "probe").length;
     if (left === 0 || Date.now() > deadline) return left;
   }
 }
 
 describe("ways to attach programs", () => {
-  bpfTest("the kernel has those that its version has", () => {
+  bpfTest("match the kernel's version", () => {
     const kinds = fresh.attachKinds();
     expect(kinds.length).toBeGreaterThan(70);
     expect(contradictions(kinds)).toEqual([]);
   });
 
   bpfTest(
-    "to try them twice leaves nothing, and gives the same answers",
+    "are probed twice with the same results, and leave nothing",
     async () => {
       const first = statuses(fresh.attachKinds());
       const before = surroundings();
@@ -49,7 +49,7 @@ describe("ways to attach programs", () => {
     120_000,
   );
 
-  bpfTest("a process without capabilities is refused all of them", async () => {
+  bpfTest("are all refused to a process without capabilities", async () => {
     await expectRefusals("attachKinds");
   });
 });

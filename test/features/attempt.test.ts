@@ -6,12 +6,12 @@ import { Feature } from "../../src/features/feature.ts";
 
 const { EPERM, EBADF } = { EPERM: 1, EBADF: 9 };
 
-describe("an attempt ends with what the kernel answers", () => {
-  test("nothing, where all went well", () => {
+describe("attempt() returns the kernel's answer", () => {
+  test("that it is available, if the action returns", () => {
     expect(attempt(() => {})).toBe("available");
   });
 
-  test("the error of a call: this library's, node:fs's, or one by its name", () => {
+  test("the error of a system call: by this library, by node:fs, or by its name", () => {
     expect(
       attempt(() => {
         throw new BpfError({ errno: EPERM, syscall: "bpf(BPF_LINK_CREATE)", doing: "attach" });
@@ -25,7 +25,7 @@ describe("an attempt ends with what the kernel answers", () => {
     ).toBe("EINVAL");
   });
 
-  test("what is missing, in words, which are the reason then", () => {
+  test("a description of what is missing, which becomes the reason", () => {
     const feature = new Feature({
       name: "wings",
       since: "3.19",
@@ -39,9 +39,9 @@ describe("an attempt ends with what the kernel answers", () => {
     expect({ status, reason }).toEqual({ status: "missing", reason: "this kernel has no wings" });
   });
 
-  test("not with what is no answer: something could not be undone, or closed", () => {
+  test("unless the action throws another error", () => {
     const failures = [
-      new Error("the cgroup that was made for a trial cannot be removed"),
+      new Error("the cgroup of a probe cannot be removed"),
       new BpfError({ errno: EBADF, syscall: "close", doing: "close the link" }),
       new TypeError("a mistake of this library"),
     ];

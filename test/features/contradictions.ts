@@ -9,31 +9,31 @@ const capabilities: readonly Capability[] = [
   "CAP_SYS_ADMIN",
 ];
 
-/** Features that the kernel has before its version has them, or lacks although its version has them and nothing explains that: none. */
+/** Returns features that are available before their first version, or missing since then without an explanation. */
 export function contradictions(group: Iterable<Feature>): string[] {
   return [...group].flatMap((feature) => {
     const { name, since, reason, available, isBackported } = feature;
     if (available) {
-      return isDue(feature) || isBackported ? [] : [`${name} is there, though since ${since}`];
+      return isDue(feature) || isBackported ? [] : [`${name} is available before ${since}`];
     }
     return isDue(feature) && !isExplained(feature) ? [`${name} (since ${since}): ${reason}`] : [];
   });
 }
 
-/** Whether the version of the running kernel says that it has a feature. */
+/** Returns true if the running kernel's version should have a feature. */
 function isDue({ since }: Feature): boolean {
   return since !== undefined && isKernelSince(since);
 }
 
 function isExplained({ name, status, config, reason }: Feature): boolean {
-  // A rule of the machine; other kernels are booted by the tests themselves, and nothing there has a right to refuse.
+  // A setting of the machine may forbid it, but not in a guest, which the tests set up themselves.
   if (status === "refused") {
     return process.env["BUN_BPF_GUEST"] === undefined && capabilities.every(hasCapability);
   }
   const options = kernelConfig();
   if (options === undefined) return true;
-  // What is in a module may not be there: guests have none.
+  // A module may be missing: guests have none.
   if (config.some((option) => options.get(option) !== "y")) return true;
-  // In words it says what there is not to try it with; of a fix, what is still wrong.
-  return reason?.startsWith("the kernel answers ") === false && !name.startsWith("fix ");
+  // Another reason describes what the probe needs; for a fix it describes the bug.
+  return reason?.startsWith("the kernel returns ") === false && !name.startsWith("fix ");
 }

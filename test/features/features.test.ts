@@ -10,18 +10,18 @@ import { contradictions } from "./contradictions.ts";
 import { fresh, statuses } from "./fresh.ts";
 import { expectRefusals } from "./unprivileged.ts";
 
-describe("what the kernel has is what its version has", () => {
-  bpfTest("kinds of maps", () => {
+describe("available features match the kernel's version", () => {
+  bpfTest("map types", () => {
     expect(contradictions(features.mapTypes)).toEqual([]);
   });
 
-  bpfTest("operations on maps", () => {
+  bpfTest("map operations", () => {
     const operations = features.mapTypes.names.flatMap((type) => [...features.mapOperations(type)]);
     expect(operations.length).toBeGreaterThan(300);
     expect(contradictions(operations)).toEqual([]);
   });
 
-  bpfTest("types of programs", () => {
+  bpfTest("program types", () => {
     expect(contradictions(features.programTypes)).toEqual([]);
   });
 
@@ -31,21 +31,24 @@ describe("what the kernel has is what its version has", () => {
 });
 
 describe("helpers", () => {
-  bpfTest("that programs of every type can call are available to all types that there are", () => {
-    for (const type of features.programTypes.names) {
-      // A program that takes the place of another's function has that one's helpers.
-      if (type === "ext" || !features.programTypes.get(type).available) continue;
-      for (const name of ["map_lookup_elem", "map_update_elem", "map_delete_elem"] as const) {
-        expect([type, name, features.helpers(type).get(name).status]).toEqual([
-          type,
-          name,
-          "available",
-        ]);
+  bpfTest(
+    "that programs of all types can call are available to all program types of the kernel",
+    () => {
+      for (const type of features.programTypes.names) {
+        // An ext program has the helpers of the program whose function it replaces.
+        if (type === "ext" || !features.programTypes.get(type).available) continue;
+        for (const name of ["map_lookup_elem", "map_update_elem", "map_delete_elem"] as const) {
+          expect([type, name, features.helpers(type).get(name).status]).toEqual([
+            type,
+            name,
+            "available",
+          ]);
+        }
       }
-    }
-  });
+    },
+  );
 
-  bpfTest("of one type of programs are missing for others, and say why", () => {
+  bpfTest("of one program type are missing for others, with the reason", () => {
     expect(features.helpers("xdp").get("xdp_adjust_head").available).toBe(true);
     const { status, reason, since } = features.helpers("socket_filter").get("xdp_adjust_head");
     expect({ status, reason, since }).toEqual({
@@ -55,7 +58,7 @@ describe("helpers", () => {
     });
   });
 
-  bpfTest("of types that the kernel has not are missing as the types are", () => {
+  bpfTest("of missing program types are missing for the same reason", () => {
     const types = [...features.programTypes.names].filter((type) => type !== "ext");
     for (const type of types) {
       const { status, reason } = features.programTypes.get(type);
@@ -82,14 +85,14 @@ bpfTest("probes leave nothing open", () => {
 
 for (const sort of ["maps", "programs"] as const) {
   bpfTest(
-    `a process without capabilities is refused all ${sort}`,
+    `all ${sort} are refused to a process without capabilities`,
     () => expectRefusals(sort),
     60_000,
   );
 }
 
 testUnless(bpfObstacle ?? mountObstacle)(
-  "in a kernel without type information, kinds of maps are missing that need it, and no other",
+  "without BTF of the kernel, only the map types are missing that need it",
   async () => {
     const child = ["test/features/children/statuses.ts", "maps"];
     const { stdout, stderr, exitCode } = await runBunWithout("/sys/kernel/btf", child);
@@ -104,31 +107,31 @@ testUnless(bpfObstacle ?? mountObstacle)(
   60_000,
 );
 
-bpfTest("what cannot be asked now, for want of descriptors, is asked the next time", async () => {
+bpfTest("a probe that fails for a lack of descriptors runs again on the next read", async () => {
   const child = "test/features/children/no_descriptors.ts";
   const command = 'ulimit -n 256; exec "$@"';
   const { stdout, stderr } = await run(["sh", "-c", command, "sh", process.execPath, child]);
   expect(stderr).toBe("");
   expect(stdout.trim().split("\n")).toEqual([
     "EMFILE",
-    "cannot find out about map type hash: a probe: EMFILE (too many open files). Close open files, or raise the limit of this process (ulimit -n)",
+    "cannot probe the map type hash: a probe: EMFILE (too many open files). Close open files, or raise the limit of this process (ulimit -n)",
     "true",
   ]);
 });
 
-test("unknown names are refused, with the nearest that there is", () => {
+test("unknown names are errors that suggest a similar name", () => {
   const { mapTypes, programTypes } = features;
-  // As in a program without types.
+  // As in a script without type checking.
   const get = (group: { get(name: never): Feature }, name: string) => group.get(name as never);
   const wrong: [() => unknown, RegExp][] = [
-    [() => get(mapTypes, "ring-buf"), /^unknown kind of map "ring-buf": did you mean "ringbuf"/],
-    [() => features.mapOperations("hush" as "hash"), /^unknown kind of map "hush": .*"hash"/],
+    [() => get(mapTypes, "ring-buf"), /^unknown map type "ring-buf": did you mean "ringbuf"/],
+    [() => features.mapOperations("hush" as "hash"), /^unknown map type "hush": .*"hash"/],
     [
       () => get(features.mapOperations("hash"), "lookup-batch"),
       /^unknown operation "lookup-batch": .*"lookup_batch"/,
     ],
-    [() => get(programTypes, "sched-cls"), /^unknown type of program .* did you mean "sched_cls"/],
-    [() => features.helpers("XDP" as "xdp"), /^unknown type of program "XDP": did you mean "xdp"/],
+    [() => get(programTypes, "sched-cls"), /^unknown program type .* did you mean "sched_cls"/],
+    [() => features.helpers("XDP" as "xdp"), /^unknown program type "XDP": did you mean "xdp"/],
     [() => get(features.helpers("tracing"), "bpf_loop"), /^unknown helper .* did you mean "loop"/],
     [
       () => get(features.helpers("tracing"), "nothing_like_it"),
@@ -141,10 +144,10 @@ test("unknown names are refused, with the nearest that there is", () => {
   }
 });
 
-test("what this library knows of no kernel says so", () => {
+test("a feature that no known kernel has says so", () => {
   const { since, reason, available } = features.mapOperations("queue").get("get_next_key");
   expect({ since, available }).toEqual({ since: undefined, available: false });
-  expect(reason).toBe("no kernel that is known has it");
+  expect(reason).toBe("no known kernel version has it");
 });
 
 test("importing the library and listing features makes no call of bpf(2)", async () => {

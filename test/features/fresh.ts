@@ -1,7 +1,7 @@
 import { Features } from "../../src/features/features.ts";
 import type { Feature } from "../../src/index.ts";
 
-/** Features of a sort, about which the kernel has not been asked yet. */
+/** Groups of features that have not been probed yet. */
 export const fresh = {
   attachKinds: () => [...new Features().attachKinds],
   instructions: () => {
@@ -19,7 +19,7 @@ export const fresh = {
   },
 } as const satisfies Readonly<Record<string, () => Feature[]>>;
 
-/** What these features are now. */
+/** Returns the status of features by name. */
 export function statuses(features: readonly Feature[]): Record<string, string> {
   return Object.fromEntries(features.map(({ name, status }) => [name, status]));
 }

@@ -5,21 +5,21 @@ import { contradictions } from "./contradictions.ts";
 import { fresh, statuses } from "./fresh.ts";
 import { expectRefusals } from "./unprivileged.ts";
 
-describe("instructions, and programs that extend others", () => {
-  bpfTest("the kernel has those that its version has", () => {
+describe("instruction sets and ext programs", () => {
+  bpfTest("match the kernel's version", () => {
     const sets = fresh.instructions();
     expect(sets.length).toBeGreaterThan(20);
     expect(contradictions(sets)).toEqual([]);
   });
 
-  bpfTest("to try them twice leaves nothing, and gives the same answers", () => {
+  bpfTest("are probed twice with the same results, and leave nothing", () => {
     const first = statuses(fresh.instructions());
     const before = countResources();
     expect(statuses(fresh.instructions())).toEqual(first);
     expect(countResources()).toEqual(before);
   });
 
-  bpfTest("a process without capabilities is refused all of them", async () => {
+  bpfTest("are all refused to a process without capabilities", async () => {
     await expectRefusals("instructions");
   });
 });

@@ -2,11 +2,11 @@ import { mkdirSync, mkdtempSync, renameSync, rmdirSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 
-/** A BPF file system that is mounted at a folder of its own until it is disposed of. */
+/** A BPF file system that is mounted at a new directory until it is disposed of. */
 export class MountedBpffs implements Disposable {
   readonly path: string;
 
-  /** @param name of the folder, which may be an odd one; @throws {Error} where this process may not mount */
+  /** @param name the prefix of the directory's name @throws {Error} if this process may not mount */
   constructor(name = "bpffs-") {
     this.path = mkdtempSync(join(tmpdir(), name));
     const { success, stderr } = Bun.spawnSync(["mount", "-t", "bpf", "bpf", this.path]);
@@ -15,7 +15,7 @@ export class MountedBpffs implements Disposable {
     throw new Error(`mount: ${stderr.toString().trim()}`);
   }
 
-  /** Makes folders in one another, 45 of 200 characters: deeper than the path of a file may be long. */
+  /** Makes 45 nested directories with names of 200 characters, whose path is longer than the kernel accepts. */
   makeDeepTree(): void {
     const name = "d".repeat(200);
     const chain = join(this.path, ...Array.from({ length: 15 }, () => name));
@@ -30,12 +30,12 @@ export class MountedBpffs implements Disposable {
 
   [Symbol.dispose](): void {
     Bun.spawnSync(["umount", this.path]);
-    // Only an empty folder goes: what is in a mount that stayed is left alone.
+    // Fails if the file system is still mounted, and removes nothing in it.
     rmdirSync(this.path);
   }
 }
 
-/** Why none can be mounted here, or `undefined` where it can. */
+/** The reason why this process cannot mount a BPF file system; `undefined` if it can. */
 export const mountObstacle: string | undefined = findObstacle();
 
 function findObstacle(): string | undefined {

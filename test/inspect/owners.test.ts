@@ -5,8 +5,8 @@ import { asm, HashMap, objectOwners, Program, t } from "../../src/index.ts";
 import { openKernelObjects } from "../support/leaks.ts";
 import { bpfTest } from "../support/privilege.ts";
 
-describe("the owners of objects", () => {
-  bpfTest("are the processes that have them open, by their descriptors", () => {
+describe("objectOwners()", () => {
+  bpfTest("finds the descriptors of this process", () => {
     using map = new HashMap({ key: t.u32, value: t.u64, maxEntries: 4 });
     using again = map.dup();
     using program = new Program({
@@ -25,7 +25,7 @@ describe("the owners of objects", () => {
     expect(links.get(link.info().id)).toEqual([own(link.fd)]);
   });
 
-  bpfTest("are those of other processes too, whatever these call themselves", async () => {
+  bpfTest("finds the descriptors of other processes, with any name", async () => {
     const child = Bun.spawn([process.execPath, join(import.meta.dir, "children/odd_owner.ts")], {
       stdin: "pipe",
       stdout: "pipe",
@@ -46,7 +46,7 @@ describe("the owners of objects", () => {
     }
   });
 
-  bpfTest("are none of an object that only another one holds", () => {
+  bpfTest("finds no owner of an object that only another object holds", () => {
     const map = new HashMap({ key: t.u32, value: t.u64, maxEntries: 4 });
     const { id } = map;
     using program = new Program({
@@ -60,7 +60,7 @@ describe("the owners of objects", () => {
     expect(objectOwners().maps.get(id)).toBeUndefined();
   });
 
-  bpfTest("are found while processes come and go, and nothing is left open", async () => {
+  bpfTest("works while processes start and end, and leaves nothing open", async () => {
     const stdio = ["ignore", "ignore", "ignore"] as const;
     const before = openKernelObjects();
     const children = Array.from({ length: 20 }, () => {

@@ -22,8 +22,8 @@ function newMap(): HashMap<t.Type<number>, t.Type<bigint>> {
   return new HashMap({ key: t.u32, value: t.u64, maxEntries: 4 });
 }
 
-describe("the pins of objects", () => {
-  mountTest("are the paths that they have, in folders too", () => {
+describe("objectPins()", () => {
+  mountTest("finds the paths of pins, also in directories", () => {
     using bpffs = new MountedBpffs("bpf fs\\");
     using map = newMap();
     using program = new Program({
@@ -50,7 +50,7 @@ describe("the pins of objects", () => {
     rmdirSync(inner);
   });
 
-  mountTest("are not looked for behind symbolic links, nor in other file systems", () => {
+  mountTest("follows no symbolic links, and enters no other file systems", () => {
     using bpffs = new MountedBpffs();
     using map = newMap();
     map.pin(join(bpffs.path, "map"));
@@ -61,7 +61,7 @@ describe("the pins of objects", () => {
     symlinkSync(join(bpffs.path, "map"), join(folder, "again"));
     expect(objectPins().maps.get(map.id)).toEqual([join(bpffs.path, "map")]);
 
-    // What a mount covers is not there; what is in it may be a BPF file system too, and is found once.
+    // Pins under a mount are hidden. Pins in the mounted BPF file system are found once.
     mkdirSync(join(bpffs.path, "covered"));
     map.pin(join(bpffs.path, "covered/map"));
     Bun.spawnSync(["mount", "-t", "bpf", "bpf", join(bpffs.path, "covered")]);
@@ -75,7 +75,7 @@ describe("the pins of objects", () => {
     }
   });
 
-  mountTest("are found once where one is mounted upon another", () => {
+  mountTest("finds pins once if a file system is mounted over another", () => {
     using lower = new MountedBpffs();
     using map = newMap();
     map.pin(join(lower.path, "lower"));
@@ -90,27 +90,24 @@ describe("the pins of objects", () => {
   });
 });
 
-describe("what users put into a BPF file system", () => {
-  mountTest(
-    "does not hide the pins of others: folders deeper than paths can be are counted",
-    () => {
-      using bpffs = new MountedBpffs();
-      using map = newMap();
-      chmodSync(bpffs.path, 0o1777);
-      bpffs.makeDeepTree();
-      for (const folder of ["a", "z"]) {
-        mkdirSync(join(bpffs.path, folder));
-        map.pin(join(bpffs.path, folder, "map"));
-      }
-      const { maps, hidden } = objectPins();
-      expect(maps.get(map.id)?.toSorted()).toEqual(
-        ["a", "z"].map((name) => join(bpffs.path, name, "map")),
-      );
-      expect(hidden).toBe(1);
-    },
-  );
+describe("objectPins() with files of other users", () => {
+  mountTest("counts directories that are deeper than paths can be, and finds other pins", () => {
+    using bpffs = new MountedBpffs();
+    using map = newMap();
+    chmodSync(bpffs.path, 0o1777);
+    bpffs.makeDeepTree();
+    for (const folder of ["a", "z"]) {
+      mkdirSync(join(bpffs.path, folder));
+      map.pin(join(bpffs.path, folder, "map"));
+    }
+    const { maps, hidden } = objectPins();
+    expect(maps.get(map.id)?.toSorted()).toEqual(
+      ["a", "z"].map((name) => join(bpffs.path, name, "map")),
+    );
+    expect(hidden).toBe(1);
+  });
 
-  mountTest("is read within a bound for each user", () => {
+  mountTest("limits the length of all paths of each user", () => {
     using bpffs = new MountedBpffs();
     using map = newMap();
     const [mine, theirs] = ["z mine", "a theirs"].map((name) => join(bpffs.path, name)) as [
@@ -119,7 +116,7 @@ describe("what users put into a BPF file system", () => {
     ];
     mkdirSync(mine);
     mkdirSync(theirs);
-    // 15 folders down every path has 3,800 characters; together they are more than the bound.
+    // Each path has 3,800 characters in a depth of 15 directories; together they exceed the limit.
     const deep = join(theirs, ...Array.from({ length: 15 }, () => "d".repeat(250)));
     mkdirSync(deep, { recursive: true });
     const count = 9_500;
@@ -134,7 +131,7 @@ describe("what users put into a BPF file system", () => {
     expect(hidden).toBeLessThan(count);
   });
 
-  mountTest("is counted if its name is not UTF-8", () => {
+  mountTest("counts names that are not UTF-8", () => {
     using bpffs = new MountedBpffs();
     using map = newMap();
     const path = join(bpffs.path, "map");
@@ -144,13 +141,11 @@ describe("what users put into a BPF file system", () => {
     expect([maps.get(map.id), hidden]).toEqual([undefined, 1]);
   });
 
-  mountTest(
-    "may change meanwhile: folders are removed, created and replaced by links",
-    async () => {
-      using bpffs = new MountedBpffs();
-      using map = newMap();
-      map.pin(join(bpffs.path, "map"));
-      const code = `
+  mountTest("works while directories are removed, created and replaced by links", async () => {
+    using bpffs = new MountedBpffs();
+    using map = newMap();
+    map.pin(join(bpffs.path, "map"));
+    const code = `
       const fs = require("node:fs");
       process.chdir(process.argv[1]);
       for (;;) {
@@ -162,27 +157,26 @@ describe("what users put into a BPF file system", () => {
         fs.symlinkSync("f", "f");
         fs.unlinkSync("f");
       }`;
-      const churn = Bun.spawn([process.execPath, "-e", code, bpffs.path]);
-      try {
-        for (let round = 0; round < 200; round++) {
-          const { maps, hidden } = objectPins();
-          expect([maps.get(map.id), hidden]).toEqual([[join(bpffs.path, "map")], 0]);
-          if (round % 20 === 0) await Bun.sleep(1);
-        }
-      } finally {
-        churn.kill("SIGKILL");
-        await churn.exited;
+    const churn = Bun.spawn([process.execPath, "-e", code, bpffs.path]);
+    try {
+      for (let round = 0; round < 200; round++) {
+        const { maps, hidden } = objectPins();
+        expect([maps.get(map.id), hidden]).toEqual([[join(bpffs.path, "map")], 0]);
+        if (round % 20 === 0) await Bun.sleep(1);
       }
-    },
-  );
+    } finally {
+      churn.kill("SIGKILL");
+      await churn.exited;
+    }
+  });
 });
 
-test("where no BPF file system is mounted there are none", () => {
+test("objectPins() finds nothing if no BPF file system is mounted", () => {
   const { hidden } = objectPins();
   expect(hidden).toBe(0);
 });
 
-test("BPF file systems are found among all mounts, with their paths as they are", () => {
+test("parseMounts() finds BPF file systems, and decodes their paths", () => {
   const text = [
     "22 1 254:0 / / rw,relatime - ext4 /dev/root rw",
     "30 22 0:26 / /sys/fs/bpf rw,nosuid shared:9 - bpf bpf rw,mode=700",

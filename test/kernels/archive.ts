@@ -3,13 +3,13 @@ import { join } from "node:path";
 import { run } from "../support/run.ts";
 import { keyring } from "./tools.ts";
 
-/** Debian's mirrors, and where the releases are that these dropped. */
+/** Debian's mirror, and the archive of releases that the mirror no longer has. */
 const mirrors = ["http://deb.debian.org/debian", "http://archive.debian.org/debian"];
 const downloadTimeout = 600_000;
 
 /**
- * One release of Debian for one architecture, read by apt with folders of its own: it verifies the signature of the index and
- * the checksum of each package, and neither needs nor touches what the machine has installed.
+ * A release of Debian for one architecture. apt reads it with separate directories, independent of the packages on this machine,
+ * and verifies the signature of the index and the checksum of each package.
  */
 export class Archive {
   readonly #suite: string;
@@ -17,7 +17,7 @@ export class Archive {
   readonly #folder: string;
   readonly #packages: string;
 
-  /** @param cache the folder of everything that is downloaded */
+  /** @param cache the directory for all downloads */
   constructor(suite: string, architecture: string, cache: string) {
     this.#suite = suite;
     this.#architecture = architecture;
@@ -25,7 +25,7 @@ export class Archive {
     this.#packages = join(cache, "packages");
   }
 
-  /** Reads the index. @throws {Error} with what apt says */
+  /** Reads the index. @throws {Error} with the message of apt */
   async update(): Promise<void> {
     for (const folder of ["lists/partial", "cache/archives/partial"]) {
       mkdirSync(join(this.#folder, folder), { recursive: true });
@@ -43,14 +43,14 @@ export class Archive {
     throw new Error(`cannot read the index of Debian ${this.#suite}: ${refusals.join("\n")}`);
   }
 
-  /** What a package asks for, by name; of alternatives the first. @throws {Error} where there is no such package */
+  /** Returns the names of a package's dependencies; of alternatives the first. @throws {Error} if there is no such package */
   async dependencies(name: string): Promise<string[]> {
     const text = await this.#show(name);
     const lists = Array.from(text.matchAll(/^(?:Pre-)?Depends: (.*)$/gm), ([, list = ""]) => list);
     return lists.flatMap((list) => list.split(", ")).map((item) => item.split(/[ :|]/)[0] ?? "");
   }
 
-  /** Downloads a package and unpacks it, where that was not done before: the folder that it is in. */
+  /** Downloads and unpacks a package, unless it was unpacked before. Returns its directory. */
   async unpacked(name: string): Promise<string> {
     const version = /^Version: (.*)$/m.exec(await this.#show(name))?.[1] ?? "";
     const folder = join(this.#packages, `${name}_${version}_${this.#architecture}`);
@@ -63,7 +63,7 @@ export class Archive {
     const contents = join(downloads, "contents");
     const unpacking = await run(["dpkg-deb", "--extract", join(downloads, file), contents]);
     if (unpacking.exitCode !== 0) throw new Error(`cannot unpack ${file}: ${unpacking.stderr}`);
-    // Whole or not at all, should this be broken off.
+    // Renamed at the end, so that an interruption leaves no incomplete directory.
     renameSync(contents, folder);
     rmSync(downloads, { recursive: true });
     return folder;
@@ -80,16 +80,16 @@ export class Archive {
       "Dir::Etc::sourcelist": join(this.#folder, "debian.sources"),
       "Dir::Etc::sourceparts": "-",
       "Dir::State::lists": join(this.#folder, "lists"),
-      // What this machine has installed is no candidate.
+      // Ignores the packages that this machine has installed.
       "Dir::State::status": "/dev/null",
       "Dir::Cache": join(this.#folder, "cache"),
       "APT::Architecture": this.#architecture,
       "APT::Architectures": this.#architecture,
       "APT::Cache::AllVersions": "false",
-      // Its own user could not write below this one's home.
+      // apt's sandbox user cannot write to this user's home directory.
       "APT::Sandbox::User": "root",
       "Acquire::Languages": "none",
-      // Of a release that is not updated any more, the index is out of date by its own account.
+      // The index of a release that is no longer updated has expired.
       "Acquire::Check-Valid-Until": "false",
       "Acquire::Retries": "3",
     };

@@ -29,7 +29,7 @@ const groups: Readonly<Record<string, { get(name: never): Feature }>> = {
   fix: features.fixes,
 };
 
-/** Returns the features of a row: a row of operations has several. */
+/** Returns the features of a row in the table; a row of operations has several. */
 function featuresOf(row: string): Feature[] {
   const names = Array.from(row.matchAll(/`([^`]+)`/g), ([, name]) => name as never);
   const operation = /^`[^`]+` of `/.test(row) ? names.shift() : undefined;
@@ -40,7 +40,7 @@ function featuresOf(row: string): Feature[] {
   return names.map((name) => group?.get(name)).filter((feature) => feature !== undefined);
 }
 
-testUnless(obstacle)("the table of features has the same first versions as the library", () => {
+testUnless(obstacle)("the table of features has the library's first versions", () => {
   const versioned = rows.filter(([, since]) => since !== "");
   expect(versioned.length).toBeGreaterThan(50);
   for (const [row = "", since] of versioned) {
@@ -49,7 +49,7 @@ testUnless(obstacle)("the table of features has the same first versions as the l
   }
 });
 
-test("no kernel in the table of features has a feature before its first version", () => {
+test("the table of features has no feature before its first version", () => {
   for (const [row = "", since = "", ...cells] of rows) {
     if (since === "" || featuresOf(row).some((feature) => feature.isBackported)) continue;
     const haveIt = kernels.filter((_, index) => cells[index] === "yes");

@@ -1,25 +1,25 @@
-/** @module The table of features by kernel in docs/kernels.md, made of what the kernels themselves answer. */
+/** @module Makes the table of features by kernel in docs/kernels.md from probes on these kernels. */
 
 import { readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import type { FeatureEntries, FeatureReport } from "../../src/cli/features_command.ts";
 import { packageRoot } from "../support/run.ts";
 
-/** What one kernel answered. */
+/** The features of a kernel. */
 export interface KernelFeatures {
-  /** As `uname -r` prints it. */
+  /** The release, as `uname -r` prints it. */
   readonly release: string;
   readonly report: FeatureReport;
 }
 
-/** Stands before the table. */
+/** Comment before the table. */
 export const begin = "<!-- Written by `bun run test:kernels --table`. -->\n";
 const end = "<!-- End of the table. -->\n";
 
 /** The page that has the table, relative to the package. */
 export const tablePage = "docs/kernels.md";
 
-/** Writes the table into its page. @throws {Error} if the page does not mark its place */
+/** Writes the table to its page. @throws {Error} if the page lacks the comments around it */
 export function writeTable(kernels: readonly KernelFeatures[]): void {
   const path = join(packageRoot, tablePage);
   const page = readFileSync(path, "utf8");
@@ -29,7 +29,7 @@ export function writeTable(kernels: readonly KernelFeatures[]): void {
   writeFileSync(path, `${before}${begin}\n${featureTable(kernels)}\n${end}${after}`);
 }
 
-/** Features that not all of the kernels have, a row each. */
+/** Makes a table with a row for each feature that not all of the kernels have. */
 function featureTable(kernels: readonly KernelFeatures[]): string {
   const names = kernels.map(({ release }) => /^\d+\.\d+/.exec(release)?.[0] ?? release);
   const rows = [
@@ -68,7 +68,7 @@ function differences(
   });
 }
 
-/** Operations on kinds of maps that all of the kernels have, kinds with the same answers in one row. */
+/** Makes the rows for operations on map types that all of the kernels have. Map types with equal cells share a row. */
 function operationDifferences(kernels: readonly KernelFeatures[]): string[][] {
   const types = Object.keys(kernels[0]?.report.mapOperations ?? {}).filter((type) =>
     kernels.every(({ report }) => report.mapTypes[type]?.status === "available"),

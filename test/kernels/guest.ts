@@ -13,27 +13,27 @@ import { type GuestEnd, lastLine, readLog, runMachine } from "./machine.ts";
 import { countResults, parseResults, type Results } from "./results.ts";
 import type { Architecture } from "./targets.ts";
 
-/** What one guest does. */
+/** A run of tests in one guest. */
 export interface GuestRun {
   readonly kernel: Kernel;
   readonly architecture: Architecture;
-  /** Files of tests; none to ask for features alone. */
+  /** The test files; empty to only print the features. */
   readonly tests: readonly string[];
-  /** How much of their usual work the tests do that try random or many cases: 1 is all. */
+  /** Share of the usual cases that tests with random or many cases try: 1 is all. */
   readonly effort: number;
-  /** MiB. */
+  /** Memory in MiB. */
   readonly memory: number;
-  /** Milliseconds. */
+  /** Time limit in milliseconds. */
   readonly timeLimit: number;
-  /** Hears now and then how many tests have ended so far. */
+  /** Called repeatedly with the number of tests that have ended. */
   readonly onTests: (ended: number) => void;
 }
 
-/** What became of it. */
+/** The result of a run. */
 export interface GuestReport extends Results {
   readonly kernel: Kernel;
   readonly end: GuestEnd;
-  /** Seconds. */
+  /** Duration in seconds. */
   readonly duration: number;
   /** The kernel's messages. */
   readonly console: string;
@@ -41,14 +41,14 @@ export interface GuestReport extends Results {
   readonly output: string;
 }
 
-/** How long a test may take that sets no time of its own, in milliseconds: emulation is some ten times slower. */
-const testTimeout = 120_000;
+/** Timeout in milliseconds of tests that set none: emulation is about ten times slower. */
+const testTimeoutMs = 120_000;
 
-/** The commands that a guest runs, written to its second serial line. */
+/** Returns the shell script of a guest, whose output goes to the second serial line. */
 function script({ architecture, tests, effort }: GuestRun): string {
   const line = `/dev/${architecture.output}`;
   const files = tests.map((path) => `./${path}`).join(" ");
-  const run = `bun test --timeout ${testTimeout} ${files}`;
+  const run = `bun test --timeout ${testTimeoutMs} ${files}`;
   const askFeatures = 'echo "@@ features"\nbun test/kernels/print_features.ts';
   return `stty -F ${line} raw -echo
 exec >${line} 2>&1
@@ -64,7 +64,7 @@ poweroff -f
 /**
  * Boots a kernel and runs tests on it.
  *
- * @param cache a folder for what is downloaded, and for what this run writes while it lasts
+ * @param cache a directory for downloads and temporary files
  */
 export async function runGuest(
   run: GuestRun,
@@ -81,7 +81,7 @@ export async function runGuest(
       "run.sh": file("run.sh"),
       [`boot/config-${kernel.release}`]: kernel.config,
     });
-    // The kernel unpacks archives that follow one another.
+    // The kernel unpacks concatenated archives.
     copyFileSync(system, file("initial.cpio"));
     appendFileSync(file("initial.cpio"), readFileSync(file("project.cpio")));
     const start = Bun.nanoseconds();

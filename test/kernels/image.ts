@@ -11,16 +11,16 @@ import {
 import { dirname, join } from "node:path";
 import { packageRoot, run } from "../support/run.ts";
 import { Archive } from "./archive.ts";
-import { remembered } from "./remembered.ts";
+import { cached } from "./cached.ts";
 import type { Architecture } from "./targets.ts";
 
-/** The release whose C library and shell the guests have. */
+/** The Debian release of the guests' C library and programs. */
 const suite = "trixie";
 
-/** Programs that tests start or copy, which have to be files of their own; all that these need is the C library. */
+/** Programs that tests start or copy, which must be separate files. They need only the C library. */
 const programs = ["cat", "echo", "env", "false", "sleep", "true"];
 
-/** What else tests and the guest's own script call by name: one program has them all, and looks at its name. */
+/** Other programs that tests and the guest's script call: names of busybox, which acts by its name. */
 const applets = [
   ...[
     "chmod",
@@ -54,16 +54,16 @@ const applets = [
   "unshare",
 ];
 
-/** What guests have of Debian, by what it is here: the packages. */
+/** The Debian packages of the guests, by their role. */
 const packages = {
   /** The C library with the dynamic loader. */
   libc: "libc6",
-  /** With the locale C.UTF-8, without which bash takes every byte for a character. */
+  /** Has the locale C.UTF-8, without which bash treats each byte as a character. */
   locale: "libc-bin",
   busybox: "busybox-static",
   coreutils: "coreutils",
   bash: "bash-static",
-  /** Whose answers are compared, with its libraries. */
+  /** Tests compare results with it. It needs the libraries below. */
   bpftool: "bpftool",
   capabilities: "libcap2",
   elf: "libelf1t64",
@@ -71,16 +71,16 @@ const packages = {
   zstd: "libzstd1",
 } as const;
 
-/** Packages of which guests have the shared libraries. */
+/** Packages whose shared libraries guests need. */
 const libraries = ["capabilities", "elf", "zlib", "zstd"] as const;
 
-/** Folders of unpacked packages. */
+/** The directories of the unpacked packages. */
 type UserLand = Readonly<Record<keyof typeof packages, string>>;
 
 function fetchUserLand({ debian }: Architecture, cache: string): Promise<UserLand> {
   const names = Object.values(packages).join("+");
-  const areThere = (folders: UserLand) => Object.values(folders).every((path) => existsSync(path));
-  return remembered(join(cache, `${names}-${debian}.json`), areThere, async () => {
+  const exist = (folders: UserLand) => Object.values(folders).every((path) => existsSync(path));
+  return cached(join(cache, `${names}-${debian}.json`), exist, async () => {
     const archive = new Archive(suite, debian, cache);
     await archive.update();
     const folders: [string, string][] = [];
@@ -91,7 +91,7 @@ function fetchUserLand({ debian }: Architecture, cache: string): Promise<UserLan
   });
 }
 
-/** Bun's program for an architecture: this one, or the same version from the npm registry. */
+/** Returns the path of Bun for an architecture: this program, or the same version from the npm registry. */
 async function fetchBun({ name, bunPackage }: Architecture, cache: string): Promise<string> {
   if (name === process.arch) return process.execPath;
   const wanted = `${bunPackage}@${Bun.version}`;
@@ -99,7 +99,7 @@ async function fetchBun({ name, bunPackage }: Architecture, cache: string): Prom
   const program = join(folder, "package/bin/bun");
   if (existsSync(program)) return program;
   mkdirSync(folder, { recursive: true });
-  // npm holds the package against the checksum in the registry's index.
+  // npm verifies the checksum in the registry's index.
   const packing = await run(["npm", "pack", wanted, "--pack-destination", folder], {
     timeout: 600_000,
   });
@@ -111,20 +111,20 @@ async function fetchBun({ name, bunPackage }: Architecture, cache: string): Prom
 }
 
 /**
- * The part of a guest's file system that is the same for every run: an archive that the kernel unpacks into memory. It is not
- * compressed, as an emulated processor takes seconds to decompress it.
+ * Makes the archive with the part of a guest's file system that is the same for all runs; the kernel unpacks it into memory.
+ * It is not compressed, because an emulated processor needs seconds to decompress it.
  */
 export async function systemArchive(architecture: Architecture, cache: string): Promise<string> {
   const bun = await fetchBun(architecture, cache);
   const userLand = await fetchUserLand(architecture, cache);
-  // Made anew when a package is, or what is done with it.
+  // The archive is made again if Bun, a package or this file changes.
   const parts = [Bun.version, ...Object.values(userLand), await Bun.file(import.meta.path).text()];
   const version = Bun.hash(parts.join()).toString(16);
   const prefix = `system-${architecture.debian}-`;
   const path = join(cache, `${prefix}${version}.cpio`);
   if (existsSync(path)) return path;
   const { libc, busybox, coreutils, bash, locale, bpftool } = userLand;
-  // What was made of other packages, or in another way.
+  // Removes earlier archives.
   for (const file of readdirSync(cache)) {
     if (file.startsWith(prefix) && file.endsWith(".cpio")) rmSync(join(cache, file));
   }
@@ -138,7 +138,7 @@ export async function systemArchive(architecture: Architecture, cache: string): 
       if (!existsSync(from)) continue;
       cpSync(from, join(root, "usr", folder), { recursive: true, verbatimSymlinks: true });
     }
-    // Modules for other character sets: the larger half of the C library.
+    // Modules for other character sets are the larger half of the C library.
     rmSync(join(root, "usr/lib", architecture.multiarch, "gconv"), {
       recursive: true,
       force: true,
@@ -168,7 +168,7 @@ export async function systemArchive(architecture: Architecture, cache: string): 
   return path;
 }
 
-/** The project as it is now, with what a run needs to know, as an archive. */
+/** Makes an archive of the project's working tree and further files. */
 export async function projectArchive(
   path: string,
   files: Readonly<Record<string, string>>,
@@ -181,7 +181,7 @@ export async function projectArchive(
     );
     for (const file of listed.split("\0")) {
       const from = join(packageRoot, file);
-      // What is listed may be deleted and not committed yet.
+      // A listed file may be deleted without a commit.
       if (file !== "" && existsSync(from)) cpSync(from, join(root, "project", file));
     }
     for (const name of modules) {

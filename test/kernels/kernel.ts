@@ -1,30 +1,30 @@
 import { existsSync, readdirSync } from "node:fs";
 import { join } from "node:path";
 import { Archive } from "./archive.ts";
-import { remembered } from "./remembered.ts";
+import { cached } from "./cached.ts";
 import type { Architecture, Target } from "./targets.ts";
 
 /** A kernel that can be booted. */
 export interface Kernel {
   readonly target: Target;
-  /** As `uname -r` prints it. */
+  /** The release, as `uname -r` prints it. */
   readonly release: string;
-  /** The compressed image. */
+  /** The path of the compressed image. */
   readonly image: string;
-  /** The options that it was built with. */
+  /** The path of the file with its build options. */
   readonly config: string;
 }
 
-/** Of what a kernel's package asks for, what is a part of the kernel. */
+/** Matches the dependencies of a kernel's package that are parts of the kernel. */
 const partOfKernel = /^linux-(?:image|binary|base)-\d/;
 
-/** Finds a target's kernel in the archive's index, and brings it here; that of the last days, where there is one. */
+/** Finds a target's kernel in the archive's index and downloads it, unless it was found within the last days. */
 export function fetchKernel(
   target: Target,
   { debian }: Architecture,
   cache: string,
 ): Promise<Kernel> {
-  return remembered(
+  return cached(
     join(cache, `kernel-${target.name}-${debian}.json`),
     ({ image, config }) => existsSync(image) && existsSync(config),
     () => findKernel(target, debian, cache),
@@ -35,7 +35,7 @@ async function findKernel(target: Target, debian: string, cache: string): Promis
   const archive = new Archive(target.suite, debian, cache);
   await archive.update();
   const names = new Set([`linux-image-cloud-${debian}`]);
-  // A set goes on over what is added meanwhile.
+  // The loop also iterates names that it adds to the set.
   for (const name of names) {
     for (const dependency of await archive.dependencies(name)) {
       if (partOfKernel.test(dependency)) names.add(dependency);

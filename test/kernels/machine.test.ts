@@ -13,7 +13,7 @@ afterAll(() => rmSync(folder, { recursive: true, force: true }));
 
 const file = (name: string) => join(folder, name);
 
-/** Runs a script instead of an emulator: it finds the paths of console and output in $console and $output. */
+/** Runs a shell script instead of an emulator. $console and $output are the paths of the logs. */
 async function ends(
   script: string,
   { timeLimit = 60_000, onLook = () => {} } = {},
@@ -30,11 +30,11 @@ async function ends(
   return runMachine(boot, new AbortController().signal);
 }
 
-test("a machine that runs its script and switches itself off has ended well", async () => {
+test("a machine that runs its script and powers off has ended well", async () => {
   expect(await ends(`echo "${lastLine}" >$output`)).toBe("off");
 });
 
-test("a panic, the end of memory and the end of time are told apart", async () => {
+test("a panic, a lack of memory and a timeout are distinguished", async () => {
   expect(await ends('echo "Kernel panic - not syncing: x" >$console')).toBe("panicked");
   expect(
     await ends(
@@ -45,21 +45,21 @@ test("a panic, the end of memory and the end of time are told apart", async () =
   expect(await ends("exec sleep 30", { timeLimit: 100 })).toBe("time limit");
 });
 
-test("an emulator that fails, or is killed, has ended so, and says why", async () => {
+test("an emulator that fails or is killed is reported with its message", async () => {
   expect(await ends("echo 'no such machine' >&2; exit 1")).toBe("emulator failed");
   expect(readFileSync(file("console"), "utf8")).toContain("ended by status 1: no such machine");
   expect(await ends("kill -9 $$")).toBe("emulator failed");
   expect(readFileSync(file("console"), "utf8")).toContain("ended by SIGKILL");
 });
 
-test("a machine that ended before it made its logs has ended nevertheless", async () => {
+test("a machine that ends before it has made its logs is reported", async () => {
   expect(await ends("rm $console $output")).toBe("panicked");
   expect(await ends("rm $console $output; exec sleep 30", { timeLimit: 100 })).toBe("time limit");
   expect(readLog(file("console"))).toBe("");
 });
 
-test("no machine is left when who looks on fails", async () => {
-  // Written under another name first, so that the number is whole when it is there.
+test("an error of the observer ends the machine", async () => {
+  // Renamed after writing, so that the file has the complete number when it exists.
   const script = `echo $$ >${file("new")}; mv ${file("new")} ${file("pid")}; exec sleep 30`;
   const looked = ends(script, {
     onLook: () => {

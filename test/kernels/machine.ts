@@ -1,34 +1,34 @@
 import { appendFileSync, existsSync, readFileSync, statSync } from "node:fs";
 import type { Architecture } from "./targets.ts";
 
-/** What is booted. */
+/** A machine to boot. */
 export interface Boot {
   readonly architecture: Architecture;
-  /** The kernel's image. */
+  /** The path of the kernel's image. */
   readonly image: string;
-  /** An archive, or several in a row, that the kernel unpacks into memory as its file system. */
+  /** The path of concatenated archives that the kernel unpacks into memory as its file system. */
   readonly initialFiles: string;
-  /** Where the kernel's messages and the tests' output go. */
+  /** The files for the kernel's messages and the tests' output. */
   readonly console: string;
   readonly output: string;
-  /** MiB. */
+  /** Memory in MiB. */
   readonly memory: number;
-  /** Milliseconds for all of it. */
+  /** Time limit in milliseconds. */
   readonly timeLimit: number;
-  /** Called now and then while the guest runs. */
+  /** Called repeatedly while the guest runs. */
   readonly onLook: () => void;
 }
 
-/** How a guest ended. `"off"`: it switched itself off, having run its script. */
+/** The end of a guest. `"off"` means that it powered off after its script. */
 export type GuestEnd =
-  "off" | "panicked" | "out of memory" | "hung" | "time limit" | "broken off" | "emulator failed";
+  "off" | "panicked" | "out of memory" | "hung" | "time limit" | "interrupted" | "emulator failed";
 
-/** How long nothing may be written by kernel or tests: longer than any test takes. */
-const longestSilence = 180_000;
-const lookInterval = 500;
+/** Time without output after which a guest is hung: longer than any test takes. */
+const maxSilenceMs = 180_000;
+const pollIntervalMs = 500;
 
-/** What hardens a kernel costs emulated processors more than others, and nobody attacks these. */
-const quickness = [
+/** Disables hardening, which slows emulated processors down more than others and is of no use here. */
+const speedOptions = [
   "mitigations=off",
   "init_on_alloc=0",
   "randomize_kstack_offset=off",
@@ -40,10 +40,10 @@ const quickness = [
 /** Boots a kernel in an emulated machine, and waits for its end. */
 export async function runMachine(boot: Boot, signal: AbortSignal): Promise<GuestEnd> {
   const { architecture, image, initialFiles, console, output, memory } = boot;
-  // A panic ends the machine (panic=-1 reboots at once, -no-reboot makes that the end). Some kernels do not have BPF among
-  // their security modules by themselves.
-  // One CPU of three runs, so that values for each CPU are more than those that programs write.
-  const commandLine = `console=${architecture.console} quiet panic=-1 lsm=lockdown,bpf maxcpus=1 ${quickness.join(" ")}`;
+  // A panic ends the machine: panic=-1 reboots at once, and -no-reboot exits instead. lsm= enables the BPF security module,
+  // which is not active by default in some kernels. Only one of three possible CPUs runs, so that per-CPU maps have values to
+  // which no program writes.
+  const commandLine = `console=${architecture.console} quiet panic=-1 lsm=lockdown,bpf maxcpus=1 ${speedOptions.join(" ")}`;
   const emulator = Bun.spawn(
     [
       architecture.emulator,
@@ -64,7 +64,7 @@ export async function runMachine(boot: Boot, signal: AbortSignal): Promise<Guest
   try {
     ended = await watch(emulator, boot, signal);
   } finally {
-    // For whatever reason nobody waits for it any more; it may have ended long since.
+    // Ends the emulator also if the observer throws an error.
     emulator.kill("SIGKILL");
     await emulator.exited;
   }
@@ -72,7 +72,7 @@ export async function runMachine(boot: Boot, signal: AbortSignal): Promise<Guest
   if (emulator.exitCode !== 0) {
     const complaint = (await emulator.stderr.text()).trim();
     const reason = emulator.signalCode ?? `status ${emulator.exitCode}`;
-    // The last that there is to say of this machine: it belongs to what its kernel said.
+    // The emulator's message is part of the log of the kernel's messages.
     appendFileSync(console, `\n${architecture.emulator} ended by ${reason}: ${complaint}\n`);
     return "emulator failed";
   }
@@ -84,7 +84,7 @@ function outputDevice({ outputDevice }: Architecture): string[] {
   return ["-device", `${outputDevice},chardev=output`];
 }
 
-/** Waits until the emulator ends; why it is to be ended where it does not do so by itself. */
+/** Waits until the emulator ends. Returns a reason if it has to be ended, `undefined` if it ended by itself. */
 async function watch(
   emulator: Bun.Subprocess,
   { console, output, timeLimit, onLook }: Boot,
@@ -94,16 +94,16 @@ async function watch(
   let written = 0;
   let lastWrite = start;
   while (emulator.exitCode === null && emulator.signalCode === null) {
-    await Promise.race([emulator.exited, Bun.sleep(lookInterval)]);
+    await Promise.race([emulator.exited, Bun.sleep(pollIntervalMs)]);
     onLook();
     const size = sizeOf(console) + sizeOf(output);
     if (size !== written) lastWrite = Date.now();
     written = size;
     const reason: GuestEnd | undefined = signal.aborted
-      ? "broken off"
+      ? "interrupted"
       : Date.now() - start > timeLimit
         ? "time limit"
-        : Date.now() - lastWrite > longestSilence
+        : Date.now() - lastWrite > maxSilenceMs
           ? "hung"
           : undefined;
     if (reason !== undefined) return reason;
@@ -115,12 +115,12 @@ function sizeOf(path: string): number {
   return statSync(path, { throwIfNoEntry: false })?.size ?? 0;
 }
 
-/** What was written to a log so far: there is none before the emulator has made it, and it may end before. */
+/** Returns the contents of a log so far; empty before the emulator has created it. */
 export function readLog(path: string): string {
   return existsSync(path) ? readFileSync(path, "utf8") : "";
 }
 
-/** What the guest's script writes last. */
+/** The last line of the guest's script output. */
 export const lastLine = "@@ end";
 
 function endByLog(console: string, output: string): GuestEnd {

@@ -4,7 +4,7 @@ import { run } from "../support/run.ts";
 
 const main = join(import.meta.dir, "main.ts");
 
-test("wrong arguments end with status 2 and a line that says what is wrong", async () => {
+test("wrong arguments end with status 2 and a line that names the mistake", async () => {
   for (const [argument, complaint] of [
     ["--bogus", "--bogus"],
     ["--arch=vax", "--arch: expected x64 or arm64"],

@@ -14,37 +14,37 @@ import { type KernelReport, runMatrix } from "./matrix.ts";
 import { asJson, details, isGood, isGoodGuest, summaryLine } from "./report.ts";
 import { type Architecture, architectures, newest, targets } from "./targets.ts";
 import { Progress } from "./progress.ts";
-import { findTestFiles, isOfEngineAlone } from "./test_files.ts";
+import { findTestFiles, isKernelIndependent } from "./test_files.ts";
 import { installTools } from "./tools.ts";
 
 const help = `usage: bun run test:kernels [KERNEL...] [TEST...] [options]
 
-Boots Debian's kernels in emulated machines and runs the tests on them, or some of the tests on some of them.
+Boots Debian's kernels in emulated machines, and runs the tests on them.
 
-  bun run test:kernels                  the tests on all kernels
-  bun run test:kernels 5.10             the tests on one
-  bun run test:kernels 6.12 test/maps   a part of the tests on one
+  bun run test:kernels                  run all tests on all kernels
+  bun run test:kernels 5.10             run all tests on one kernel
+  bun run test:kernels 6.12 test/maps   run some tests on one kernel
 
 KERNEL      ${targets.map(({ name }) => name).join(", ")}
-TEST        a file of tests, or a folder of them
+TEST        a test file, or a folder with test files
 
-  --all             also tests that depend on the engine alone, which shows the same here
-  --arch ARCH       x64 or arm64 (default: this machine's)
-  --jobs N          guests at the same time (default: one for each CPU)
-  --effort N        how much of their work tests do that try many cases, from 0 to 1 (default 0.01)
-  --memory MIB      of each guest (default 3072)
-  --time-limit MIN  for each guest (default 20)
-  --logs FOLDER     where the logs of guests are kept that had failures (default: in the cache)
+  --all             also run tests that do not depend on the kernel
+  --arch ARCH       architecture, x64 or arm64 (default: that of this machine)
+  --jobs N          number of guests that run at the same time (default: number of CPUs)
+  --effort N        share of the cases that tests with many cases try, from 0 to 1 (default 0.01)
+  --memory MIB      memory of each guest (default 3072)
+  --time-limit MIN  time limit of each guest (default 20)
+  --logs FOLDER     folder for the logs of guests with failures (default: in the cache)
   --keep            keep the logs of all guests
-  --table           ask the kernels what they have, run no tests, and write it into docs/kernels.md
-  --json            print the results as JSON instead of text
-  --help            print this
+  --table           run no tests, but probe the kernels and write the table of features to docs/kernels.md
+  --json            print the results as JSON
+  --help            show this help
 
-Kernels and what guests need are downloaded with apt, which verifies them, to ${cacheFolder()}.
-What is missing to run them (QEMU, cpio) is installed with apt. Ends with status 0 if nothing failed, 1 if something
-did, 2 for wrong arguments, and 3 where what is missing cannot be installed.`;
+Kernels and the files of guests are downloaded with apt, which verifies them, to ${cacheFolder()}.
+Missing tools (QEMU, cpio) are installed with apt. The exit status is 0 if nothing failed, 1 if something failed,
+2 if the arguments are wrong, and 3 if a tool is missing and cannot be installed.`;
 
-/** The status that says so. */
+/** Exit status if a tool is missing and cannot be installed. */
 const cannotRun = 3;
 
 const { values: options, positionals } = parseArguments();
@@ -76,11 +76,11 @@ function cacheFolder(): string {
   return join(process.env["XDG_CACHE_HOME"] ?? join(homedir(), ".cache"), "bun-bpf", "kernels");
 }
 
-/** The number of an option. */
-function numberOption(name: "jobs" | "effort" | "memory" | "time-limit", least: number): number {
+/** Returns the value of a numeric option. */
+function numberOption(name: "jobs" | "effort" | "memory" | "time-limit", minimum: number): number {
   const value = Number(options[name]);
-  if (Number.isFinite(value) && value >= least) return value;
-  return refuse(`--${name}: expected a number from ${least} on, got ${options[name]}`);
+  if (Number.isFinite(value) && value >= minimum) return value;
+  return refuse(`--${name}: expected a number of at least ${minimum}, got ${options[name]}`);
 }
 
 function refuse(message: string): never {
@@ -88,13 +88,14 @@ function refuse(message: string): never {
   process.exit(2);
 }
 
-/** The files of tests that the arguments name; without any, all that depend on the kernel, or on an engine that is not this one. */
+/** Returns the test files that the arguments name; by default those that depend on the kernel, or all for another architecture. */
 function testFiles(paths: readonly string[]): string[] {
   if (options.table) return [];
   try {
     const files = findTestFiles(paths);
-    const isLeftOut = paths.length === 0 && !options.all && architecture.name === process.arch;
-    return isLeftOut ? files.filter((file) => !isOfEngineAlone(file)) : files;
+    const onlyKernelTests =
+      paths.length === 0 && !options.all && architecture.name === process.arch;
+    return onlyKernelTests ? files.filter((file) => !isKernelIndependent(file)) : files;
   } catch (error) {
     return refuse((error as Error).message);
   }
@@ -110,7 +111,7 @@ function isKernelName(name: string): boolean {
   return /^\d+\.\d+$/.test(name) || targets.some((target) => target.name === name);
 }
 
-/** The kernels that the arguments name; all without any. One that is none of the named may be the newest. */
+/** Returns the kernels that the arguments name; by default all. Another version may be that of the newest kernel. */
 async function findKernels(names: readonly string[]): Promise<Kernel[]> {
   const wanted = names.length === 0 ? targets.map(({ name }) => name) : names;
   const kernels: Kernel[] = [];
@@ -119,20 +120,20 @@ async function findKernels(names: readonly string[]): Promise<Kernel[]> {
     const kernel = await fetchKernel(target, architecture, cache);
     if (target.name !== name && !kernel.release.startsWith(`${name}.`)) {
       const known = targets.map(({ name }) => name).join(", ");
-      refuse(`unknown kernel ${name}: there are ${known}, which is ${kernel.release}`);
+      refuse(`unknown kernel ${name}: known are ${known}, which is now ${kernel.release}`);
     }
     kernels.push(kernel);
   }
   return kernels;
 }
 
-function say(line: string): void {
+function print(line: string): void {
   if (options.json) return;
   progress.clear();
   console.log(line);
 }
 
-/** Writes a guest's logs where its user can read them. */
+/** Writes the logs of a guest to files, and returns their folder. */
 function keepLogs({ kernel, console, output }: GuestReport): string {
   const { release } = kernel;
   const index = Array.from(logFolders.keys()).filter((guest) => guest.kernel === kernel).length;
@@ -143,20 +144,20 @@ function keepLogs({ kernel, console, output }: GuestReport): string {
   return folder;
 }
 
-/** Says at once what became of a guest: others may run for long. */
-function tell(guest: GuestReport): void {
+/** Prints the result of a guest when it ends. */
+function printResult(guest: GuestReport): void {
   const report = { kernel: guest.kernel, guests: [guest] };
-  say(summaryLine(report));
-  for (const line of details(report)) say(`  ${line}`);
+  print(summaryLine(report));
+  for (const line of details(report)) print(`  ${line}`);
   if (!options.keep && isGoodGuest(guest)) return;
   const folder = keepLogs(guest);
   logFolders.set(guest, folder);
-  say(`  logs: ${folder}`);
+  print(`  logs: ${folder}`);
 }
 
 const cache = cacheFolder();
 const progress = new Progress();
-/** Where the logs are that are kept. */
+/** The folders of kept logs. */
 const logFolders = new Map<GuestReport, string>();
 if (options.help) {
   console.log(help);
@@ -185,8 +186,8 @@ try {
 }
 const kernels = await findKernels(kernelNames);
 await systemArchive(architecture, cache);
-say(
-  `${files.length === 0 ? "features" : `${files.length} files of tests`} on ${kernels.map(({ release }) => release).join(", ")}`,
+print(
+  `${files.length === 0 ? "features" : `${files.length} test files`} on ${kernels.map(({ release }) => release).join(", ")}`,
 );
 const started = Date.now();
 const reports = await runMatrix(
@@ -196,12 +197,12 @@ const reports = await runMatrix(
   {
     onStart(guest) {
       progress.onStart(guest);
-      say(`${guest.kernel.release}: booting`);
+      print(`${guest.kernel.release}: booting`);
     },
     onTests: () => progress.onTests(),
     onEnd(guest, report) {
       progress.onEnd(guest);
-      tell(report);
+      printResult(report);
     },
   },
 );
@@ -210,13 +211,13 @@ if (options.json) {
   const json = reports.map((report) => asJson(report, logFolders));
   console.log(JSON.stringify(json, undefined, 2));
 } else {
-  say("");
-  for (const report of reports) say(summaryLine(report));
-  say(`${Math.round((Date.now() - started) / 1000)} s in all`);
+  print("");
+  for (const report of reports) print(summaryLine(report));
+  print(`${Math.round((Date.now() - started) / 1000)} s in total`);
 }
 process.exitCode = reports.every(isGood) ? 0 : 1;
 
 function featuresOf({ kernel, guests: [guest] }: KernelReport): KernelFeatures {
-  if (guest?.features === undefined) throw new Error(`${kernel.release} told no features`);
+  if (guest?.features === undefined) throw new Error(`${kernel.release} printed no features`);
   return { release: kernel.release, report: JSON.parse(guest.features) as FeatureReport };
 }

@@ -1,19 +1,19 @@
 import { expect, test } from "bun:test";
-import { workOff } from "./matrix.ts";
+import { runJobs } from "./matrix.ts";
 
 const never = new AbortController().signal;
 
-/** Waits for a signal, as a guest does that is broken off. */
+/** Waits until the signal is aborted, as an interrupted guest does. */
 function aborted(signal: AbortSignal): Promise<void> {
   if (signal.aborted) return Promise.resolve();
   return new Promise((resolve) => signal.addEventListener("abort", () => resolve()));
 }
 
-test("all that waits is worked off, no more at the same time than may be", async () => {
+test("all jobs run, at most the allowed number at a time", async () => {
   const done: number[] = [];
   let running = 0;
   let most = 0;
-  await workOff([1, 2, 3, 4, 5], 2, never, async (item) => {
+  await runJobs([1, 2, 3, 4, 5], 2, never, async (item) => {
     most = Math.max(most, ++running);
     await Bun.sleep(1);
     running--;
@@ -23,10 +23,10 @@ test("all that waits is worked off, no more at the same time than may be", async
   expect(most).toBe(2);
 });
 
-test("when one fails the others are broken off and waited for, and its error is the one told", async () => {
+test("if a job fails, the others are aborted and awaited, and its error is thrown", async () => {
   const started: string[] = [];
   const ended: string[] = [];
-  const working = workOff(["other", "bad", "late"], 2, never, async (item, signal) => {
+  const working = runJobs(["other", "bad", "late"], 2, never, async (item, signal) => {
     started.push(item);
     if (item === "bad") throw new Error("the first");
     await aborted(signal);
@@ -38,10 +38,10 @@ test("when one fails the others are broken off and waited for, and its error is 
   expect({ started, ended }).toEqual({ started: ["other", "bad"], ended: ["other"] });
 });
 
-test("nothing new is begun after an interruption, which is no failure", async () => {
+test("no job starts after an interruption, which is not an error", async () => {
   const interruption = new AbortController();
   const started: number[] = [];
-  await workOff([1, 2, 3], 1, interruption.signal, async (item, signal) => {
+  await runJobs([1, 2, 3], 1, interruption.signal, async (item, signal) => {
     started.push(item);
     interruption.abort();
     await aborted(signal);

@@ -3,38 +3,38 @@ import { type GuestReport, type GuestRun, runGuest } from "./guest.ts";
 import type { Kernel } from "./kernel.ts";
 import { partition, readDurations, writeDurations } from "./partition.ts";
 
-/** What is run on which kernels. */
+/** The tests and the kernels of a run. */
 export interface Matrix extends Omit<GuestRun, "kernel" | "tests" | "onTests"> {
   readonly kernels: readonly Kernel[];
-  /** Files of tests. */
+  /** The test files. */
   readonly files: readonly string[];
-  /** Guests at the same time. */
+  /** Maximum number of guests that run at the same time. */
   readonly jobs: number;
 }
 
 /** A guest that is running. */
 export interface RunningGuest {
   readonly kernel: Kernel;
-  /** How many tests have ended in it. */
+  /** Number of tests that have ended in it. */
   tests: number;
 }
 
-/** Who is told of guests. */
+/** Callbacks for the progress of guests. */
 export interface MatrixObserver {
   onStart(guest: RunningGuest): void;
   onTests(guest: RunningGuest): void;
   onEnd(guest: RunningGuest, report: GuestReport): void;
 }
 
-/** What became of the tests on one kernel: of all guests among which they were divided. */
+/** The results of the tests on one kernel, from all guests among which they were divided. */
 export interface KernelReport {
   readonly kernel: Kernel;
   readonly guests: readonly GuestReport[];
 }
 
 /**
- * Runs the tests on all kernels; those of one are divided among guests where there would be fewer guests than may run at the
- * same time.
+ * Runs the tests on all kernels. If there are fewer kernels than guests can run at the same time, the tests of each kernel are
+ * divided among several guests.
  */
 export async function runMatrix(
   { kernels, files, jobs, ...settings }: Matrix,
@@ -44,14 +44,14 @@ export async function runMatrix(
 ): Promise<readonly KernelReport[]> {
   const durations = join(cache, `durations-${settings.architecture.name}.json`);
   const count = Math.max(1, Math.floor(jobs / kernels.length));
-  // Without tests there are features to ask for.
+  // Without tests a guest only prints the features.
   const parts = files.length === 0 ? [[]] : partition(files, count, readDurations(durations));
   const reports = kernels.map((kernel) => ({ kernel, guests: [] as GuestReport[] }));
-  // The newest first: they take longest, as they have most.
+  // The newest kernels first: they take longest, because they have the most features.
   const waiting = reports
     .toReversed()
     .flatMap((report) => parts.map((tests) => ({ report, tests })));
-  await workOff(waiting, jobs, signal, async ({ report, tests }, either) => {
+  await runJobs(waiting, jobs, signal, async ({ report, tests }, either) => {
     const { kernel, guests } = report;
     const running: RunningGuest = { kernel, tests: 0 };
     observer.onStart(running);
@@ -68,16 +68,16 @@ export async function runMatrix(
 }
 
 /**
- * Does something with each of what waits, with some at the same time. When that fails for one, the others are told by their
- * signal, and waited for: they may have machines to end and folders to remove.
+ * Calls a function for each item, with at most `jobs` calls at the same time. If one fails, the signal of the others is aborted,
+ * and they are awaited: they may have to end machines and remove folders.
  */
-export async function workOff<T>(
-  waiting: readonly T[],
+export async function runJobs<T>(
+  items: readonly T[],
   jobs: number,
   signal: AbortSignal,
   run: (item: T, signal: AbortSignal) => Promise<void>,
 ): Promise<void> {
-  const left = [...waiting];
+  const left = [...items];
   const failure = new AbortController();
   const either = AbortSignal.any([signal, failure.signal]);
   const work = async () => {
@@ -87,7 +87,7 @@ export async function workOff<T>(
       try {
         await run(next, either);
       } catch (error) {
-        // The first reason stays: what fails behind it may fail because of it.
+        // Only the first error is kept: later ones may be consequences.
         failure.abort(error);
         return;
       }

@@ -1,25 +1,25 @@
 import { existsSync, readFileSync, writeFileSync } from "node:fs";
 import type { TestResult } from "./results.ts";
 
-/** Seconds that files of tests took in a guest, by path. */
+/** Durations of test files in a guest, in seconds by path. */
 export type Durations = Readonly<Record<string, number>>;
 
-/** What a file is taken to need that never ran. */
+/** Assumed seconds of a file that has never run. */
 const usualDuration = 2;
 
-/** What was measured last time, or nothing yet. */
+/** Reads the durations of earlier runs; empty if there are none. */
 export function readDurations(path: string): Durations {
   return existsSync(path) ? (JSON.parse(readFileSync(path, "utf8")) as Durations) : {};
 }
 
-/** Keeps what was measured, beside what is known of files that did not run. */
+/** Stores the durations of a run, and keeps those of files that did not run. */
 export function writeDurations(path: string, tests: readonly TestResult[]): void {
   const measured: Record<string, number> = {};
   for (const { file, duration } of tests) measured[file] = (measured[file] ?? 0) + duration;
   writeFileSync(path, JSON.stringify({ ...readDurations(path), ...measured }, undefined, 1));
 }
 
-/** Divides files into parts that take about as long as one another: the longest first, each to the part with the least. */
+/** Divides files into parts of about the same duration: adds each, the longest first, to the shortest part. */
 export function partition(
   files: readonly string[],
   count: number,

@@ -1,4 +1,4 @@
-// Prints what features this kernel has, for a comparison of kernels: the same as `bun-bpf features --json`, which has dependencies.
+// Prints the features of this kernel as `bun-bpf features --json` does, but without the command's dependencies.
 import { reportFeatures } from "../../src/cli/features_command.ts";
 import { features } from "../../src/index.ts";
 

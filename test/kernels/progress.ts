@@ -2,7 +2,7 @@ import { styleText } from "node:util";
 import { progress } from "../../src/cli/output.ts";
 import type { MatrixObserver, RunningGuest } from "./matrix.ts";
 
-/** Shows a person at a terminal how far the guests are, in a line below everything that is printed. */
+/** Shows the progress of the guests on a terminal, in a line below the output. */
 export class Progress implements MatrixObserver {
   readonly #running = new Set<RunningGuest>();
 
@@ -19,7 +19,7 @@ export class Progress implements MatrixObserver {
     this.#running.delete(guest);
   }
 
-  /** Makes room for a line that stays. */
+  /** Removes the line, before other output. */
   clear(): void {
     progress("");
   }

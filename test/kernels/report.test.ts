@@ -13,14 +13,14 @@ const failed: GuestReport = {
   console: "booting\n\nqemu ended by SIGKILL: no memory\n",
 };
 
-test("a guest whose emulator failed is not good, and the emulator's complaint is shown", () => {
+test("a guest whose emulator failed is not good, and the emulator's message is shown", () => {
   expect([good, failed].map(isGoodGuest)).toEqual([true, false]);
   const report = { kernel, guests: [failed] };
   expect(Bun.stripANSI(summaryLine(report))).toContain("ended: emulator failed");
   expect(details(report).join("\n")).toContain("qemu ended by SIGKILL: no memory");
 });
 
-test("JSON has errors outside of tests, the statuses of guests, and where logs are kept", () => {
+test("JSON has errors outside of tests, the exit codes of guests, and the paths of logs", () => {
   const errors = [{ file: "test/maps/spec.test.ts", details: "error: cannot open" }];
   const stray: GuestReport = { ...good, exitCode: 1, errors };
   const guests = [good, stray, failed];

@@ -1,4 +1,4 @@
-/** @module What people read of a run: a line for each kernel, and below it what failed and why tests were skipped; what programs read. */
+/** @module Formats the results of a run: a line for each kernel with failures and reasons of skipped tests below it, or JSON. */
 
 import { styleText } from "node:util";
 import { counted } from "../../src/cli/output.ts";
@@ -7,27 +7,27 @@ import type { KernelReport } from "./matrix.ts";
 import type { Outcome, TestResult } from "./results.ts";
 
 const outcomes: readonly Outcome[] = ["pass", "skip", "fail"];
-/** Lines of a failure's details, and of a guest's last messages, that are shown; the logs have all. */
-const shownLines = 30;
+/** Number of lines that are shown of a failure's details and of a guest's last messages. The logs have all lines. */
+const maxShownLines = 30;
 
-/** Whether nothing failed in a guest: no test, and not the guest itself. */
+/** Returns true if all tests of a guest passed and it powered off. */
 export function isGoodGuest({ end, exitCode }: GuestReport): boolean {
   return end === "off" && exitCode === 0;
 }
 
-/** Whether nothing failed on a kernel. */
+/** Returns true if nothing failed on a kernel. */
 export function isGood({ guests }: KernelReport): boolean {
   return guests.length > 0 && guests.every(isGoodGuest);
 }
 
-/** How many tests ended in which way. */
+/** Counts tests by outcome. */
 export function countOutcomes(tests: readonly TestResult[]): Readonly<Record<Outcome, number>> {
   const counts: Record<Outcome, number> = { pass: 0, fail: 0, skip: 0, todo: 0 };
   for (const { outcome } of tests) counts[outcome]++;
   return counts;
 }
 
-/** One line about guests of a kernel: how many tests passed, and what else there is to know. */
+/** Formats a line about the guests of a kernel: counts of outcomes, duration, and unusual ends. */
 export function summaryLine({ kernel, guests }: KernelReport): string {
   if (guests.length === 0) return `${kernel.release}: not run`;
   const counts = countOutcomes(guests.flatMap(({ tests }) => tests));
@@ -40,7 +40,7 @@ export function summaryLine({ kernel, guests }: KernelReport): string {
   return styleText(isGood({ kernel, guests }) ? "green" : "red", text, { stream: process.stdout });
 }
 
-/** What failed, with what was printed before; where a guest did not end by itself; how many tests were skipped for each reason. */
+/** Formats the failures with their output, the last messages of guests that failed, and the number of skipped tests by reason. */
 export function details({ guests }: KernelReport): string[] {
   const tests = guests.flatMap(({ tests }) => tests);
   const failures = tests
@@ -54,7 +54,7 @@ export function details({ guests }: KernelReport): string[] {
   );
   const skips = Map.groupBy(
     tests.filter(({ outcome }) => outcome === "skip"),
-    ({ details }) => details || "no reason is given",
+    ({ details }) => details || "without a reason",
   );
   const reasons = [...skips]
     .toSorted(([, some], [, others]) => others.length - some.length)
@@ -62,13 +62,13 @@ export function details({ guests }: KernelReport): string[] {
   return [...failures, ...errors, ...guests.flatMap(lastMessages), ...reasons];
 }
 
-/** What a guest said last that did not end by itself, and the kernel's complaints of one that did. */
+/** Returns the last output of a guest that did not power off, or the kernel's warnings of one that did. */
 function lastMessages({ end, exitCode, tests, errors, console, output }: GuestReport): string[] {
   if (end === "off") {
-    const complaints = console.split(/\r?\n/).filter((line) => complaint.test(line));
+    const warnings = console.split(/\r?\n/).filter((line) => warning.test(line));
     const isExplained = errors.length > 0 || tests.some(({ outcome }) => outcome === "fail");
     return [
-      ...complaints.map((line) => `the kernel says: ${line}`),
+      ...warnings.map((line) => `kernel: ${line}`),
       ...(exitCode === 0 || isExplained
         ? []
         : [
@@ -85,18 +85,18 @@ function lastMessages({ end, exitCode, tests, errors, console, output }: GuestRe
   ];
 }
 
-const complaint = /\b(?:WARNING|BUG|Oops|general protection fault|Out of memory)\b/;
+const warning = /\b(?:WARNING|BUG|Oops|general protection fault|Out of memory)\b/;
 
 function lastLines(text: string): string[] {
   const trimmed = text.trim();
   if (trimmed === "") return [];
   return trimmed
     .split(/\r?\n/)
-    .slice(-shownLines)
+    .slice(-maxShownLines)
     .map((line) => `    ${line}`);
 }
 
-/** What programs read of a kernel's report. */
+/** Converts the report of a kernel to JSON. */
 export function asJson(
   { kernel, guests }: KernelReport,
   logFolders: ReadonlyMap<GuestReport, string>,
@@ -105,7 +105,7 @@ export function asJson(
   return {
     kernel: kernel.release,
     ends: guests.map(({ end }) => end),
-    // One that is not defined would be left out.
+    // JSON has no undefined.
     exitCodes: guests.map(({ exitCode }) => exitCode ?? null),
     logs: guests.flatMap((guest) => logFolders.get(guest) ?? []),
     seconds: Math.max(0, ...guests.map(({ duration }) => duration)),

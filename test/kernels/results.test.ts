@@ -27,7 +27,7 @@ test/types/u8.test.ts:
 @@ end
 `.replaceAll("\n", "\r\n");
 
-test("what a guest prints is taken apart into tests with their files, times and reasons", () => {
+test("the output of a guest is parsed into tests with files, durations and reasons", () => {
   const { tests, features, exitCode } = parseResults(output);
   expect({ features, exitCode }).toEqual({ features: '{"settings":{}}', exitCode: 1 });
   const common = { details: "", duration: 0 };
@@ -64,11 +64,11 @@ test("what a guest prints is taken apart into tests with their files, times and 
   ]);
 });
 
-test("a guest that ended early has no exit status", () => {
+test("a guest that ended early has no exit code", () => {
   expect(parseResults("@@ tests\r\n").exitCode).toBeUndefined();
 });
 
-test("files are divided into parts that take about as long as one another", () => {
+test("files are divided into parts of about the same duration", () => {
   const durations = { a: 10, b: 6, c: 5, d: 1 };
   expect(partition(["a", "b", "c", "d"], 2, durations)).toEqual([
     ["a", "d"],
@@ -78,7 +78,7 @@ test("files are divided into parts that take about as long as one another", () =
   expect(partition(["new", "a"], 1, durations)).toEqual([["a", "new"]]);
 });
 
-test("errors between tests are told from those of tests", () => {
+test("errors between tests are separated from those of tests", () => {
   const { tests, errors } = parseResults(`@@ tests
 test/maps/spec.test.ts:
 
@@ -107,6 +107,6 @@ warning
   ]);
 });
 
-test("results are counted while they come", () => {
+test("results are counted in incomplete output", () => {
   expect(countResults(output.slice(0, output.indexOf("test/types")))).toBe(3);
 });

@@ -1,46 +1,46 @@
-/** @module What a run of the tests printed, understood. */
+/** @module Parses the output of a guest. */
 
-/** How a test ended. */
+/** The outcome of a test. */
 export type Outcome = "pass" | "fail" | "skip" | "todo";
 
-/** A test's result. */
+/** The result of a test. */
 export interface TestResult {
   readonly file: string;
-  /** With the names of the groups that it is in. */
+  /** The title, after the titles of its groups. */
   readonly name: string;
   readonly outcome: Outcome;
-  /** Seconds. */
+  /** Duration in seconds. */
   readonly duration: number;
-  /** Why it was skipped, as its name says; what was printed before its failure. */
+  /** The reason why it was skipped, which its title has; or the output before its failure. */
   readonly details: string;
 }
 
-/** What went wrong outside of tests: a file that could not be loaded, or an exception that nobody waited for. */
+/** An error outside of tests: a file that could not be loaded, or an unhandled exception. */
 export interface StrayError {
   readonly file: string;
-  /** What was printed of it. */
+  /** The printed error. */
   readonly details: string;
 }
 
-/** What a guest printed. */
+/** The parsed output of a guest. */
 export interface Results {
   readonly tests: readonly TestResult[];
   readonly errors: readonly StrayError[];
-  /** The features of its kernel, as `bun-bpf features --json` prints them, where it was asked for. */
+  /** The features of the kernel, as `bun-bpf features --json` prints them; `undefined` after a run of tests. */
   readonly features: string | undefined;
-  /** The status that the tests ended with. */
+  /** The exit code of the run; `undefined` if the guest ended before. */
   readonly exitCode: number | undefined;
 }
 
 const heading = /^(test\/\S+\.test\.ts):$/;
 const result = /^\((pass|fail|skip|todo)\) (.*?)(?: \[([\d.]+)ms\])?$/;
 const strayError = "# Unhandled error between tests";
-/** Around what is printed of one. */
+/** Matches the lines before and after such an error. */
 const rule = /^-+$/;
 const listedAgain = /^\d+ tests? (?:failed|skipped|todo)?:$/;
 const skipped = /^(.*?) \(skipped: (.*)\)$/;
 
-/** Takes the output of a guest apart. */
+/** Parses the output of a guest. */
 export function parseResults(output: string): Results {
   const tests: TestResult[] = [];
   const errors: StrayError[] = [];
@@ -51,7 +51,7 @@ export function parseResults(output: string): Results {
   let before: string[] = [];
   let rules = 0;
   for (const line of output.split(/\r?\n/)) {
-    // Behind the tests Bun lists again what failed and what was skipped.
+    // After the tests Bun repeats those that failed or were skipped.
     if (part === "tests" && listedAgain.test(line)) part = "list";
     const mark = /^@@ (\w+) ?(.*)$/.exec(line);
     if (mark !== null) {
@@ -97,7 +97,7 @@ export function parseResults(output: string): Results {
   };
 }
 
-/** How many results of tests a guest has printed so far. */
+/** Counts the test results in the output of a guest. */
 export function countResults(output: string): number {
   return output.match(/^\((?:pass|fail|skip|todo)\) /gm)?.length ?? 0;
 }

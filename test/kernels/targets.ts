@@ -1,33 +1,33 @@
-/** @module Which kernels there are to test on, and what machine each is booted in. */
+/** @module The kernels on which tests run, and the machines in which they boot. */
 
-/** A processor architecture, as Bun and this project name it, and as others do. */
+/** A processor architecture, with its names in Bun and elsewhere. */
 export interface Architecture {
   readonly name: "x64" | "arm64";
-  /** Debian's word. */
+  /** The name in Debian. */
   readonly debian: string;
-  /** The multiarch folder of its C library. */
+  /** The multiarch directory of its C library. */
   readonly multiarch: string;
-  /** The dynamic loader, where programs look for it. */
+  /** The path of the dynamic loader. */
   readonly loader: string;
   /** Bun's package in the npm registry. */
   readonly bunPackage: string;
   readonly emulator: string;
   /** The Debian package of the emulator. */
   readonly emulatorPackage: string;
-  /** Arguments that name the machine. */
+  /** Arguments of the emulator for the machine. */
   readonly machine: readonly string[];
-  /** Where the kernel writes its messages, and where the tests write theirs. */
+  /** The serial lines for the kernel's messages and for the output of the tests. */
   readonly console: string;
   readonly output: string;
-  /** The device behind the second of them, where the machine has but one serial line of its own. */
+  /** The device of the second serial line, if the machine has only one. */
   readonly outputDevice?: string;
 }
 
 /**
- * One thread emulates the processor: with several, kernel 6.12 panicked now and then.
+ * Arguments for emulation by one thread: with several threads, kernel 6.12 panics sometimes.
  *
- * Without fast string instructions the kernel copies memory in loops, which the emulator translates well; such instructions it runs
- * byte by byte. Vectors of 32 bytes it has to take apart, and page tables of five levels take longer than those of four.
+ * The processor below lacks features that are slow in the emulator: it executes fast string instructions byte by byte, splits
+ * vectors of 32 bytes, and needs longer for page tables of five levels.
  */
 const oneThread = ["-accel", "tcg,thread=single"];
 
@@ -52,7 +52,7 @@ export const architectures: Readonly<Record<Architecture["name"], Architecture>>
     bunPackage: "@oven/bun-linux-aarch64",
     emulator: "qemu-system-aarch64",
     emulatorPackage: "qemu-system-arm",
-    // Signing pointers as the architecture has it would take two thirds of all time; vectors of any length are taken apart.
+    // The architected algorithm of pointer authentication would take two thirds of the time; scalable vectors are split.
     machine: [
       ...[...oneThread, "-machine", "virt"],
       ...["-cpu", "max,pauth-impdef=on,sve=off,sme=off"],
@@ -63,18 +63,18 @@ export const architectures: Readonly<Record<Architecture["name"], Architecture>>
   },
 };
 
-/** A kernel to test on. */
+/** A kernel on which tests run. */
 export interface Target {
-  /** How a person names it: `"6.12"`. */
+  /** The name on the command line: `"6.12"`. */
   readonly name: string;
-  /** The Debian release whose kernel it is. */
+  /** The Debian release that has it. */
   readonly suite: string;
 }
 
-/** Whatever Debian's unstable release has: it has no number to name it by. */
+/** The kernel of Debian's unstable release, whose version changes. */
 export const newest: Target = { name: "newest", suite: "sid" };
 
-/** Oldest first. */
+/** All targets, oldest first. */
 export const targets: readonly Target[] = [
   { name: "5.10", suite: "bullseye" },
   { name: "6.1", suite: "bookworm" },

@@ -1,10 +1,10 @@
 import { packageRoot } from "../support/run.ts";
 
 /**
- * Tests that ask nothing of the kernel that it could answer otherwise: of types, texts, the package, and what the engine does. On an
- * emulated machine with the same processor and engine they would show what they show on this one, in ten times the time.
+ * Tests whose results do not depend on the kernel, but only on Bun: about types, texts and the package. On an emulated machine
+ * they would have the same results, in ten times the time.
  */
-const ofEngineAlone = [
+const kernelIndependent = [
   "test/types/",
   "test/kernels/",
   "test/package.test.ts",
@@ -22,19 +22,19 @@ const ofEngineAlone = [
   "test/sessions.test.ts",
 ];
 
-/** Whether a file's tests depend on the engine alone, and not on the kernel. */
-export function isOfEngineAlone(file: string): boolean {
-  return ofEngineAlone.some((prefix) => file.startsWith(prefix));
+/** Returns true if the tests of a file do not depend on the kernel. */
+export function isKernelIndependent(file: string): boolean {
+  return kernelIndependent.some((prefix) => file.startsWith(prefix));
 }
 
-/** The files of tests at these paths, which are files or folders; all without any. @throws {Error} for a path without tests */
+/** Returns the test files at paths of files and folders; all without paths. @throws {Error} if there are no tests at a path */
 export function findTestFiles(paths: readonly string[]): string[] {
   const all = [...new Bun.Glob("test/**/*.test.ts").scanSync({ cwd: packageRoot })].toSorted();
   if (paths.length === 0) return all;
   return paths.flatMap((path) => {
     const wanted = path.replace(/^\.\//, "").replace(/\/$/, "");
     const found = all.filter((file) => file === wanted || file.startsWith(`${wanted}/`));
-    if (found.length === 0) throw new Error(`no tests are at ${path}`);
+    if (found.length === 0) throw new Error(`there are no tests at ${path}`);
     return found;
   });
 }

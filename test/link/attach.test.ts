@@ -5,13 +5,13 @@ import { DetachedMount } from "../../src/ffi/mount.ts";
 import { DisposedError, HashMap, t, features } from "../../src/index.ts";
 import { bpfTest } from "../support/privilege.ts";
 import { countResources, settledResources } from "../support/resources.ts";
-import { execCounter, execsOfATestProcess } from "./exec_counter.ts";
+import { execCounter, countChildExecs } from "./exec_counter.ts";
 import { repetitions } from "../support/effort.ts";
 import { testWith } from "../support/needs.ts";
 
 /**
- * Each kind of attachment: the section of its program, what the kernel calls the link, and how often it is made and
- * disposed of. The end of a perf event waits for grace periods of the kernel's, some 70 ms.
+ * The ways to attach: the section of the program, the type of the link, and the number of repetitions. Closing a perf event
+ * waits for grace periods of the kernel, about 70 ms.
  */
 const kinds = [
   ["raw_tp/sched_process_exec", "raw_tracepoint", repetitions(1000)],
@@ -19,7 +19,7 @@ const kinds = [
   ["tp/sched/sched_process_exec", "perf_event", repetitions(20, 5)],
 ] as const;
 
-/** A test of what only a link of the kernel's can, which that of a perf event once was not. */
+/** Returns the test function for features of links, which perf events do not have on older kernels. */
 function linkTest(type: string): typeof bpfTest {
   const { attachKinds } = features;
   return type === "perf_event" ? testWith(attachKinds.get("perf_event_link")) : bpfTest;
@@ -27,19 +27,19 @@ function linkTest(type: string): typeof bpfTest {
 
 for (const [section, type, rounds] of kinds) {
   describe(section, () => {
-    bpfTest("counts execs from its attachment to its disposal", async () => {
+    bpfTest("runs the program from attaching to disposal", async () => {
       using counts = new HashMap({ key: t.u32, value: t.u64Number, maxEntries: 4096 });
       using program = execCounter(section, counts);
-      expect(await execsOfATestProcess(counts)).toBe(0);
+      expect(await countChildExecs(counts)).toBe(0);
       {
         using link = program.attach();
-        expect(await execsOfATestProcess(counts)).toBe(1);
+        expect(await countChildExecs(counts)).toBe(1);
         expect(link.disposed).toBe(false);
       }
-      expect(await execsOfATestProcess(counts)).toBe(0);
+      expect(await countChildExecs(counts)).toBe(0);
     });
 
-    linkTest(type)("says what it is", () => {
+    linkTest(type)("describes itself", () => {
       using counts = new HashMap({ key: t.u32, value: t.u64Number, maxEntries: 4096 });
       using program = execCounter(section, counts);
       using link = program.attach();
@@ -49,7 +49,7 @@ for (const [section, type, rounds] of kinds) {
       expect(`${link}`).toEndWith(`link to ${section.slice(section.indexOf("/") + 1)}`);
     });
 
-    bpfTest("outlives its program's object, and garbage collection", async () => {
+    bpfTest("stays attached after disposal of the program and garbage collection", async () => {
       using counts = new HashMap({ key: t.u32, value: t.u64Number, maxEntries: 4096 });
       const attach = () => {
         using program = execCounter(section, counts);
@@ -57,15 +57,15 @@ for (const [section, type, rounds] of kinds) {
       };
       const before = openDescriptors();
       attach();
-      // The link's object is unreachable from here on: only what it opened is left.
+      // The link object is unreachable from here on; only its descriptors are left.
       const left = openDescriptors().difference(before);
       for (let round = 0; round < 5; round++) Bun.gc(true);
-      expect(await execsOfATestProcess(counts)).toBe(1);
+      expect(await countChildExecs(counts)).toBe(1);
       for (const fd of left) new Descriptor(Number(fd), "lost link")[Symbol.dispose]();
-      expect(await execsOfATestProcess(counts)).toBe(0);
+      expect(await countChildExecs(counts)).toBe(0);
     });
 
-    linkTest(type)("pinned, stays attached until the pin is removed", async () => {
+    linkTest(type)("stays attached while it is pinned", async () => {
       using bpffs = new DetachedMount("bpf");
       const path = `${bpffs.path}/link`;
       using counts = new HashMap({ key: t.u32, value: t.u64Number, maxEntries: 4096 });
@@ -78,30 +78,27 @@ for (const [section, type, rounds] of kinds) {
       expect(link.unpin()).toBe(false);
       link.pin(path);
       link[Symbol.dispose]();
-      expect(await execsOfATestProcess(counts)).toBe(1);
+      expect(await countChildExecs(counts)).toBe(1);
       expect(() => link.unpin()).toThrow(DisposedError);
       unlinkSync(path);
-      // The kernel frees what no name and no descriptor holds after a grace period.
+      // The kernel detaches the program a grace period after the last pin and descriptor are gone.
       await Bun.sleep(50);
-      expect(await execsOfATestProcess(counts)).toBe(0);
+      expect(await countChildExecs(counts)).toBe(0);
     });
 
-    linkTest(type)(
-      "can neither change its program nor be detached, and says what to do instead",
-      () => {
-        using counts = new HashMap({ key: t.u32, value: t.u64Number, maxEntries: 4096 });
-        using program = execCounter(section, counts);
-        using link = program.attach();
-        expect(() => link.update(program)).toThrow(
-          /bpf\(BPF_LINK_UPDATE\): EINVAL.*attach the new program and dispose of this link/,
-        );
-        expect(() => link.detach()).toThrow(
-          /bpf\(BPF_LINK_DETACH\): EOPNOTSUPP.*dispose of the link and remove its pins/,
-        );
-      },
-    );
+    linkTest(type)("rejects update() and detach() with a hint", () => {
+      using counts = new HashMap({ key: t.u32, value: t.u64Number, maxEntries: 4096 });
+      using program = execCounter(section, counts);
+      using link = program.attach();
+      expect(() => link.update(program)).toThrow(
+        /bpf\(BPF_LINK_UPDATE\): EINVAL.*attach the new program and dispose of this link/,
+      );
+      expect(() => link.detach()).toThrow(
+        /bpf\(BPF_LINK_DETACH\): EOPNOTSUPP.*dispose of the link and remove its pins/,
+      );
+    });
 
-    bpfTest("made and disposed of over and over, leaves nothing open", async () => {
+    bpfTest("leaves nothing open after repeated attaching and disposal", async () => {
       using counts = new HashMap({ key: t.u32, value: t.u64Number, maxEntries: 4096 });
       using program = execCounter(section, counts);
       const before = await settledResources();
@@ -115,7 +112,7 @@ for (const [section, type, rounds] of kinds) {
   });
 }
 
-/** The descriptors that this process has open. */
+/** Returns the open file descriptors of this process. */
 function openDescriptors(): Set<string> {
   return new Set(readdirSync("/proc/self/fd"));
 }

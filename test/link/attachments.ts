@@ -1,10 +1,10 @@
-/** @module Links of many kinds, for tests: made by the system calls themselves, as the library does not attach to all of it. */
+/** @module Makes links of many types for tests, by system calls: the library cannot attach in all of these ways. */
 import { copyFileSync, openSync, readFileSync } from "node:fs";
 import type { Pointer } from "bun:ffi";
-import { loadTrial, type TrialProgram } from "../../src/features/trial_program.ts";
+import { loadProbeProgram, type ProbeProgram } from "../../src/features/probe_program.ts";
 import {
   createLink,
-  type LinkParts,
+  type LinkRequest,
   type LinkTarget,
   openRawTracepoint,
 } from "../../src/ffi/bpf_link.ts";
@@ -17,20 +17,20 @@ import { openProbe, type ProbePlace } from "../../src/link/perf_event.ts";
 import { PERF_EVENT_ATTR } from "../../src/uapi/layout.ts";
 import { SYS_perf_event_open } from "../../src/uapi/system.ts";
 
-/** A link with the program that it attaches, which need not stay open. */
+/** A link, which keeps its program loaded. */
 export interface Attached extends Disposable {
   readonly link: Link;
 }
 
-/** Loads a program that returns a number, and attaches it. */
+/** Loads a program that returns a constant, and attaches it. */
 function attach(
-  program: Omit<TrialProgram, "code">,
+  program: Omit<ProbeProgram, "code">,
   returned: number,
-  attachType: LinkParts["attachType"],
+  attachType: LinkRequest["attachType"],
   target: LinkTarget,
 ): Attached {
   const code = [asm.mov(asm.r0, returned), asm.exit()];
-  using loaded = loadTrial({ ...program, code });
+  using loaded = loadProbeProgram({ ...program, code });
   const context = { doing: `attach ${attachType}` };
   const fd = createLink({ fd: loaded.fd, attachType, target }, context);
   return attached(new Link(new Descriptor(fd, `${attachType} link of a test`)));
@@ -45,20 +45,20 @@ export const loopback = 1;
 
 const next = -1;
 
-/** Kernel 6.6. */
+/** Attaches to the egress of the loopback interface (kernel 6.6). */
 export function attachTcx(): Attached {
   const target = { kind: "interface", index: loopback } as const;
   return attach({ type: "sched_cls" }, next, "tcx_egress", target);
 }
 
-/** Kernel 5.9; by the network stack itself, as loopback has no driver that could. */
+/** Attaches to the loopback interface in generic mode, because it has no driver with XDP (kernel 5.9). */
 export function attachXdp(): Attached {
   const pass = 2;
   const target = { kind: "interface", index: loopback } as const;
   return attach({ type: "xdp", attachType: "xdp" }, pass, "xdp", target);
 }
 
-/** Kernel 5.7. @param folder of a cgroup of version 2 */
+/** Attaches to a cgroup (kernel 5.7). @param folder the directory of a cgroup of version 2 */
 export function attachCgroup(folder: string): Attached {
   using target = new Descriptor(openSync(folder, "r"), "cgroup of a test");
   const attachType = "cgroup_inet_egress";
@@ -69,14 +69,14 @@ function open({ fd }: Descriptor): LinkTarget {
   return { kind: "descriptor", fd };
 }
 
-/** Kernel 5.9. */
+/** Attaches to the network namespace of this process (kernel 5.9). */
 export function attachNetns(): Attached {
   using target = new Descriptor(openSync("/proc/self/ns/net", "r"), "namespace of a test");
   const program = { type: "sk_lookup", attachType: "sk_lookup" } as const;
   return attach(program, 1, "sk_lookup", open(target));
 }
 
-/** Kernel 6.4. */
+/** Attaches to a netfilter hook (kernel 6.4). */
 export function attachNetfilter(): Attached {
   return attach({ type: "netfilter", attachType: "netfilter" }, 1, "netfilter", {
     kind: "netfilter",
@@ -86,14 +86,14 @@ export function attachNetfilter(): Attached {
   });
 }
 
-/** Kernel 5.8. */
+/** Attaches an iterator over tasks (kernel 5.8). */
 export function attachIterator(): Attached {
   const target = { kind: "func", name: "bpf_iter_task" } as const;
   const program = { type: "tracing", attachType: "trace_iter", target } as const;
   return attach(program, 0, "trace_iter", { kind: "loaded for" });
 }
 
-/** Kernel 6.6. The probes are in a file that nothing runs, so that nothing is changed by them. */
+/** Attaches to several offsets of a file (kernel 6.6). No process executes the file, so the probes have no effect. */
 export function attachUprobes(file: string, offsets: readonly bigint[], cookie: bigint): Attached {
   copyFileSync("/bin/true", file);
   const type = "trace_uprobe_multi";
@@ -105,7 +105,7 @@ export function attachUprobes(file: string, offsets: readonly bigint[], cookie: 
   });
 }
 
-/** Kernel 5.15. A uprobe by a perf event. */
+/** Attaches to the perf event of a uprobe (kernel 5.15). */
 export function attachUprobe(file: string, offset: bigint): Attached {
   copyFileSync("/bin/true", file);
   return attachProbe({ source: "uprobe", target: file, offset: Number(offset) });
@@ -116,10 +116,10 @@ function attachProbe(place: Omit<ProbePlace, "isReturn">): Attached {
   return attach({ type: "kprobe" }, 0, "perf_event", { kind: "perf event", fd: event.fd });
 }
 
-/** PERF_COUNT_SW_CONTEXT_SWITCHES */
+/** The event PERF_COUNT_SW_CONTEXT_SWITCHES. */
 export const contextSwitches = 3n;
 
-/** Kernel 5.15. A counter of changes of the running thread. */
+/** Attaches to a counter of context switches (kernel 5.15). */
 export function attachCounter(): Attached {
   using event = openCounter();
   const target = { kind: "perf event", fd: event.fd, cookie: 0x1234n } as const;
@@ -141,15 +141,15 @@ function openCounter(): Descriptor {
   return new Descriptor(fd, "event of a test");
 }
 
-/** A function of every kernel that is tested, of the kind that all probes take. */
+/** A function of all tested kernels to which all kinds of probes can be attached. */
 export const probed = "kernel_clone";
 
-/** Kernel 5.15, with kprobes. */
+/** Attaches to the perf event of a kprobe (kernel 5.15). */
 export function attachKprobe(): Attached {
   return attachProbe({ source: "kprobe", target: probed, offset: 0 });
 }
 
-/** Kernel 5.18, with fprobes. */
+/** Attaches to several kernel functions (kernel 5.18, with fprobes). */
 export function attachKprobes(cookie: bigint): Attached {
   const type = "trace_kprobe_multi";
   return attach({ type: "kprobe", attachType: type }, 0, type, {
@@ -159,15 +159,15 @@ export function attachKprobes(cookie: bigint): Attached {
   });
 }
 
-/** Kernel 5.5, where it takes functions' entries. */
+/** Attaches to the entry of a function (kernel 5.5). */
 export function attachFentry(): Attached {
   const target = { kind: "func", name: probed } as const;
-  using program = loadTrial({ type: "tracing", attachType: "trace_fentry", target });
+  using program = loadProbeProgram({ type: "tracing", attachType: "trace_fentry", target });
   const fd = openRawTracepoint(program.fd, null, { doing: "attach" });
   return attached(new Link(new Descriptor(fd, "fentry link of a test")));
 }
 
-/** Why a kind of link cannot be made here, or `undefined` where it can. */
+/** Returns the reason why a link cannot be made; `undefined` if it can. */
 export function obstacleTo(make: () => Attached): string | undefined {
   try {
     make()[Symbol.dispose]();
@@ -177,7 +177,7 @@ export function obstacleTo(make: () => Attached): string | undefined {
   }
 }
 
-/** The root of the cgroups of version 2, or `undefined` where none is mounted. */
+/** Returns the path where the cgroup2 file system is mounted; `undefined` if it is not. */
 export function cgroupRoot(): string | undefined {
   const mounts = readFileSync("/proc/self/mountinfo", "utf8");
   return /^\S+ \S+ \S+ \/ (\S+) .* - cgroup2 /m.exec(mounts)?.[1];

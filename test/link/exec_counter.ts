@@ -2,7 +2,7 @@ import { asm, type HashMap, type LiveMap, Program, type t } from "../../src/inde
 
 const { r0, r1, r2, r3, r4, r10 } = asm;
 
-/** A program for an exec's tracepoint, by any kind of attachment: counts execs by the id of the process. */
+/** Loads a program for the tracepoint of exec, with any section, that counts execs by process id. */
 export function execCounter(section: string, counts: LiveMap): Program {
   return new Program({
     section,
@@ -37,8 +37,8 @@ export function execCounter(section: string, counts: LiveMap): Program {
   });
 }
 
-/** Starts a process of our own, and tells how many execs of it were counted. */
-export async function execsOfATestProcess(
+/** Starts a process, and returns the number of its execs that were counted. */
+export async function countChildExecs(
   counts: HashMap<t.Type<number>, t.Type<number>>,
 ): Promise<number> {
   const child = Bun.spawn(["/bin/true"]);

@@ -1,4 +1,4 @@
-/** What the kernel says of links, by their kinds: of those that can be made here. */
+/** Tests of the information about links, for the link types that this kernel has. */
 import { afterAll, beforeAll, describe, expect } from "bun:test";
 import { mkdirSync, mkdtempSync, readlinkSync, rmdirSync, rmSync, statSync } from "node:fs";
 import { tmpdir } from "node:os";
@@ -43,7 +43,7 @@ afterAll(() => {
   if (ownCgroup !== undefined) rmdirSync(ownCgroup);
 });
 
-/** What there is to say of each kind, beside its id and its program. */
+/** Link types, with the expected information except the ids. */
 const kinds: readonly {
   readonly name: string;
   readonly make: () => Attached;
@@ -92,7 +92,7 @@ const kinds: readonly {
     make: attachIterator,
     info: () => ({
       type: "iter",
-      // Told from kernel 5.10 on, which is as old as anything that is tested.
+      // Reported since kernel 5.10, the oldest tested one.
       target: "task",
       mapId: undefined,
       cgroupId: undefined,
@@ -106,38 +106,38 @@ const kinds: readonly {
 for (const { name, make, info } of kinds) {
   testUnless(obstacleTo(make))(name, () => {
     using attached = make();
-    const told = attached.link.info();
-    expect(told).toEqual({ id: told.id, programId: told.programId, ...info() } as LinkInfo);
-    expect(told.programId).toBeGreaterThan(0);
-    expect([...listLinks()].find(({ id }) => id === told.id)).toEqual(told);
+    const actual = attached.link.info();
+    expect(actual).toEqual({ id: actual.id, programId: actual.programId, ...info() } as LinkInfo);
+    expect(actual.programId).toBeGreaterThan(0);
+    expect([...listLinks()].find(({ id }) => id === actual.id)).toEqual(actual);
   });
 }
 
-describe("uprobes of many functions", () => {
+describe("info() of uprobe_multi links", () => {
   const offsets = [0x1000n, 0x1010n, 0x2000n];
   const make = () => attachUprobes(file, offsets, 5n);
-  testUnless(obstacleTo(make))("have their places and cookies", () => {
+  testUnless(obstacleTo(make))("has the file, the offsets and the cookies", () => {
     using attached = make();
     const info = attached.link.info();
     if (info.type !== "uprobe_multi") throw new Error(`a link of type ${info.type}`);
-    // From kernel 6.8 on.
+    // Reported since kernel 6.8.
     if (info.count === undefined) return;
     expect(info).toMatchObject({ count: 3, path: file, flags: 0, offsets, cookies: [5n, 6n, 7n] });
     expect([info.pid, info.referenceOffsets]).toEqual([undefined, undefined]);
   });
 });
 
-describe("perf events", () => {
+describe("info() of perf event links", () => {
   const uprobe = () => attachUprobe(file, 0x1000n);
-  testUnless(obstacleTo(uprobe))("of uprobes", () => {
+  testUnless(obstacleTo(uprobe))("has the place of a uprobe", () => {
     using attached = uprobe();
     const event = eventOf(attached);
-    // From kernel 6.6 on.
+    // Reported since kernel 6.6.
     if (event === undefined) return;
     expect(event).toEqual({ kind: "uprobe", path: file, offset: 0x1000, cookie: undefined });
   });
 
-  testUnless(obstacleTo(attachCounter))("of counters", () => {
+  testUnless(obstacleTo(attachCounter))("has the type of a counter", () => {
     using attached = attachCounter();
     const event = eventOf(attached);
     if (event === undefined) return;
@@ -145,14 +145,14 @@ describe("perf events", () => {
     expect([0x1234n, undefined]).toContain(event.cookie);
   });
 
-  bpfTest("of tracepoints", () => {
+  bpfTest("has the name of a tracepoint", () => {
     using program = tracepointProgram("tp/sched/sched_process_exec");
     using link = program.attach();
     let info: LinkInfo;
     try {
       info = link.info();
     } catch {
-      // Before kernel 5.15 there is no link.
+      // Kernels before 5.15 have no links of perf events.
       return;
     }
     if (info.type !== "perf_event") throw new Error(`a link of type ${info.type}`);
@@ -165,47 +165,50 @@ describe("perf events", () => {
   });
 });
 
-describe("functions of the kernel", () => {
-  testUnless(obstacleTo(attachKprobe))("by a kprobe", () => {
+describe("info() of links to kernel functions", () => {
+  testUnless(obstacleTo(attachKprobe))("has the function of a kprobe", () => {
     using attached = attachKprobe();
     const event = eventOf(attached);
-    // From kernel 6.6 on.
+    // Reported since kernel 6.6.
     if (event === undefined) return;
     expect(event).toMatchObject({ kind: "kprobe", name: probed, offset: 0, missed: 0 });
-    // Behind what a function may begin with, such as a mark for indirect jumps.
+    // After an instruction with which a function may begin, such as endbr64.
     const address = event.kind === "kprobe" ? event.address : undefined;
     if (address !== undefined) {
       expect(KernelSymbols.read().lookup(address)?.name).toBe(probed);
     }
   });
 
-  testUnless(obstacleTo(() => attachKprobes(9n)))("by many kprobes", () => {
-    using attached = attachKprobes(9n);
-    const info = attached.link.info();
-    if (info.type !== "kprobe_multi") throw new Error(`a link of type ${info.type}`);
-    // From kernel 6.6 on, cookies from 6.9.
-    if (info.count === undefined) return;
-    expect(info).toMatchObject({ count: 1, flags: 0 });
-    const [address] = info.addresses ?? [];
-    if (address !== undefined) {
-      expect(KernelSymbols.read().lookup(address)?.name).toBe(probed);
-    }
-    expect(info.cookies ?? [9n]).toEqual([9n]);
-  });
+  testUnless(obstacleTo(() => attachKprobes(9n)))(
+    "has the functions of a kprobe_multi link",
+    () => {
+      using attached = attachKprobes(9n);
+      const info = attached.link.info();
+      if (info.type !== "kprobe_multi") throw new Error(`a link of type ${info.type}`);
+      // Reported since kernel 6.6, cookies since 6.9.
+      if (info.count === undefined) return;
+      expect(info).toMatchObject({ count: 1, flags: 0 });
+      const [address] = info.addresses ?? [];
+      if (address !== undefined) {
+        expect(KernelSymbols.read().lookup(address)?.name).toBe(probed);
+      }
+      expect(info.cookies ?? [9n]).toEqual([9n]);
+    },
+  );
 
-  testUnless(obstacleTo(attachFentry))("by their BTF", () => {
+  testUnless(obstacleTo(attachFentry))("has the BTF type of the function of a tracing link", () => {
     using attached = attachFentry();
     const info = attached.link.info();
     if (info.type !== "tracing") throw new Error(`a link of type ${info.type}`);
     expect(info).toMatchObject({ attachType: "trace_fentry", cookie: undefined });
-    // From kernel 5.13 on.
+    // Reported since kernel 5.13.
     if (info.targetTypeId === undefined) return;
     expect(Btf.kernel().type(info.targetTypeId)).toMatchObject({ kind: "func", name: probed });
     expect(new FunctionNames().targetOf(info)).toContain(probed);
   });
 });
 
-bpfTest("raw tracepoints have their names, also those by BTF", () => {
+bpfTest("info() of raw tracepoint links has the name, also for tp_btf", () => {
   for (const section of ["raw_tp/sched_process_exec", "tp_btf/sched_process_exec"]) {
     using program = tracepointProgram(section);
     using link = program.attach();
@@ -223,12 +226,12 @@ const cgroupObstacle =
   cgroup === undefined
     ? "no cgroups of version 2 are mounted"
     : obstacleTo(() => attachCgroup(cgroup));
-testUnless(cgroupObstacle)("what a link was to may be gone", async () => {
+testUnless(cgroupObstacle)("info() has no target after the target was removed", async () => {
   using attached = attachCgroup(ownCgroup as string);
   const before = attached.link.info();
   expect(before).toMatchObject({ cgroupId: BigInt(statSync(ownCgroup as string).ino) });
   rmdirSync(ownCgroup as string);
-  // The kernel lets go of it in its own time.
+  // The kernel frees the cgroup asynchronously.
   for (let round = 0; round < 500; round++) {
     const { programId } = attached.link.info();
     if (programId === 0 || attached.link.info().type !== "cgroup") break;
@@ -239,41 +242,47 @@ testUnless(cgroupObstacle)("what a link was to may be gone", async () => {
   mkdirSync(ownCgroup as string);
 });
 
-testUnless(obstacleTo(attachTcx))("a detached link has its program still, and no interface", () => {
-  using attached = attachTcx();
-  const { programId } = attached.link.info();
-  expect(attached.link.detach().info()).toMatchObject({
-    type: "tcx",
-    programId,
-    ifindex: undefined,
-    interfaceName: undefined,
-  });
-});
-
-describe("the list of all links", () => {
-  bpfTest("is in the order of ids, passes over what goes meanwhile, and holds none open", () => {
-    const before = countResources();
-    // A program each: older kernels attach one to a tracepoint only once.
-    const links = Array.from({ length: 30 }, () => {
-      using program = tracepointProgram("raw_tp/sched_process_exec");
-      return program.attach();
+testUnless(obstacleTo(attachTcx))(
+  "info() of a detached link has the program, but no interface",
+  () => {
+    using attached = attachTcx();
+    const { programId } = attached.link.info();
+    expect(attached.link.detach().info()).toMatchObject({
+      type: "tcx",
+      programId,
+      ifindex: undefined,
+      interfaceName: undefined,
     });
-    const ids = links.map((link) => link.info().id);
-    const seen: number[] = [];
-    for (const { id } of listLinks()) {
-      seen.push(id);
-      // Others may be on their way out.
-      if (ids.includes(id)) links[ids.indexOf(id) + 1]?.[Symbol.dispose]();
-    }
-    expect(seen).toEqual([...new Set(seen)].sort((a, b) => a - b));
-    expect(seen).toContain(ids[0] as number);
-    for (const link of links) link[Symbol.dispose]();
-    for (const _info of listLinks()) break;
-    expect(countResources()).toEqual(before);
-  });
+  },
+);
+
+describe("listLinks()", () => {
+  bpfTest(
+    "is in the order of ids, skips links that are removed meanwhile, and leaves nothing open",
+    () => {
+      const before = countResources();
+      // A program per link, because older kernels attach a program to a tracepoint only once.
+      const links = Array.from({ length: 30 }, () => {
+        using program = tracepointProgram("raw_tp/sched_process_exec");
+        return program.attach();
+      });
+      const ids = links.map((link) => link.info().id);
+      const seen: number[] = [];
+      for (const { id } of listLinks()) {
+        seen.push(id);
+        // There may be links of other processes.
+        if (ids.includes(id)) links[ids.indexOf(id) + 1]?.[Symbol.dispose]();
+      }
+      expect(seen).toEqual([...new Set(seen)].sort((a, b) => a - b));
+      expect(seen).toContain(ids[0] as number);
+      for (const link of links) link[Symbol.dispose]();
+      for (const _info of listLinks()) break;
+      expect(countResources()).toEqual(before);
+    },
+  );
 });
 
-testUnless(bpfObstacle ?? bpftoolObstacle)("bpftool says the same", async () => {
+testUnless(bpfObstacle ?? bpftoolObstacle)("info() agrees with bpftool", async () => {
   using program = tracepointProgram("raw_tp/sched_process_exec");
   using link = program.attach();
   const { id, programId } = link.info();
@@ -286,16 +295,16 @@ testUnless(bpfObstacle ?? bpftoolObstacle)("bpftool says the same", async () => 
   for (const { name, make, info } of kinds) {
     if (obstacleTo(make) !== undefined) continue;
     using attached = make();
-    const told = await bpftoolJson<Record<string, unknown>>(
+    const actual = await bpftoolJson<Record<string, unknown>>(
       ...["link", "show", "id", `${attached.link.info().id}`],
     );
     const expected = info() as Record<string, unknown>;
-    expect(told["prog_id"], name).toBe(attached.link.info().programId);
-    // Of the kinds that every version knows.
+    expect(actual["prog_id"], name).toBe(attached.link.info().programId);
+    // Only for link types that all versions of bpftool support.
     if (name === "cgroup")
-      expect(BigInt(told["cgroup_id"] as number)).toBe(expected["cgroupId"] as bigint);
-    if (name === "netns") expect(told["netns_ino"]).toBe(expected["netnsInode"]);
-    if (name === "iter") expect(told["target_name"]).toBe(expected["target"]);
+      expect(BigInt(actual["cgroup_id"] as number)).toBe(expected["cgroupId"] as bigint);
+    if (name === "netns") expect(actual["netns_ino"]).toBe(expected["netnsInode"]);
+    if (name === "iter") expect(actual["target_name"]).toBe(expected["target"]);
   }
 });
 

@@ -14,11 +14,11 @@ import { BarePerfEvent } from "../../src/link/perf_event.ts";
 import { tracepointId } from "../../src/link/tracepoint.ts";
 import { bpfTest } from "../support/privilege.ts";
 import { runBun } from "../support/run.ts";
-import { execCounter, execsOfATestProcess } from "./exec_counter.ts";
+import { execCounter, countChildExecs } from "./exec_counter.ts";
 import { testWith } from "../support/needs.ts";
 import { testUnless } from "../support/skipping.ts";
 
-bpfTest("a tracepoint's id is what tracefs says, and asking leaves no mount behind", () => {
+bpfTest("tracepointId() returns the id in tracefs, and leaves no mount", () => {
   const mounts = () => readFileSync("/proc/self/mounts", "utf8");
   const before = mounts();
   using tracefs = new DetachedMount("tracefs");
@@ -41,7 +41,7 @@ bpfTest("a tracepoint's id is what tracefs says, and asking leaves no mount behi
   expect(mounts()).toBe(before);
 });
 
-bpfTest("before kernel 5.15 a tracepoint's link is its perf event", async () => {
+bpfTest("on kernels before 5.15 the link of a tracepoint is a perf event", async () => {
   using counts = new HashMap({ key: t.u32, value: t.u64Number, maxEntries: 4096 });
   using program = execCounter("tp/sched/sched_process_exec", counts);
   const id = tracepointId("sched/sched_process_exec");
@@ -52,7 +52,7 @@ bpfTest("before kernel 5.15 a tracepoint's link is its perf event", async () => 
     enablePerfEvent(event.fd, "event of a test");
     const what = "tracepoint link to sched/sched_process_exec";
     using link: Link = new BarePerfEvent(new Descriptor(event.release(), what));
-    expect(await execsOfATestProcess(counts)).toBe(1);
+    expect(await countChildExecs(counts)).toBe(1);
     for (const [doing, use] of [
       ["ask the kernel about", () => link.info()],
       ["ask the kernel about", () => link.id],
@@ -66,15 +66,15 @@ bpfTest("before kernel 5.15 a tracepoint's link is its perf event", async () => 
     link[Symbol.dispose]();
     expect(() => link.info()).toThrow(DisposedError);
   }
-  expect(await execsOfATestProcess(counts)).toBe(0);
+  expect(await countChildExecs(counts)).toBe(0);
 });
 
-test("the first CPU of the kernel's lists", () => {
+test("the first CPU of a list is parsed", () => {
   expect(["0", "0-3", "2-3,8", "1,4\n"].map(firstCpu)).toEqual([0, 0, 2, 1]);
 });
 
 testWith(features.attachKinds.get("perf_event_link"))(
-  "EINVAL of a kernel that has links of perf events is the error that it is",
+  "EINVAL is an error on kernels with links of perf events",
   () => {
     using counts = new HashMap({ key: t.u32, value: t.u64Number, maxEntries: 16 });
     using program = execCounter("raw_tp", counts);
@@ -86,7 +86,7 @@ testWith(features.attachKinds.get("perf_event_link"))(
   },
 );
 
-test("a tracefs that this user may not read is an error that says so", async () => {
+test("the error about an unreadable tracefs has the remedy", async () => {
   const code = `
     import { chmodSync, mkdirSync, mkdtempSync, rmSync } from "node:fs";
     import { tracepointId } from "./src/link/tracepoint.ts";
@@ -105,11 +105,11 @@ test("a tracefs that this user may not read is an error that says so", async () 
     ...["-e", code],
   ]);
   expect(ended.stdout).toBe(
-    "cannot find the tracepoint sched/sched_switch: open: EACCES (permission denied). This user may not read tracefs: run as root (sudo -E), or let everybody in (mount -o remount,mode=755 PATH)\n",
+    "cannot find the tracepoint sched/sched_switch: open: EACCES (permission denied). This user may not read tracefs: run as root (sudo -E), or give all users access to it (mount -o remount,mode=755 PATH)\n",
   );
 });
 
-bpfTest("a program of another kind is refused", () => {
+bpfTest("a program of another type is rejected", () => {
   using counts = new HashMap({ key: t.u32, value: t.u64Number, maxEntries: 16 });
   using program = execCounter("raw_tp", counts);
   const id = tracepointId("sched/sched_process_exec");
@@ -123,7 +123,7 @@ bpfTest("a program of another kind is refused", () => {
 
 const tracefs = "/sys/kernel/tracing/events";
 testUnless(existsSync(tracefs) ? `${tracefs} is there` : undefined)(
-  "without privilege, and no tracefs mounted, the error says so",
+  "the error without privilege and without a mounted tracefs has the cause",
   async () => {
     const code = `
     import { tracepointId } from "./src/link/tracepoint.ts";

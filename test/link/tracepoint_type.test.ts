@@ -15,7 +15,7 @@ import {
 import { parseTracepointFormat } from "../../src/link/tracepoint_type.ts";
 import { bpfTest } from "../support/privilege.ts";
 
-/** The places and names of the types of all fields. */
+/** Returns the offsets and type names of all fields. */
 function fieldsOf(type: TracepointType): Record<string, string> {
   return Object.fromEntries(
     Object.entries(type.fields).map(([name, { type: field, offset }]) => [
@@ -25,7 +25,7 @@ function fieldsOf(type: TracepointType): Record<string, string> {
   );
 }
 
-/** A format with these fields, each `declaration offset size signed`. */
+/** Makes a format with the given fields, each `declaration offset size signed`. */
 function format(...fields: readonly (readonly [string, number, number, number])[]): string {
   const lines = fields.map(
     ([declaration, offset, size, signed]) =>
@@ -34,8 +34,8 @@ function format(...fields: readonly (readonly [string, number, number, number])[
   return `name: x\nID: 1\nformat:\n${lines.join("\n")}\n\nprint fmt: "field:%d;\toffset:0;", REC->x\n`;
 }
 
-describe("the format of a tracepoint", () => {
-  test("has integers by size and sign, text, bytes and pointers", () => {
+describe("parseTracepointFormat()", () => {
+  test("maps integers by size and sign, text, bytes and pointers", () => {
     const type = parseTracepointFormat(
       format(
         ["unsigned short common_type", 0, 2, 0],
@@ -72,7 +72,7 @@ describe("the format of a tracepoint", () => {
     expect(type).toMatchObject({ kind: "struct", name: "event", size: 117, align: 1 });
   });
 
-  test("has the places of arrays without a length", () => {
+  test("maps arrays of variable length to locations", () => {
     const type = parseTracepointFormat(
       format(
         ["__data_loc char[] filename", 8, 4, 0],
@@ -93,7 +93,7 @@ describe("the format of a tracepoint", () => {
     expect([type.size, type.align]).toEqual([24, 8]);
   });
 
-  test("may have names instead of lengths, odd sizes, and empty fields", () => {
+  test("accepts names instead of lengths, odd sizes, and empty fields", () => {
     const type = parseTracepointFormat(
       format(
         ["char prev_comm[TASK_COMM_LEN]", 8, 16, 1],
@@ -122,16 +122,16 @@ describe("the format of a tracepoint", () => {
     expect(bytes.subarray(0, 10).toHex()).toBe("00000000000000006100");
   });
 
-  test("without fields is an error that shows the format", () => {
+  test("throws an error with the format if that has no fields", () => {
     expect(() => parseTracepointFormat("name: x\n", "event")).toThrow("has no fields: name: x");
   });
 
-  test("has values of a general TypeScript type", () => {
+  test("returns a type with general TypeScript values", () => {
     expectTypeOf<t.Infer<TracepointType>[string]>().toEqualTypeOf<TracepointValue>();
   });
 });
 
-bpfTest("each tracepoint of this kernel has a type with the fields of its format", () => {
+bpfTest("tracepointType() works for each tracepoint of this kernel", () => {
   using tracefs = new DetachedMount("tracefs");
   let count = 0;
   for (const category of readdirSync(`${tracefs.path}/events`, { withFileTypes: true })) {
@@ -155,7 +155,7 @@ bpfTest("each tracepoint of this kernel has a type with the fields of its format
   expect(count).toBeGreaterThan(500);
 });
 
-bpfTest("a tracepoint's type has the layout of the kernel's own struct", () => {
+bpfTest("tracepointType() has the layout of the kernel's struct", () => {
   const type = tracepointType("sched/sched_switch");
   expect(type.name).toBe("tracepoint sched/sched_switch");
   const btf = Btf.kernel();
@@ -172,7 +172,7 @@ bpfTest("a tracepoint's type has the layout of the kernel's own struct", () => {
   }
 });
 
-bpfTest("the type reads a program's context", async () => {
+bpfTest("the type decodes the context of a program", async () => {
   const event = tracepointType("sched/sched_switch");
   const { r0, r1, r2, r3, r4, r6, r10 } = asm;
   const words = Array.from({ length: event.size / 8 - 1 }, (_, index) => 8 + index * 8);
@@ -206,7 +206,7 @@ bpfTest("the type reads a program's context", async () => {
   expect(switched["prev_state"]).toBeTypeOf("bigint");
 });
 
-bpfTest("an unknown tracepoint is refused with a suggestion", () => {
+bpfTest("an unknown tracepoint is an error with a suggestion", () => {
   expect(() => tracepointType("sched:sched_switch")).toThrow(
     new TypeError(
       'tracepointType(target): expected category/name, as "sched/sched_switch", got "sched:sched_switch": did you mean "sched/sched_switch"?',

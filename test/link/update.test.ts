@@ -14,7 +14,7 @@ import { testWith } from "../support/needs.ts";
 
 const tcxTest = testWith(features.attachKinds.get("tcx"));
 
-/** TCX_NEXT: leave the packet to whoever comes next. */
+/** TCX_NEXT: continue with the next program. */
 const next = -1;
 
 function classifier(): Program {
@@ -25,14 +25,14 @@ function classifier(): Program {
   });
 }
 
-/** A link of a kind that can do everything: to the loopback interface (kernel 6.6). */
+/** Attaches a program to the loopback interface by a tcx link, which supports all operations (kernel 6.6). */
 function attachToLoopback({ fd }: LinkedProgram): Link {
   const target = { kind: "interface", index: loopback } as const;
   const link = createLink({ fd, attachType: "tcx_ingress", target }, { doing: "attach to lo" });
   return new Link(new Descriptor(link, "tcx link to lo"));
 }
 
-tcxTest("a link changes its program, where its kind can", () => {
+tcxTest("update() replaces the program, if the link type supports it", () => {
   using first = classifier();
   using second = classifier();
   using link = attachToLoopback(first);
@@ -41,7 +41,7 @@ tcxTest("a link changes its program, where its kind can", () => {
   expect(link.info().programId).toBe(second.info().id);
 });
 
-tcxTest("a link is detached and stays open, where its kind can", () => {
+tcxTest("detach() leaves the link open, if the link type supports it", () => {
   using program = classifier();
   using link = attachToLoopback(program);
   const { id } = link.info();
@@ -52,7 +52,7 @@ tcxTest("a link is detached and stays open, where its kind can", () => {
   expect(again.info().id).not.toBe(id);
 });
 
-tcxTest("arguments are checked before the kernel sees them", () => {
+tcxTest("the arguments are checked before the kernel is called", () => {
   using program = classifier();
   using link = attachToLoopback(program);
   for (const wrong of [{}, null, undefined, 5] as unknown as LinkedProgram[]) {
@@ -65,7 +65,7 @@ tcxTest("arguments are checked before the kernel sees them", () => {
   }
 });
 
-tcxTest("everything but disposal throws DisposedError after disposal", () => {
+tcxTest("a disposed link throws DisposedError", () => {
   using program = classifier();
   const link = attachToLoopback(program);
   link[Symbol.dispose]();

@@ -1,7 +1,7 @@
 import type { Descriptor } from "../../src/ffi/descriptor.ts";
 import { asm } from "../../src/index.ts";
 import type { Code } from "../../src/index.ts";
-import { loadTrial } from "../../src/features/trial_program.ts";
+import { loadProbeProgram } from "../../src/features/probe_program.ts";
 import type { AttachTypeName, ProgramTypeName } from "../../src/index.ts";
 
 /** Loads a program with an attach type that no section of the library has. */
@@ -10,7 +10,7 @@ export function specialProgram(
   code: Code,
 ): Descriptor {
   const { programType: type, attachType } = kind;
-  return loadTrial({ type, attachType, code });
+  return loadProbeProgram({ type, attachType, code });
 }
 
 const passOn = [asm.mov(asm.r0, 2), asm.exit()];

@@ -3,7 +3,7 @@ import { describe, expect } from "bun:test";
 import { closeSync, existsSync, mkdirSync, openSync, readdirSync, rmdirSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { mountCgroups } from "../../src/features/attach_trials.ts";
+import { mountCgroups } from "../../src/features/attach_probes.ts";
 import { openPidfd } from "../../src/ffi/namespace.ts";
 import {
   asm,

@@ -11,7 +11,7 @@ import {
 } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { mountCgroups } from "../../src/features/attach_trials.ts";
+import { mountCgroups } from "../../src/features/attach_probes.ts";
 import { openPidfd } from "../../src/ffi/namespace.ts";
 import type { FdLike, TaskOwner } from "../../src/index.ts";
 

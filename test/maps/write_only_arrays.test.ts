@@ -12,7 +12,7 @@ import {
   pageSize,
   setUint64,
 } from "../../src/ffi/mapped_memory.ts";
-import { mountCgroups } from "../../src/features/attach_trials.ts";
+import { mountCgroups } from "../../src/features/attach_probes.ts";
 import {
   asm,
   CgroupArray,

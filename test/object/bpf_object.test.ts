@@ -16,7 +16,7 @@ import { countResources } from "../support/resources.ts";
 const { r0, r1, r2, r3, r4, r10 } = asm;
 const packet = new Uint8Array(14);
 
-/** Stores the packet's length by a constant key, and counts itself in a global variable. */
+/** A program that stores the packet's length in a map, and counts its runs in a global variable. */
 const spec = {
   maps: {
     lengths: {
@@ -63,13 +63,13 @@ const spec = {
   },
 } as const satisfies ObjectSpec;
 
-describe("the spec of an object", () => {
-  test("is plain data", () => {
+describe("BpfObject.load()", () => {
+  test("takes a spec that is plain data", () => {
     const clone = structuredClone(spec);
     expect(clone).toEqual(spec);
   });
 
-  bpfTest("is loaded, also from a clone: maps, variables and programs by name", () => {
+  bpfTest("loads maps, variables and programs, also from a cloned spec", () => {
     const before = countResources();
     {
       using object = BpfObject.load(structuredClone(spec) as ObjectSpec);
@@ -81,7 +81,7 @@ describe("the spec of an object", () => {
       store?.testRun({ data: new Uint8Array(60), repeat: 3 });
       const fd = (name: string) => object.maps.get(name)?.fd ?? -1;
       using lengths = HashMap.fromFd(fd("lengths"), { key: t.u32, value: t.u64Number });
-      // Socket filters see what follows the Ethernet header.
+      // Socket filters see the packet after its Ethernet header.
       expect([...lengths]).toEqual([[7, 60 - 14]]);
       using data = ArrayMap.fromFd(fd(".data"), { value: t.array(t.u64Number, 2) });
       expect(data.get(0)).toEqual([0, 3]);
@@ -91,7 +91,7 @@ describe("the spec of an object", () => {
     expect(countResources()).toEqual(before);
   });
 
-  bpfTest("has constants that nobody changes", () => {
+  bpfTest("freezes read-only variables", () => {
     using object = BpfObject.load({ variables: spec.variables });
     using constants = ArrayMap.fromFd(object.maps.get(".rodata")?.fd ?? -1, { value: t.u32 });
     expect(constants.get(0)).toBe(7);
@@ -99,7 +99,7 @@ describe("the spec of an object", () => {
     expect(constants.get(0)).toBe(7);
   });
 
-  bpfTest("is loaded whole or not at all", () => {
+  bpfTest("leaves nothing open if a part fails", () => {
     const bad = { section: "socket", license: "GPL", code: [asm.exit()] };
     const before = countResources();
     for (const [broken, error] of [
@@ -114,7 +114,7 @@ describe("the spec of an object", () => {
     expect(countResources()).toEqual(before);
   });
 
-  bpfTest("names its maps: those that are open, and that are not there, are refused", () => {
+  bpfTest("rejects references to open maps and to missing maps", () => {
     using open = new HashMap({ key: t.u32, value: t.u32, maxEntries: 1 });
     const program = (map: string | HashMap<typeof t.u32, typeof t.u32>): ObjectSpec => ({
       programs: {
@@ -125,11 +125,13 @@ describe("the spec of an object", () => {
         },
       },
     });
-    expect(() => BpfObject.load(program(open))).toThrow("a spec names its maps");
+    expect(() => BpfObject.load(program(open))).toThrow(
+      "the code of a spec refers to maps by name",
+    );
     expect(() => BpfObject.load(program("lengthz"))).toThrow('refers to a map "lengthz" that is');
   });
 
-  test("is checked: misspelt parts and options are refused", () => {
+  test("rejects misspelt properties and options", () => {
     expect(() => BpfObject.load({ map: {} } as object)).toThrow('did you mean "maps"?');
     expect(() => BpfObject.load({}, { lag: "verbose" } as object)).toThrow('did you mean "log"?');
     const { lengths } = spec.maps;
@@ -147,7 +149,7 @@ describe("the spec of an object", () => {
   });
 });
 
-bpfTest("an object that is disposed of closes what it opened, once", () => {
+bpfTest("a disposed object has closed its maps and programs", () => {
   const object = BpfObject.load(spec);
   const [map] = object.maps.values();
   const [program] = object.programs.values();

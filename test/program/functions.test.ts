@@ -25,7 +25,7 @@ function run(code: Code, section = "socket", maps = {}): number {
   return program.testRun(section === "socket" ? { data: packet } : {}).returnValue;
 }
 
-bpfTest("functions of the program are called", () => {
+bpfTest("a program calls its own functions", () => {
   const code = [
     mov(r1, 20),
     callFunction("double"),
@@ -45,7 +45,7 @@ bpfTest("functions of the program are called", () => {
 });
 
 testWith(features.helpers("socket_filter").get("loop"))(
-  "a function is a callback of a helper: the kernel gets to know its type",
+  "a helper calls a function of the program back",
   () => {
     const code = [
       func("main"),
@@ -64,12 +64,12 @@ testWith(features.helpers("socket_filter").get("loop"))(
 );
 
 testWith(features.instructions.get("callbacks"))(
-  "a callback gets at what it is called with, next to functions that are called",
+  "a callback gets its arguments, in a program with other functions",
   () => {
     using values = new ArrayMap({ value: t.u32, length: 8 });
     values.setMany(Array.from({ length: 8 }, (_, index) => [index, index * 10] as const));
     const code = [
-      // Names that C would not allow are allowed here.
+      // Functions may have names that are not C identifiers.
       asm.stdw(r10, -8, 0),
       asm.ldMap(r1, "values"),
       ldFunc(r2, "sum up!"),
@@ -84,7 +84,7 @@ testWith(features.instructions.get("callbacks"))(
       mov(r0, r1),
       exit(),
       func("sum up!"),
-      // (map, key, value, context)
+      // The arguments are (map, key, value, context).
       asm.ldxw(r1, r3, 0),
       asm.ldxdw(r2, r4, 0),
       add(r2, r1),
@@ -97,7 +97,7 @@ testWith(features.instructions.get("callbacks"))(
 );
 
 testWith(features.helpers("socket_filter").get("loop"))(
-  "the types of functions leave no descriptor open",
+  "loading the types of functions leaves no descriptor open",
   () => {
     const code = [
       ...[mov(r1, 1), ldFunc(r2, "step"), mov(r3, 0), mov(r4, 0), call("loop"), exit()],
@@ -116,7 +116,7 @@ const variableTest = testUnless(
       : undefined),
 );
 
-variableTest("a variable of the kernel is read through its type information", () => {
+variableTest("a program reads a variable of the kernel", () => {
   const code = [
     asm.ldKernelSymbol(r1, "bpf_prog_active"),
     call("this_cpu_ptr"),
@@ -124,7 +124,7 @@ variableTest("a variable of the kernel is read through its type information", ()
     mov(r0, 1),
     exit(),
   ];
-  // The address itself comes from kallsyms, which has variables only with CONFIG_KALLSYMS_ALL.
+  // The kernel looks up the address in its symbol table, which has variables only with CONFIG_KALLSYMS_ALL.
   if (/ bpf_prog_active$/m.test(readFileSync("/proc/kallsyms", "utf8"))) {
     expect(run(code)).toBe(1);
   } else {
@@ -135,12 +135,12 @@ variableTest("a variable of the kernel is read through its type information", ()
   );
 });
 
-bpfTest("of variables of the kernel that share a name, the first is meant", () => {
+bpfTest("a name of several kernel variables refers to the first one", () => {
   const types = new BtfBuilder();
   for (const size of [4, 8]) types.variable("twice", types.int(`number${size}`, size), "static");
   const parsed = Btf.parse(types.encode());
   using _ = spyOn(Btf, "kernel").mockReturnValue(parsed);
-  // To the kernel itself the number is one of its own types, and no variable.
+  // The kernel looks the id up in its own BTF, where it is not a variable.
   expect(() => run([asm.ldKernelSymbol(r1, "twice"), mov(r0, 0), exit()])).toThrow(VerifierError);
 });
 
@@ -153,7 +153,7 @@ const kernelFunctionTest = testUnless(
       : undefined),
 );
 
-kernelFunctionTest("a function of the kernel is called through its type information", () => {
+kernelFunctionTest("a program calls a function of the kernel", () => {
   const code = [...lockAndUnlock.map((name) => asm.callKernelFunction(name)), mov(r0, 3), exit()];
   expect(run(code, "syscall")).toBe(3);
   expect(() => run([asm.callKernelFunction("no_such_func"), exit()])).toThrow(

@@ -14,13 +14,13 @@ function newProgram(options: Partial<ConstructorParameters<typeof Program>[0]> =
   });
 }
 
-describe("what the kernel says of a program", () => {
-  bpfTest("is when and by whom it was loaded, and with which maps", () => {
+describe("info()", () => {
+  bpfTest("has the time, the user and the maps of the program", () => {
     using first = new HashMap({ key: t.u32, value: t.u64, maxEntries: 3 });
     using second = new ArrayMap({ value: t.u32, length: 2 });
     const before = Date.now();
     using program = newProgram({
-      name: "told",
+      name: "described",
       maps: { first, second },
       code: [
         asm.ldMap(asm.r1, "first"),
@@ -33,7 +33,7 @@ describe("what the kernel says of a program", () => {
     const info = program.info();
     expect(info).toMatchObject({
       type: "socket_filter",
-      name: "told",
+      name: "described",
       gpl: true,
       uid: process.getuid?.() ?? 0,
       btfId: 0,
@@ -41,16 +41,16 @@ describe("what the kernel says of a program", () => {
       runTime: 0,
     });
     expect(info.mapIds?.toSorted()).toEqual([first.id, second.id].toSorted());
-    // The clocks are read one after the other.
+    // The kernel reads its clocks one after the other.
     expect(info.loadedAt?.getTime()).toBeGreaterThanOrEqual(before - 5);
     expect(info.loadedAt?.getTime()).toBeLessThanOrEqual(after + 5);
     expect(info.memory).toBeGreaterThanOrEqual(info.translatedSize);
-    // From kernel 5.16 on.
+    // Reported since kernel 5.16.
     expect(info.verifiedInstructions ?? 4).toBe(4);
     expect(program.info()).toEqual(info);
   });
 
-  bpfTest("is its license's kind, and its type", () => {
+  bpfTest("has the type, and if the license is compatible with the GPL", () => {
     using other = newProgram({ license: "Proprietary" });
     using xdp = newProgram({ section: "xdp" });
     using tp = newProgram({ section: "tp_btf/sched_switch" });
@@ -63,14 +63,14 @@ describe("what the kernel says of a program", () => {
     ]);
     expect(xdp.info().mapIds).toEqual([]);
     expect(xdp.info().target).toBeUndefined();
-    // From kernel 5.17 on.
+    // Reported since kernel 5.17.
     const { target } = tp.info();
     if (target !== undefined) expect(target.typeId).toBeGreaterThan(0);
   });
 });
 
-describe("the list of all programs", () => {
-  bpfTest("has each once, in the order of ids, as long as it lives", () => {
+describe("listPrograms()", () => {
+  bpfTest("yields each loaded program once, in the order of ids", () => {
     using first = newProgram({ name: "listed" });
     const second = newProgram();
     const { id } = second.info();
@@ -83,7 +83,7 @@ describe("the list of all programs", () => {
     expect([...listPrograms()].some((info) => info.id === id)).toBe(false);
   });
 
-  bpfTest("goes on when programs go meanwhile, and holds none open", () => {
+  bpfTest("continues when programs are unloaded meanwhile, and leaves no descriptor open", () => {
     const before = countResources();
     const programs = Array.from({ length: 30 }, () => newProgram());
     const ids = programs.map((program) => program.info().id);
@@ -99,10 +99,10 @@ describe("the list of all programs", () => {
   });
 });
 
-testUnless(bpfObstacle ?? bpftoolObstacle)("bpftool says the same", async () => {
+testUnless(bpfObstacle ?? bpftoolObstacle)("info() agrees with bpftool", async () => {
   using map = new HashMap({ key: t.u32, value: t.u64, maxEntries: 3 });
   using program = newProgram({
-    name: "told",
+    name: "described",
     maps: { map },
     code: [asm.ldMap(asm.r1, "map"), asm.mov(asm.r0, 0), asm.exit()],
   });
@@ -111,7 +111,7 @@ testUnless(bpfObstacle ?? bpftoolObstacle)("bpftool says the same", async () => 
   expect(shown).toMatchObject({
     id: info.id,
     type: "socket_filter",
-    name: "told",
+    name: "described",
     tag: info.tag,
     gpl_compatible: true,
     uid: info.uid,
@@ -119,7 +119,7 @@ testUnless(bpfObstacle ?? bpftoolObstacle)("bpftool says the same", async () => 
     bytes_memlock: info.memory,
     map_ids: [map.id],
   });
-  // In whole seconds.
+  // bpftool prints whole seconds.
   const loadedAt = (info.loadedAt as Date).getTime() / 1000;
   expect(Math.abs((shown["loaded_at"] as number) - loadedAt)).toBeLessThanOrEqual(2);
 });

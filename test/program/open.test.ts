@@ -1,7 +1,7 @@
-/** Programs and links that exist already are opened by path, by id and by descriptor. */
+/** Tests of opening existing programs and links by path, id and descriptor. */
 import { describe, expect } from "bun:test";
 import { closeSync, openSync } from "node:fs";
-import { loadTrial } from "../../src/features/trial_program.ts";
+import { loadProbeProgram } from "../../src/features/probe_program.ts";
 import {
   asm,
   BpfError,
@@ -13,7 +13,7 @@ import {
   Program,
   t,
 } from "../../src/index.ts";
-import { execCounter, execsOfATestProcess } from "../link/exec_counter.ts";
+import { execCounter, countChildExecs } from "../link/exec_counter.ts";
 import { testWith } from "../support/needs.ts";
 import { bpfTest } from "../support/privilege.ts";
 import { countResources, settledResources } from "../support/resources.ts";
@@ -25,7 +25,7 @@ function seven(section = "socket"): Program {
   return new Program({ section, name: "seven", license: "GPL", code: [mov(r0, 7), exit()] });
 }
 
-/** Each way to open a program that exists. */
+/** The ways to open an existing program. */
 const ways = {
   open: (_program: Program, path: string, options?: object) => Program.open(path, options),
   fromId: (program: Program, _path: string, options?: object) =>
@@ -36,7 +36,7 @@ const ways = {
 
 for (const [name, open] of Object.entries(ways)) {
   describe(`Program.${name}`, () => {
-    bpfTest("gives the same program, with a life of its own", () => {
+    bpfTest("opens the same program, which stays open when the first object is disposed of", () => {
       using bpffs = new BpfFileSystem();
       const path = `${bpffs.path}/seven`;
       const program = seven().pin(path);
@@ -50,18 +50,18 @@ for (const [name, open] of Object.entries(ways)) {
       expect(again.testRun({ data: packet }).returnValue).toBe(7);
     });
 
-    bpfTest("says that attaching needs the section", () => {
+    bpfTest("without a section opens a program that cannot be attached", () => {
       using bpffs = new BpfFileSystem();
       const path = `${bpffs.path}/seven`;
       using program = seven("raw_tp/sched_process_exec").pin(path);
       using again = open(program, path);
       expect(() => again.attach()).toThrow(TypeError);
       expect(() => again.attach()).toThrow(
-        /was opened without its section: give that, as in Program.open\(path, \{ section: /,
+        /was opened without its section: pass the section that it was loaded with, as in Program.open\(path, \{ section: /,
       );
     });
 
-    bpfTest("with a section, attaches", async () => {
+    bpfTest("with a section opens a program that can be attached", async () => {
       using bpffs = new BpfFileSystem();
       const path = `${bpffs.path}/counter`;
       using counts = new HashMap({ key: t.u32, value: t.u64Number, maxEntries: 4096 });
@@ -75,21 +75,21 @@ for (const [name, open] of Object.entries(ways)) {
         expect([again.section, `${again}`]).toEqual([section, `${section} program "exec_counter"`]);
         {
           using _link = again.attach();
-          expect(await execsOfATestProcess(counts)).toBe(1);
+          expect(await countChildExecs(counts)).toBe(1);
         }
-        expect(await execsOfATestProcess(counts)).toBe(0);
+        expect(await countChildExecs(counts)).toBe(0);
         program.unpin();
       }
     });
 
-    bpfTest("refuses a section that does not fit, and unknown options", () => {
+    bpfTest("rejects the section of another program type, and unknown options", () => {
       using bpffs = new BpfFileSystem();
       const path = `${bpffs.path}/seven`;
       using program = seven().pin(path);
       const before = countResources();
       expect(() => open(program, path, { section: "xdp" })).toThrow(TypeError);
       expect(() => open(program, path, { section: "xdp" })).toThrow(
-        /does not fit: its type is socket_filter, and section "xdp" is for xdp$/,
+        /does not fit: its type is socket_filter, and programs of section "xdp" are xdp$/,
       );
       expect(() => open(program, path, { section: "sockt" })).toThrow('did you mean "socket"?');
       expect(() => open(program, path, { sektion: "socket" })).toThrow('did you mean "section"?');
@@ -101,15 +101,21 @@ for (const [name, open] of Object.entries(ways)) {
   });
 }
 
-describe("a program that is opened", () => {
-  bpfTest("by the section of another tracepoint is refused, where the kernel tells", () => {
-    using program = seven("tp_btf/sched_process_exec");
-    const open = () => Program.fromFd(program.fd, { section: "tp_btf/sched_switch" });
-    if (program.info().target === undefined) open()[Symbol.dispose]();
-    else expect(open).toThrow(/was loaded for something else than section "tp_btf\/sched_switch"$/);
-  });
+describe("an opened program", () => {
+  bpfTest(
+    "is rejected with the section of another tracepoint, if the kernel reports the target",
+    () => {
+      using program = seven("tp_btf/sched_process_exec");
+      const open = () => Program.fromFd(program.fd, { section: "tp_btf/sched_switch" });
+      if (program.info().target === undefined) open()[Symbol.dispose]();
+      else
+        expect(open).toThrow(
+          /was loaded for another target than that of section "tp_btf\/sched_switch"$/,
+        );
+    },
+  );
 
-  bpfTest("was pinned at that path: unpin() needs none", () => {
+  bpfTest("is unpinned without a path, if it was opened by one", () => {
     using bpffs = new BpfFileSystem();
     const path = `${bpffs.path}/seven`;
     using _program = seven().pin(path);
@@ -120,20 +126,20 @@ describe("a program that is opened", () => {
     expect(() => other.unpin()).toThrow("was not pinned by this object");
   });
 
-  bpfTest("gives its context back as programs of its type do", () => {
+  bpfTest("returns its context from test runs", () => {
     /** The offset of `mark` in `struct __sk_buff`. */
     const mark = 8;
     const code = [ldxw(r2, r1, mark), add(r2, 1), stxw(r1, mark, r2), mov(r0, 1), exit()];
     const ctx = new Uint8Array(new Uint32Array([0, 0, 41]).buffer);
-    // A type without a section here is opened all the same.
-    using loaded = loadTrial({ type: "cgroup_skb", code });
+    // A program type for which bun-bpf has no section can be opened, too.
+    using loaded = loadProbeProgram({ type: "cgroup_skb", code });
     using program = Program.fromFd(loaded.fd);
     const result = program.testRun({ data: packet, ctx });
     expect(result.returnValue).toBe(1);
     expect(new DataView(result.ctx.buffer).getUint32(mark, true)).toBe(42);
   });
 
-  bpfTest("and disposed of, cannot be used", () => {
+  bpfTest("cannot be used after disposal", () => {
     using program = seven();
     const again = Program.fromId(program.id);
     again[Symbol.dispose]();
@@ -146,8 +152,8 @@ describe("a program that is opened", () => {
   });
 });
 
-describe("what is no program", () => {
-  bpfTest("is refused by name", () => {
+describe("opening something that is not a program", () => {
+  bpfTest("fails by path with an error that names the object", () => {
     using bpffs = new BpfFileSystem();
     using map = new HashMap({ key: t.u32, value: t.u32, maxEntries: 1 });
     map.pin(`${bpffs.path}/map`);
@@ -164,7 +170,7 @@ describe("what is no program", () => {
     expect(countResources()).toEqual(before);
   });
 
-  bpfTest("is refused by an id that nothing has, or that is none", () => {
+  bpfTest("fails by an unused or invalid id", () => {
     for (const from of [(id: number) => Program.fromId(id), (id: number) => Link.fromId(id)]) {
       expect(() => from(2 ** 31 - 7)).toThrow(/: ENOENT .*has this id/);
       for (const id of [0, -1, 1.5, "1" as unknown as number]) {
@@ -173,7 +179,7 @@ describe("what is no program", () => {
     }
   });
 
-  bpfTest("is refused by a descriptor that is none's", () => {
+  bpfTest("fails by a descriptor of something else", () => {
     expect(() => Program.fromFd(99_999)).toThrow(BpfError);
     expect(() => Program.fromFd(-1)).toThrow(RangeError);
     expect(() => Link.fromFd(-1)).toThrow(RangeError);
@@ -199,7 +205,7 @@ for (const [section, shown] of Object.entries(linkSections)) {
   const test = section.startsWith("tp/")
     ? testWith(features.attachKinds.get("perf_event_link"))
     : bpfTest;
-  test(`a link of ${section} is opened by path, id and descriptor, and keeps it attached`, async () => {
+  test(`a link of ${section} is opened by path, id and descriptor, and keeps the program attached`, async () => {
     using bpffs = new BpfFileSystem();
     const path = `${bpffs.path}/link`;
     using counts = new HashMap({ key: t.u32, value: t.u64Number, maxEntries: 4096 });
@@ -221,15 +227,15 @@ for (const [section, shown] of Object.entries(linkSections)) {
     using last = Link.open(path);
     link[Symbol.dispose]();
     last.unpin();
-    expect(await execsOfATestProcess(counts)).toBe(1);
+    expect(await countChildExecs(counts)).toBe(1);
     last[Symbol.dispose]();
-    // The kernel frees what no name and no descriptor holds after a grace period.
+    // The kernel detaches the program a grace period after the last pin and descriptor are gone.
     await Bun.sleep(100);
-    expect(await execsOfATestProcess(counts)).toBe(0);
+    expect(await countChildExecs(counts)).toBe(0);
   });
 }
 
-bpfTest("a link is opened without options: all options are refused", () => {
+bpfTest("opening a link rejects all options", () => {
   using bpffs = new BpfFileSystem();
   const path = `${bpffs.path}/link`;
   using program = seven("raw_tp/sched_process_exec");
@@ -242,13 +248,13 @@ bpfTest("a link is opened without options: all options are refused", () => {
     () => Link.fromFd(link.fd, options),
   ]) {
     expect(open).toThrow(TypeError);
-    expect(open).toThrow(/^Link: unknown option "flags": a link is opened without options, /);
+    expect(open).toThrow(/^Link: unknown option "flags": links are opened without options$/);
   }
   expect(countResources()).toEqual(before);
   Link.open(path, {})[Symbol.dispose]();
 });
 
-bpfTest("opened over and over, leaves nothing open", async () => {
+bpfTest("opening programs and links repeatedly leaves nothing open", async () => {
   using program = seven();
   using raw = seven("raw_tp/sched_process_exec");
   using link = raw.attach();

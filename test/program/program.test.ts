@@ -19,12 +19,12 @@ import { testWith } from "../support/needs.ts";
 const { r0, r1, r2, r3, r4, r6, r10 } = asm;
 const packet = new Uint8Array(14);
 
-/** A socket filter with this code. */
+/** Loads a socket filter with the given code. */
 function socket(code: Code, rest: Partial<ConstructorParameters<typeof Program>[0]> = {}) {
   return new Program({ section: "socket", license: "GPL", code, ...rest });
 }
 
-bpfTest("a program runs and returns what is in r0", () => {
+bpfTest("testRun() returns the program's r0", () => {
   using program = socket([asm.mov(r0, 7), asm.exit()], { name: "seven" });
   const result = program.testRun({ data: packet });
   expect(result.returnValue).toBe(7);
@@ -35,7 +35,7 @@ bpfTest("a program runs and returns what is in r0", () => {
   expect(program.log).toBe("");
 });
 
-bpfTest("a program sees its packet, and what it changes comes back", () => {
+bpfTest("testRun() passes the packet to the program, and returns the changed packet", () => {
   using program = new Program({
     section: "tc",
     license: "GPL",
@@ -57,11 +57,11 @@ bpfTest("a program sees its packet, and what it changes comes back", () => {
   expect(returnValue).toBe(64);
   expect([...changed.subarray(0, 8)]).toEqual([0, 1, 0x11, 0x22, 0x33, 0x44, 6, 7]);
   expect(changed.length).toBe(64);
-  // A copy went in, not the caller's memory.
+  // The input is copied, so the caller's memory is unchanged.
   expect(data[2]).toBe(2);
 });
 
-bpfTest("repeat runs it as often as asked", () => {
+bpfTest("testRun() runs the program `repeat` times", () => {
   using state = new ArrayMap({ value: t.u64Number, length: 1 });
   using program = socket(
     [
@@ -78,7 +78,7 @@ bpfTest("repeat runs it as often as asked", () => {
   expect(state.get(0)).toBe(1001);
 });
 
-bpfTest("a raw tracepoint reads the context that it is given, 8 bytes an argument", () => {
+bpfTest("testRun() passes a raw tracepoint 8 bytes of context per argument", () => {
   using program = new Program({
     section: "raw_tp",
     license: "GPL",
@@ -89,7 +89,7 @@ bpfTest("a raw tracepoint reads the context that it is given, 8 bytes an argumen
 });
 
 testWith(features.programTypes.get("syscall"))(
-  "a syscall program's context comes back as it left it",
+  "testRun() returns the changed context of a syscall program",
   () => {
     using program = new Program({
       section: "syscall",
@@ -105,12 +105,12 @@ testWith(features.programTypes.get("syscall"))(
     const ctx = new Uint8Array(new BigUint64Array([41n, 0n, 7n]).buffer);
     const result = program.testRun({ ctx });
     expect(result.ctx).toEqual(new Uint8Array(new BigUint64Array([41n, 42n, 7n]).buffer));
-    // A copy went in, not the caller's memory.
+    // The input is copied, so the caller's memory is unchanged.
     expect(ctx[8]).toBe(0);
   },
 );
 
-bpfTest("a packet's context goes in, and comes back whole", () => {
+bpfTest("testRun() passes the context of a packet, and returns all of it", () => {
   /** The offset of `mark` in `struct __sk_buff`. */
   const mark = 8;
   using program = new Program({
@@ -128,7 +128,7 @@ bpfTest("a packet's context goes in, and comes back whole", () => {
   expect(program.testRun({ data: packet }).ctx).toEqual(new Uint8Array(0));
 });
 
-bpfTest("a descriptor that is no map's is refused before the verifier sees it", () => {
+bpfTest("a descriptor that is not a map's is rejected before the program is loaded", () => {
   const code = [asm.ldMap(r1, "map"), asm.mov(r0, 0), asm.exit()];
   using other = socket([asm.mov(r0, 0), asm.exit()]);
   for (const fd of [99_999, -1, 0, other.fd, 1.5, "3" as unknown as number]) {
@@ -138,7 +138,7 @@ bpfTest("a descriptor that is no map's is refused before the verifier sees it", 
   }
 });
 
-bpfTest("input that the kernel refuses is a BpfError that says what is wanted", () => {
+bpfTest("a BpfError about rejected input names the input that the program type takes", () => {
   using program = socket([asm.mov(r0, 0), asm.exit()]);
   for (const options of [{}, { data: new Uint8Array(13) }, { data: new Uint8Array(0) }]) {
     const run = () => program.testRun(options);
@@ -155,7 +155,7 @@ bpfTest("input that the kernel refuses is a BpfError that says what is wanted", 
   expect(() => tracepoint.testRun({ ctx: new Uint8Array(8) })).toThrow("do not support test runs");
 });
 
-bpfTest("arguments of testRun are checked first", () => {
+bpfTest("testRun() checks its arguments before it calls the kernel", () => {
   using program = socket([asm.mov(r0, 0), asm.exit()]);
   // @ts-expect-error: wrong on purpose
   expect(() => program.testRun({ data: [1, 2] })).toThrow("data: expected a Uint8Array");
@@ -166,7 +166,7 @@ bpfTest("arguments of testRun are checked first", () => {
   expect(() => program.testRun({ dada: packet })).toThrow('did you mean "data"?');
 });
 
-bpfTest("maps are found by name, or given as they are", () => {
+bpfTest("code refers to maps by name or directly", () => {
   using counts = new HashMap({ key: t.u32, value: t.u32, maxEntries: 4 });
   counts.set(5, 99);
   for (const reference of ["counts", counts] as const) {
@@ -188,25 +188,25 @@ bpfTest("maps are found by name, or given as they are", () => {
   }
 });
 
-test("a map that is not given is an error with a hint", () => {
+test("a reference to a missing map is an error with a hint", () => {
   const load = (maps: Record<string, { fd: number }>) =>
     socket([asm.ldMap(r1, "counts"), asm.mov(r0, 0), asm.exit()], { maps });
   expect(() => load({ count: { fd: 9 } })).toThrow('did you mean "count"?');
   expect(() => load({})).toThrow('refers to a map "counts" that is not given');
-  // A name that every object inherits is no map.
+  // An inherited property of the object is not a map.
   expect(() =>
     socket([asm.ldMap(r1, "toString"), asm.mov(r0, 0), asm.exit()], { maps: {} }),
   ).toThrow("that is not given");
 });
 
-bpfTest("a map that was disposed of is refused as such", () => {
+bpfTest("a reference to a disposed map throws DisposedError", () => {
   const counts = new ArrayMap({ value: t.u32, length: 1 });
   counts[Symbol.dispose]();
   const load = () => socket([asm.ldMap(r1, counts), asm.mov(r0, 0), asm.exit()]);
   expect(load).toThrow(DisposedError);
 });
 
-bpfTest("the values of an array map are read and written without a call", () => {
+bpfTest("a program reads and writes the value of an array map by its address", () => {
   using state = new ArrayMap({ value: t.array(t.u32, 4), length: 1 });
   state.set(0, [10, 20, 30, 40]);
   using program = socket(
@@ -217,7 +217,7 @@ bpfTest("the values of an array map are read and written without a call", () => 
   expect(state.get(0)).toEqual([10, 20, 30, 77]);
 });
 
-test("options are checked before the kernel sees them", () => {
+test("the options are checked before the kernel is called", () => {
   const code = [asm.mov(r0, 0), asm.exit()];
   // @ts-expect-error: misspelt on purpose
   expect(() => socket(code, { licence: "GPL" })).toThrow('did you mean "license"?');
@@ -235,7 +235,7 @@ test("options are checked before the kernel sees them", () => {
   expect(() => socket([])).toThrow("the program is empty");
 });
 
-bpfTest("a program says what it is", () => {
+bpfTest("info() has the type, the name and the tag", () => {
   using program = socket([asm.mov(r0, 1), asm.exit()], { name: "fifteen_letters" });
   using same = socket([asm.mov(r0, 1), asm.exit()]);
   using other = socket([asm.mov(r0, 2), asm.exit()]);
@@ -248,7 +248,7 @@ bpfTest("a program says what it is", () => {
   expect(`${same}`).toBe("socket program");
 });
 
-bpfTest("a pinned program outlives its object, until it is unpinned", () => {
+bpfTest("a program is pinned and unpinned, and errors name the cause", () => {
   using bpffs = new DetachedMount("bpf");
   const path = `${bpffs.path}/program`;
   using program = socket([asm.mov(r0, 0), asm.exit()]);
@@ -265,10 +265,10 @@ bpfTest("a pinned program outlives its object, until it is unpinned", () => {
   expect(() => program.pin("/tmp/bun-bpf-no-bpffs")).toThrow(/must be on a BPF file system/);
 });
 
-bpfTest("the kernel gets all bytes of an array, whatever its length property says", () => {
+bpfTest("testRun() copies its input once, even if its length property changes", () => {
   let asked = 0;
   class Growing extends Uint8Array {
-    // One length for the room, and another one for the kernel.
+    // The length differs between the allocation and the call.
     override get length(): number {
       return asked++ % 2 === 0 ? 8 : 3000;
     }
@@ -294,7 +294,7 @@ bpfTest("the kernel gets all bytes of an array, whatever its length property say
   }
 });
 
-bpfTest("disposal is once and for all", () => {
+bpfTest("a disposed program throws DisposedError", () => {
   const program = socket([asm.mov(r0, 0), asm.exit()]);
   program[Symbol.dispose]();
   program[Symbol.dispose]();
@@ -310,7 +310,7 @@ bpfTest("disposal is once and for all", () => {
   }
 });
 
-bpfTest("1,000 programs, run and disposed of, leave nothing open", () => {
+bpfTest("1,000 programs that ran and were disposed of leave nothing open", () => {
   const before = countResources();
   for (let round = 0; round < repetitions(1000); round++) {
     using program = socket([asm.mov(r0, 0), asm.exit()]);

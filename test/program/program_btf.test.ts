@@ -1,4 +1,4 @@
-/** Source positions, types and relocations of a spec reach the kernel. */
+/** Tests of the source positions, types and relocations of a spec in the kernel. */
 import { describe, expect, test } from "bun:test";
 import { BtfBuilder } from "../../src/btf/builder.ts";
 import { BpfAttr } from "../../src/ffi/bpf.ts";
@@ -43,13 +43,13 @@ const code: Code = [
 
 const spec: ProgramSpec = { section: "socket", name: "double", license: "GPL", code };
 
-/** The kernel's line information about a program: slots, and words of positions. */
+/** Reads the kernel's line information about a program: slots, and `line_col` words. */
 function lineInfo({ fd }: Program): { readonly slot: number; readonly position: number }[] {
   const recordSize = 16;
-  const most = 64;
-  using records = allocateScratch(most * recordSize);
+  const maxRecords = 64;
+  using records = allocateScratch(maxRecords * recordSize);
   using info = allocateScratch(PROG_INFO.sizeof);
-  info.view.setUint32(PROG_INFO.nr_line_info, most, true);
+  info.view.setUint32(PROG_INFO.nr_line_info, maxRecords, true);
   info.view.setUint32(PROG_INFO.line_info_rec_size, recordSize, true);
   info.view.setBigUint64(PROG_INFO.line_info, BigInt(records.address), true);
   using attr = new BpfAttr(GET_INFO_BY_FD.sizeof);
@@ -66,7 +66,7 @@ function lineInfo({ fd }: Program): { readonly slot: number; readonly position: 
 }
 
 describe("source positions", () => {
-  bpfTest("are the kernel's line information, one for each function at least", () => {
+  bpfTest("become line information, with at least one line per function", () => {
     using program = new Program(spec);
     expect(program.testRun({ data: packet }).returnValue).toBe(40);
     expect(program.info().btfId).toBeGreaterThan(0);
@@ -80,14 +80,14 @@ describe("source positions", () => {
     ]);
   });
 
-  bpfTest("are in the verifier's log, and in that of a rejected program", () => {
+  bpfTest("appear in the verifier's log, also of a rejected program", () => {
     using program = new Program({ ...spec, log: "verbose" });
     expect(program.log).toMatch(/; +let x = 20;.*\n0: \(b7\) r1 = 20/);
     const bad = [withSource(mov(r1, 0), at(1, "p = null;")), asm.ldxw(r0, r1, 0), exit()];
     expect(() => new Program({ ...spec, code: bad })).toThrow(/; p = null;.*\n/);
   });
 
-  testUnless(bpfObstacle ?? bpftoolObstacle)("are what bpftool shows", async () => {
+  testUnless(bpfObstacle ?? bpftoolObstacle)("appear in the output of bpftool", async () => {
     using program = new Program(spec);
     const { stdout } = await runBpftool("prog", "dump", "xlated", "id", `${program.id}`, "linum");
     const shown = JSON.stringify(JSON.parse(stdout));
@@ -106,8 +106,8 @@ describe("source positions", () => {
     expect(countResources()).toEqual(before);
   });
 
-  bpfTest("that the kernel does not take are left out", () => {
-    // More than the largest BTF, 16 MiB.
+  bpfTest("are left out if the kernel rejects them", () => {
+    // More than the maximum size of BTF, 16 MiB.
     const file = "x".repeat(17 * 2 ** 20);
     using program = new Program({
       ...spec,
@@ -117,7 +117,7 @@ describe("source positions", () => {
     expect(program.info().btfId).toBe(0);
   });
 
-  bpfTest("have texts of a length that the verifier's log takes in every version", () => {
+  bpfTest("are cut to a length that the verifier's log can have in all kernel versions", () => {
     // Each letter takes three bytes.
     const code = [withSource(mov(r0, 7), at(1, "語".repeat(2 ** 16))), exit()];
     using program = new Program({ ...spec, code, log: "verbose" });
@@ -126,7 +126,7 @@ describe("source positions", () => {
     expect(longest).toBeLessThan(1000);
   });
 
-  bpfTest("may be of any line and column, and of texts of any form", () => {
+  bpfTest("may have any line and column, and any text", () => {
     const odd = (line: number, column: number, text: string) => ({
       ...at(line, text, column),
       file: "a\0b.ts",
@@ -146,7 +146,7 @@ describe("source positions", () => {
   });
 });
 
-/** A type of a program, with a struct of the kernel of which it knows one member. */
+/** Returns types of a program, with a kernel struct of which they have one member. */
 function ownTypes() {
   const types = new BtfBuilder();
   const int = types.int("int", 4, { isSigned: true });
@@ -156,7 +156,7 @@ function ownTypes() {
 }
 
 describe("types of a spec", () => {
-  bpfTest("are the program's", () => {
+  bpfTest("are loaded with the program", () => {
     const { btf } = ownTypes();
     using program = new Program({ ...spec, btf, code: [mov(r0, 7), exit()] });
     const types = Btf.fromId(program.info().btfId);
@@ -165,7 +165,7 @@ describe("types of a spec", () => {
     expect(program.testRun({ data: packet }).returnValue).toBe(7);
   });
 
-  bpfTest("may have the longer header of newer compilers", () => {
+  bpfTest("may have a longer header", () => {
     const { btf } = ownTypes();
     const bytes = Buffer.concat([
       btf.bytes.subarray(0, 24),
@@ -177,14 +177,17 @@ describe("types of a spec", () => {
     expect(Btf.fromId(program.info().btfId).find("func", "named")).toBeDefined();
   });
 
-  test("are checked: they are BTF, and have each function", () => {
+  test("are rejected if they are not BTF, or lack a function", () => {
     const { btf } = ownTypes();
     expect(() => encodeProgramBtf(assemble(code), btf)).toThrow(
-      'btf: there is no type for the function "main"',
+      'btf: functions: the type id of the function "main" is missing',
     );
     for (const [wrong, message] of [
       [null, "btf: expected an object, got null"],
-      [{ bytes: btf.bytes }, "btf: functions: expected ids of types by name, got undefined"],
+      [
+        { bytes: btf.bytes },
+        "btf: functions: expected an object of type ids by function name, got undefined",
+      ],
       [{ ...btf, function: {} }, 'did you mean "functions"?'],
     ] as const) {
       const given = wrong as unknown as typeof btf;
@@ -192,14 +195,14 @@ describe("types of a spec", () => {
     }
     const bytes = new Uint8Array(3);
     expect(() => encodeProgramBtf(assemble([mov(r0, 0), exit()]), { ...btf, bytes })).toThrow(
-      "btf: expected BTF in its raw form",
+      "btf: bytes: expected raw BTF",
     );
   });
 });
 
 describe("relocations", () => {
   const { btf, task } = ownTypes();
-  /** The instruction has the number that is right for the program's own types. */
+  /** Returns a program whose relocated instruction has a number that is only correct for the program's own types. */
   const relocated = (relocation: CoreRelocation, number = 0): Code => [
     { ...mov(r0, number), relocation },
     exit(),
@@ -211,7 +214,7 @@ describe("relocations", () => {
       (Btf.kernel().find("struct", "task_struct") === undefined ? "no types" : undefined),
   );
 
-  test("have a kind that is known", () => {
+  test("are rejected if their kind is unknown", () => {
     const unknown = { kind: "field_offset", typeId: task, access: "0:0" } as unknown;
     const program = assemble(relocated(unknown as CoreRelocation));
     expect(() => encodeProgramBtf(program, btf)).toThrow(
@@ -231,21 +234,21 @@ describe("relocations", () => {
   });
 
   testUnless(bpfObstacle ?? (isKernelSince("5.17") ? "the kernel resolves them" : undefined))(
-    "are refused by a kernel that does not resolve them, and it says so",
+    "are an error that names the first version of kernels that resolve them",
     () => {
       const offset = { kind: "field_byte_offset", typeId: task, access: "0:0" } as const;
       const load = () => new Program({ ...spec, btf, code: relocated(offset) });
       expect(load).toThrow(BpfError);
-      expect(load).toThrow("which the kernel resolves from version 5.17 on");
+      expect(load).toThrow("which the kernel supports since version 5.17");
     },
   );
 
-  test("need the types that they refer to", () => {
+  test("are rejected without the types to which they refer", () => {
     const offset = { kind: "field_byte_offset", typeId: task, access: "0:0" } as const;
     expect(() => encodeProgramBtf(assemble(relocated(offset)))).toThrow(AssemblerError);
   });
 
-  test("survive a clone of the spec", () => {
+  test("are kept in a clone of the spec", () => {
     const offset = { kind: "field_byte_offset", typeId: task, access: "0:0" } as const;
     const whole: ProgramSpec = { ...spec, btf, code: [...code, relocated(offset)] };
     expect(structuredClone(whole)).toEqual(whole);

@@ -17,7 +17,7 @@ import { runBun } from "../support/run.ts";
 const { r0, r1, r2, r3, r4, r6, r10 } = asm;
 const packet = new Uint8Array(14);
 
-/** Counts a run in the map `runs`; r6 has the context. */
+/** Counts a run in the map `runs`, and stores the context in r6. */
 const count: Code = [
   asm.mov(r6, r1),
   asm.ldMapValue(r1, "runs", 0),
@@ -25,7 +25,7 @@ const count: Code = [
   asm.atomicAdd(r1, 0, r2),
 ];
 
-/** A program that counts its runs. */
+/** Loads a program that counts its runs. */
 function counting(section: "socket" | "tc" | "xdp", code: Code) {
   const runs = new ArrayMap({ value: t.u64Number, length: 1 });
   const program = new Program({ section, license: "GPL", maps: { runs }, code: [count, code] });
@@ -43,7 +43,7 @@ function counting(section: "socket" | "tc" | "xdp", code: Code) {
 
 const end: Code = [asm.mov(r0, 7), asm.exit()];
 
-/** The error of a run that must be refused. */
+/** Returns the error of a run that must fail. */
 function refusal(run: () => unknown): BpfError {
   try {
     run();
@@ -55,7 +55,7 @@ function refusal(run: () => unknown): BpfError {
 }
 
 describe("repeat", () => {
-  bpfTest("of 1 is the default, also for raw tracepoints", () => {
+  bpfTest("of 1 is accepted for raw tracepoints, and 2 is rejected", () => {
     using program = new Program({
       section: "raw_tp",
       license: "GPL",
@@ -68,15 +68,18 @@ describe("repeat", () => {
     expect(error.hint).toMatch(/raw_tracepoint take a context .* neither data nor repeat$/);
   });
 
-  testWith(features.programTypes.get("syscall"))("of 1 is the default for syscall programs", () => {
-    using program = new Program({ section: "syscall", license: "GPL", code: end });
-    const ctx = new Uint8Array(8);
-    expect(program.testRun({ ctx, repeat: 1 }).returnValue).toBe(7);
-    const error = refusal(() => program.testRun({ ctx, repeat: 2 }));
-    expect(error.hint).toContain("Programs of the type syscall take no repeat");
-  });
+  testWith(features.programTypes.get("syscall"))(
+    "of 1 is accepted for syscall programs, and 2 is rejected",
+    () => {
+      using program = new Program({ section: "syscall", license: "GPL", code: end });
+      const ctx = new Uint8Array(8);
+      expect(program.testRun({ ctx, repeat: 1 }).returnValue).toBe(7);
+      const error = refusal(() => program.testRun({ ctx, repeat: 2 }));
+      expect(error.hint).toContain("Programs of the type syscall take no repeat");
+    },
+  );
 
-  bpfTest("is completed while signals arrive", async () => {
+  bpfTest("completes although signals arrive", async () => {
     using counter = counting("socket", end);
     let signals = 0;
     const listener = () => signals++;
@@ -94,7 +97,7 @@ describe("repeat", () => {
         expect(Number.isSafeInteger(duration)).toBe(true);
         const runs = (counter.runs ?? 0) - before;
         expect(runs).toBeGreaterThanOrEqual(repeat);
-        // The kernel does not report how many runs it made before a signal, so an interrupted call is made again.
+        // The kernel does not report the number of runs before a signal, so an interrupted call is repeated.
         if (runs > repeat) interrupted++;
         await Bun.sleep(0);
       }
@@ -107,52 +110,49 @@ describe("repeat", () => {
     }
   });
 
-  mapTest("ringbuf")(
-    "is exact while this thread waits for the events that the program makes",
-    async () => {
-      using ring = new RingBuf({ size: 1 << 18, event: t.u64Number });
-      using runs = new ArrayMap({ value: t.u64Number, length: 1 });
-      using program = new Program({
-        section: "socket",
-        license: "GPL",
-        maps: { runs, ring },
-        code: [
-          count,
-          asm.stdw(r10, -8, 1),
-          asm.ldMap(r1, "ring"),
-          asm.mov(r2, r10),
-          asm.add(r2, -8),
-          asm.mov(r3, 8),
-          asm.mov(r4, 0),
-          asm.call("ringbuf_output"),
-          end,
-        ],
-      });
-      let events = 0;
-      using _subscription = ring.subscribe(() => events++);
-      for (let round = 1; round <= 5; round++) {
-        // The wait is armed, and the first event interrupts.
-        await Bun.sleep(5);
-        expect(program.testRun({ data: packet, repeat: 1000 }).returnValue).toBe(7);
-        expect(runs.get(0)).toBe(round * 1000);
-      }
-      while (events < 5000) await Bun.sleep(1);
-      expect(events).toBe(5000);
-    },
-  );
+  mapTest("ringbuf")("is exact while this thread waits for events of the program", async () => {
+    using ring = new RingBuf({ size: 1 << 18, event: t.u64Number });
+    using runs = new ArrayMap({ value: t.u64Number, length: 1 });
+    using program = new Program({
+      section: "socket",
+      license: "GPL",
+      maps: { runs, ring },
+      code: [
+        count,
+        asm.stdw(r10, -8, 1),
+        asm.ldMap(r1, "ring"),
+        asm.mov(r2, r10),
+        asm.add(r2, -8),
+        asm.mov(r3, 8),
+        asm.mov(r4, 0),
+        asm.call("ringbuf_output"),
+        end,
+      ],
+    });
+    let events = 0;
+    using _subscription = ring.subscribe(() => events++);
+    for (let round = 1; round <= 5; round++) {
+      // The wait is armed, so that the first event interrupts the call.
+      await Bun.sleep(5);
+      expect(program.testRun({ data: packet, repeat: 1000 }).returnValue).toBe(7);
+      expect(runs.get(0)).toBe(round * 1000);
+    }
+    while (events < 5000) await Bun.sleep(1);
+    expect(events).toBe(5000);
+  });
 
-  bpfTest("is completed although the process is stopped in between", async () => {
+  bpfTest("completes although the process is stopped in between", async () => {
     const child = join(import.meta.dir, "children/stopped_run.ts");
     const { stdout, stderr } = await runBun([child]);
     expect(stderr).toBe("");
     const { runs, repeat, returnValue } = JSON.parse(stdout);
     expect(returnValue).toBe(7);
-    // The kernel does not tell how many runs it made before it was stopped.
+    // The kernel does not report the number of runs before the stop.
     expect(runs).toBeGreaterThanOrEqual(repeat);
   });
 });
 
-describe("a packet that the program lengthens comes back whole", () => {
+describe("a packet that the program lengthens is returned completely", () => {
   for (const length of [527, 4000, 16_000]) {
     bpfTest(`${length} bytes, by tc`, () => {
       using counter = counting("tc", [
@@ -172,7 +172,7 @@ describe("a packet that the program lengthens comes back whole", () => {
       expect(result.data.subarray(0, 14)).toEqual(data);
       expect(result.data.subarray(14).every((byte) => byte === 0)).toBe(true);
       expect(counter.runs).toBe(1);
-      // What came back is the caller's: another run does not change it.
+      // Another run does not change the returned data.
       counter.program.testRun({ data: packet });
       expect(result.data.subarray(0, 14)).toEqual(data);
     });
@@ -199,9 +199,9 @@ describe("a packet that the program lengthens comes back whole", () => {
   });
 });
 
-describe("a packet that the kernel does not take", () => {
+describe("a packet that the kernel rejects", () => {
   for (const section of ["socket", "tc", "action", "xdp"] as const) {
-    bpfTest(`of ${section} programs is refused with the limit that it has`, () => {
+    bpfTest(`of ${section} programs is an error that names the limit`, () => {
       using program = new Program({ section, license: "GPL", code: end });
       const run = (length: number) => program.testRun({ data: new Uint8Array(length) });
       const error = refusal(() => run(1 << 20));
@@ -215,7 +215,7 @@ describe("a packet that the kernel does not take", () => {
         `packets (data) of at most ${largest} bytes on this kernel, got ${largest + 1} bytes`,
       );
       expect(run(14).data.length).toBe(14);
-      // Older kernels take shorter ones for xdp.
+      // Older kernels accept shorter packets for xdp.
       if (section === "xdp") return;
       for (const length of [13, 0]) {
         expect(refusal(() => run(length)).hint).toEndWith(
@@ -225,7 +225,7 @@ describe("a packet that the kernel does not take", () => {
     });
   }
 
-  bpfTest("says so where there is none", () => {
+  bpfTest("is also a missing packet", () => {
     using program = new Program({ section: "socket", license: "GPL", code: end });
     const error = refusal(() => program.testRun());
     expect(error.message).toBe(
@@ -233,9 +233,9 @@ describe("a packet that the kernel does not take", () => {
     );
   });
 
-  bpfTest("is not blamed for a field of its context", () => {
+  bpfTest("is not the reason if a field of the context is rejected", () => {
     using program = new Program({ section: "tc", license: "GPL", code: end });
-    // The length of the packet, which the kernel sets.
+    // The field `len`, which the kernel sets.
     const ctx = new Uint8Array(new Uint32Array([5]).buffer);
     const error = refusal(() => program.testRun({ data: packet, ctx }));
     expect(error.hint).toMatch(/^The kernel rejects a field of the context/);

@@ -17,22 +17,22 @@ import { packageRoot, runBun } from "../support/run.ts";
 
 const { r0, r1, r2, r3, r4, r6, r7, r10 } = asm;
 
-/** A program that the verifier rejects, and what the error says. */
+/** A program that the verifier rejects, and the expected error. */
 interface Rejected {
   readonly title: string;
   readonly code: Code;
   readonly options?: Partial<ProgramOptions>;
-  /** The verifier's words; those of older kernels differ. */
+  /** The verifier's message, in the wordings of all tested kernels. */
   readonly reason: RegExp;
-  /** The remedy. */
+  /** The expected hint, with the remedy. */
   readonly advice: RegExp;
-  /** The slot of the rejected instruction, where there is one. */
+  /** The slot of the rejected instruction; `undefined` if it differs between kernels, or the log has none. */
   readonly slot: number | undefined;
 }
 
 const end: Code = [asm.mov(r0, 0), asm.exit()];
 
-/** Looks the key 0 up: slots 0 to 5. The result is in r0. */
+/** Looks up the key 0, in slots 0 to 5. The result is in r0. */
 const lookup: Code = [
   asm.stw(r10, -4, 0),
   asm.ldMap(r1, "values"),
@@ -40,7 +40,7 @@ const lookup: Code = [
   asm.add(r2, -4),
   asm.call("map_lookup_elem"),
 ];
-/** The same, for a value that is there; r6 has the context. Slots 0 to 7. */
+/** Looks up the key 0 and jumps to `absent` if there is no value, in slots 0 to 7. r6 has the context. */
 const found: Code = [asm.mov(r6, r1), lookup, asm.jeq(r0, 0, "absent")];
 const absent: Code = [asm.label("absent"), end];
 
@@ -75,11 +75,11 @@ const rejected: readonly Rejected[] = [
     title: "a register that a call has cleared",
     code: [asm.mov(r3, 1), asm.call("ktime_get_ns"), asm.mov(r0, r3), asm.exit()],
     reason: /^R3 !read_ok$/,
-    advice: /a call has cleared it since/,
+    advice: /a call has cleared it \(each call clears r1 to r5\)/,
     slot: 2,
   },
   {
-    title: "no result",
+    title: "a missing return value",
     code: [asm.exit()],
     reason: /^R0 !read_ok$/,
     advice: /^exit\(\) returns r0, .* mov\(r0, 0\)/,
@@ -93,21 +93,21 @@ const rejected: readonly Rejected[] = [
     slot: 1,
   },
   {
-    title: "the result of a look-up that is not checked",
+    title: "a load from the unchecked result of a look-up",
     code: [lookup, asm.ldxdw(r0, r0, 0), asm.exit()],
     reason: /^R0 invalid mem access 'map_value_or_null'$/,
     advice: /^r0 may be NULL.*jeq\(r0, 0/,
     slot: 6,
   },
   {
-    title: "arithmetic with the result of a look-up that is not checked",
+    title: "arithmetic with the unchecked result of a look-up",
     code: [lookup, asm.add(r0, 8), asm.exit()],
     reason: /^R0 pointer arithmetic on map_value_or_null prohibited, null-check it first$/,
     advice: /^r0 may be NULL/,
     slot: 6,
   },
   {
-    title: "the result of a look-up that is passed on unchecked",
+    title: "the unchecked result of a look-up as an argument",
     code: [lookup, asm.mov(r1, r0), asm.mov(r2, 8), asm.call("get_current_comm"), end],
     options: tracing,
     reason: /^R1 type=map_value_or_null expected=/,
@@ -126,7 +126,7 @@ const rejected: readonly Rejected[] = [
     title: "a stack of more than 512 bytes",
     code: [asm.stdw(r10, -520, 0), end],
     reason: /^invalid (write to stack R10|stack) off=-520 size=8$/,
-    advice: /^The stack of a program has 512 bytes.* begins 520 bytes below r10.*per-CPU array/,
+    advice: /^The stack has 512 bytes.* begins 520 bytes below r10.*per-CPU array/,
     slot: 0,
   },
   {
@@ -156,14 +156,14 @@ const rejected: readonly Rejected[] = [
       end,
     ],
     reason: /^combined stack size of 2 calls is \d{3}\. Too large$/,
-    advice: /^The stacks of the 2 functions .* need \d{3} bytes, and only 512 are available/,
+    advice: /^The 2 functions .* need \d{3} bytes of stack together, and only 512 are available/,
     slot: undefined,
   },
   {
     title: "a loop that changes nothing",
     code: [asm.label("again"), asm.mov(r0, 0), asm.jeq(r0, 0, "again"), asm.exit()],
     reason: /^infinite loop detected at insn [01]$/,
-    advice: /^As far as the verifier knows, an iteration changes nothing/,
+    advice: /^An iteration of this loop ends in the same state as it began.* constant bound$/,
     slot: undefined,
   },
   {
@@ -185,7 +185,7 @@ const rejected: readonly Rejected[] = [
     slot: 3,
   },
   {
-    title: "functions that call each other without end",
+    title: "a function that calls itself",
     code: [asm.func("main"), asm.callFunction("main"), end],
     reason:
       /^the call stack of 9 frames is too deep|^recursive call from|^back-edge from insn 0 to 0/,
@@ -193,7 +193,7 @@ const rejected: readonly Rejected[] = [
     slot: undefined,
   },
   {
-    title: "a helper that is not for this type of program",
+    title: "a helper that programs of this type cannot call",
     code: [asm.mov(r1, 1), asm.mov(r2, 0), asm.call("redirect"), end],
     reason: /(unknown func|program of this type cannot use helper) bpf_redirect#23$/,
     advice: /^Programs of the type socket_filter cannot call bpf_redirect\(\) here/,
@@ -207,7 +207,7 @@ const rejected: readonly Rejected[] = [
     slot: 0,
   },
   {
-    title: "a map that is not for the helper",
+    title: "a map that the helper does not accept",
     code: [
       asm.ldMap(r1, "values"),
       asm.mov(r2, 8),
@@ -216,11 +216,11 @@ const rejected: readonly Rejected[] = [
       end,
     ],
     reason: /^cannot pass map_type 1 into func bpf_ringbuf_reserve#131$/,
-    advice: /^bpf_ringbuf_reserve\(\) does not take maps of this type$/,
+    advice: /^bpf_ringbuf_reserve\(\) does not accept maps of this type$/,
     slot: 4,
   },
   {
-    title: "a helper for GPL programs in another one",
+    title: "a helper for GPL-compatible programs in another program",
     code: [
       asm.mov(r1, r10),
       asm.add(r1, -8),
@@ -247,14 +247,14 @@ const rejected: readonly Rejected[] = [
     options: tracing,
     reason:
       /might sleep|sleepable helper|unknown func bpf_copy_from_user|cannot use helper bpf_copy_from_user/,
-    advice: /^This may sleep|cannot call bpf_copy_from_user\(\) here/,
+    advice: /^This operation may sleep|cannot call bpf_copy_from_user\(\) here/,
     slot: 4,
   },
   {
     title: "an access past the end of a map's value",
     code: [found, asm.ldxdw(r1, r0, 16), absent],
     reason: /^invalid access to map value, value_size=16 off=16 size=8$/,
-    advice: /^The value has 16 bytes, and an access of size 8 at offset 16 is outside of it/,
+    advice: /^The map value has 16 bytes, and an access of 8 bytes at offset 16 is outside of it/,
     slot: 8,
   },
   {
@@ -277,7 +277,7 @@ const rejected: readonly Rejected[] = [
     code: fill(-8, [asm.ldxdw(r2, r1, 0)]),
     options: tracing,
     reason: /^R2 (min value is negative|unbounded memory access)/,
-    advice: /^r2 is the size that the helper gets/,
+    advice: /^r2 is a size that is passed to a helper/,
     slot: 3,
   },
   {
@@ -285,56 +285,56 @@ const rejected: readonly Rejected[] = [
     code: [asm.ldxw(r2, r1, 76), asm.ldxb(r0, r2, 0), asm.exit()],
     options: { section: "tc" },
     reason: /^invalid access to packet, off=0 size=1/,
-    advice: /^On this path nothing has checked that the packet is long enough.*data_end/,
+    advice: /^The length of the packet has not been checked on this path.*data_end/,
     slot: 1,
   },
   {
-    title: "a field that the context does not have",
+    title: "a missing field of the context",
     code: [asm.ldxw(r0, r1, 4000), asm.exit()],
     reason: /^invalid bpf_context access off=4000 size=4$/,
-    advice: /no field for an access at offset 4000 of 4 bytes/,
+    advice: /does not allow an access at offset 4000 of 4 bytes/,
     slot: 0,
   },
   {
     title: "a context pointer that was moved",
     code: [asm.add(r1, 8), asm.ldxw(r0, r1, 0), asm.exit()],
     reason: /^dereference of modified ctx ptr R1 off=8 disallowed$/,
-    advice: /^Fields of the context are read at constant offsets/,
+    advice: /^Fields of the context must be accessed at constant offsets/,
     slot: 1,
   },
   {
-    title: "an instruction that no path leads to",
+    title: "an unreachable instruction",
     code: [asm.mov(r0, 0), asm.ja("out"), asm.mov(r0, 1), asm.label("out"), asm.exit()],
     reason: /^unreachable insn 2$/,
-    advice: /^No path leads to this instruction.*remove it/,
+    advice: /^No path leads to this instruction.*Remove it/,
     slot: 2,
   },
   {
     title: "a misaligned access",
     code: [asm.stdw(r10, -12, 0), end],
     reason: /^misaligned stack access off .*-12.* size 8$/,
-    advice: /not a multiple of the size/,
+    advice: /not a multiple of the size of the access/,
     slot: 0,
   },
   {
     title: "a change of the frame pointer",
     code: [{ ...asm.mov(r0, 0), dst: 10 }, end],
     reason: /^frame pointer is read only$/,
-    advice: /copy it, as in mov\(r2, r10\)/,
+    advice: /Copy it, as in mov\(r2, r10\)/,
     slot: 0,
   },
   {
     title: "a multiplication of a pointer",
     code: [asm.mov(r4, r10), asm.mul(r4, 2), end],
     reason: /^R4 pointer arithmetic with \*= operator prohibited$/,
-    advice: /^Pointers allow only the addition and subtraction/,
+    advice: /^Pointers allow no arithmetic but the 64-bit addition or subtraction/,
     slot: 1,
   },
   {
     title: "an instruction that the kernel does not know",
     code: [unknown, end],
     reason: /^(unknown opcode 8f|BPF_NEG uses reserved fields)$/,
-    advice: /^This kernel does not know the instruction.*features\.instructions/,
+    advice: /^This kernel does not support the instruction.*features\.instructions/,
     slot: undefined,
   },
 ];
@@ -374,7 +374,7 @@ describe("the message explains", () => {
       expect(place).toStartWith(`At slot ${slot}`);
       expect(error.message).toMatch(new RegExp(`^  > +${slot}: `, "m"));
     }
-    // One screen.
+    // The message fits on a screen.
     expect(error.message.split("\n").length).toBeLessThanOrEqual(22);
   }
 
@@ -392,7 +392,7 @@ describe("the message explains", () => {
     const code = [reserve, asm.jeq(r0, 0, "absent"), asm.stdw(r0, 8, 0), absent];
     check(rejection({ code }), {
       reason: /^invalid access to mem\w*, mem_size=8 off=8 size=8$/,
-      advice: /^The memory has 8 bytes, and an access of size 8 at offset 8 is outside of it/,
+      advice: /^The memory has 8 bytes, and an access of 8 bytes at offset 8 is outside of it/,
       slot: 6,
     });
   });
@@ -408,23 +408,25 @@ describe("the message explains", () => {
     ];
     check(rejection({ code }), {
       reason: /^R2 (is not a known constant'|unbounded size, use 'var &= const')/,
-      advice: /^r2 has to be the same number on each path.*ringbuf_output\(\)/,
+      advice: /^r2 must be a constant.*ringbuf_output\(\)/,
       slot: 5,
     });
   });
 
-  bpfTest("what programs without CAP_PERFMON may not do", async () => {
+  bpfTest("what programs that are loaded without CAP_PERFMON may not do", async () => {
     const child = `${packageRoot}/test/program/children/rejected_without_perfmon.ts`;
     const { stdout, stderr } = await runBun([child]);
     expect(stderr).toBe("");
     const { leak, variableOffset, unwritten, unwrittenKey } = JSON.parse(stdout);
     expect(leak.reason).toMatch(/^R0 leaks addr as return value$/);
-    expect(leak.hint).toMatch(/^r0 holds a kernel address.*CAP_PERFMON/);
-    // Before Linux 7.2, and since.
+    expect(leak.hint).toMatch(/^r0 has a kernel address.*CAP_PERFMON/);
+    // The wordings before and since Linux 7.2.
     expect(variableOffset.reason).toMatch(
       /^R\d .* prohibited for !root|^spilled ptr in range of var-offset stack write; insn 4, ptr off: -8$/,
     );
-    expect(variableOffset.hint).toMatch(/^Without CAP_PERFMON programs may not do this/);
+    expect(variableOffset.hint).toMatch(
+      /^Programs that are loaded without CAP_PERFMON may not do this/,
+    );
     for (const { reason, hint } of [unwritten, unwrittenKey]) {
       expect(reason).toMatch(/^invalid (indirect )?read from stack /);
       expect(hint).toMatch(/^These bytes of the stack have not been written/);

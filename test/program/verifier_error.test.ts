@@ -28,7 +28,7 @@ function load(code: Code, rest: { license?: string; log?: VerifierLog; section?:
   return new Program({ section: "socket", license: "GPL", code, ...rest });
 }
 
-/** The error of a program that must be rejected. */
+/** Returns the error of a program that must be rejected. */
 function rejection(code: Code, rest: Parameters<typeof load>[1] = {}): VerifierError {
   try {
     using _program = load(code, rest);
@@ -39,7 +39,7 @@ function rejection(code: Code, rest: Parameters<typeof load>[1] = {}): VerifierE
   return expect.unreachable("the verifier accepted it");
 }
 
-/** So many branches that the verifier writes a line for each of some `count` instructions. */
+/** Returns a program for which the verifier writes about `count` lines. */
 function longCode(count: number, end: Code): Code {
   return [
     asm.mov(r0, 0),
@@ -48,7 +48,7 @@ function longCode(count: number, end: Code): Code {
   ];
 }
 
-/** A good program with a long verbose log: two spilled values in a loop. */
+/** Returns a valid program with a long verbose log: two spilled values in a loop. */
 function spilling(rounds: number): Code {
   return [
     asm.mov(r6, 0),
@@ -66,7 +66,7 @@ function spilling(rounds: number): Code {
   ];
 }
 
-/** Counts the calls of BPF_PROG_LOAD, which reach the kernel all the same. */
+/** Counts calls of BPF_PROG_LOAD, and passes them to the kernel. */
 function countLoads() {
   const bpf = spyOn(syscalls, "bpf");
   return {
@@ -77,7 +77,7 @@ function countLoads() {
   };
 }
 
-/** Refuses mappings of more than `limit` bytes, as a limit on the address space does. */
+/** Makes mappings of more than `limit` bytes fail, as a limit on the address space would. */
 function limitMappings(limit: number) {
   const original = MappedMemory.anonymous;
   return spyOn(MappedMemory, "anonymous").mockImplementation((length, what) => {
@@ -86,7 +86,7 @@ function limitMappings(limit: number) {
   });
 }
 
-bpfTest("the message says why and where in the verifier's words, and what helps", () => {
+bpfTest("the message has the reason, an explanation, the place and the end of the log", () => {
   const error = rejection([asm.mov(r1, 0), asm.ldxw(r0, r1, 0), asm.exit()]);
   expect(error).toMatchObject({
     name: "VerifierError",
@@ -94,13 +94,15 @@ bpfTest("the message says why and where in the verifier's words, and what helps"
     errno: 13,
     syscall: "bpf(BPF_PROG_LOAD)",
   });
-  // Kernels before 5.18 call a number of theirs "inv".
+  // Kernels before 5.18 call a scalar "inv".
   expect(error.reason).toMatch(/^R1 invalid mem access '(scalar|inv)'$/);
   const [headline, hint, ...rest] = error.message.split("\n");
   expect(headline).toBe(
     `cannot load the socket program: the verifier rejected it: ${error.reason}`,
   );
-  expect(hint).toStartWith("r1 is a number here, and memory is accessed only through pointers");
+  expect(hint).toStartWith(
+    "r1 is a number here, not a pointer. Memory can be accessed only through pointers",
+  );
   expect(hint).toBe(error.hint ?? "");
   expect(rest.slice(0, 6)).toEqual([
     "At slot 1:",
@@ -115,7 +117,7 @@ bpfTest("the message says why and where in the verifier's words, and what helps"
   expect(error.log).toMatch(/processed \d+ insns/);
 });
 
-bpfTest("a long log is quoted from its end, and kept whole", () => {
+bpfTest("the message has the end of a long log, and `log` all of it", () => {
   const error = rejection(longCode(100, [asm.mov(r1, 0), asm.ldxw(r0, r1, 0), asm.exit()]));
   const lines = error.message.split("\n");
   expect(lines.length).toBe(2 + 1 + 5 + 1 + 6);
@@ -123,7 +125,7 @@ bpfTest("a long log is quoted from its end, and kept whole", () => {
   expect(error.log).toContain("0: (b7) r0 = 0");
 });
 
-bpfTest("a log of a megabyte is whole", () => {
+bpfTest("a log of a megabyte is complete", () => {
   const error = rejection(longCode(25_000, [asm.mov(r1, 0), asm.ldxw(r0, r1, 0), asm.exit()]));
   expect(error.code).toBe("EACCES");
   expect(error.log.length).toBeGreaterThan(25_000 * 15);
@@ -159,14 +161,14 @@ bpfTest(
     for (const text of [caught, uncaught]) {
       expect(text).toContain(message);
       expect(text?.length).toBeLessThan(3000);
-      // The engine adds the lines of the source, the stack and its version to 14 of the message.
+      // The message has 14 lines. The engine adds source lines, the stack and its version.
       expect(text?.split("\n").length).toBeLessThan(45);
     }
   },
   300_000,
 );
 
-bpfTest("a rejected program is loaded twice at most, whatever log was asked for", () => {
+bpfTest("a rejected program is loaded at most twice with any log level", () => {
   const bad = [asm.mov(r1, 0), asm.ldxw(r0, r1, 0), asm.exit()];
   const expected = { none: 2, instructions: 1, verbose: 1, statistics: 2 } as const;
   for (const [log, loads] of Object.entries(expected) as [VerifierLog, number][]) {
@@ -184,23 +186,20 @@ bpfTest("a valid program with a long verbose log loads with one call", () => {
   expect(program.log).toMatch(/\nprocessed \d+ insns[^\n]*\n$/);
 });
 
-bpfTest(
-  "a valid program whose log does not fit loads without it, and has the end of the log",
-  () => {
-    using calls = countLoads();
-    const limit = limitMappings(128 * 1024);
-    using program = load(spilling(5_000), { log: "verbose" });
-    limit.mockRestore();
-    expect(calls.loads).toBe(2);
-    expect(program.log.length).toBeGreaterThan(32 * 1024);
-    expect(program.log.length).toBeLessThan(128 * 1024);
-    // Kernels before 6.4 keep the beginning of a log, and the end cannot be had.
-    if (isKernelSince("6.4")) expect(program.log).toMatch(/\nprocessed \d+ insns[^\n]*\n$/);
-    expect(program.testRun({ data: new Uint8Array(14) }).returnValue).toBe(0);
-  },
-);
+bpfTest("a valid program whose log does not fit is loaded, and has the end of the log", () => {
+  using calls = countLoads();
+  const limit = limitMappings(128 * 1024);
+  using program = load(spilling(5_000), { log: "verbose" });
+  limit.mockRestore();
+  expect(calls.loads).toBe(2);
+  expect(program.log.length).toBeGreaterThan(32 * 1024);
+  expect(program.log.length).toBeLessThan(128 * 1024);
+  // Kernels before 6.4 keep the beginning of a log, and the end cannot be had.
+  if (isKernelSince("6.4")) expect(program.log).toMatch(/\nprocessed \d+ insns[^\n]*\n$/);
+  expect(program.testRun({ data: new Uint8Array(14) }).returnValue).toBe(0);
+});
 
-bpfTest("a rejected program whose log does not fit has its own error", () => {
+bpfTest("a rejected program whose log does not fit has the errno of its rejection", () => {
   using _ = limitMappings(128 * 1024);
   const bad = longCode(10_000, [asm.mov(r1, 0), asm.ldxw(r0, r1, 0), asm.exit()]);
   for (const log of ["none", "verbose", "statistics"] as const) {
@@ -211,12 +210,12 @@ bpfTest("a rejected program whose log does not fit has its own error", () => {
     expect(error.log.length).toBeLessThan(128 * 1024);
     if (!isKernelSince("6.4")) continue;
     expect(error.reason).toMatch(/^R1 invalid mem access/);
-    // It begins with a whole line.
+    // The log begins with a complete line.
     expect(error.log).toMatch(/^\d+: /);
   }
 });
 
-bpfTest("an error that is printed shows nothing twice", () => {
+bpfTest("a printed error shows nothing twice", () => {
   const error = rejection([asm.mov(r1, 0), asm.ldxw(r0, r1, 0), asm.exit()]);
   const text = Bun.inspect(error);
   for (const once of ["invalid mem access", "is a number here", "(61) r0 =", "EACCES"]) {
@@ -226,7 +225,7 @@ bpfTest("an error that is printed shows nothing twice", () => {
   expect(Object.keys(error).sort()).toEqual(["code", "errno", "name", "syscall"].sort());
 });
 
-bpfTest("an accepted program has the log that was asked for", () => {
+bpfTest("an accepted program has the log of the requested level", () => {
   const code = [asm.mov(r0, 0), asm.exit()];
   const logs = (["none", "instructions", "verbose", "statistics"] as const).map((log) => {
     using program = load(code, { log });
@@ -234,21 +233,21 @@ bpfTest("an accepted program has the log that was asked for", () => {
   });
   const [none = "", instructions = "", verbose = "", statistics = ""] = logs;
   expect(none).toBe("");
-  // The kernel drops the lines of a path when it has accepted it, unless all are asked for.
+  // The kernel removes the lines of an accepted path, except at the level "verbose".
   expect(instructions).toMatch(/processed 2 insns/);
   expect(verbose).toContain("0: (b7) r0 = 0");
   expect(statistics).toMatch(/^processed 2 insns|^verification time/);
   expect(statistics).not.toContain("(b7)");
 });
 
-bpfTest("a rejected program's error has the log that was asked for", () => {
+bpfTest("the error of a rejected program has the log", () => {
   const code = [asm.exit()];
   for (const log of ["none", "instructions", "verbose"] as const) {
     expect(rejection(code, { log }).log).toContain("R0 !read_ok");
   }
 });
 
-bpfTest("a helper that is for GPL programs says so to others", () => {
+bpfTest("the error about a helper for GPL-compatible programs names the license", () => {
   const code = [
     asm.mov(r1, r10),
     asm.add(r1, -8),
@@ -263,11 +262,11 @@ bpfTest("a helper that is for GPL programs says so to others", () => {
   expect(accepted.disposed).toBe(false);
 });
 
-bpfTest("a load that a consumer's wake-up interrupts is begun anew", async () => {
+bpfTest("a load that a consumer's wake-up interrupts is retried", async () => {
   using ring = new RingBuf({ size: 4096, event: t.u32 });
   using producer = new Producer(ring);
   using state = new ArrayMap({ value: t.u64, length: 1 });
-  // 200,000 instructions for the verifier, in a loop that it walks: long enough for a wake-up to come.
+  // A loop of 200,000 instructions, which the verifier takes long enough to process for a wake-up to arrive.
   const code = [
     asm.ldMapValue(r6, state, 0),
     asm.mov(r0, 0),
@@ -281,7 +280,7 @@ bpfTest("a load that a consumer's wake-up interrupts is begun anew", async () =>
   for (let round = 0; round < 5; round++) {
     const iterator = ring[Symbol.asyncIterator]();
     const next = iterator.next();
-    // The wait is armed: this record makes its completion pending, which is a signal to the verifier.
+    // The wait is armed. This record makes its completion pending, which interrupts the verifier like a signal.
     producer.putNumber(round);
     using program = load(code);
     expect(program.log).toBe("");
@@ -290,7 +289,7 @@ bpfTest("a load that a consumer's wake-up interrupts is begun anew", async () =>
   }
 });
 
-/** The error for a log. */
+/** Returns the error for a log. */
 function errorOf(log: string, code: Code = [asm.mov(r1, 0), asm.ldxw(r0, r1, 0), asm.exit()]) {
   const options = { errno: 22, syscall: "bpf(BPF_PROG_LOAD)", doing: "load the program" };
   return new Subject(options, log, assemble(code));
@@ -314,11 +313,11 @@ test("a log without a reason is reported with the errno", () => {
   );
   expect(error.reason).toBeUndefined();
   expect(error.message).toStartWith(
-    "cannot load the program: the verifier rejected it: EINVAL, without a reason\nAt slot 0:\n",
+    "cannot load the program: the verifier rejected it: EINVAL, without a reason in the log\nAt slot 0:\n",
   );
 });
 
-test("long lines are cut, and many lines left out", () => {
+test("long lines are cut, and lines far from the reason are left out", () => {
   const lines = Array.from({ length: 20 }, (_, line) => `${line}: (b7) r1 = ${"0".repeat(400)}`);
   const error = errorOf([...lines, `R1 !read_ok ${"x".repeat(400)}`, ...lines, ""].join("\n"));
   expect(error.message.length).toBeLessThan(3000);
@@ -326,8 +325,8 @@ test("long lines are cut, and many lines left out", () => {
   expect(error.reason).toStartWith("R1 !read_ok xxx");
 });
 
-test("words that only some kernels have for a cause are known", () => {
-  // From the kernel images of Debian's 5.10.223 and 7.2.13.
+test("messages that only some kernels have for a cause are recognized", () => {
+  // Strings in Debian's kernel images 5.10.223 and 7.2.13.
   for (const [words, advice] of [
     ["R2 unbounded size, use 'var &= const' or 'if (var < const)'", /ringbuf_output\(\)$/],
     ["R2 is not a known constant'", /ringbuf_output\(\)$/],
@@ -340,7 +339,7 @@ test("words that only some kernels have for a cause are known", () => {
     ],
     ["only read from sock is supported", /^This memory is read-only/],
     ["invalid access to context, ctx_size=8 off=8 size=4", /^The memory has 8 bytes/],
-    ["R1 tried to subtract pointer from scalar", /^Pointers allow only the addition/],
+    ["R1 tried to subtract pointer from scalar", /^Pointers allow no arithmetic/],
   ] as const) {
     const error = errorOf(`0: (61) r0 = *(u32 *)(r1 +0)\n${words}\nprocessed 1 insns (limit 1)\n`);
     expect(error.reason).toBe(words);
@@ -348,13 +347,13 @@ test("words that only some kernels have for a cause are known", () => {
   }
 });
 
-test("a reason that the kernel has not ended with a line feed is told from what follows it", () => {
+test("a reason that does not end with a line feed is separated from the statistics", () => {
   const reason = "spilled ptr in range of var-offset stack write; insn 1, ptr off: -8";
   const error = errorOf(
     `0: (61) r0 = *(u32 *)(r1 +0)\n${reason}processed 5 insns (limit 1000000) max_states_per_insn 0\n`,
   );
   expect(error.reason).toBe(reason);
-  expect(error.hint).toMatch(/^Without CAP_PERFMON/);
+  expect(error.hint).toMatch(/^Programs that are loaded without CAP_PERFMON/);
 });
 
 test("a reason is found in a report of several sections", () => {
@@ -389,27 +388,24 @@ processed 2 insns (limit 1000000) max_states_per_insn 0 total_states 0
   }
 });
 
-test("a program that is too complex is recognized by its errno where the log has lost the reason", () => {
+test("a program that is too complex is recognized by the errno if the log lacks the reason", () => {
   const options = { errno: 7, syscall: "bpf(BPF_PROG_LOAD)", doing: "load the program" };
   const error = new Subject(options, "0: (b7) r1 = 0\n", assemble([asm.mov(r1, 0), asm.exit()]));
   expect(error.hint).toStartWith("The verifier gave up: it follows every path");
 });
 
-bpfTest(
-  "the message says by labels, functions and source positions where the verifier stopped",
-  () => {
-    const source = { file: "count.bpf", line: 7 };
-    const error = rejection([
-      asm.func("main"),
-      asm.lddw(r6, 1n),
-      asm.label("start"),
-      asm.mov(r1, 0),
-      asm.withSource(asm.ldxw(r0, r1, 0), source),
-      asm.exit(),
-    ]);
-    expect(error.message).toContain(
-      '\nAt slot 3, from count.bpf:7, after label "start", in function "main":\n',
-    );
-    expect(error.instruction).toMatchObject({ slot: 3, index: 2, instruction: { source } });
-  },
-);
+bpfTest("the message names the place by label, function and source position", () => {
+  const source = { file: "count.bpf", line: 7 };
+  const error = rejection([
+    asm.func("main"),
+    asm.lddw(r6, 1n),
+    asm.label("start"),
+    asm.mov(r1, 0),
+    asm.withSource(asm.ldxw(r0, r1, 0), source),
+    asm.exit(),
+  ]);
+  expect(error.message).toContain(
+    '\nAt slot 3, from count.bpf:7, after label "start", in function "main":\n',
+  );
+  expect(error.instruction).toMatchObject({ slot: 3, index: 2, instruction: { source } });
+});

@@ -5,15 +5,18 @@ import { repetitions } from "../support/effort.ts";
 import { decode, encode, refusal, roundTrip } from "./bytes_of.ts";
 import { type Random, withRandom } from "./random.ts";
 
-test("ipv4 is 4 bytes in network order", () => {
+test("ipv4 has 4 bytes in network byte order", () => {
   expect(t.ipv4).toMatchObject({ kind: "ipv4", name: "ipv4", size: 4, align: 4 });
   expect(encode(t.ipv4, "10.1.2.254")).toBe("0a0102fe");
   expect(decode(t.ipv4, "0a0102fe")).toBe("10.1.2.254");
 });
 
-test.each(["0.0.0.0", "255.255.255.255", "127.0.0.1", "1.0.0.255"])("ipv4 keeps %p", (text) => {
-  expect(roundTrip(t.ipv4, text)).toBe(text);
-});
+test.each(["0.0.0.0", "255.255.255.255", "127.0.0.1", "1.0.0.255"])(
+  "ipv4 writes and reads %p",
+  (text) => {
+    expect(roundTrip(t.ipv4, text)).toBe(text);
+  },
+);
 
 test.each([
   "",
@@ -35,17 +38,17 @@ test.each([
   "1.2.3.4/32",
   "1.2.3.\u0664",
   "::1",
-])("ipv4 refuses %j", (text) => {
+])("ipv4 rejects %j", (text) => {
   expect(refusal(t.ipv4, text)).toStartWith(
     'RangeError: expected an IPv4 address such as "10.0.0.1" (ipv4), got "',
   );
 });
 
-test.each([null, undefined, 0x0a000001, 1n, new Uint8Array(4)])("ipv4 refuses %p", (value) => {
+test.each([null, undefined, 0x0a000001, 1n, new Uint8Array(4)])("ipv4 rejects %p", (value) => {
   expect(refusal(t.ipv4, value)).toStartWith("TypeError: expected an IPv4 address ");
 });
 
-test("ipv4 takes exactly what node:net does", () => {
+test("ipv4 accepts the same strings as node:net", () => {
   withRandom((random) => {
     for (let i = 0; i < repetitions(5000); i++) {
       const part = () => random.pick(["0", "1", "00", "9", "10", "099", "255", "256", "a", ""]);
@@ -55,14 +58,14 @@ test("ipv4 takes exactly what node:net does", () => {
   });
 });
 
-test("ipv6 is 16 bytes in network order", () => {
+test("ipv6 has 16 bytes in network byte order", () => {
   expect(t.ipv6).toMatchObject({ kind: "ipv6", name: "ipv6", size: 16, align: 4 });
   expect(encode(t.ipv6, "2001:db8::1")).toBe("20010db8000000000000000000000001");
 });
 
 describe("the canonical form of RFC 5952", () => {
   test.each([
-    ["2001:db8:0:0:1:0:0:1", "2001:db8::1:0:0:1"], // 4.2.3: the first of equal runs
+    ["2001:db8:0:0:1:0:0:1", "2001:db8::1:0:0:1"], // 4.2.3: the first of equally long runs
     ["2001:0db8:0000:0000:0001:0000:0000:0001", "2001:db8::1:0:0:1"], // 4.1: no leading zeros
     ["2001:db8::0:1", "2001:db8::1"], // 4.2.1: as short as possible
     ["2001:db8::1:1:1:1:1", "2001:db8:0:1:1:1:1:1"], // 4.2.2: not for a single group
@@ -86,7 +89,7 @@ describe("the canonical form of RFC 5952", () => {
   });
 });
 
-describe("every textual form is taken", () => {
+describe("every text form is accepted", () => {
   test.each([
     ["::", "00000000000000000000000000000000"],
     ["::1.2.3.4", "00000000000000000000000001020304"],
@@ -102,7 +105,7 @@ describe("every textual form is taken", () => {
   });
 });
 
-describe("ipv6 refuses", () => {
+describe("ipv6 rejects", () => {
   test.each([
     "",
     ":",
@@ -139,7 +142,7 @@ describe("ipv6 refuses", () => {
     );
   });
 
-  test("a zone id, and says so", () => {
+  test("a zone id, with a hint", () => {
     expect(refusal(t.ipv6, "fe80::1%eth0")).toEndWith(": the zone id is not part of the address");
   });
 
@@ -148,7 +151,7 @@ describe("ipv6 refuses", () => {
   });
 });
 
-/** Sixteen random bytes with many zeros. */
+/** Returns 16 random bytes with many zeros. */
 function randomAddress(random: Random): string {
   return Array.from({ length: 8 }, () =>
     random.pick([
@@ -161,7 +164,7 @@ function randomAddress(random: Random): string {
   ).join("");
 }
 
-test("ipv6 prints as URL does, but for mapped addresses", () => {
+test("ipv6 reads the same text as URL, except for IPv4-mapped addresses", () => {
   withRandom((random) => {
     for (let i = 0; i < repetitions(5000); i++) {
       const hex = randomAddress(random);
@@ -181,7 +184,7 @@ test("ipv6 reads what it writes", () => {
   });
 });
 
-test("ipv6 takes exactly what node:net does, and as URL does", () => {
+test("ipv6 accepts the same strings as node:net, with the values of URL", () => {
   withRandom((random) => {
     let valid = 0;
     for (let i = 0; i < repetitions(20000); i++) {
@@ -194,7 +197,7 @@ test("ipv6 takes exactly what node:net does, and as URL does", () => {
       expect([text, taken]).toEqual([text, isIPv6(text)]);
       if (!taken) continue;
       valid++;
-      // Bun's URL refuses some valid texts that embed IPv4, such as "1::2:1.2.3.4".
+      // Bun's URL rejects some valid addresses with embedded IPv4, such as "1::2:1.2.3.4".
       const { hostname } = new URL(`http://[${text.replace("1.2.3.4", "102:304")}]`);
       expect(encode(t.ipv6, text)).toBe(encode(t.ipv6, hostname.slice(1, -1)));
     }
@@ -202,14 +205,14 @@ test("ipv6 takes exactly what node:net does, and as URL does", () => {
   });
 });
 
-test("mac is 6 bytes, as text with colons", () => {
+test("mac has 6 bytes, and reads text with colons", () => {
   expect(t.mac).toMatchObject({ kind: "mac", name: "mac", size: 6, align: 1 });
   expect(encode(t.mac, "02:42:ac:11:00:ff")).toBe("0242ac1100ff");
   expect(decode(t.mac, "0242ac1100ff")).toBe("02:42:ac:11:00:ff");
 });
 
 test.each(["02:42:AC:11:00:FF", "02-42-ac-11-00-ff", "02-42-AC-11-00-FF"])(
-  "mac takes %p",
+  "mac writes %p",
   (text) => {
     expect(encode(t.mac, text)).toBe("0242ac1100ff");
   },
@@ -225,12 +228,12 @@ test.each([
   "02:42:ac:11:00:fg",
   " 02:42:ac:11:00:ff",
   "02:42:ac:11:00:ff\n",
-])("mac refuses %j", (text) => {
+])("mac rejects %j", (text) => {
   expect(refusal(t.mac, text)).toStartWith(
     'RangeError: expected an Ethernet address such as "02:42:ac:11:00:02" (mac), got "',
   );
 });
 
-test.each([null, undefined, 1, new Uint8Array(6)])("mac refuses %p", (value) => {
+test.each([null, undefined, 1, new Uint8Array(6)])("mac rejects %p", (value) => {
   expect(refusal(t.mac, value)).toStartWith("TypeError: expected an Ethernet address ");
 });

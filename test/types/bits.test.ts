@@ -30,7 +30,7 @@ describe("bit-fields", () => {
     }>();
   });
 
-  test("of width 0 end a unit, and are not part of the value", () => {
+  test("of width 0 move the next one to a boundary, and are not part of the value", () => {
     const type = t.struct({ a: t.bits(t.u32, 3), end: t.bits(t.u32, 0), b: t.bits(t.u32, 3) });
     expect(type).toMatchObject({ size: 8, align: 4 });
     expect(type.fields.b.bitOffset).toBe(32);
@@ -43,11 +43,11 @@ describe("bit-fields", () => {
       { packed: true },
     );
     expect(packed).toMatchObject({ size: 5, align: 1 });
-    // Of nothing else, a struct would have no bytes.
-    expect(() => t.struct({ end: t.bits(t.u32, 0) })).toThrow("a struct needs a field");
+    // A struct without other members would have no bytes.
+    expect(() => t.struct({ end: t.bits(t.u32, 0) })).toThrow("expected at least one field");
   });
 
-  test("take values that fit, and do not change the bits of the others", () => {
+  test("accept values that fit, and do not change the bits of others", () => {
     withRandom((random) => {
       const bases = [
         t.u8,
@@ -70,7 +70,7 @@ describe("bit-fields", () => {
         );
         const isBig = typeof base.min === "bigint";
         const limit = 2n ** BigInt(base.signed ? width - 1 : width);
-        // A number holds 53 bits, and -(2 ** 53) is not a safe integer.
+        // A number is exact up to 53 bits, and -(2 ** 53) is not a safe integer.
         const safe = isBig || limit <= 2n ** 53n;
         const max = safe ? limit - 1n : 2n ** 53n - 1n;
         const min = !base.signed ? 0n : isBig || limit < 2n ** 53n ? -limit : 1n - 2n ** 53n;
@@ -90,7 +90,7 @@ describe("bit-fields", () => {
     });
   });
 
-  test("refuse values with too many bits, also by name", () => {
+  test("reject values with too many bits, also by name", () => {
     const type = t.struct({ colour: t.bits(Colour, 2), flag: t.bits(t.bool, 1) });
     expect(encode(type, { colour: "GREEN", flag: true })).toBe("05000000");
     expect(refusal(type, { colour: "BLUE", flag: true })).toContain("from 0 to 3");
@@ -101,7 +101,7 @@ describe("bit-fields", () => {
     expect(refusal(type, { colour: 0.5, flag: true })).toStartWith("RangeError");
   });
 
-  test("are shown in place", () => {
+  test("are read by cursors", () => {
     const cursor = Flags.cursor();
     const view = new DataView(Uint8Array.fromHex("0054fdffbf").buffer);
     cursor.moveTo(view, 1);
@@ -110,7 +110,7 @@ describe("bit-fields", () => {
     expect(Flags.copy(event)).toStrictEqual(Flags.read(view, 1));
   });
 
-  test("access no byte beyond the struct", () => {
+  test("do not access bytes beyond the struct", () => {
     const type = t.struct({ a: t.bits(t.u32, 17), b: t.u8 }, { packed: true });
     expect(type.size).toBe(4);
     const short = t.struct({ a: t.bits(t.u32, 17) }, { packed: true });
@@ -118,7 +118,7 @@ describe("bit-fields", () => {
     expect(decode(short, encode(short, { a: 0x1ffff }))).toEqual({ a: 0x1ffff });
   });
 
-  test("outside of a struct are integers with fewer values", () => {
+  test("outside of a struct are integers of fewer bits", () => {
     const type = t.bits(t.u32, 3);
     expect(type).toMatchObject({ kind: "bits", name: "bits(u32, 3)", size: 4, align: 4, width: 3 });
     expect(encode(type, 7)).toBe("07000000");
@@ -129,7 +129,7 @@ describe("bit-fields", () => {
     expect(refusal(t.bits(t.u8, 0), 1)).toContain("has no value");
   });
 
-  test("are refused where C has none", () => {
+  test("reject base types and widths that C does not allow", () => {
     expect(() => t.bits(t.u8, 9)).toThrow("bits(width): expected an integer from 0 to 8, got 9");
     expect(() => t.bits(t.bool, 2)).toThrow(RangeError);
     for (const base of [t.be32, t.f32, t.u128, t.ipv4, t.bytes(4), t.bits(t.u8, 3), t.spinLock]) {

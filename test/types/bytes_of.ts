@@ -1,23 +1,23 @@
 import type * as t from "../../src/types/t.ts";
 
-/** What a type writes, in hexadecimal; the memory held 0xaa before, so that forgotten bytes show. */
+/** Writes a value over bytes of 0xaa, so that unwritten bytes show, and returns the bytes in hexadecimal. */
 export function encode<T>(type: t.Type<T>, value: T): string {
   const bytes = new Uint8Array(type.size).fill(0xaa);
   type.write(new DataView(bytes.buffer), 0, value);
   return bytes.toHex();
 }
 
-/** What a type reads from bytes in hexadecimal. */
+/** Reads a value from bytes in hexadecimal. */
 export function decode<T>(type: t.Type<T>, hex: string): T {
   return type.read(new DataView(Uint8Array.fromHex(hex).buffer), 0);
 }
 
-/** What a type reads back of what it wrote. */
+/** Writes a value and reads it back. */
 export function roundTrip<T>(type: t.Type<T>, value: T): T {
   return decode(type, encode(type, value));
 }
 
-/** The error of writing what the compiler would not let through, as `"RangeError: ..."`. */
+/** Returns the error of writing a value of any type, as `"RangeError: ..."`. */
 export function refusal(type: t.Type<unknown>, value: unknown): string {
   try {
     encode(type, value);

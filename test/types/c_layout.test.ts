@@ -1,4 +1,4 @@
-/** Random structs and unions lie in memory as a C compiler lays them out, to the bit. */
+/** Comparison of the layouts of random structs and unions with a C compiler's, bit by bit. */
 import { expect } from "bun:test";
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
@@ -11,11 +11,11 @@ import { Random, seed } from "./random.ts";
 
 const obstacle = hostObstacle ?? (compiler === null ? "there is no C compiler" : undefined);
 
-/** A type of `t`, how C declares a member of it, and how C stores a value into that. */
+/** A type of `t`, its declaration in C, and the C code that stores a value. */
 interface Sample {
   readonly type: t.Type<unknown>;
   declare(name: string): string;
-  /** The value, and the statements that store it at a place. */
+  /** Returns a value, and the C statements that store it in a member. */
   value(): { readonly value: unknown; store(place: string): string };
 }
 
@@ -30,10 +30,10 @@ const integers = [
   [t.i64, "long long"],
 ] as const;
 
-/** The type of {@link integers} with its sign and size for a bit-field in C: `char` alone may have either sign. */
+/** Returns the C type of a bit-field with an explicit sign, because the sign of plain `char` depends on the machine. */
 const colours = t.enum({ RED: 0, GREEN: 1, BLUE: 5 });
 
-/** Makes C declarations and types of `t` alike. */
+/** Generator of types of `t` with their C declarations. */
 class Generator {
   readonly declarations: string[] = ["enum colour { RED, GREEN, BLUE = 5 };"];
   readonly #random: Random;
@@ -51,7 +51,7 @@ class Generator {
     const parts = Array.from({ length }, (_, index) => {
       return { name: `m${index}`, sample: this.#member(depth, isUnion) };
     });
-    // A struct of nothing but the ends of bit-fields has no size in C.
+    // A struct with only zero-width bit-fields has size 0 in C.
     if (parts.every(({ sample }) => isEnd(sample.type))) {
       parts.push({ name: "last", sample: this.#integer() });
     }
@@ -96,7 +96,7 @@ class Generator {
     };
   }
 
-  /** An integer of so many bits, as a number or a bigint. */
+  /** Returns a random integer of a number of bits, as a number or a bigint. */
   #number(type: t.IntegerType<number> | t.IntegerType<bigint>, width: number) {
     const random = this.#random;
     const bits = random.pick([0n, 1n, 2n ** 64n - 1n, 1n << BigInt(width - 1), random.bits64()]);
@@ -111,7 +111,7 @@ class Generator {
   #bits(isUnion: boolean): Sample {
     const random = this.#random;
     const [type, c] = random.pick(integers);
-    // On arm64, C's bit-fields without bits also align the struct: programs of BPF have the layout of x86-64.
+    // On arm64 a zero-width bit-field also aligns the struct. BPF programs have the layout of x86-64.
     if (!isUnion && process.arch === "x64" && random.below(6) === 0) {
       return {
         type: t.bits(type as t.Type<unknown>, 0),
@@ -206,7 +206,7 @@ function isEnd(type: t.Type<unknown>): boolean {
 const structs = 150;
 const samples = 4;
 
-/** Runs a program of C, and returns the lines that it prints. */
+/** Compiles and runs a C program, and returns its output lines. */
 async function runC(source: string): Promise<string[]> {
   const directory = mkdtempSync(join(tmpdir(), "bun-bpf-layout-"));
   try {
@@ -220,7 +220,7 @@ async function runC(source: string): Promise<string[]> {
 }
 
 testUnless(obstacle)(
-  "random structs, unions and bit-fields have the layout of the C compiler",
+  "random structs, unions and bit-fields have the C compiler's layout",
   async () => {
     const random = new Random(seed);
     const generator = new Generator(random);

@@ -8,7 +8,7 @@ describe("a type's methods", () => {
   const make = () => t.struct({ pid: t.u32, ports: t.array(t.be16, 2) });
   const value = { pid: 7, ports: [1, 65535] };
 
-  test("become the compiled functions at their first call", () => {
+  test("are replaced by compiled functions on the first call", () => {
     const type = make();
     const view = new DataView(new ArrayBuffer(type.size));
     const { read, write } = type;
@@ -22,7 +22,7 @@ describe("a type's methods", () => {
     expect(type.read).toBe(compiled);
   });
 
-  test("have as many parameters as they are called with, as a mismatch makes calls slow", () => {
+  test("have as many parameters as callers pass arguments, because a mismatch is slow", () => {
     const type = make();
     const view = new DataView(new ArrayBuffer(type.size));
     type.write(view, 0, type.read(view, 0));
@@ -30,7 +30,7 @@ describe("a type's methods", () => {
     expect(type.write.toString()).toStartWith("(view, offset, value) =>");
   });
 
-  test("go on working when they were taken off the type before", () => {
+  test("work when taken off the type before the first call", () => {
     const type = make();
     const view = new DataView(new ArrayBuffer(type.size));
     const { read, write } = type;
@@ -41,7 +41,7 @@ describe("a type's methods", () => {
     }
   });
 
-  test("contain the code of nested structs and short arrays, and loops for long ones", () => {
+  test("inline nested structs and short arrays, and have loops for long arrays", () => {
     const inner = t.struct({ a: t.u8, b: t.array(t.u16, 2) });
     const type = t.struct({ inner, list: t.array(t.u32, 100) });
     const view = new DataView(new ArrayBuffer(type.size));
@@ -52,7 +52,7 @@ describe("a type's methods", () => {
   });
 });
 
-test("types may be shared by, and read through, many views", () => {
+test("types can be used with many views", () => {
   const type = t.struct({ name: t.cstring(40), raw: t.bytes(20) });
   const views = Array.from(
     { length: 5 },
@@ -66,7 +66,7 @@ test("types may be shared by, and read through, many views", () => {
   );
 });
 
-test("what is written is what is read, for random types and values", () => {
+test("random values of random types are read as written", () => {
   withRandom((random) => {
     for (let i = 0; i < 150; i++) {
       const { type, value } = randomType(random, 3);
@@ -84,7 +84,7 @@ test("what is written is what is read, for random types and values", () => {
   });
 });
 
-/** What writing gives: the bytes, or the error. */
+/** Writes a value, and returns the bytes or the error. */
 function outcome(size: number, write: (view: DataView) => void): string {
   const bytes = new Uint8Array(size).fill(0x55);
   try {
@@ -95,13 +95,15 @@ function outcome(size: number, write: (view: DataView) => void): string {
   return bytes.toHex();
 }
 
-/** The value with one part, at random, replaced by something that may not fit. */
-function spoil(random: Random, value: unknown): unknown {
+/** Returns a value with a random part replaced by a value that may be invalid. */
+function invalidate(random: Random, value: unknown): unknown {
   const odd = [undefined, null, -1, 0.5, NaN, 2 ** 40, 2 ** 53, 5n, -(2n ** 63n), 2n ** 64n];
   const odder = ["", "x", "::1", "\ud800", true, [], {}, new Uint8Array(3), () => 0];
   if (random.below(4) > 0 && Array.isArray(value)) {
     const index = random.below(value.length);
-    return random.below(5) === 0 ? value.slice(1) : value.with(index, spoil(random, value[index]));
+    return random.below(5) === 0
+      ? value.slice(1)
+      : value.with(index, invalidate(random, value[index]));
   }
   if (random.below(4) > 0 && value !== null && value?.constructor === Object) {
     const entries = Object.entries(value);
@@ -109,19 +111,19 @@ function spoil(random: Random, value: unknown): unknown {
     if (random.below(5) === 0) return Object.fromEntries(entries.toSpliced(index, 1));
     if (random.below(5) === 0) return Object.fromEntries([...entries, ["extra", 1]]);
     const [name, part] = entries[index]!;
-    return Object.fromEntries(entries.with(index, [name, spoil(random, part)]));
+    return Object.fromEntries(entries.with(index, [name, invalidate(random, part)]));
   }
   return random.pick([...odd, ...odder]);
 }
 
-test("compiled and interpreted forms agree, on errors too", () => {
+test("generated code and plain functions have the same results and errors", () => {
   withRandom((random) => {
     let errors = 0;
     for (let i = 0; i < 300; i++) {
       const { type, value } = randomType(random, 3);
       const recipe = recipeOf(type);
       for (let j = 0; j < 8; j++) {
-        const sample = j === 0 ? value() : spoil(random, value());
+        const sample = j === 0 ? value() : invalidate(random, value());
         const compiled = outcome(type.size, (view) => type.write(view, 0, sample));
         const interpreted = outcome(type.size, (view) => recipe.write(view, 0, sample, ""));
         expect(compiled).toBe(interpreted);
@@ -129,14 +131,14 @@ test("compiled and interpreted forms agree, on errors too", () => {
       }
       const bytes = Uint8Array.from({ length: type.size }, () => random.below(256));
       const view = new DataView(bytes.buffer);
-      // A custom type of the generator checks nothing, and reads any bytes.
+      // The generator's custom type checks nothing, and reads any bytes.
       expect(type.read(view, 0)).toStrictEqual(recipe.read(view, 0));
     }
     expect(errors).toBeGreaterThan(300);
   });
 });
 
-/** Writes and reads random types, and prints a digest of the bytes, the values and the errors. */
+/** Script that writes and reads random types, and prints a digest of the bytes, values and errors. */
 const script = `
   import { randomType } from ${JSON.stringify(import.meta.resolve("./random_type.ts"))};
   import { Random } from ${JSON.stringify(import.meta.resolve("./random.ts"))};
@@ -164,7 +166,7 @@ function run(...flags: string[]): { forbidden: boolean; digest: string } {
   return JSON.parse(stdout.toString());
 }
 
-test("where code may not be made from strings, the results are the same", () => {
+test("the results are the same if code generation from strings is disabled", () => {
   withRandom(() => {
     const free = run();
     const restricted = run("--disallow-code-generation-from-strings");

@@ -13,7 +13,7 @@ const first: Event = { pid: 1, addr: { port: 443, host: "10.0.0.1" }, ts: 5, com
 const second: Event = { pid: 2, addr: { port: 53, host: "10.0.0.2" }, ts: 2 ** 40, comm: "bun" };
 
 describe("an event", () => {
-  test("has the fields of the struct at the cursor's place", () => {
+  test("has the fields of the struct at the cursor's position", () => {
     const view = viewOf(Event, [first, second]);
     const cursor = Event.cursor();
     const { event } = cursor;
@@ -26,7 +26,7 @@ describe("an event", () => {
     expect(cursor.event).toBe(event);
   });
 
-  test("moves from view to view", () => {
+  test("moves between views", () => {
     const views = [viewOf(Event, [first]), viewOf(Event, [second], 24)] as const;
     const cursor = Event.cursor();
     for (let i = 0; i < 3; i++) {
@@ -37,7 +37,7 @@ describe("an event", () => {
     }
   });
 
-  test("shows what became of the bytes meanwhile", () => {
+  test("reads the current bytes", () => {
     const view = viewOf(Event, [first]);
     const cursor = Event.cursor();
     cursor.moveTo(view, 0);
@@ -46,7 +46,7 @@ describe("an event", () => {
     expect(cursor.event.pid).toBe(2);
   });
 
-  test("keeps the events of nested structs, which move along", () => {
+  test("has nested events that move with it", () => {
     const Outer = t.struct({ a: t.u8, middle: t.struct({ b: t.u8, inner: Address }) });
     const values = [1, 2].map((n) => ({
       a: n,
@@ -76,7 +76,7 @@ describe("an event", () => {
     expect(type.copy(cursor.event)).toStrictEqual(value);
   });
 
-  test("gives copies of bytes and arrays", () => {
+  test("returns copies of bytes and arrays", () => {
     const type = t.struct({ raw: t.bytes(20), list: t.array(Address, 2), long: t.array(t.u8, 99) });
     const view = viewOf(type, [
       {
@@ -95,7 +95,7 @@ describe("an event", () => {
     expect(long).toEqual(new Array<number>(99).fill(9));
   });
 
-  test("can be spread, listed, turned to JSON and written", () => {
+  test("can be spread, listed, converted to JSON and written", () => {
     const cursor = Event.cursor();
     cursor.moveTo(viewOf(Event, [first]), 0);
     const { event } = cursor;
@@ -117,7 +117,7 @@ describe("an event", () => {
     }
   });
 
-  test("cannot be written to", () => {
+  test("is read-only", () => {
     const { event } = Event.cursor();
     const change = event as { pid: number; addr: unknown; extra?: number };
     expect(() => (change.pid = 1)).toThrow(TypeError);
@@ -127,24 +127,24 @@ describe("an event", () => {
     expect(Object.isFrozen(event.addr)).toBe(true);
   });
 
-  test("is typed", () => {
+  test("has the TypeScript type of the struct", () => {
     expectTypeOf(Event.cursor()).toEqualTypeOf<t.StructCursor<Event>>();
     const { event } = Event.cursor();
     expectTypeOf(event).toEqualTypeOf<Readonly<Event>>();
     expectTypeOf(Event.copy).returns.toEqualTypeOf<Event>();
     const refused = (): void => {
-      // @ts-expect-error read-only
+      // @ts-expect-error: read-only
       event.pid = 1;
-      // @ts-expect-error a field that there is not
+      // @ts-expect-error: unknown field
       void event.name;
-      // @ts-expect-error not such a struct
+      // @ts-expect-error: another struct
       Event.copy({ pid: 1 });
     };
     void refused;
   });
 });
 
-test("an event leaves out the kernel's own fields", () => {
+test("an event has no opaque fields", () => {
   const type = t.struct({
     lock: t.spinLock,
     a: t.u32,
@@ -161,7 +161,7 @@ test("an event leaves out the kernel's own fields", () => {
   expect(Empty.copy(Empty.cursor().event)).toStrictEqual({});
 });
 
-describe("field names", () => {
+describe("field names of an event", () => {
   const names = ["__proto__", "constructor", "toString", "release", "moveTo", "event", "view"];
   names.push("offset", "a b", "", '"', "`${x}`", "\\", "\n", "\u2028", "\ud800", "é", "get", "*/");
   names.push("nextView", "captured0", "event0", "hasOwnProperty", "toJSON", "then");
@@ -170,7 +170,7 @@ describe("field names", () => {
     return Object.fromEntries(names.map((name, index) => [name, value(index)]));
   }
 
-  test("may be any string", () => {
+  test("can be any string", () => {
     const type = t.struct(fieldsOf(() => t.u16));
     const value = fieldsOf((index) => index);
     const cursor = type.cursor();
@@ -181,7 +181,7 @@ describe("field names", () => {
     expect(type.copy({ ...cursor.event })).toStrictEqual(value);
   });
 
-  test("may be any string for structs, too", () => {
+  test("can be any string for nested structs", () => {
     const type = t.struct(fieldsOf(() => t.struct({ ["__proto__"]: t.u16 })));
     const value = fieldsOf((index) => Object.fromEntries([["__proto__", index]]));
     const cursor = type.cursor();
@@ -196,7 +196,7 @@ describe("field names", () => {
   });
 });
 
-test("a type from elsewhere is read by its method, whatever it calls itself", () => {
+test("a type from elsewhere is read by its method, also if its kind is struct", () => {
   const elsewhere = { ...Address, read: () => ({ port: 1, host: "x" }) };
   const type = t.struct({ elsewhere });
   const cursor = type.cursor();
@@ -205,10 +205,10 @@ test("a type from elsewhere is read by its method, whatever it calls itself", ()
   expect(type.copy(cursor.event)).toStrictEqual({ elsewhere: { port: 1, host: "x" } });
 });
 
-/** A struct type of random fields, and bytes that hold random values of it. */
+/** Returns a random struct type, and a view with random values of it. */
 function randomStruct(random: Random): { type: t.StructType<t.Fields>; view: DataView } {
   const samples = Array.from({ length: 1 + random.below(4) }, () => randomType(random, 3));
-  // Opaque fields may be there once.
+  // A struct can have one opaque field of each kind.
   const fields = samples.filter(({ type }, at) => at === 0 || !/spin_lock|timer/.test(type.name));
   const type = t.struct(Object.fromEntries(fields.map((field, at) => [`f${at}`, field.type])), {
     packed: random.below(3) === 0 && !/spin_lock|timer/.test(samples[0]!.type.name),
@@ -219,7 +219,7 @@ function randomStruct(random: Random): { type: t.StructType<t.Fields>; view: Dat
   return { type, view: viewOf(type, values, 3) };
 }
 
-test("events equal what is read, for random types and values", () => {
+test("events equal the results of read() for random types and values", () => {
   withRandom((random) => {
     for (let i = 0; i < repetitions(200); i++) {
       const { type, view } = randomStruct(random);
@@ -239,8 +239,8 @@ test("events equal what is read, for random types and values", () => {
   });
 });
 
-describe("copy", () => {
-  test("gives a plain object that stays, at all depths", () => {
+describe("copy()", () => {
+  test("returns a plain object that does not change, with copies of nested structs", () => {
     const cursor = Event.cursor();
     cursor.moveTo(viewOf(Event, [first]), 0);
     const copies = [Event.copy(cursor.event), Event.copy({ ...cursor.event })];
@@ -250,7 +250,7 @@ describe("copy", () => {
     expect(part).toStrictEqual(first.addr);
   });
 
-  test("takes plain objects, and takes over what is no struct", () => {
+  test("accepts plain objects, and shares values that are not structs", () => {
     const type = t.struct({ list: t.array(t.u8, 2), inner: Address, raw: t.bytes(1) });
     const value = { list: [1, 2], inner: { port: 1, host: "10.0.0.1" }, raw: new Uint8Array(1) };
     const copy = type.copy({ ...value, extra: 1 } as typeof value);
@@ -261,14 +261,14 @@ describe("copy", () => {
     expect(copy.raw).toBe(value.raw);
   });
 
-  test("takes the event of another type that has the fields", () => {
+  test("accepts the event of another type with the same fields", () => {
     const Wide = t.struct({ host: t.ipv4, more: t.u32, port: t.be16 });
     const cursor = Wide.cursor();
     cursor.moveTo(viewOf(Wide, [{ host: "10.0.0.9", more: 1, port: 9 }]), 0);
     expect(Address.copy(cursor.event)).toStrictEqual({ port: 9, host: "10.0.0.9" });
   });
 
-  test.each([null, undefined, 1, "x"])("refuses %p", (value) => {
+  test.each([null, undefined, 1, "x"])("rejects %p", (value) => {
     expect(() => Address.copy(value as never)).toThrow(
       /^expected an object \(struct \{ port: be16, host: ipv4 \}\), got /,
     );
@@ -283,13 +283,13 @@ describe("copy", () => {
     );
   });
 
-  test("takes undefined where a custom type means it", () => {
+  test("accepts undefined as the value of a custom type", () => {
     const option = t.custom<undefined>({ size: 1, read: () => undefined, write: () => {} });
     expect(t.struct({ option }).copy({ option: undefined })).toStrictEqual({ option: undefined });
   });
 });
 
-const released = /^this event was released: .* copy what is needed \(type\.copy\(event\)\)/;
+const released = /^this event was released: .* copy it with type\.copy\(event\)/;
 
 const everyKind = t.struct({
   u32: t.u32,
@@ -314,7 +314,7 @@ const everyKind = t.struct({
   }),
 });
 
-/** What reading a field throws. */
+/** Returns the error of reading each field, or "nothing". */
 function refusals(event: object): Map<string, string> {
   const found = new Map<string, string>();
   for (const name of Object.keys(event)) {
@@ -328,16 +328,18 @@ function refusals(event: object): Map<string, string> {
   return found;
 }
 
-describe("every getter throws", () => {
+describe("every getter of an event throws", () => {
   const view = () => new DataView(new ArrayBuffer(everyKind.size));
 
-  test("before the first place, after a release, and after each further one", () => {
+  test("before the first move, and after each release", () => {
     const cursor = everyKind.cursor();
     for (let i = 0; i < 3; i++) {
       const errors = refusals(cursor.event);
       expect(errors.size).toBe(16);
       for (const error of errors.values()) {
-        expect(error).toMatch(/^Error: this event was released: its bytes belong to another one/);
+        expect(error).toMatch(
+          /^Error: this event was released: its bytes may belong to another event/,
+        );
       }
       cursor.moveTo(view(), 0);
       expect([...refusals(cursor.event).values()]).toEqual(new Array(16).fill("nothing"));
@@ -346,7 +348,7 @@ describe("every getter throws", () => {
     }
   });
 
-  test("when the view's buffer is detached", () => {
+  test("if the view's buffer is detached", () => {
     const cursor = everyKind.cursor();
     const place = view();
     cursor.moveTo(place, 0);
@@ -357,7 +359,7 @@ describe("every getter throws", () => {
     expect(Bun.inspect(cursor.event)).toMatch(/^\[.*detached.*\]$/);
   });
 
-  test("when the bytes lie outside the view", () => {
+  test("if the bytes lie outside the view", () => {
     const cursor = everyKind.cursor();
     const { custom: _, ...own } = Object.fromEntries(refusals(cursor.event));
     cursor.moveTo(view(), everyKind.size);
@@ -366,7 +368,7 @@ describe("every getter throws", () => {
     }
   });
 
-  test("also those of structs within, and copies", () => {
+  test("also in nested events, and when copying", () => {
     const cursor = Event.cursor();
     const { event } = cursor;
     const { addr } = event;
@@ -382,7 +384,7 @@ describe("every getter throws", () => {
   });
 });
 
-test("a released event is printed as that", () => {
+test("a released event is printed as its error", () => {
   const { event } = Event.cursor();
   for (const text of [inspect(event), Bun.inspect(event)]) {
     expect(text.slice(1, -1)).toMatch(released);

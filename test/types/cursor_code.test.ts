@@ -3,11 +3,11 @@ import * as t from "../../src/types/t.ts";
 import { runBun } from "../support/run.ts";
 import { seed } from "./random.ts";
 
-test("nothing is compiled before the first cursor, which the others share the code of", () => {
+test("the first cursor compiles code that later cursors share", () => {
   const original = globalThis.Function;
   let compiled = 0;
   globalThis.Function = new Proxy(original, {
-    // Bun leaves out the "new", which makes no difference to Function.
+    // Bun's transpiler removes "new" before Function, which is equivalent.
     apply(target, _this, args) {
       compiled++;
       return Reflect.construct(target, args) as unknown;
@@ -30,7 +30,7 @@ test("nothing is compiled before the first cursor, which the others share the co
   }
 });
 
-/** Reads random structs through cursors, and prints a digest of what was seen. */
+/** Script that reads random structs through cursors, and prints a digest of the values. */
 const digestScript = `
   import * as t from ${JSON.stringify(import.meta.resolve("../../src/types/t.ts"))};
   import { randomType } from ${JSON.stringify(import.meta.resolve("./random_type.ts"))};
@@ -78,7 +78,7 @@ const digestScript = `
   console.log(JSON.stringify({ forbidden, digest: hasher.digest("hex") }));
 `;
 
-test("where code may not be made from strings, cursors behave the same", async () => {
+test("cursors behave the same if code generation from strings is disabled", async () => {
   const digest = async (...flags: string[]): Promise<unknown> => {
     const { stdout, stderr } = await runBun([...flags, "-e", digestScript]);
     expect(stderr).toBe("");
@@ -92,7 +92,7 @@ test("where code may not be made from strings, cursors behave the same", async (
   });
 });
 
-/** Reads a million events between two marks on stderr, where the engine logs its collections. */
+/** Script that reads a million events between two marks on stderr, where the engine logs its collections. */
 const garbageScript = (read: string): string => `
   import * as t from ${JSON.stringify(import.meta.resolve("../../src/types/t.ts"))};
   const Event = t.struct({ pid: t.u32, ts: t.u64Number, inner: t.struct({ port: t.be16, delta: t.i64Number }), comm: t.cstring(16), ok: t.bool });
@@ -136,11 +136,11 @@ describe("a million events", () => {
   const reads =
     "sum += event.pid + event.ts + event.inner.port + event.inner.delta + event.comm.length + (event.ok ? 1 : 0)";
 
-  test("would show if each left an object behind", async () => {
+  test("cause garbage collections if each allocates an object", async () => {
     expect(await collections("kept = Event.copy(event)")).toBeGreaterThan(0);
   });
 
-  test("leave no garbage", async () => {
+  test("allocate nothing", async () => {
     expect(await collections(reads)).toBe(0);
   });
 });

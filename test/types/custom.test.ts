@@ -10,13 +10,13 @@ const Timestamp = t.custom<Date>({
   write: (view, offset, date) => t.u64Number.write(view, offset, date.getTime()),
 });
 
-test("a custom type describes itself", () => {
+test("a custom type has the properties of its type", () => {
   expect(Timestamp).toMatchObject({ kind: "custom", name: "timestamp", size: 8, align: 8 });
   const plain = t.custom({ size: 3, read: () => 0, write: () => {} });
   expect(plain).toMatchObject({ kind: "custom", name: "custom(3)", align: 1 });
 });
 
-test("its functions do the work, alone and within others", () => {
+test("a custom type calls its functions, alone and inside other types", () => {
   const date = new Date(1_700_000_000_000);
   expect(roundTrip(Timestamp, date)).toEqual(date);
   const Login = t.struct({ uid: t.u32, at: Timestamp, more: t.array(Timestamp, 2) });
@@ -28,7 +28,7 @@ test("its functions do the work, alone and within others", () => {
   });
 });
 
-test("what it does not write is zero", () => {
+test("bytes that a custom type does not write are zero", () => {
   const First = t.custom<number>({
     size: 40,
     read: (view, offset) => view.getUint8(offset),
@@ -38,14 +38,14 @@ test("what it does not write is zero", () => {
   expect(encode(t.struct({ a: t.u8, b: First }), { a: 1, b: 5 })).toBe("0105".padEnd(82, "0"));
 });
 
-test("it may stand for undefined, if the field is there", () => {
+test("a value of a custom type can be undefined, if the field is present", () => {
   const Nothing = t.custom<undefined>({ size: 1, read: () => undefined, write: () => {} });
   const type = t.struct({ a: t.u8, nothing: Nothing });
   expect(encode(type, { a: 1, nothing: undefined })).toBe("0100");
   expect(refusal(type, { a: 1 })).toBe('TypeError: missing field "nothing": expected custom(1)');
 });
 
-test("its own errors come through", () => {
+test("errors of a custom type's functions are passed on", () => {
   const Never = t.custom<number>({
     size: 1,
     read: () => 0,
@@ -57,7 +57,7 @@ test("its own errors come through", () => {
   expect(refusal(t.struct({ a: Never }), { a: 1 })).toBe("RangeError: never");
 });
 
-test("a type that another library made works like one of ours", () => {
+test("a type from another library works like one of t", () => {
   const foreign: t.Type<string> = {
     kind: "hex",
     name: "hex",
@@ -76,35 +76,35 @@ test("a type that another library made works like one of ours", () => {
   expect(roundTrip(type, value)).toEqual(value);
 });
 
-test("a size that changes later, or with each read, changes no layout", () => {
-  let asked = 0;
-  const fickle: t.Type<number> = {
-    kind: "fickle",
-    name: "fickle",
+test("a size that changes later, or on each access, does not change a layout", () => {
+  let accesses = 0;
+  const unstable: t.Type<number> = {
+    kind: "unstable",
+    name: "unstable",
     get size() {
-      return [1, 1000, NaN, 2 ** 40][asked++] ?? 4096;
+      return [1, 1000, NaN, 2 ** 40][accesses++] ?? 4096;
     },
     align: 1,
     read: (view, offset) => view.getUint8(offset),
     write: (view, offset, value) => view.setUint8(offset, value),
   };
-  const array = t.array(fickle, 2);
+  const array = t.array(unstable, 2);
   expect(array).toMatchObject({ size: 2, align: 1 });
   expect(encode(array, [1, 2])).toBe("0102");
-  asked = 0;
-  const struct = t.struct({ a: fickle, b: t.u8 });
+  accesses = 0;
+  const struct = t.struct({ a: unstable, b: t.u8 });
   expect(struct).toMatchObject({ size: 2, align: 1 });
   expect(struct.fields.b.offset).toBe(1);
   expect(encode(struct, { a: 1, b: 2 })).toBe("0102");
 });
 
-test.each([0, -1, 1.5, NaN, Infinity, 2 ** 31, "4"])("a type of size %p is refused", (size) => {
+test.each([0, -1, 1.5, NaN, Infinity, 2 ** 31, "4"])("a size of %p is rejected", (size) => {
   const type = { ...t.u32, size: size as number };
   expect(() => t.array(type, 2)).toThrow(/^array\(element\): size: expected an integer from 1/);
   expect(() => t.struct({ a: type })).toThrow(/field "a": size: expected an integer from 1/);
 });
 
-describe("declaring", () => {
+describe("t.custom()", () => {
   const working = { size: 8, align: 8, read: () => 0, write: () => {} };
 
   test.each([
@@ -113,18 +113,18 @@ describe("declaring", () => {
     [{ align: 0 }, "align: expected an integer from 1"],
     [{ align: 3 }, "align: expected a power of two, got 3"],
     [{ size: 12 }, "size: expected a multiple of align, 8, got 12"],
-  ])("refuses %p", (change, message) => {
+  ])("rejects %p", (change, message) => {
     expect(() => t.custom({ ...working, ...change })).toThrow(RangeError);
     expect(() => t.custom({ ...working, ...change })).toThrow(message);
   });
 
-  test("refuses a missing function", () => {
+  test("rejects a missing function", () => {
     expect(() => t.custom({ ...working, read: undefined } as never)).toThrow(
       new TypeError("custom(options): read: expected a function, got undefined"),
     );
   });
 
-  test("refuses a misspelt option, with a hint", () => {
+  test("rejects a misspelt option, with a hint", () => {
     expect(() => t.custom({ ...working, alignn: 8 } as never)).toThrow(
       new TypeError('custom(options): unknown option "alignn": did you mean "align"?'),
     );

@@ -1,9 +1,9 @@
-// Compiles vectors.c and writes what it prints to vectors.json: `bun test/types/generate_vectors.ts [file]`.
+// Compiles and runs vectors.c, and writes its output to vectors.json: `bun test/types/generate_vectors.ts [file]`.
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 
-/** What the C compiler made of one struct; samples are bytes in hexadecimal, by their index. */
+/** Layout and sample values of a struct in C. Samples are bytes in hexadecimal. */
 export interface CLayout {
   size: number;
   align: number;
@@ -11,10 +11,10 @@ export interface CLayout {
   samples: Record<string, string>;
 }
 
-/** The path of a C compiler, if this machine has one. */
+/** Path of a C compiler, if there is one. */
 export const compiler: string | null = Bun.which("cc") ?? Bun.which("gcc") ?? Bun.which("clang");
 
-/** Compiles and runs vectors.c. */
+/** Compiles and runs vectors.c, and returns its output. */
 export async function generate(cc: string): Promise<Record<string, CLayout>> {
   const directory = mkdtempSync(join(tmpdir(), "bun-bpf-vectors-"));
   try {

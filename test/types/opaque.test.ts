@@ -10,48 +10,48 @@ const Account = t.struct({ flags: t.u8, lock: t.spinLock, bytes: t.u32, expiry: 
 const Holder = t.struct({ id: t.u32, account: Account });
 const Pure = t.struct({ expiry: t.timer });
 
-kernelTypesTest("have the size that the kernel gives them", () => {
+kernelTypesTest("opaque types have the kernel's sizes", () => {
   const btf = Btf.kernel();
   for (const [type, name] of [
     [t.spinLock, "bpf_spin_lock"],
     [t.timer, "bpf_timer"],
   ] as const) {
     const id = btf.find("struct", name);
-    // Timers came with 5.15.
+    // Timers exist since 5.15.
     if (id === undefined && name === "bpf_timer" && !isKernelSince("5.15")) continue;
     if (id === undefined) expect.unreachable();
     expect(btf.sizeOf(id)).toBe(type.size);
   }
 });
 
-test("describe themselves", () => {
+test("opaque types have the properties of their type", () => {
   expect(t.spinLock).toMatchObject({ kind: "spin_lock", size: 4, align: 4, opaque: true });
   expect(t.timer).toMatchObject({ kind: "timer", size: 16, align: 8, opaque: true });
   expect(Account.name).toBe("struct { flags: u8, lock: spin_lock, bytes: u32, expiry: timer }");
 });
 
-describe("in a struct", () => {
-  test("they have a place as in C", () => {
+describe("opaque fields of a struct", () => {
+  test("have the offset of C", () => {
     expect(Account.fields.lock).toEqual({ type: t.spinLock, offset: 4 });
     expect(Account.fields.expiry).toEqual({ type: t.timer, offset: 16 });
     expect({ size: Account.size, align: Account.align }).toEqual({ size: 32, align: 8 });
     expect(Holder.fields.account.offset).toBe(8);
   });
 
-  test("they are no part of what is read", () => {
+  test("are left out by read()", () => {
     expect(decode(Account, "ff".repeat(32))).toStrictEqual({ flags: 255, bytes: 0xffff_ffff });
     const holder = { id: 1, account: { flags: 2, bytes: 3 } };
     expect(roundTrip(Holder, holder)).toStrictEqual(holder);
   });
 
-  test("they are written as zero", () => {
+  test("are written as zero", () => {
     expect(encode(Account, { flags: 255, bytes: 0xffff_ffff })).toBe(
       "ff00000000000000ffffffff000000000000000000000000" + "00".repeat(8),
     );
   });
 
-  test("they are unknown in a value", () => {
-    const hint = "a spin_lock belongs to the kernel and is no part of the value";
+  test("are rejected in a value", () => {
+    const hint = "only the kernel writes a spin_lock: leave it out";
     expect(refusal(Account, { flags: 1, lock: 0, bytes: 1 })).toBe(
       `TypeError: unknown field "lock": ${hint}`,
     );
@@ -64,10 +64,10 @@ describe("in a struct", () => {
     );
   });
 
-  test("they may be all there is, and then its value has no fields", () => {
+  test("can be its only fields, with {} as the value", () => {
     expect(roundTrip(Pure, {})).toStrictEqual({});
     expect(encode(Pure, {})).toBe("00".repeat(16));
-    expect(refusal(Pure, { expiry: 1 })).toContain("a timer belongs to the kernel");
+    expect(refusal(Pure, { expiry: 1 })).toContain("only the kernel writes a timer");
     expect(refusal(Pure, { other: 1 })).toBe(
       'TypeError: unknown field "other": the value is an object without fields',
     );
@@ -78,15 +78,15 @@ describe("in a struct", () => {
     expect(many.read.toString().length).toBeLessThan(1000);
   });
 
-  test("they may have any name", () => {
+  test("can have any name", () => {
     const type = t.struct({ ["__proto__"]: t.spinLock, "a b": t.timer, value: t.u8 });
     expect(roundTrip(type, { value: 7 } as t.StructValue<typeof type.fields & t.Fields>)).toEqual({
       value: 7,
     });
   });
 
-  test("there can be one of each, as the kernel refuses more, or warns of a bug of its own", () => {
-    const second = "a second spin_lock: a struct can have one in all";
+  test("cannot be two of one kind, which the kernel rejects or warns about", () => {
+    const second = "expected no second spin_lock: a struct can have one";
     expect(() => t.struct({ a: t.spinLock, b: t.spinLock })).toThrow(
       new TypeError(`struct(fields): field "b": ${second}`),
     );
@@ -95,35 +95,37 @@ describe("in a struct", () => {
     expect(t.struct({ accounts: t.array(Account, 1) }).size).toBe(32);
   });
 
-  test("packing must leave them aligned", () => {
+  test("must be aligned in a packed struct", () => {
     expect(t.struct({ lock: t.spinLock, a: t.u8 }, { packed: true }).size).toBe(5);
     expect(() => t.struct({ a: t.u8, lock: t.spinLock }, { packed: true })).toThrow(
       new RangeError(
-        'struct(fields): field "lock": expected a spin_lock to lie at a multiple of 4, got offset 1',
+        'struct(fields): field "lock": expected an offset that is a multiple of 4 (spin_lock), got 1',
       ),
     );
     expect(() => t.struct({ a: t.u8, holder: Holder }, { packed: true })).toThrow(
-      'field "holder": expected a spin_lock to lie at a multiple of 4, got offset 13',
+      'field "holder": expected an offset that is a multiple of 4 (spin_lock), got 13',
     );
   });
 });
 
-describe("by themselves", () => {
-  test.each([t.spinLock, t.timer])("they cannot be read or written: $kind", (type) => {
+describe("opaque types outside of a struct", () => {
+  test.each([t.spinLock, t.timer])("cannot be read or written: $kind", (type) => {
     const view = new DataView(new ArrayBuffer(16));
-    const message = `${type.kind}: expected to be a field of a struct: user space neither reads nor writes it`;
+    const message = `${type.kind}: only the kernel reads and writes it; make it a field of a struct`;
     expect(() => type.read(view, 0)).toThrow(new TypeError(message));
     expect(() => type.write(view, 0, 0 as never)).toThrow(new TypeError(message));
   });
 
-  test("they make no array", () => {
+  test("cannot be elements of an array", () => {
     expect(() => t.array(t.spinLock, 2)).toThrow(
-      new TypeError("array(element): a spin_lock has no value: it can only be a field of a struct"),
+      new TypeError(
+        "array(element): expected a type with values, got spin_lock: make it a field of a struct",
+      ),
     );
   });
 });
 
-test("types know whether they have such fields", () => {
+test("hasSpinLock() and hasOpaqueField() find opaque fields", () => {
   const foreign = { ...t.u32, kind: "struct" };
   const own = { ...t.u32, kind: "struct", fields: {} as Record<string, unknown> };
   own.fields["self"] = { type: own, offset: 0 };
@@ -143,7 +145,7 @@ test("types know whether they have such fields", () => {
   }
 });
 
-test("types infer without such fields", () => {
+test("inferred types have no opaque fields", () => {
   expectTypeOf<t.Infer<typeof Holder>>().toEqualTypeOf<{
     id: number;
     account: { flags: number; bytes: number };
@@ -154,9 +156,9 @@ test("types infer without such fields", () => {
   expectTypeOf(Account.fields.lock.type).toEqualTypeOf<t.OpaqueType<"spin_lock">>();
   const view = new DataView(new ArrayBuffer(Account.size));
   const refused = (): void => {
-    // @ts-expect-error the kernel's own
+    // @ts-expect-error: an opaque field
     Account.write(view, 0, { flags: 1, bytes: 1, lock: 0 });
-    // @ts-expect-error no value at all
+    // @ts-expect-error: a type without values
     t.spinLock.write(view, 0, 0);
   };
   void refused;

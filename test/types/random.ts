@@ -1,4 +1,4 @@
-/** A repeatable source of random numbers, for property tests: mulberry32. */
+/** Random numbers from a seed (mulberry32), for property tests. */
 export class Random {
   #state: number;
 
@@ -6,7 +6,7 @@ export class Random {
     this.#state = seed;
   }
 
-  /** An integer from 0 to `limit - 1`. */
+  /** Returns an integer from 0 to `limit - 1`. */
   below(limit: number): number {
     this.#state = (this.#state + 0x6d2b79f5) | 0;
     let x = Math.imul(this.#state ^ (this.#state >>> 15), 1 | this.#state);
@@ -18,16 +18,16 @@ export class Random {
     return from[this.below(from.length)]!;
   }
 
-  /** A bigint of 64 random bits. */
+  /** Returns a bigint of 64 random bits. */
   bits64(): bigint {
     return (BigInt(this.below(2 ** 32)) << 32n) | BigInt(this.below(2 ** 32));
   }
 }
 
-/** The seed of this run: from the environment, or a new one. */
+/** Seed of this run, from the environment or new. */
 export const seed: number = Number(process.env["BUN_BPF_TEST_SEED"] ?? Date.now() % 2 ** 31);
 
-/** Runs a property test; its failure says how to repeat it. */
+/** Runs a property test. The error of a failure has the seed. */
 export function withRandom(property: (random: Random) => void): void {
   try {
     property(new Random(seed));

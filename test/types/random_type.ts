@@ -1,7 +1,7 @@
 import * as t from "../../src/types/t.ts";
 import type { Random } from "./random.ts";
 
-/** A type, and a way to make values of it. */
+/** A type, and a function that makes random values of it. */
 export interface Sample {
   readonly type: t.Type<unknown>;
   value(): unknown;
@@ -20,7 +20,7 @@ function writeThree(view: DataView, offset: number, value: string): void {
   view.setUint8(offset + 2, second!);
 }
 
-/** A random type of at most `depth` levels of structs and arrays, at times with opaque fields around them. */
+/** Returns a random type with at most `depth` levels of structs and arrays, sometimes in a struct with opaque fields. */
 export function randomType(random: Random, depth: number): Sample {
   const sample = randomPart(random, depth);
   return random.below(4) === 0 ? withOpaqueFields(random, sample) : sample;
@@ -32,7 +32,7 @@ function randomPart(random: Random, depth: number): Sample {
   return shape === 0 ? randomScalar(random) : randomStruct(random, depth);
 }
 
-/** Around, as a struct can have only one of each, at any depth. */
+/** Adds opaque fields in an outermost struct, because a struct can have only one of each kind, at any depth. */
 function withOpaqueFields(random: Random, { type, value }: Sample): Sample {
   const inner = t.struct(
     random.pick([
@@ -66,7 +66,7 @@ function randomStruct(random: Random, depth: number): Sample {
   };
 }
 
-/** A bit-field, which only a struct can have. */
+/** Returns a random bit-field, for a member of a struct. */
 function randomBits(random: Random): Sample {
   const base = random.pick([t.u8, t.u16, t.u32, t.i8, t.i16, t.i32, t.u64, t.i64]);
   const width = 1 + random.below(base.size * 8);

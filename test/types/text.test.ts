@@ -7,7 +7,7 @@ describe.each([1, 3, 16, 17, 300])("bytes(%d)", (length) => {
   const type = t.bytes(length);
   const sample = Uint8Array.from({ length }, (_, index) => (index * 37 + 11) & 255);
 
-  test("describes itself", () => {
+  test("has the properties of its type", () => {
     expect(type).toMatchObject({
       kind: "bytes",
       name: `bytes(${length})`,
@@ -17,12 +17,12 @@ describe.each([1, 3, 16, 17, 300])("bytes(%d)", (length) => {
     });
   });
 
-  test("keeps every byte", () => {
+  test("writes and reads every byte", () => {
     expect(encode(type, sample)).toBe(sample.toHex());
     expect(roundTrip(type, sample)).toStrictEqual(sample);
   });
 
-  test("reads a plain Uint8Array of its own", () => {
+  test("reads a new plain Uint8Array", () => {
     const view = new DataView(new ArrayBuffer(length + 4), 2);
     type.write(view, 1, sample);
     const copy = type.read(view, 1);
@@ -32,14 +32,14 @@ describe.each([1, 3, 16, 17, 300])("bytes(%d)", (length) => {
     expect(copy.buffer.byteLength).toBe(length);
   });
 
-  test("takes a Buffer, and views into larger memory", () => {
+  test("accepts a Buffer, and views of a larger buffer", () => {
     expect(encode(type, Buffer.from(sample))).toBe(sample.toHex());
     const larger = new Uint8Array(length + 8);
     larger.set(sample, 5);
     expect(encode(type, larger.subarray(5, 5 + length))).toBe(sample.toHex());
   });
 
-  test("refuses another length", () => {
+  test("rejects another length", () => {
     expect(refusal(type, new Uint8Array(length + 1))).toBe(
       `RangeError: expected a Uint8Array of ${length} bytes (bytes(${length})), got a Uint8Array of ${length + 1} bytes`,
     );
@@ -52,11 +52,11 @@ describe.each([1, 3, 16, 17, 300])("bytes(%d)", (length) => {
     ["other typed arrays", new Int8Array(length)],
     ["an ArrayBuffer", new ArrayBuffer(length)],
     ["null", null],
-  ])("refuses %s", (_what, value) => {
+  ])("rejects %s", (_what, value) => {
     expect(refusal(type, value)).toStartWith("TypeError: expected a Uint8Array of ");
   });
 
-  test("throws outside the view, as DataView does", () => {
+  test("throws DataView's error for bytes outside the view", () => {
     const view = new DataView(new ArrayBuffer(length + 4), 2, length + 1);
     for (const offset of [-1, 2]) {
       expect(() => type.read(view, offset)).toThrow(RangeError);
@@ -64,7 +64,7 @@ describe.each([1, 3, 16, 17, 300])("bytes(%d)", (length) => {
     }
   });
 
-  test("throws on a detached buffer, as DataView does, also when it was used before", () => {
+  test("throws DataView's error for a detached buffer, also after use", () => {
     const buffer = new ArrayBuffer(length);
     const view = new DataView(buffer);
     type.write(view, 0, sample);
@@ -75,7 +75,7 @@ describe.each([1, 3, 16, 17, 300])("bytes(%d)", (length) => {
   });
 });
 
-test("bytes follow a growable buffer as it grows", () => {
+test("bytes read a growable buffer after it has grown", () => {
   const buffer = new ArrayBuffer(32, { maxByteLength: 64 });
   const view = new DataView(buffer);
   const type = t.bytes(20);
@@ -85,8 +85,8 @@ test("bytes follow a growable buffer as it grows", () => {
   expect(type.read(view, 40)).toStrictEqual(new Uint8Array(20).fill(9));
 });
 
-describe("a value whose length property says 4, and that has another length,", () => {
-  class Lying extends Uint8Array {
+describe("a value whose length property is 4 but whose real length is not", () => {
+  class FalseLength extends Uint8Array {
     claimed = 4;
     override get length(): number {
       return this.claimed;
@@ -105,19 +105,19 @@ describe("a value whose length property says 4, and that has another length,", (
   const detached = new Uint8Array(4);
   detached.buffer.transfer();
   const unlike: [string, unknown][] = [
-    ["too long", new Lying(12)],
-    ["too short", new Lying(2)],
-    ["a fake", Object.create(Uint8Array.prototype, { length: { value: 4 } })],
-    ["a list", Object.setPrototypeOf([1, 2, 3, 4, 5, 6], Uint8Array.prototype)],
-    ["a proxy", new Proxy(new Uint8Array(8), { get: (_, name) => (name === "length" ? 4 : 0) })],
+    ["too long", new FalseLength(12)],
+    ["too short", new FalseLength(2)],
+    ["an object with the prototype", Object.create(Uint8Array.prototype, { length: { value: 4 } })],
     [
-      "a view of data",
-      Object.setPrototypeOf(new DataView(new ArrayBuffer(4)), Uint8Array.prototype),
+      "an array with the prototype",
+      Object.setPrototypeOf([1, 2, 3, 4, 5, 6], Uint8Array.prototype),
     ],
-    ["tracking a longer buffer", growing],
+    ["a proxy", new Proxy(new Uint8Array(8), { get: (_, name) => (name === "length" ? 4 : 0) })],
+    ["a DataView", Object.setPrototypeOf(new DataView(new ArrayBuffer(4)), Uint8Array.prototype)],
+    ["a length-tracking array", growing],
     ["detached", detached],
   ];
-  test.each(unlike)("is refused, and no byte beside its own is touched: %s", (_, value) => {
+  test.each(unlike)("is rejected without writing other bytes: %s", (_, value) => {
     for (const length of [4, 20]) {
       const type = t.bytes(length);
       const memory = new Uint8Array(64).fill(0xaa);
@@ -127,30 +127,30 @@ describe("a value whose length property says 4, and that has another length,", (
     }
   });
 
-  test("is refused with its real length", () => {
-    expect(refusal(t.bytes(4), new Lying(12))).toBe(
-      "RangeError: expected a Uint8Array of 4 bytes (bytes(4)), got a Lying of 4 bytes: it has 12",
+  test("is rejected with its real length in the error", () => {
+    expect(refusal(t.bytes(4), new FalseLength(12))).toBe(
+      "RangeError: expected a Uint8Array of 4 bytes (bytes(4)), got a FalseLength of 4 bytes: it has 12",
     );
   });
 
-  test("is written if it has the length of the type", () => {
-    const honest = new Lying(6).fill(7);
-    honest.claimed = 1;
-    expect(encode(t.bytes(6), honest)).toBe("07".repeat(6));
+  test("is written if the real length is that of the type", () => {
+    const rightLength = new FalseLength(6).fill(7);
+    rightLength.claimed = 1;
+    expect(encode(t.bytes(6), rightLength)).toBe("07".repeat(6));
     expect(encode(t.bytes(3), new Uint8Array(new SharedArrayBuffer(3)))).toBe("000000");
     const tracking = new Uint8Array(new ArrayBuffer(4, { maxByteLength: 8 }));
     expect(encode(t.bytes(4), tracking)).toBe("00000000");
   });
 });
 
-test("bytes move within their own memory", () => {
+test("bytes can be copied within one buffer", () => {
   const memory = Uint8Array.of(1, 2, 3, 4, 5, 6, 7, 8);
   t.bytes(6).write(new DataView(memory.buffer), 2, memory.subarray(0, 6));
   expect([...memory]).toEqual([1, 2, 1, 2, 3, 4, 5, 6]);
 });
 
 test.each([0, -1, 1.5, 2 ** 31, NaN, Infinity, "16", 16n, undefined])(
-  "bytes(%p) is refused",
+  "bytes(%p) is rejected",
   (length) => {
     expect(() => t.bytes(length as number)).toThrow(RangeError);
     expect(() => t.bytes(length as number)).toThrow(
@@ -161,11 +161,11 @@ test.each([0, -1, 1.5, 2 ** 31, NaN, Infinity, "16", 16n, undefined])(
 
 const hexOf = (text: string): string => Buffer.from(text, "utf8").toHex();
 
-// 16 has a reader of its own; 3 is shorter than a word; 17 and 67 end within one.
+// 16 has a separate reader; 3 is shorter than a word; 17 and 67 are not multiples of a word.
 describe.each([1, 3, 8, 16, 17, 67, 300])("cstring(%d)", (length) => {
   const type = t.cstring(length);
 
-  test("describes itself", () => {
+  test("has the properties of its type", () => {
     expect(type).toMatchObject({
       kind: "cstring",
       name: `cstring(${length})`,
@@ -175,7 +175,7 @@ describe.each([1, 3, 8, 16, 17, 67, 300])("cstring(%d)", (length) => {
     });
   });
 
-  test("keeps every length that leaves room for the NUL, and zeroes the rest", () => {
+  test("writes and reads every length with room for the NUL, and zeroes the rest", () => {
     for (let used = 0; used < length; used++) {
       const text = "abcdefghijklmnopqrstuvwxyz".repeat(12).slice(0, used);
       expect(encode(type, text)).toBe(hexOf(text).padEnd(length * 2, "0"));
@@ -183,18 +183,18 @@ describe.each([1, 3, 8, 16, 17, 67, 300])("cstring(%d)", (length) => {
     }
   });
 
-  test("reads to the first NUL, whatever follows", () => {
+  test("reads up to the first NUL", () => {
     for (let used = 0; used < length; used++) {
       const hex = "61".repeat(used) + "00" + "ff".repeat(length - used - 1);
       expect(decode(type, hex)).toBe("a".repeat(used));
     }
   });
 
-  test("reads to the end when there is no NUL", () => {
+  test("reads up to the end if there is no NUL", () => {
     expect(decode(type, "61".repeat(length))).toBe("a".repeat(length));
   });
 
-  test("reads what is not UTF-8 as U+FFFD, as TextDecoder does", () => {
+  test("reads invalid UTF-8 as U+FFFD, like TextDecoder", () => {
     const decoder = new TextDecoder("utf-8", { ignoreBOM: true });
     for (const hex of ["ff", "c3", "eda080", "f09f90", "80", "61ff62", "efbbbf61", "c0af"]) {
       const padded = hex.padEnd(length * 2, "0").slice(0, length * 2);
@@ -204,7 +204,7 @@ describe.each([1, 3, 8, 16, 17, 67, 300])("cstring(%d)", (length) => {
     }
   });
 
-  test("refuses a string that is too long", () => {
+  test("rejects a string that is too long", () => {
     const text = "x".repeat(length);
     expect(refusal(type, text)).toStartWith(
       `RangeError: expected a string of at most ${length - 1} bytes of UTF-8 (cstring(${length})), got "x`,
@@ -212,11 +212,11 @@ describe.each([1, 3, 8, 16, 17, 67, 300])("cstring(%d)", (length) => {
     expect(refusal(type, text)).toEndWith(`: it takes ${length} bytes`);
   });
 
-  test.each([1, null, undefined, true, 5n, [["a"]], new Uint8Array(1)])("refuses %p", (value) => {
+  test.each([1, null, undefined, true, 5n, [["a"]], new Uint8Array(1)])("rejects %p", (value) => {
     expect(refusal(type, value)).toStartWith("TypeError: expected a string of at most ");
   });
 
-  test("throws outside the view, as DataView does", () => {
+  test("throws DataView's error for bytes outside the view", () => {
     const view = new DataView(new ArrayBuffer(length + 4), 2, length + 1);
     for (const offset of [-1, 2]) {
       expect(() => type.read(view, offset)).toThrow(RangeError);
@@ -224,7 +224,7 @@ describe.each([1, 3, 8, 16, 17, 67, 300])("cstring(%d)", (length) => {
     }
   });
 
-  test("throws on a detached buffer, as DataView does, also when it was used before", () => {
+  test("throws DataView's error for a detached buffer, also after use", () => {
     const buffer = new ArrayBuffer(length);
     const view = new DataView(buffer);
     type.write(view, 0, "");
@@ -235,11 +235,11 @@ describe.each([1, 3, 8, 16, 17, 67, 300])("cstring(%d)", (length) => {
   });
 });
 
-describe.each([16, 100])("text beyond ASCII in cstring(%d)", (length) => {
+describe.each([16, 100])("strings beyond ASCII in cstring(%d)", (length) => {
   const type = t.cstring(length);
 
   test.each(["é", "héllo", "日本語", "🐝🐝🐝", "a\u{10ffff}b", "\ufeffbom", "\u0080\u07ff\u0800"])(
-    "keeps %p",
+    "writes and reads %p",
     (text) => {
       expect(encode(type, text)).toBe(hexOf(text).padEnd(length * 2, "0"));
       expect(roundTrip(type, text)).toBe(text);
@@ -252,20 +252,20 @@ describe.each([16, 100])("text beyond ASCII in cstring(%d)", (length) => {
     expect(refusal(type, `${fits}é`)).toEndWith(`: it takes ${fits.length * 2 + 2} bytes`);
   });
 
-  test.each(["a\0b", "\0", "é\0"])("refuses the NUL in %p", (text) => {
+  test.each(["a\0b", "\0", "é\0"])("rejects the NUL in %p", (text) => {
     expect(refusal(type, text)).toStartWith("RangeError: ");
-    expect(refusal(type, text)).toEndWith(`: a NUL at index ${text.indexOf("\0")} would cut it`);
+    expect(refusal(type, text)).toEndWith(`: the NUL at index ${text.indexOf("\0")} would end it`);
   });
 
-  test.each(["\ud800", "a\udc00b"])("refuses the lone surrogate in %p", (text) => {
-    expect(refusal(type, text)).toEndWith(": a lone surrogate has no UTF-8");
+  test.each(["\ud800", "a\udc00b"])("rejects the lone surrogate in %p", (text) => {
+    expect(refusal(type, text)).toEndWith(": it has a lone surrogate");
   });
 });
 
-test("a task's name is never mistaken for another, however many there are", () => {
+test("the cache of task names returns the right name for any number of names", () => {
   const type = t.cstring(16);
   const view = new DataView(new ArrayBuffer(16));
-  // The names differ in one word of four, so that each word has to be looked at.
+  // The names differ in one of four words, so all words must be compared.
   for (const word of [0, 1, 2, 3]) {
     for (let i = 0; i < repetitions(2000); i++) {
       const number = String(i).padStart(4, "0");
@@ -277,7 +277,7 @@ test("a task's name is never mistaken for another, however many there are", () =
   }
 });
 
-test("names that differ in one byte are told apart", () => {
+test("the cache of task names distinguishes names that differ in one byte", () => {
   const type = t.cstring(16);
   const bytes = new Uint8Array(16);
   const view = new DataView(bytes.buffer);
@@ -292,7 +292,7 @@ test("names that differ in one byte are told apart", () => {
   }
 });
 
-test.each([0, -1, 1.5, 2 ** 31, NaN, "16"])("cstring(%p) is refused", (length) => {
+test.each([0, -1, 1.5, 2 ** 31, NaN, "16"])("cstring(%p) is rejected", (length) => {
   expect(() => t.cstring(length as number)).toThrow(RangeError);
   expect(() => t.cstring(length as number)).toThrow("cstring(length): expected an integer from 1");
 });

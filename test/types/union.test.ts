@@ -7,14 +7,14 @@ import { randomType } from "./random_type.ts";
 const Address = t.union({ v4: t.ipv4, v6: t.ipv6, words: t.array(t.u16, 3) });
 
 describe("unions", () => {
-  test("say what they are", () => {
+  test("have the properties of their type", () => {
     expect(Address).toMatchObject({ kind: "union", size: 16, align: 4 });
     expect(Address.name).toBe("union { v4: ipv4, v6: ipv6, words: array(u16, 3) }");
     expect(Address.fields.v6).toEqual({ type: t.ipv6, offset: 0 });
     expect(t.union({ a: t.bytes(5), b: t.u16 })).toMatchObject({ size: 6, align: 2 });
   });
 
-  test("have at least one member as their TypeScript type", () => {
+  test("have at least one member in their TypeScript type", () => {
     const union = t.union({ number: t.u32, text: t.cstring(4) });
     type Value = t.Infer<typeof union>;
     expectTypeOf<{ number: number }>().toExtend<Value>();
@@ -22,9 +22,9 @@ describe("unions", () => {
     expectTypeOf<{ number: number; text: string }>().toExtend<Value>();
     expectTypeOf<Value["text"]>().toEqualTypeOf<string | undefined>();
     const check = (value: Value): void => {
-      // @ts-expect-error: there is no member
+      // @ts-expect-error: no member
       const none: Value = {};
-      // @ts-expect-error: there is no such member
+      // @ts-expect-error: unknown member
       const other: Value = { numbr: 5 };
       if ("text" in value) void value.text?.length;
       void [none, other];
@@ -32,7 +32,7 @@ describe("unions", () => {
     expect(check).toBeFunction();
   });
 
-  test("are read as all their members", () => {
+  test("are read as all members", () => {
     expect(decode(Address, "0a000001".padEnd(32, "0"))).toEqual({
       v4: "10.0.0.1",
       v6: "a00:1::",
@@ -40,7 +40,7 @@ describe("unions", () => {
     });
   });
 
-  test("are written by one member, and the rest is zero", () => {
+  test("are written from one member, with the remaining bytes zero", () => {
     expect(encode(Address, { v4: "10.0.0.1" })).toBe("0a000001".padEnd(32, "0"));
     expect(encode(Address, { words: [1, 2, 3], v4: undefined } as never)).toBe(
       "010002000300".padEnd(32, "0"),
@@ -51,7 +51,7 @@ describe("unions", () => {
     );
   });
 
-  test("refuse no member, several, unknown ones, and values that are not objects", () => {
+  test("reject no members, several, unknown ones, and values that are not objects", () => {
     const type = t.struct({ a: t.u8, address: Address });
     const refused = (address: unknown) => refusal(type, { a: 1, address });
     expect(refused({})).toBe(
@@ -69,7 +69,7 @@ describe("unions", () => {
     expect(refusal(Address, { toString: 1 })).toContain('unknown field "toString"');
   });
 
-  test("may have names of any kind, bit-fields and structs", () => {
+  test("can have any names, bit-fields and structs", () => {
     const odd = t.union({ ["__proto__"]: t.u8, constructor: t.u16, low: t.bits(t.u16, 12) });
     expect(odd.size).toBe(2);
     expect(encode(odd, JSON.parse('{ "__proto__": 7 }'))).toBe("0700");
@@ -84,7 +84,7 @@ describe("unions", () => {
     );
   });
 
-  test("are decoded from events in place", () => {
+  test("are read by cursors", () => {
     const type = t.struct({ family: t.u8, address: Address });
     const view = new DataView(new ArrayBuffer(type.size));
     type.write(view, 0, { family: 1, address: { v4: "10.0.0.1" } });
@@ -97,7 +97,7 @@ describe("unions", () => {
     expect(copy.address.v4).toBe("10.0.0.1");
   });
 
-  test("keep the member that was written, of random types", () => {
+  test("of random types read the member that was written", () => {
     withRandom((random) => {
       for (let round = 0; round < 150; round++) {
         const samples = [0, 1, 2].map(() => randomType(random, 2));
@@ -114,12 +114,12 @@ describe("unions", () => {
     });
   });
 
-  test("are refused where they are none", () => {
-    expect(() => t.union({})).toThrow("union(fields): a union needs a field");
+  test("reject invalid fields", () => {
+    expect(() => t.union({})).toThrow("union(fields): expected at least one field");
     expect(() => t.union({ a: 5 } as never)).toThrow('union(fields): field "a": expected a type');
     expect(() => t.union({ 0: t.u8 })).toThrow("is a number");
     expect(() => t.union({ a: t.spinLock, b: t.u8 })).toThrow(
-      "a union cannot have a field that belongs to the kernel",
+      'field "a": expected no type that only the kernel writes, got "spin_lock"',
     );
     expect(() => t.union({ a: t.struct({ lock: t.spinLock }), b: t.u8 })).toThrow(TypeError);
     expect(() => t.union({ a: t.bits(t.u8, 0), b: t.u8 })).toThrow(

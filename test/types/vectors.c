@@ -1,5 +1,5 @@
-// What a C compiler makes of the structs in vectors.ts: run by generate_vectors.ts, which turns what this
-// prints into vectors.json. One line a fact: `struct <name> <sizeof> <alignof>`, `field <path> <offsetof>`,
+// Prints the C compiler's layout of the structs in vectors.ts. generate_vectors.ts runs it and converts the
+// output to vectors.json. Each line is `struct <name> <sizeof> <alignof>`, `field <path> <offsetof>` or
 // `sample <bytes in hexadecimal>`.
 #include <arpa/inet.h>
 #include <netinet/in.h>
@@ -21,7 +21,7 @@ static void print_bytes(const void *p, size_t n) {
 
 #define STRUCT(S) printf("struct %s %zu %zu\n", #S, sizeof(struct S), _Alignof(struct S))
 #define FIELD(S, F) printf("field %s %zu\n", #F, offsetof(struct S, F))
-// Padding is zero, as members are set one by one in zeroed memory.
+// Padding is zero because members are set one by one in zeroed memory.
 #define SAMPLE(S, ...)           \
   do {                           \
     struct S s;                  \
@@ -157,7 +157,7 @@ int main(void) {
   SAMPLE(connection, inet_pton(AF_INET6, "::ffff:10.1.2.3", &s.from6); s.proto = 17;
          inet_pton(AF_INET, "0.0.0.0", &s.from); s.port = 0);
 
-  // To the library, these are one value each: without members.
+  // For the library each of these is one value without members.
   STRUCT(lpm4);
   SAMPLE(lpm4, s.prefixlen = 12; inet_pton(AF_INET, "172.16.0.0", &s.address));
   SAMPLE(lpm4, s.prefixlen = 0);

@@ -7,7 +7,7 @@ import committed from "./vectors.json";
 
 const layouts: Record<string, CLayout> = committed;
 
-/** The offset of `first.kind` in a struct, adding up those of the parts. */
+/** Returns the offset of a path such as `first.kind` in a struct. */
 function offsetOf(type: t.Type<unknown>, path: string): number {
   let offset = 0;
   let part = type;
@@ -19,7 +19,7 @@ function offsetOf(type: t.Type<unknown>, path: string): number {
   return offset;
 }
 
-test("every struct of vectors.c has its counterpart", () => {
+test("every struct of vectors.c has a type in vectors.ts", () => {
   expect(Object.keys(vectors).sort()).toEqual(Object.keys(layouts).sort());
 });
 
@@ -41,7 +41,7 @@ describe.each(Object.entries(vectors))("C's struct %s", (name, { type, samples }
   test("has the same bytes, padding included", () => {
     expect(samples.length).toBe(Object.keys(layout.samples).length);
     samples.forEach((sample, index) => {
-      // At an odd address, over bytes that are not zero, and with neighbours to leave alone.
+      // At an odd address, over nonzero bytes, and with neighbours that must not change.
       const bytes = new Uint8Array(type.size + 16).fill(0xaa);
       type.write(new DataView(bytes.buffer, 3), 2, sample as t.StructValue<t.Fields>);
       expect(bytes.subarray(5, 5 + type.size).toHex()).toBe(layout.samples[index]!);
@@ -63,6 +63,6 @@ describe.each(Object.entries(vectors))("C's struct %s", (name, { type, samples }
 const compilerTest = testUnless(
   compiler === null ? "no cc, gcc or clang on this machine" : undefined,
 );
-compilerTest("vectors.json is what vectors.c prints", async () => {
+compilerTest("vectors.json equals the output of vectors.c", async () => {
   expect(await generate(compiler!)).toEqual(layouts);
 });

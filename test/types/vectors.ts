@@ -1,6 +1,6 @@
 import * as t from "../../src/types/t.ts";
 
-/** A struct of vectors.c in terms of `t`, and the values of its samples there. */
+/** A struct of vectors.c as a type of `t`, and the values of its samples. */
 export interface Vector {
   readonly type: t.StructType<t.Fields>;
   readonly samples: readonly unknown[];

@@ -1,6 +1,6 @@
 import type * as t from "../../src/types/t.ts";
 
-/** A view that holds these values one after another, from `start` on. */
+/** Returns a view with the encoded values one after another, beginning at `start`. */
 export function viewOf<T>(type: t.Type<T>, values: readonly T[], start = 0): DataView {
   const view = new DataView(new ArrayBuffer(start + type.size * values.length));
   values.forEach((value, index) => type.write(view, start + index * type.size, value));

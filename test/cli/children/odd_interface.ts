@@ -1,6 +1,6 @@
 /**
- * Attaches to the interface with the index 1, in a network namespace of its own, and prints what the command
- * shows of that: as JSON.
+ * Attaches to the interface with the index 1 in a new network namespace, and prints the outputs of the command about that link as
+ * JSON.
  */
 import { attachXdp } from "../../link/attachments.ts";
 

@@ -1,8 +1,8 @@
 /**
- * Has a command say at its end how much memory it took at most, as the last line on standard error: `peak 51234 kB`.
+ * Preloaded in a command: prints its peak memory as the last line on standard error, `peak 51234 kB`.
  *
- * The limits and counts that a parent sees of its child (`ulimit -v`, `ru_maxrss`) are those of the engine's reservations, and of the
- * parent itself before the child became another program.
+ * The limits and counts of the parent are of no use: `ulimit -v` includes address space that the engine reserves, and `ru_maxrss`
+ * includes the memory of the parent before the exec.
  */
 import { readFileSync, writeSync } from "node:fs";
 

@@ -1,4 +1,4 @@
-// Counts the calls of bpf(2) that importing the library makes, and listing features; then those of reading an answer.
+// Counts the calls of bpf(2) for importing the library and listing features, and then for reading the status of one.
 import { syscalls } from "../../../src/ffi/libc.ts";
 
 const { bpf } = syscalls;

@@ -1,4 +1,4 @@
-/** Asks about a kind of map while this process has no descriptor left, and again when it has: prints what it is told. */
+/** Probes a map type while this process cannot open a descriptor, and again when it can. Prints the results. */
 import { closeSync, openSync } from "node:fs";
 import { features } from "../../../src/index.ts";
 

@@ -1,4 +1,4 @@
-/** @module Holds a map open under a name, its argument, that /proc shows as it is, and waits to be killed. */
+/** @module Opens a map in a process with the name of its argument, and waits to be killed. */
 import { writeFileSync } from "node:fs";
 import { HashMap, t } from "../../../src/index.ts";
 

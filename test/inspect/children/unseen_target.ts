@@ -1,4 +1,4 @@
-/** @module Names what tracing links are to, of a program by its id: without privilege, none of which can be known. */
+/** @module Looks up the targets of tracing links without privilege, which returns none. */
 import { FunctionNames } from "../../../src/inspect/objects.ts";
 
 const programId = Number(process.argv[2]);

@@ -1,4 +1,4 @@
-/** @module Tries to load a program of several sections, and prints the errors. */
+/** @module Tries to load programs of several sections, and prints the errors. */
 import { asm, BpfError, Program } from "../../../src/index.ts";
 
 const errors: Record<string, unknown> = {};

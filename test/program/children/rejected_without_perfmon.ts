@@ -1,10 +1,10 @@
-// Prints, as JSON, why the verifier rejects programs of a process that has CAP_BPF alone.
+// Prints as JSON the reasons for which the verifier rejects programs of a process that has only CAP_BPF.
 import { dlopen } from "bun:ffi";
 import { ArrayMap, asm, type Code, Program, t, VerifierError } from "../../../src/index.ts";
 
 const { r0, r1, r2, r3, r10 } = asm;
 const version3 = 0x20080522;
-/** CAP_BPF, in the second of the two words that each set has. */
+/** CAP_BPF in the second word of a capability set. */
 const bits = 1 << (39 - 32);
 const { capset } = dlopen("libc.so.6", {
   capset: { args: ["ptr", "ptr"], returns: "i32" },

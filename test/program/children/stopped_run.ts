@@ -1,9 +1,9 @@
-// Runs a program many times while a shell stops this process and lets it go on, and prints as JSON how often it ran at least.
+// Runs a program many times while a shell repeatedly stops and continues this process. Prints the minimum number of runs as JSON.
 import { ArrayMap, asm, Program, t } from "../../../src/index.ts";
 
 const { r0, r1, r2 } = asm;
 const repeat = 200_000;
-/** So many stops that some come while the program runs, which it does most of the time. */
+/** Number of stops, some of which happen while the program runs, because it runs most of the time. */
 const enoughStops = 10;
 const data = new Uint8Array(14);
 

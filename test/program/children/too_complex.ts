@@ -1,5 +1,5 @@
-// Loads a program that the verifier gives up on. Prints the error's parts as JSON on standard output; and the error on
-// standard error: with console.error(), and as an uncaught one after a line of dashes.
+// Loads a program that is too complex for the verifier. Prints the properties of the error as JSON on standard output, and the
+// error on standard error: with console.error(), and as an uncaught error after a line of dashes.
 import { asm, Program, VerifierError } from "../../../src/index.ts";
 import { syscalls } from "../../../src/ffi/libc.ts";
 import { BPF_PROG_LOAD } from "../../../src/uapi/commands.ts";

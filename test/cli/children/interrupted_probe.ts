@@ -1,16 +1,16 @@
-/** @module Preloaded: the process is asked to end in the middle of the first trial that has a cgroup. */
+/** @module Preloaded: sends SIGINT to this process in the middle of the first probe with a cgroup. */
 
 const { randomUUID } = crypto;
 const { setUint32 } = DataView.prototype;
 
-/** Whether the cgroup, whose name has an UUID, was made by the next system call of bpf. */
+/** True after the name of the cgroup, which contains a UUID, was made. */
 let isArmed = false;
 
 crypto.randomUUID = () => {
   isArmed = true;
   return randomUUID.call(crypto);
 };
-// As attributes of system calls are written.
+// Called when the attributes of the next bpf(2) call are written.
 DataView.prototype.setUint32 = function (...args) {
   setUint32.apply(this, args);
   if (!isArmed) return;

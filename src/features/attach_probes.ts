@@ -1,6 +1,6 @@
 /**
- * @module Runs the trials of ways to attach, which are data: makes the place, attaches the smallest program there, and detaches
- * it. For `tc` the kernel may load its modules, which stay.
+ * @module Probes ways to attach, as their rows describe: makes a place, attaches the smallest program to it, and detaches it.
+ * For `tc` the kernel may load modules, which stay loaded.
  */
 
 import { constants, mkdirSync, openSync, rmdirSync } from "../ffi/files.ts";
@@ -19,7 +19,7 @@ import { probeElement, probeMap } from "../ffi/bpf_probe.ts";
 import type { AttachTypeName } from "../ffi/bpf_prog.ts";
 import { Descriptor } from "../ffi/descriptor.ts";
 import { BpfError } from "../ffi/error.ts";
-import { memoryFile } from "../ffi/memory_file.ts";
+import { createMemoryFile } from "../ffi/memory_file.ts";
 import { DetachedMount } from "../ffi/mount.ts";
 import { inNewNamespace, inNewNetworkNamespace, openNetworkNamespace } from "../ffi/namespace.ts";
 import {
@@ -32,9 +32,9 @@ import { activeSecurityModules, bpfModuleObstacle } from "../ffi/security.ts";
 import { openSocket, RouteSocket, setSocketOption } from "../ffi/socket.ts";
 import {
   type AttachKindRow,
-  tracedFunction,
-  type TrialPlace,
-  trialTracepoint,
+  testFunction,
+  type AttachPlace,
+  rareTracepoint,
 } from "../link/attach_kinds.ts";
 import { openProbe, type ProbeSource } from "../link/perf_event.ts";
 import { addClassifier, addNetkit, attachXdp } from "../link/route.ts";
@@ -42,18 +42,18 @@ import { tracepointId } from "../link/tracepoint.ts";
 import { BPF_MAP_DELETE_ELEM, BPF_MAP_UPDATE_ELEM } from "../uapi/commands.ts";
 import { BPF_F_LINK } from "../uapi/bpf.ts";
 import { CLONE_NEWCGROUP } from "../uapi/system.ts";
-import { attempt, descriptorOf, Missing, requireNone } from "./attempt.ts";
+import { attempt, descriptorOf, Missing, requireSuccess } from "./attempt.ts";
 import type { ProbeAnswer } from "./feature.ts";
 import { mapTypes } from "../maps/map_types.ts";
 import { probeMapOf } from "./map_types.ts";
-import { kernelTypeId, loadTrial } from "./trial_program.ts";
+import { kernelTypeId, loadProbeProgram } from "./probe_program.ts";
 
-/** Attaches a program in a way, and detaches it at once. */
+/** Probes a way to attach: attaches a program in this way, and detaches it at once. */
 export function probeAttachKind(row: AttachKindRow): ProbeAnswer {
   return attempt(() => {
     try {
-      if (row.place === "struct") tryStruct(row);
-      else tryProgram(row);
+      if (row.place === "struct") attachStructOps(row);
+      else attachProbeProgram(row);
     } catch (error) {
       if (row.isExclusive && error instanceof BpfError && error.code === "EEXIST") return;
       throw error;
@@ -62,28 +62,28 @@ export function probeAttachKind(row: AttachKindRow): ProbeAnswer {
   });
 }
 
-const what = "place of a trial";
-const linkWhat = "link of a trial";
+const placeName = "place of a probe";
+const linkName = "link of a probe";
 
-/** Lets everything pass, which is the one thing that all programs of cgroups may do. */
+/** Allows everything: 1 is a valid return value of all cgroup programs. */
 const allow = [asm.mov(asm.r0, 1), asm.exit()];
 
-function tryProgram(row: AttachKindRow): void {
-  if (row.program === undefined) throw new Error("the trial has no program");
-  const trial = row.place === "cgroup" ? { ...row.program, code: allow } : row.program;
-  using program = loadTrial(trial);
+function attachProbeProgram(row: AttachKindRow): void {
+  if (row.program === undefined) throw new Error("the row has no program");
+  const probed = row.place === "cgroup" ? { ...row.program, code: allow } : row.program;
+  using program = loadProbeProgram(probed);
   atPlace(row.place, (target) => {
     switch (row.by) {
       case "link":
         return makeLink(row, program.fd, target)[Symbol.dispose]();
       case "link, then update": {
-        using other = loadTrial(trial);
+        using other = loadProbeProgram(probed);
         using link = makeLink(row, program.fd, target);
-        return updateLink(link.fd, other.fd, linkWhat);
+        return updateLink(link.fd, other.fd, linkName);
       }
       case "link, then detach": {
         using link = makeLink(row, program.fd, target);
-        return detachLink(link.fd, linkWhat);
+        return detachLink(link.fd, linkName);
       }
       case "attach":
         return attachAndDetach(row, program.fd, fdOf(target));
@@ -96,59 +96,63 @@ function tryProgram(row: AttachKindRow): void {
           context,
           hasCookie ? cookie : undefined,
         );
-        return new Descriptor(fd, linkWhat)[Symbol.dispose]();
+        return new Descriptor(fd, linkName)[Symbol.dispose]();
       }
       case "event":
-        setPerfEventProgram(fdOf(target), program.fd, what);
-        return enablePerfEvent(fdOf(target), what);
+        setPerfEventProgram(fdOf(target), program.fd, placeName);
+        return enablePerfEvent(fdOf(target), placeName);
       case "xdp by netlink":
-        // The program goes with the interface, and that with the namespace.
+        // The kernel detaches the program when it removes the namespace with its interfaces.
         return withRoute((route) => attachXdp(route, loopback, program.fd));
       case "tc by netlink":
         return withRoute((route) => addClassifier(route, loopback, program.fd));
       case "SO_ATTACH_BPF":
-        return setSocketOption(fdOf(target), row.by, program.fd, what);
+        return setSocketOption(fdOf(target), row.by, program.fd, placeName);
       case "SO_ATTACH_REUSEPORT_EBPF":
-        setSocketOption(fdOf(target), "SO_REUSEPORT", 1, what);
-        return setSocketOption(fdOf(target), row.by, program.fd, what);
+        setSocketOption(fdOf(target), "SO_REUSEPORT", 1, placeName);
+        return setSocketOption(fdOf(target), row.by, program.fd, placeName);
       case "map update":
-        throw new Error("only a struct is attached by a map");
+        throw new Error("only struct_ops is attached by a map update");
     }
   });
 }
 
-/** A cookie other than 0, which stands for none. */
+/** A cookie; 0 would mean none. */
 const cookie = 1n;
 
 function makeLink(row: AttachKindRow, fd: number, target: LinkTarget): Descriptor {
   const { isReturn = false, hasCookie = false } = row;
   const options: object = {
     ...(isReturn && { isReturn }),
-    ...(hasCookie && (isOfMany(target) ? { cookies: [cookie] } : { cookie })),
+    ...(hasCookie && (hasManyPlaces(target) ? { cookies: [cookie] } : { cookie })),
   };
-  const parts = { fd, attachType: attachTypeOf(row), target: { ...target, ...options } };
-  return new Descriptor(createLink(parts, { doing: "make a link" }), linkWhat);
+  const request = { fd, attachType: attachTypeOf(row), target: { ...target, ...options } };
+  return new Descriptor(createLink(request, { doing: "create a link" }), linkName);
 }
 
-/** Many functions or places have a cookie each. */
-function isOfMany({ kind }: LinkTarget): boolean {
+/** Returns true for targets with one cookie per function or offset. */
+function hasManyPlaces({ kind }: LinkTarget): boolean {
   return kind === "kernel functions" || kind === "file places" || kind === "typed functions";
 }
 
 function attachTypeOf({ attachType, program }: AttachKindRow): AttachTypeName {
   const type = attachType ?? program?.attachType;
-  if (type === undefined) throw new Error("the trial has no type of attachment");
+  if (type === undefined) throw new Error("the row has no attach type");
   return type;
 }
 
-/** @throws {Error} when the program cannot be detached */
+/**
+ * Attaches a program without a link, and detaches it.
+ *
+ * @throws {Error} if it cannot be detached
+ */
 function attachAndDetach(row: AttachKindRow, programFd: number, targetFd: number): void {
   const attachment = { programFd, attachType: attachTypeOf(row), targetFd };
   attachProgram(attachment, { doing: "attach a program" });
   try {
     detachProgram(attachment, { doing: "detach a program" });
   } catch (cause) {
-    throw new Error("the program of a trial cannot be detached", { cause });
+    throw new Error("the program of a probe cannot be detached", { cause });
   }
 }
 
@@ -157,16 +161,16 @@ function fdOf(target: LinkTarget): number {
   throw new Error(`a place of kind "${target.kind}" has no descriptor`);
 }
 
-/** The first interface of every network namespace. */
+/** Index of the loopback interface in every network namespace. */
 const loopback = 1;
-/** The number for an interface to be made. */
+/** Index for the created netkit interface. */
 const netkit = 100;
 
-/** A function that every kernel since 4.17 has, and that is called by sync(2) alone. */
+/** A function of all kernels since 4.17 that only sync(2) calls. */
 const rareFunction = "ksys_sync";
 
-/** Makes a place, calls back with it, and removes it. */
-function atPlace(place: TrialPlace, use: (target: LinkTarget) => void): void {
+/** Makes a place, calls `use` with it, and removes it. */
+function atPlace(place: AttachPlace, use: (target: LinkTarget) => void): void {
   switch (place) {
     case "cgroup":
       return withCgroup((fd) => use({ kind: "descriptor", fd }));
@@ -188,33 +192,33 @@ function atPlace(place: TrialPlace, use: (target: LinkTarget) => void): void {
     case "kernel functions":
       return use({ kind: place, names: [rareFunction] });
     case "typed functions":
-      return use({ kind: place, ids: [kernelTypeId(tracedFunction.kind, tracedFunction.name)] });
+      return use({ kind: place, ids: [kernelTypeId(testFunction.kind, testFunction.name)] });
     case "file":
       return withFile((path) => use({ kind: "file places", path, offsets: [0] }));
     case "idle event":
-      return useEvent(new Descriptor(openIdleEvent(what), what), use);
+      return useEvent(new Descriptor(openIdleEvent(placeName), placeName), use);
     case "tracepoint event": {
-      const id = tracepointId(`${trialTracepoint.category}/${trialTracepoint.name}`);
-      return useEvent(new Descriptor(openTracepointEvent(id, what), what), use);
+      const id = tracepointId(`${rareTracepoint.category}/${rareTracepoint.name}`);
+      return useEvent(new Descriptor(openTracepointEvent(id, placeName), placeName), use);
     }
     case "kprobe":
     case "kretprobe":
-      return useEvent(openTrialProbe("kprobe", place === "kretprobe", rareFunction), use);
+      return useEvent(openProbeAtStart("kprobe", place === "kretprobe", rareFunction), use);
     case "uprobe":
     case "uretprobe":
       return withFile((path) =>
-        useEvent(openTrialProbe("uprobe", place === "uretprobe", path), use),
+        useEvent(openProbeAtStart("uprobe", place === "uretprobe", path), use),
       );
     case "loaded for":
       return use({ kind: place });
     case "socket":
-      return useDescriptor(openSocket("datagram", 0, what), use);
+      return useDescriptor(openSocket("datagram", 0, placeName), use);
     case "socket map": {
       const shape = { keySize: 4, valueSize: 4, maxEntries: 1 };
       return useDescriptor(descriptorOf(probeMap({ type: "SOCKMAP", ...shape })), use);
     }
     case "struct":
-      throw new Error("a struct is a map with programs of its own");
+      throw new Error("struct_ops has no place but its map");
   }
 }
 
@@ -228,8 +232,8 @@ function useEvent(event: Descriptor, use: (target: LinkTarget) => void): void {
   use({ kind: "perf event", fd: opened.fd });
 }
 
-function openTrialProbe(source: ProbeSource, isReturn: boolean, target: string): Descriptor {
-  return openProbe({ source, isReturn, target, offset: 0 }, `${source} of a trial`);
+function openProbeAtStart(source: ProbeSource, isReturn: boolean, target: string): Descriptor {
+  return openProbe({ source, isReturn, target, offset: 0 }, `${source} of a probe`);
 }
 
 function withRoute(body: (route: RouteSocket) => void): void {
@@ -237,17 +241,17 @@ function withRoute(body: (route: RouteSocket) => void): void {
   body(route);
 }
 
-/** Calls back with the path of a file that nobody runs, so that not an instruction of any process is changed. */
+/** Calls `body` with the path of a file that no process executes, so that uprobes change no code. */
 function withFile(body: (path: string) => void): void {
-  using file = memoryFile(new Uint8Array(16), "file of a trial");
+  using file = createMemoryFile(new Uint8Array(16), "file of a probe");
   body(`/proc/self/fd/${file.fd}`);
 }
 
 /**
- * Calls back with a cgroup that is made for it, and removed afterwards: no process is in it, and nobody else knows of it.
+ * Creates a cgroup without processes, calls `body` with its descriptor, and removes it.
  *
- * @throws {Missing} in a kernel without cgroups of version 2
- * @throws {Error} when the cgroup cannot be removed
+ * @throws {Missing} if the kernel has no cgroups of version 2
+ * @throws {Error} if the cgroup cannot be removed
  */
 function withCgroup(body: (fd: number) => void): void {
   using mount = mountCgroups();
@@ -255,7 +259,7 @@ function withCgroup(body: (fd: number) => void): void {
   mkdirSync(folder);
   try {
     const flags = constants.O_RDONLY | constants.O_DIRECTORY;
-    using cgroup = new Descriptor(openSync(folder, flags), "cgroup of a trial");
+    using cgroup = new Descriptor(openSync(folder, flags), "cgroup of a probe");
     body(cgroup.fd);
   } finally {
     removeCgroup(folder);
@@ -266,17 +270,17 @@ function removeCgroup(folder: string): void {
   try {
     rmdirSync(folder);
   } catch (cause) {
-    throw new Error("the cgroup that was made for a trial cannot be removed", { cause });
+    throw new Error("the cgroup of a probe cannot be removed", { cause });
   }
 }
 
 /**
- * Mounts the cgroups below this process's own, for this process alone (kernel 5.2, CAP_SYS_ADMIN).
+ * Mounts the cgroup file system without a mount point; its root is the cgroup of this process (kernel 5.2, CAP_SYS_ADMIN).
  *
- * In the initial cgroup namespace each mount sets the options of all of them, and so takes away what systemd has set: `nsdelegate`
- * and `memory_recursiveprot`. In another one mounts have no say in that (cgroup_get_tree(), kernel/cgroup/cgroup.c).
+ * It is mounted in a new cgroup namespace. In the initial one a mount sets the options of all mounts, and would reset those of
+ * systemd: `nsdelegate` and `memory_recursiveprot` (cgroup_get_tree(), kernel/cgroup/cgroup.c).
  *
- * @throws {Missing} in a kernel without cgroups of version 2
+ * @throws {Missing} if the kernel has no cgroups of version 2
  */
 export function mountCgroups(): DetachedMount {
   const namespace = {
@@ -290,49 +294,56 @@ export function mountCgroups(): DetachedMount {
   } catch (error) {
     if (!(error instanceof BpfError) || error.code !== "ENODEV") throw error;
     throw new Missing(
-      "this kernel has no cgroups of version 2, the only ones that programs are attached to",
+      "this kernel has no cgroups of version 2, and programs cannot be attached to others",
     );
   }
 }
 
-/** The kernel attaches programs to security hooks also where it calls none of them. @throws {Missing} where it does not */
+/**
+ * Checks that the kernel calls the programs that are attached to security hooks: it attaches them in any case.
+ *
+ * @throws {Missing} if the BPF security module is not active
+ */
 function requireSecurityModule(): void {
   const modules = activeSecurityModules();
   const obstacle = "names" in modules ? bpfModuleObstacle(modules) : undefined;
   if (obstacle !== undefined) throw new Missing(obstacle);
 }
 
-/** An algorithm of TCP against congestion: connections ask for theirs by name, and for this one no one does. */
-const struct = "tcp_congestion_ops";
-/** The kernel's value of maps that are such a struct. */
-const valueStruct = `bpf_struct_ops_${struct}`;
-/** The functions without which the kernel does not take it. */
-const functions = ["ssthresh", "undo_cwnd", "cong_avoid"] as const;
+/** The kernel's struct of a TCP congestion control algorithm. Connections choose one by name; none uses that of a probe. */
+const structName = "tcp_congestion_ops";
+/** The struct of the map's value, which contains the former struct. */
+const valueStructName = `bpf_struct_ops_${structName}`;
+/** The functions that the kernel requires. */
+const requiredFunctions = ["ssthresh", "undo_cwnd", "cong_avoid"] as const;
 const key = new Uint8Array(4);
 
-/** Makes the smallest struct of functions, and registers it with the map's one value, or with a link. */
-function tryStruct({ by }: AttachKindRow): void {
+/** Makes the smallest congestion control algorithm, and registers it by a map update or by a link. */
+function attachStructOps({ by }: AttachKindRow): void {
   const facts = mapTypes.get("struct_ops");
-  if (facts === undefined) throw new Error("there is no kind of map for structs of functions");
+  if (facts === undefined) throw new Error("there is no row of the map type struct_ops");
   using map = descriptorOf(probeMapOf({ ...facts, flags: by === "link" ? BPF_F_LINK : 0 }));
   const btf = Btf.kernel();
-  const value = new Uint8Array(btf.sizeOf(kernelTypeId("struct", valueStruct)));
+  const value = new Uint8Array(btf.sizeOf(kernelTypeId("struct", valueStructName)));
   const view = new DataView(value.buffer);
   const place = (member: string) =>
-    btf.field(valueStruct, "data").offset + btf.field(struct, member).offset;
-  // Another process may try this at the same time.
+    btf.field(valueStructName, "data").offset + btf.field(structName, member).offset;
+  // Unique, because another process may run this probe at the same time.
   value.set(Buffer.from(`bunbpf${process.pid}`), place("name"));
   using programs = new DisposableStack();
-  for (const member of functions) {
-    const target = { kind: "struct", name: struct, member } as const;
-    const program = programs.use(loadTrial({ type: "struct_ops", target }));
+  for (const member of requiredFunctions) {
+    const target = { kind: "struct", name: structName, member } as const;
+    const program = programs.use(loadProbeProgram({ type: "struct_ops", target }));
     view.setBigUint64(place(member), BigInt(program.fd), true);
   }
-  requireNone(probeElement(BPF_MAP_UPDATE_ELEM, map.fd, key, value));
+  requireSuccess(probeElement(BPF_MAP_UPDATE_ELEM, map.fd, key, value));
   if (by === "link") {
-    const parts = { fd: map.fd, attachType: "struct_ops" } as const;
-    return new Descriptor(createLink(parts, { doing: "make a link" }), linkWhat)[Symbol.dispose]();
+    const request = { fd: map.fd, attachType: "struct_ops" } as const;
+    return new Descriptor(createLink(request, { doing: "create a link" }), linkName)[
+      Symbol.dispose
+    ]();
   }
   const error = probeElement(BPF_MAP_DELETE_ELEM, map.fd, key, new Uint8Array(0));
-  if (error !== undefined) throw new Error(`the struct of a trial cannot be taken back: ${error}`);
+  if (error !== undefined)
+    throw new Error(`the struct_ops of a probe cannot be unregistered: ${error}`);
 }

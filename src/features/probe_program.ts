@@ -1,4 +1,4 @@
-/** @module Programs that are loaded to find something out, and let go. */
+/** @module Loads the programs of probes. */
 
 import * as asm from "../asm/asm.ts";
 import { assemble, type Resolver } from "../asm/assembler.ts";
@@ -26,15 +26,23 @@ import { ENOENT } from "../uapi/errno.ts";
 import { attempt } from "./attempt.ts";
 import { Feature, type ProbeAnswer } from "./feature.ts";
 
-/** Returns the id of a type in the kernel's BTF. @throws {BpfError} `ENOENT` where the kernel has no such type, or no BTF */
+/**
+ * Returns the id of a type in the kernel's BTF.
+ *
+ * @throws {BpfError} `ENOENT` if the kernel has no such type or no BTF
+ */
 export function kernelTypeId(kind: BtfTarget["kind"], name: string): number {
-  // The kernel, too, takes the first one, should there be several.
+  // If several types have the name, the kernel uses the first one, too.
   const [id] = Btf.kernel().findAll(kind, name);
   if (id === undefined) throw noSuchType(kind, name);
   return id;
 }
 
-/** Returns the index of a member of a struct of the kernel. @throws {BpfError} `ENOENT` where it has no such member */
+/**
+ * Returns the index of a member of a struct of the kernel.
+ *
+ * @throws {BpfError} `ENOENT` if the struct has no such member
+ */
 function memberIndex(structId: number, { kind, name, member }: BtfTarget): number {
   const members = Btf.kernel().members(structId);
   const index = members.findIndex((candidate) => candidate.name === member);
@@ -50,16 +58,16 @@ function noSuchType(kind: string, name: string): BpfError {
   });
 }
 
-/** A program for a trial. */
-export interface TrialProgram extends SmallestProgram {
-  /** Instead of one that returns 0. */
+/** The program of a probe. */
+export interface ProbeProgram extends SmallestProgram {
+  /** The code. @default a program that returns 0 */
   readonly code?: Code;
 }
 
-/** Bytes of a buffer for the verifier's log: programs of a few instructions have short ones. */
+/** Bytes of the buffer for the verifier's log, which is short for a program of a few instructions. */
 const logSize = 64 * 1024;
 
-/** Returns 0, which every type of program may. */
+/** A program that returns 0, a valid return value of all program types. */
 export const returnZero: Code = [asm.mov(asm.r0, 0), asm.exit()];
 
 const resolver: Resolver = {
@@ -67,21 +75,29 @@ const resolver: Resolver = {
   kernelFunction: (name) => ({ id: kernelTypeId("func", name) }),
 };
 
-/** Loads a program. @throws {BpfError} with what the kernel answers; `ENOENT` where it has no such target */
-export function loadTrial(program: TrialProgram): Descriptor {
+/**
+ * Loads the program of a probe.
+ *
+ * @throws {BpfError} if the kernel refuses; `ENOENT` if it has no such target
+ */
+export function loadProbeProgram(program: ProbeProgram): Descriptor {
   const { type } = program;
-  const result = type === "ext" ? tryExtension() : tryTrial(program, 0);
-  if ("fd" in result) return new Descriptor(result.fd, `${type} program of a trial`);
-  throw bpfError(BPF_PROG_LOAD, result.errno, { doing: `load a program of type ${type}` });
+  const result = type === "ext" ? tryLoadExtension() : tryLoadProbeProgram(program, 0);
+  if ("fd" in result) return new Descriptor(result.fd, `${type} program of a probe`);
+  throw bpfError(BPF_PROG_LOAD, result.errno, { doing: `load a program of the type ${type}` });
 }
 
-/** @throws {BpfError} `ENOENT` where the kernel has no such target */
-function tryTrial(program: TrialProgram, logLevel: LogLevel): LoadResult {
+/**
+ * Loads the program of a probe.
+ *
+ * @throws {BpfError} `ENOENT` if the kernel has no such target
+ */
+function tryLoadProbeProgram(program: ProbeProgram, logLevel: LogLevel): LoadResult {
   const { type, attachType, target, code = returnZero, isSleepable = false } = program;
   const targetId = target === undefined ? 0 : kernelTypeId(target.kind, target.name);
   const assembled = assemble(code, resolver);
   const encoded = encodeProgramBtf(assembled);
-  using btf = encoded && loadProgramBtf(encoded, "types of a trial");
+  using btf = encoded && loadProgramBtf(encoded, "types of a probe");
   return tryLoadProgram(
     {
       type: programTypeNumbers[type],
@@ -95,7 +111,7 @@ function tryTrial(program: TrialProgram, logLevel: LogLevel): LoadResult {
       flags: isSleepable ? BPF_F_SLEEPABLE : 0,
       instructions: assembled.bytes,
       license: "GPL",
-      name: "trial",
+      name: "probe",
       btf,
     },
     logLevel,
@@ -103,7 +119,7 @@ function tryTrial(program: TrialProgram, logLevel: LogLevel): LoadResult {
   );
 }
 
-/** A program that calls a function of its own. */
+/** A program with a global function, which another program can replace. */
 const extensible: Code = [
   asm.func("main"),
   asm.callFunction("replaceable"),
@@ -112,43 +128,55 @@ const extensible: Code = [
   ...returnZero,
 ];
 
-/** The functions of both programs: they return a number, as all that can be replaced have to say. */
+/** The types of the functions of both programs. Functions that can be replaced must return a number. */
 const functionTypes = new BtfBuilder();
 const prototype = functionTypes.functionPrototype(functionTypes.int("int", 4, { isSigned: true }));
 const mainId = functionTypes.func("main", prototype, "global");
 const replaceableId = functionTypes.func("replaceable", prototype, "global");
 
-/** Loads a program with a function that another program can take the place of (kernel 5.6). @throws {BpfError} */
+/**
+ * Loads a program with a function that another program can replace (kernel 5.6).
+ *
+ * @throws {BpfError} if the kernel refuses
+ */
 export function loadExtensible(): Descriptor {
   const { bytes, functions } = assemble(extensible);
   const records = [functions[0]?.slot ?? 0, mainId, functions[1]?.slot ?? 0, replaceableId];
-  const result = tryTyped("socket_filter", bytes, records);
-  if ("fd" in result) return new Descriptor(result.fd, "program of a trial");
+  const result = tryLoadWithTypes("socket_filter", bytes, records);
+  if ("fd" in result) return new Descriptor(result.fd, "program of a probe");
   throw bpfError(BPF_PROG_LOAD, result.errno, { doing: "load a program with a global function" });
 }
 
-/** Loads a program to take the place of a function of another one, which it keeps alive. @throws {BpfError} */
-function tryExtension(): LoadResult {
+/**
+ * Loads a program that replaces a function of another program, which stays loaded as long.
+ *
+ * @throws {BpfError} if the kernel refuses the other program
+ */
+function tryLoadExtension(): LoadResult {
   using extended = loadExtensible();
   const attachment = { attachProgramFd: extended.fd, attachBtfId: replaceableId };
-  return tryTyped("ext", assemble(returnZero).bytes, [0, replaceableId], attachment);
+  return tryLoadWithTypes("ext", assemble(returnZero).bytes, [0, replaceableId], attachment);
 }
 
-/** @param records pairs of the slot that a function begins at, and its type */
-function tryTyped(
+/**
+ * Loads a program with {@link functionTypes}.
+ *
+ * @param records pairs of the first slot of a function and its type id
+ */
+function tryLoadWithTypes(
   type: ProgramTypeName,
   instructions: Uint8Array,
   records: readonly number[],
   attachment: { readonly attachProgramFd?: number; readonly attachBtfId?: number } = {},
 ): LoadResult {
-  using btf = loadBtf(functionTypes.encode(), "types of a trial");
+  using btf = loadBtf(functionTypes.encode(), "types of a probe");
   const functions = new Uint8Array(Uint32Array.from(records).buffer);
   return tryLoadProgram(
     {
       type: programTypeNumbers[type],
       instructions,
       license: "GPL",
-      name: "trial",
+      name: "probe",
       btf: { fd: btf.fd, functions },
       ...attachment,
     },
@@ -156,18 +184,18 @@ function tryTyped(
   );
 }
 
-/** The verifier's answer to a program that was loaded to find something out. */
+/** The result of loading the program of a probe. */
 export interface ProbedLoad {
-  /** The name of the error, or `undefined` for none. */
+  /** The name of the error; `undefined` if the program was loaded. */
   readonly error: string | undefined;
-  /** The verifier's log; empty where it was not asked. */
+  /** The verifier's log; empty if the program was not verified. */
   readonly log: string;
 }
 
-/** Loads a program of a type, and lets it go. */
+/** Loads a program of a type, and closes it. */
 export function probeLoad(type: ProgramTypeName, code: Code = returnZero): ProbedLoad {
   try {
-    const result = tryTrial({ type, ...programTypes[type], code }, 1);
+    const result = tryLoadProbeProgram({ type, ...programTypes[type], code }, 1);
     if ("errno" in result) return { error: errnoName(result.errno), log: result.log };
     new Descriptor(result.fd, "probed program")[Symbol.dispose]();
     return { error: undefined, log: result.log };
@@ -177,11 +205,11 @@ export function probeLoad(type: ProgramTypeName, code: Code = returnZero): Probe
   }
 }
 
-/** Makes the feature of a type of programs: the smallest is loaded. Types that it does not know, the kernel refuses without a word. */
+/** Makes the feature of a program type. Its probe loads the smallest program: if the verifier writes a log, the kernel has the type. */
 export function programTypeFeature(type: ProgramTypeName): Feature {
   const { since, config, needs } = programTypes[type];
   const probe = (): ProbeAnswer => {
-    if (type === "ext") return attempt(() => loadTrial({ type })[Symbol.dispose]());
+    if (type === "ext") return attempt(() => loadProbeProgram({ type })[Symbol.dispose]());
     const { error, log } = probeLoad(type);
     return error === undefined || log.trim() !== "" ? "available" : error;
   };

@@ -2,19 +2,19 @@ import { afterAll, beforeAll, expect, test } from "bun:test";
 import { mkdtempSync, readdirSync, rmSync, utimesSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { remembered } from "./remembered.ts";
+import { cached } from "./cached.ts";
 
 let folder = "";
 beforeAll(() => {
-  folder = mkdtempSync(join(tmpdir(), "remembered-"));
+  folder = mkdtempSync(join(tmpdir(), "cached-"));
 });
 afterAll(() => rmSync(folder, { recursive: true, force: true }));
 
-test("what was made is made again when its files are gone or it is old, and nothing else is left", async () => {
+test("a result is made again if its files are missing or old, and earlier ones are removed", async () => {
   const path = join(folder, "deep/made.json");
   let made = 0;
   const ask = (isThere = true) =>
-    remembered(
+    cached(
       path,
       () => isThere,
       () => Promise.resolve(++made),
