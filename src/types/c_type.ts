@@ -75,7 +75,7 @@ export function cTypeOf(kind: string, size: number): CType | undefined {
 
 export const unsignedChar = (types: CTypeWriter) => types.int("unsigned char", 1);
 export const cU8 = (types: CTypeWriter) => types.typedef("__u8", unsignedChar(types));
-export const cU16 = (types: CTypeWriter) => types.typedef("__u16", types.int("unsigned short", 2));
+const cU16 = (types: CTypeWriter) => types.typedef("__u16", types.int("unsigned short", 2));
 export const cU32 = (types: CTypeWriter) => types.typedef("__u32", types.int("unsigned int", 4));
 export const cU64 = (types: CTypeWriter) =>
   types.typedef("__u64", types.int("unsigned long long", 8));

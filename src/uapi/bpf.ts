@@ -72,7 +72,7 @@ export const BPF_F_HDR_FIELD_MASK = 15;
 export const BPF_F_PSEUDO_HDR = 16;
 /** Leaves a checksum of 0 unchanged, which in UDP means no checksum: for `l4_csum_replace`. */
 export const BPF_F_MARK_MANGLED_0 = 32;
-/** With `BPF_F_MARK_MANGLED_0`, updates a checksum of 0 too: for `l4_csum_replace`. */
+/** Updates a checksum of 0 too, with `BPF_F_MARK_MANGLED_0`: for `l4_csum_replace`. */
 export const BPF_F_MARK_ENFORCE = 64;
 /** The packet is IPv6: for `l4_csum_replace`. */
 export const BPF_F_IPV6 = 128;

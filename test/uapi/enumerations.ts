@@ -510,7 +510,7 @@ export const meanings: Readonly<Record<string, string>> = {
   BPF_TAG_SIZE: "The size of a program's tag, in bytes.",
   // Helpers.
   BPF_F_MARK_ENFORCE:
-    "With `BPF_F_MARK_MANGLED_0`, updates a checksum of 0 too: for `l4_csum_replace`.",
+    "Updates a checksum of 0 too, with `BPF_F_MARK_MANGLED_0`: for `l4_csum_replace`.",
   BPF_F_IPV6: "The packet is IPv6: for `l4_csum_replace`.",
   BPF_F_TUNINFO_IPV6:
     "The tunnel's addresses are IPv6: for `skb_set_tunnel_key` and `skb_get_tunnel_key`.",
