@@ -86,6 +86,7 @@ export const cBe64 = (types: CTypeWriter) => types.typedef("__be64", cU64(types)
 export const cInAddress = (types: CTypeWriter) =>
   types.struct("in_addr", 4, [{ name: "s_addr", typeId: cBe32(types), bitOffset: 0 }]);
 
+/** Returns the id of `struct in6_addr`, with its union of bytes and words. */
 export function cIn6Address(types: CTypeWriter): number {
   const union = types.union("", 16, [
     { name: "u6_addr8", typeId: types.array(cU8(types), 16), bitOffset: 0 },
