@@ -3,7 +3,7 @@ import { type ArrayMap, asm, type Code, type LiveMap, Program, t } from "../../s
 const { r0, r1, r2, r3, r6, r7 } = asm;
 
 /** A packet of the minimum length for socket filters: an Ethernet header. */
-export const packet: Uint8Array = new Uint8Array(14);
+const packet: Uint8Array = new Uint8Array(14);
 
 /** The size of the header of a record in bytes. */
 export const headerSize = 8;

@@ -58,6 +58,7 @@ export function explainNoDescriptor(errno: number): string | undefined {
 
 /** Options of {@link BpfError}. */
 export interface BpfErrorOptions {
+  /** The number of the error, above 0. */
   readonly errno: number;
   /** The call that failed, with its command: `"bpf(BPF_MAP_CREATE)"`. */
   readonly syscall: string;
@@ -86,6 +87,7 @@ export interface BpfErrorOptions {
  * ```
  */
 export class BpfError extends Error {
+  /** The name of the class. */
   override readonly name: string = "BpfError";
   /** The name of the error: `"EPERM"`. */
   readonly code: string;
@@ -132,6 +134,7 @@ export class BpfError extends Error {
  * ```
  */
 export class DisposedError extends Error {
+  /** The name of the class. */
   override readonly name: string = "DisposedError";
   constructor(what: string) {
     super(`${what} is disposed: it cannot be used any more`);

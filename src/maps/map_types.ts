@@ -317,7 +317,7 @@ export const SOCKHASH = /*@__PURE__*/ defineRow("SOCKHASH", smallHash, {
   value: "socket",
   entries: MapWalk,
 });
-export const CGROUP_STORAGE = /*@__PURE__*/ defineRow("CGROUP_STORAGE", oldCgroupStorage, {
+const CGROUP_STORAGE = /*@__PURE__*/ defineRow("CGROUP_STORAGE", oldCgroupStorage, {
   since: "4.19",
 });
 export const REUSEPORT_SOCKARRAY = /*@__PURE__*/ defineRow("REUSEPORT_SOCKARRAY", arrayDefaults, {
@@ -327,11 +327,10 @@ export const REUSEPORT_SOCKARRAY = /*@__PURE__*/ defineRow("REUSEPORT_SOCKARRAY"
   value: "socket",
   entries: IndexWalk,
 });
-export const PERCPU_CGROUP_STORAGE = /*@__PURE__*/ defineRow(
-  "PERCPU_CGROUP_STORAGE",
-  oldCgroupStorage,
-  { since: "4.20", isPerCpu: true },
-);
+const PERCPU_CGROUP_STORAGE = /*@__PURE__*/ defineRow("PERCPU_CGROUP_STORAGE", oldCgroupStorage, {
+  since: "4.20",
+  isPerCpu: true,
+});
 export const QUEUE = /*@__PURE__*/ defineRow("QUEUE", keylessDefaults, {
   since: "4.20",
   entries: "next",
@@ -354,7 +353,7 @@ export const DEVMAP_HASH = /*@__PURE__*/ defineRow("DEVMAP_HASH", smallHash, {
   value: "interface",
   entries: MapWalk,
 });
-export const STRUCT_OPS = /*@__PURE__*/ defineRow("STRUCT_OPS", arrayDefaults, {
+const STRUCT_OPS = /*@__PURE__*/ defineRow("STRUCT_OPS", arrayDefaults, {
   since: "5.6",
   config: ["CONFIG_BPF_JIT", "CONFIG_DEBUG_INFO_BTF"],
   absence: absenceOf,
@@ -410,7 +409,7 @@ export const ARENA = /*@__PURE__*/ defineRow(
     entries: { unreadable: "it is plain memory without entries" },
   },
 );
-export const INSN_ARRAY = /*@__PURE__*/ defineRow("INSN_ARRAY", arrayDefaults, {
+const INSN_ARRAY = /*@__PURE__*/ defineRow("INSN_ARRAY", arrayDefaults, {
   since: "6.19",
   absence: absenceOf,
   valueSize: 16,

@@ -31,13 +31,13 @@ export interface DrainControl {
 export type DrainEnd = "empty" | "busy" | "limit";
 
 /** The part of a type that decodes records. */
-export interface Decoder<E> {
+interface Decoder<E> {
   readonly size: number;
   read(view: DataView, offset: number): E;
 }
 
 /** The part of a cursor that reads records in place. */
-export interface InPlace<E> {
+interface InPlace<E> {
   readonly event: E;
   moveTo(view: DataView, offset: number): void;
 }

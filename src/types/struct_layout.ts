@@ -22,7 +22,7 @@ export interface Member {
 }
 
 /** A range of bytes in a struct, which is zeroed when the struct is written. */
-export interface Gap {
+interface Gap {
   readonly offset: number;
   readonly length: number;
 }
