@@ -6,10 +6,12 @@
  * - Lists the members of unions of names (`MapTypeName`), which are computed from tables.
  * - Moves the constants of `uapi` that belong to an enumeration to its page, with their comments.
  * - Leaves out the static `kind` of map classes, which users do not need.
+ * - Shows the required kernel, the last line of a comment, in the description: TypeDoc takes it for a part of the last tag.
  */
 import { basename, dirname } from "node:path";
 import {
   type Application,
+  type Comment,
   CommentTag,
   type Context,
   Converter,
@@ -44,6 +46,9 @@ export function load({ converter }: Application): void {
     page.name = /^# (.*)$/m.exec(page.content[0]?.text ?? "")?.[1] ?? page.name;
   });
   converter.on(Converter.EVENT_RESOLVE_BEGIN, ({ project }) => {
+    for (const { comment } of project.getReflectionsByKind(ReflectionKind.All)) {
+      if (comment !== undefined) describeRequirement(comment);
+    }
     for (const reflection of project.getReflectionsByKind(ReflectionKind.Property)) {
       if (reflection.name === "kind" && reflection.flags.isStatic) {
         project.removeReflection(reflection);
@@ -80,4 +85,15 @@ function listNames(context: Context, reflection: DeclarationReflection): void {
   if (type.isUnion() && type.types.every((member) => member.isStringLiteral())) {
     reflection.comment?.modifierTags.add("@useDeclaredType");
   }
+}
+
+/** Moves a last paragraph "Requires Linux ..." from the last tag of a comment to the end of its description. */
+function describeRequirement({ summary, blockTags }: Comment): void {
+  const content = blockTags.at(-1)?.content ?? [];
+  const index = content.findLastIndex(({ text }) => /\n\nRequires Linux /.test(text));
+  const part = content[index];
+  if (part?.kind !== "text") return;
+  const start = part.text.lastIndexOf("\n\nRequires Linux ");
+  summary.push({ kind: "text", text: part.text.slice(start) }, ...content.splice(index + 1));
+  part.text = part.text.slice(0, start);
 }
