@@ -1,12 +1,12 @@
-// The same work as batches.ts, with libbpf: batches-peer MAP_ID OPERATION ENTRIES. Prints nanoseconds for each entry, the
+// The operations of batches.ts with libbpf: batches-peer MAP_ID OPERATION ENTRIES VALUES. Prints nanoseconds per entry: the
 // median of the samples.
 #include "peer.h"
 
 enum { SAMPLES = 9, BATCH = 16384 };
 
 static unsigned long long sum;
-// Values are u64, one for each CPU in a per-CPU map.
-static int values_each;
+// The number of u64 values per key: one per CPU in a per-CPU map.
+static int values_per_key;
 static unsigned *keys;
 static unsigned long long *values;
 
@@ -17,7 +17,7 @@ static unsigned walk_batches(int fd) {
   do {
     unsigned count = BATCH;
     failed = bpf_map_lookup_batch(fd, from, &out, keys, values, &count, NULL);
-    for (unsigned i = 0; i < count; i++) sum += keys[i] + values[i * values_each];
+    for (unsigned i = 0; i < count; i++) sum += keys[i] + values[i * values_per_key];
     total += count;
     in = out;
     from = &in;
@@ -42,7 +42,7 @@ static unsigned walk_keys(int fd) {
 static void fill(unsigned entries) {
   for (unsigned i = 0; i < entries; i++) {
     keys[i] = i;
-    for (int c = 0; c < values_each; c++) values[i * values_each + c] = i;
+    for (int c = 0; c < values_per_key; c++) values[i * values_per_key + c] = i;
   }
 }
 
@@ -53,7 +53,7 @@ static unsigned set_batch(int fd, unsigned entries) {
 
 static unsigned set_each(int fd, unsigned entries) {
   for (unsigned i = 0; i < entries; i++)
-    if (bpf_map_update_elem(fd, &keys[i], &values[i * values_each], BPF_ANY)) return 0;
+    if (bpf_map_update_elem(fd, &keys[i], &values[i * values_per_key], BPF_ANY)) return 0;
   return entries;
 }
 
@@ -62,10 +62,10 @@ int main(int argc, char **argv) {
   int fd = bpf_map_get_fd_by_id(atoi(argv[1]));
   if (fd < 0) return 1;
   unsigned entries = atoi(argv[3]);
-  values_each = atoi(argv[4]);
+  values_per_key = atoi(argv[4]);
   unsigned room = entries > BATCH ? entries : BATCH;
   keys = malloc(room * sizeof *keys);
-  values = malloc((size_t)room * values_each * sizeof *values);
+  values = malloc((size_t)room * values_per_key * sizeof *values);
   if (!keys || !values) return 1;
   double samples[SAMPLES];
   for (int sample = 0; sample < SAMPLES; sample++) {

@@ -1,15 +1,15 @@
-// Walks and stores of whole maps (u32 to u64), and look-ups of chosen keys, beside the same in C with libbpf on the same
-// maps, in turn: bun bench/batches.ts [ENTRIES]
+// Iterations and updates of whole maps (u32 to u64), and look-ups of given keys, compared with C and libbpf on the same maps:
+// bun bench/batches.ts [ENTRIES]
 import { HashMap, PerCpuHashMap, possibleCpus, t } from "../src/index.ts";
 import { buildPeer } from "./peer.ts";
 import { median } from "./support/statistics.ts";
 
 const rounds = 7;
-/** In a row, of which the median counts, here as in C. */
+/** The number of consecutive samples in a round, in Bun and in C. Their median counts. */
 const samples = 9;
 const entries = Number(process.argv[2] ?? 100_000);
-const chosen = 1000;
-/** A thousand look-ups alone are too few to time. */
+const lookUps = 1000;
+/** The number of times that the look-ups are repeated: a thousand take too little time to measure. */
 const repeat = 10;
 
 const cpus = possibleCpus();
@@ -21,25 +21,28 @@ using perCpu = new PerCpuHashMap({
   name: "bench",
 });
 const pairs = Array.from({ length: entries }, (_, key) => [key, key] as const);
-/** Apart from one another. */
-const some = Array.from({ length: chosen }, (_, index) => Math.floor((index * entries) / chosen));
+/** Keys that are spread over the map. */
+const spreadKeys = Array.from({ length: lookUps }, (_, index) =>
+  Math.floor((index * entries) / lookUps),
+);
 hash.setMany(pairs);
 perCpu.setMany(pairs.map(([key]) => [key, cpus.map(() => key)] as const));
 
 let sum = 0;
 
-interface Work {
+interface Operation {
   readonly name: string;
-  /** Absent for what only C does here. */
+  /** Absent for operations that are measured only in C. */
   readonly run?: () => void;
-  /** What the peer calls it, and the values of a key there. */
+  /** The name of the operation in the C program, its map, and the number of values per key. */
   readonly peer?: { readonly name: string; readonly map: { readonly id: number }; values: number };
+  /** The number of entries or look-ups in a run. */
   readonly count: number;
 }
 
-const works = {
+const operations = {
   walk: {
-    name: "walk",
+    name: "iterate",
     run: () => {
       for (const [key, value] of hash) sum += key + value;
     },
@@ -47,12 +50,12 @@ const works = {
     count: entries,
   },
   keys: {
-    name: "walk from key to key",
+    name: "iterate from key to key",
     peer: { name: "keys", map: hash, values: 1 },
     count: entries,
   },
   perCpuWalk: {
-    name: "walk, per-CPU",
+    name: "iterate, per-CPU",
     run: () => {
       for (const [key, values] of perCpu) sum += key + (values[0] as number);
     },
@@ -60,7 +63,7 @@ const works = {
     count: entries,
   },
   perCpuKeys: {
-    name: "walk from key to key, per-CPU",
+    name: "iterate from key to key, per-CPU",
     peer: { name: "keys", map: perCpu, values: cpus.length },
     count: entries,
   },
@@ -79,32 +82,32 @@ const works = {
     count: entries,
   },
   getMany: {
-    name: `getMany of ${chosen}`,
+    name: `getMany of ${lookUps}`,
     run: () => {
-      for (let i = 0; i < repeat; i++) hash.getMany(some);
+      for (let i = 0; i < repeat; i++) hash.getMany(spreadKeys);
     },
-    count: repeat * chosen,
+    count: repeat * lookUps,
   },
   gets: {
     name: "get, one by one",
     run: () => {
-      for (let i = 0; i < repeat; i++) for (const key of some) sum += hash.get(key) as number;
+      for (let i = 0; i < repeat; i++) for (const key of spreadKeys) sum += hash.get(key) as number;
     },
-    count: repeat * chosen,
+    count: repeat * lookUps,
   },
-} satisfies Record<string, Work>;
+} satisfies Record<string, Operation>;
 
 type Figures = { here: number[]; there: number[] };
-const names = Object.keys(works) as (keyof typeof works)[];
+const names = Object.keys(operations) as (keyof typeof operations)[];
 const figures = Object.fromEntries(
   names.map((name) => [name, { here: [], there: [] }]),
-) as unknown as Record<keyof typeof works, Figures>;
+) as unknown as Record<keyof typeof operations, Figures>;
 
 const peer = buildPeer("batches");
-// In turn, so that both see the same weather on a shared machine. What comes first is for the engine to warm up.
+// In turn, so that the load of other machines affects both sides alike. The first round warms up the engine.
 for (let round = -1; round < rounds; round++) {
   for (const name of names) {
-    const { run, peer: other, count }: Work = works[name];
+    const { run, peer: other, count }: Operation = operations[name];
     let here = Number.NaN;
     if (run !== undefined) {
       const times = Array.from({ length: samples }, () => {
@@ -122,14 +125,14 @@ for (let round = -1; round < rounds; round++) {
   }
 }
 
-console.log(`${entries} entries, u32 to u64: medians of ${rounds} rounds, ns for each entry\n`);
+console.log(`${entries} entries, u32 to u64: medians of ${rounds} rounds, ns per entry\n`);
 console.log(`${"".padEnd(32)}${"bun-bpf".padStart(9)}${"C".padStart(9)}${"ratio".padStart(9)}`);
 for (const name of names) {
   const { here, there } = figures[name];
   const figure = (number: number, digits: number) =>
     (Number.isNaN(number) ? "" : number.toFixed(digits)).padStart(9);
   const row = [figure(median(here), 0), figure(median(there), 0), figure(ratio(here, there), 2)];
-  console.log(`${works[name].name.padEnd(32)}${row.join("")}`);
+  console.log(`${operations[name].name.padEnd(32)}${row.join("")}`);
 }
 
 function ratio(slow: readonly number[], fast: readonly number[]): number {
@@ -139,7 +142,7 @@ function ratio(slow: readonly number[], fast: readonly number[]): number {
 const times = (slow: readonly number[], fast: readonly number[]) =>
   `${ratio(slow, fast).toFixed(1)} times`;
 console.log(`
-the walk is ${times(figures.keys.there, figures.walk.here)} as fast as C from key to key, where C in batches is ${times(figures.keys.there, figures.walk.there)}
-per-CPU, ${times(figures.perCpuKeys.there, figures.perCpuWalk.here)}, C in batches ${times(figures.perCpuKeys.there, figures.perCpuWalk.there)}
-setMany is ${times(figures.sets.here, figures.setMany.here)} as fast as set one by one, getMany ${times(figures.gets.here, figures.getMany.here)} as get`);
+iteration is ${times(figures.keys.there, figures.walk.here)} as fast as C from key to key; C in batches is ${times(figures.keys.there, figures.walk.there)} as fast
+per-CPU iteration is ${times(figures.perCpuKeys.there, figures.perCpuWalk.here)} as fast; C in batches is ${times(figures.perCpuKeys.there, figures.perCpuWalk.there)} as fast
+setMany is ${times(figures.sets.here, figures.setMany.here)} as fast as set one by one, getMany is ${times(figures.gets.here, figures.getMany.here)} as fast as get`);
 if (sum < 0) throw new Error("nothing was read");

@@ -1,12 +1,12 @@
-// The same look-ups as btf.ts, with libbpf: btf-peer FILE, of lines "KIND NAME" (the kernel's number of the kind). Prints
-// milliseconds: for opening the kernel's types and finding the first, for finding the others, for finding them once more.
+// The look-ups of btf.ts with libbpf: btf-peer FILE, with lines "KIND NAME" (KIND is a BTF_KIND_* number). Prints
+// milliseconds: to open the BTF of the kernel and find the first type, to find the others, and to find these again.
 #include "peer.h"
 #include <bpf/btf.h>
 
-enum { MOST = 4096 };
+enum { MAX_TYPES = 4096 };
 
-static unsigned kinds[MOST];
-static char names[MOST][256];
+static unsigned kinds[MAX_TYPES];
+static char names[MAX_TYPES][256];
 
 static double find(const struct btf *btf, int from, int to) {
   double started = now() / 1e6;
@@ -19,7 +19,7 @@ int main(int argc, char **argv) {
   FILE *file = argc > 1 ? fopen(argv[1], "r") : NULL;
   int count = 0;
   if (!file) return 2;
-  while (count < MOST && fscanf(file, "%u %255s", &kinds[count], names[count]) == 2) count++;
+  while (count < MAX_TYPES && fscanf(file, "%u %255s", &kinds[count], names[count]) == 2) count++;
   double started = now() / 1e6;
   struct btf *btf = btf__load_vmlinux_btf();
   if (!btf) return 1;

@@ -1,5 +1,5 @@
-// Opening the kernel's types and finding some by kind and name, beside the same in C with libbpf, each in processes of its
-// own, in turn: bun bench/btf.ts
+// Opening the kernel's BTF and finding types by kind and name, compared with C and libbpf. Each side runs in separate
+// processes, in turn: bun bench/btf.ts
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -12,7 +12,7 @@ const rounds = 15;
 const count = 1000;
 const kinds: readonly BtfKind[] = ["func", "struct", "typedef"];
 
-/** Types that are found, spread over all of a kind; names that several share are not told apart by C. */
+/** Returns types to find, spread over all types of a kind. Ambiguous names are left out, because C finds only the first one. */
 function choose(btf: Btf): string[] {
   const lists = kinds.map((kind) => {
     const ids = [...btf.ids(kind)];
@@ -23,7 +23,7 @@ function choose(btf: Btf): string[] {
       .filter((name) => name !== "" && btf.findAll(kind, name).length === 1)
       .map((name) => `${kindNumbers[kind]} ${name}`);
   });
-  // One kind after the other.
+  // The kinds alternate.
   return Array.from({ length: count + 1 }, (_, index) => {
     const list = lists[index % kinds.length] as string[];
     return list[Math.floor(index / kinds.length)] ?? [];
@@ -38,36 +38,38 @@ writeFileSync(file, names.join("\n"));
 
 const finder = join(import.meta.dir, "children/btf_finder.ts");
 
-function here(): string {
+function runInBun(): string {
   const ran = Bun.spawnSync([process.execPath, finder, file], { stderr: "inherit" });
   if (!ran.success) throw new Error(`${finder}: exit status ${ran.exitCode}`);
   return ran.stdout.toString().trim();
 }
 
 const peer = buildPeer("btf");
-const works = [
-  "open, and find the first",
+const steps = [
+  "open and find the first",
   `find ${names.length - 1} others`,
-  "find these once more",
+  "find these again",
 ] as const;
-const figures = works.map(() => ({ here: [] as number[], there: [] as number[] }));
+const figures = steps.map(() => ({ here: [] as number[], there: [] as number[] }));
 
-function note(side: "here" | "there", printed: string): void {
+function addFigures(side: "here" | "there", printed: string): void {
   for (const [index, text] of printed.split(" ").entries()) {
     figures[index]?.[side].push(Number(text));
   }
 }
 
-// In turn, so that both see the same weather on a shared machine.
+// In turn, so that the load of other machines affects both sides alike.
 for (let round = 0; round < rounds; round++) {
-  note("here", here());
-  if (peer !== undefined) note("there", peer.run(file));
+  addFigures("here", runInBun());
+  if (peer !== undefined) addFigures("there", peer.run(file));
 }
 
 console.log(
-  `the kernel's types (${Btf.kernel().length}): milliseconds, medians of ${rounds} rounds\n`,
+  `BTF of the kernel (${Btf.kernel().length} types): milliseconds, medians of ${rounds} rounds\n`,
 );
-console.log(`${"".padEnd(26)}${"here".padStart(8)}${"libbpf".padStart(8)}${"ratio".padStart(8)}`);
+console.log(
+  `${"".padEnd(26)}${"bun-bpf".padStart(8)}${"libbpf".padStart(8)}${"ratio".padStart(8)}`,
+);
 for (const [index, figure] of figures.entries()) {
   const columns = [
     median(figure.here),
@@ -77,5 +79,5 @@ for (const [index, figure] of figures.entries()) {
   const texts = columns.map((column) =>
     (Number.isNaN(column) ? "" : column.toFixed(2)).padStart(8),
   );
-  console.log(`${(works[index] ?? "").padEnd(26)}${texts.join("")}`);
+  console.log(`${(steps[index] ?? "").padEnd(26)}${texts.join("")}`);
 }

@@ -1,4 +1,4 @@
-// The same loops as maps.ts, with libbpf: maps-peer MAP_ID OPERATION. Prints nanoseconds for each operation, the median
+// The loops of maps.ts with libbpf: maps-peer MAP_ID OPERATION. Prints nanoseconds per operation: the median
 // of the samples.
 #include "peer.h"
 
@@ -39,7 +39,7 @@ int main(int argc, char **argv) {
   if (fd < 0) return 1;
   const char *operation = argv[2];
   int adds = !strcmp(operation, "add"), deletes = !strcmp(operation, "delete");
-  // Keys that are added or deleted are each used once; others come again and again.
+  // Each key can be added or deleted only once per sample. Other operations reuse the keys.
   unsigned keys = adds || deletes ? PER_SAMPLE : KEYS;
   double samples[SAMPLES];
   for (int sample = 0; sample < SAMPLES; sample++) {

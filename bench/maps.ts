@@ -1,4 +1,4 @@
-// Operations on one element of a hash map (u32 to u64), beside the same loops in C with libbpf on the same map, in turn:
+// Operations on single entries of a hash map (u32 to u64), compared with the same loops in C with libbpf on the same map:
 // bun bench/maps.ts
 import { do_not_optimize, measure } from "mitata";
 import { HashMap, t } from "../src/index.ts";
@@ -7,7 +7,7 @@ import { median } from "./support/statistics.ts";
 
 const rounds = 9;
 const keys = 512;
-/** Operations that are timed together: reading the clock takes a tenth of one. */
+/** The number of operations that are timed together. Reading the clock takes a tenth of the time of one operation. */
 const perSample = 2048;
 
 using map = new HashMap({ key: t.u32, value: t.u64Number, maxEntries: 4096, name: "bench" });
@@ -16,9 +16,9 @@ for (let key = 0; key < keys; key++) map.set(key, key);
 interface Operation {
   readonly name: string;
   readonly run: (key: number) => unknown;
-  /** Keys that are used: as many as there are operations in a sample, where each works once for a key. */
+  /** The number of keys: that of the operations in a sample if an operation works only once per key. */
   readonly keys: number;
-  /** Before each sample, not timed. */
+  /** Runs before each sample, without being timed. */
   readonly prepare?: () => void;
 }
 
@@ -42,7 +42,7 @@ const operations: readonly Operation[] = [
   },
 ];
 
-/** A loop of its own for each operation, as a program would have it: the engine compiles it for that operation alone. */
+/** A separate loop for each operation, as in a real program: the engine compiles it for that operation. */
 const loops = operations.map(({ name, run, keys: used, prepare }) => {
   const loop = new Function(
     "operation, sink",
@@ -55,11 +55,11 @@ const peer = buildPeer("maps");
 const figures = new Map<string, { here: number[]; there: number[] }>(
   operations.map(({ name }) => [name, { here: [], there: [] }]),
 );
-// In turn, so that both see the same weather on a shared machine.
+// In turn, so that the load of other machines affects both sides alike.
 for (let round = 0; round < rounds; round++) {
   for (const { name, loop, prepare } of loops) {
     const samples = function* () {
-      // What a parameter's function does is not timed.
+      // Functions of parameters are not timed.
       yield { 0: () => prepare?.(), bench: () => loop() };
     };
     const stats = await measure(samples, { min_cpu_time: 150e6, inner_gc: false });
@@ -69,7 +69,7 @@ for (let round = 0; round < rounds; round++) {
   }
 }
 
-console.log(`hash map, u32 to u64: medians of ${rounds} rounds, ns for each operation\n`);
+console.log(`hash map, u32 to u64: medians of ${rounds} rounds, ns per operation\n`);
 console.log(`${"".padEnd(14)}${"bun-bpf".padStart(9)}${"C".padStart(9)}${"ratio".padStart(9)}`);
 for (const [name, { here, there }] of figures) {
   const ratios = here.map((own, round) => own / (there[round] ?? Number.NaN));

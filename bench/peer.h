@@ -1,4 +1,4 @@
-// What the C programs beside the benchmarks share.
+// Functions that the C programs of the benchmarks share.
 #include <bpf/bpf.h>
 #include <stdio.h>
 #include <stdlib.h>

@@ -2,19 +2,19 @@ import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 
-/** A C program beside a benchmark, built for this run. */
+/** A C program with the same work as a benchmark, built for this run. */
 export interface Peer {
-  /** Its path. */
+  /** The path of the program. */
   readonly program: string;
-  /** What it prints, run with these arguments. */
+  /** Runs the program with these arguments. Returns its output. */
   run(...args: string[]): string;
 }
 
-/** Builds `bench/NAME.c` with libbpf, or says why there is nothing to compare with. */
+/** Builds `bench/NAME.c` with libbpf. If that fails, prints the reason and returns `undefined`. */
 export function buildPeer(name: string): Peer | undefined {
   const compiler = Bun.which("cc") ?? Bun.which("clang");
   if (compiler === null) {
-    console.error("no C compiler: nothing to compare with (apt-get install gcc libbpf-dev)\n");
+    console.error("no C compiler, so no comparison with C: apt-get install gcc libbpf-dev\n");
     return undefined;
   }
   const folder = mkdtempSync(join(tmpdir(), "peer-"));

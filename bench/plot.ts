@@ -1,7 +1,8 @@
 /**
- * A chart of how ring buffers compare with C: a dot for each ratio, on a logarithmic scale where 1 is C.
+ * The chart of ring buffers compared with C: a dot per ratio, on a logarithmic scale on which C is 1. `bun bench/ring.ts`
+ * writes it.
  *
- * It is for light and for dark pages: there is no background, and its colours stand out from both. `bun bench/ring.ts` writes it.
+ * The chart has no background, and its colours have contrast on light and on dark pages.
  */
 import { type Figure, isMet, type Report } from "./support/report.ts";
 
@@ -19,7 +20,7 @@ const top = 44;
 const bottom = 44;
 const ticks = [0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 50];
 
-/** A dot, less being better. */
+/** A dot of the chart. Lower ratios are better. */
 interface Row {
   readonly label: string;
   readonly ratio: number;
@@ -32,26 +33,26 @@ interface Group {
   readonly rows: readonly Row[];
 }
 
-/** Which figures of which report are shown, and under what title. */
+/** The groups of the chart: the report and the figures that each shows, and its title. */
 const groups: readonly {
   readonly report: string;
   readonly title: string;
   shows(figure: Figure): boolean;
 }[] = [
-  { report: "drain", title: "Reading a record that is there", shows: () => true },
+  { report: "drain", title: "Reading a record from a full ring", shows: () => true },
   {
     report: "flood",
-    title: "Time an event, written to at full speed",
+    title: "Time per event, at full speed of the producer",
     shows: ({ unit }) => unit === "M/s",
   },
   {
     report: "latency",
-    title: "Waking up",
+    title: "Wake-up latency",
     shows: ({ what }) => !what.includes("timer"),
   },
 ];
 
-/** The chart as the text of an SVG file. */
+/** Returns the chart as the text of an SVG file. */
 export function plot(reports: readonly Report[], machine: string): string {
   const shown = groups
     .map(({ report, title, shows }): Group => {
@@ -75,7 +76,7 @@ ${text(width, height - 6, escape(machine), `text-anchor="end" font-size="11"`)}
 `;
 }
 
-/** A rate becomes the time that one takes, so that less is better everywhere. */
+/** Returns the row of a figure. A rate becomes a time, so that lower is better in all rows. */
 function rowOf(figure: Figure): Row[] {
   const { what, unit, ratio, target } = figure;
   if (ratio === undefined || !Number.isFinite(ratio) || ratio <= 0) return [];
@@ -92,7 +93,7 @@ function rowOf(figure: Figure): Row[] {
 }
 
 interface Scale {
-  /** Where a ratio is. */
+  /** Returns the x coordinate of a ratio. */
   at(ratio: number): number;
   readonly ticks: readonly number[];
 }
@@ -140,7 +141,7 @@ function body(shown: readonly Group[], { at }: Scale): string {
         `<circle cx="${x.toFixed(1)}" cy="${middle}" r="5" fill="${color}"/>`,
       );
       if (target !== undefined) parts.push(targetMark(at(target), middle));
-      // In a column of their own: beside the dots they would be where the targets are.
+      // In a separate column, because they would cover the targets next to the dots.
       const value = ratio.toFixed(ratio < 10 ? 2 : 0);
       parts.push(text(width - 4, middle + 4, value, `fill="${color}" text-anchor="end"`));
       y += rowHeight;
@@ -156,7 +157,7 @@ function targetMark(x: number, y: number): string {
 function legend(height: number): string {
   const y = height - 24;
   return [
-    `<circle cx="6" cy="${y - 4}" r="5" fill="${good}"/>${text(16, y, "measured: less is better")}`,
+    `<circle cx="6" cy="${y - 4}" r="5" fill="${good}"/>${text(16, y, "measured: lower is better")}`,
     `${targetMark(172, y - 4)}${text(180, y, "target: at most")}`,
     `<circle cx="282" cy="${y - 4}" r="5" fill="${bad}"/>${text(292, y, "target missed")}`,
   ].join("\n");

@@ -1,7 +1,7 @@
-// The same as the ring_*.ts, with libbpf:
-//   ring-peer drain RING_ID PROGRAM_ID COUNT       for each number on stdin, fills and drains so often: median ns a record
-//   ring-peer consume CPU RING_ID...               until SIGTERM: how many events, and how many were not the next one
-//   ring-peer latency CPU RING_ID WARM_UP EVENTS   microseconds from a record's time to the callback
+// The consumers of the ring_*.ts with libbpf:
+//   ring-peer drain RING_ID PROGRAM_ID COUNT       for each number N on stdin, fills and drains N times: median ns per record
+//   ring-peer consume CPU RING_ID...               until SIGTERM: number of events and of gaps in their sequence
+//   ring-peer latency CPU RING_ID WARM_UP EVENTS   microseconds from the time in a record to the callback
 #define _GNU_SOURCE
 #include "peer.h"
 #include <bpf/libbpf.h>
@@ -11,9 +11,9 @@
 #include <signal.h>
 #include <sys/prctl.h>
 
-enum { MOST = 1 << 20, PACKET = 14 };
+enum { MAX_SAMPLES = 1 << 20, PACKET = 14 };
 
-static double samples[MOST];
+static double samples[MAX_SAMPLES];
 static unsigned long long events, next_sequence, gaps, sum;
 static int wanted, warm_up;
 static sigjmp_buf stopped;
@@ -114,13 +114,13 @@ static int latency(const char *ring_id, int count) {
 }
 
 int main(int argc, char **argv) {
-  // However the benchmark ends, this does too.
+  // Ends this process when the benchmark ends for any reason.
   prctl(PR_SET_PDEATHSIG, SIGKILL);
   if (argc == 5 && !strcmp(argv[1], "drain")) return drain(argv[2], argv[3], atoi(argv[4]));
   if (argc < 4) return 2;
   pin(atoi(argv[2]));
   if (!strcmp(argv[1], "consume")) return consume(argv + 3, argc - 3);
-  if (argc != 6 || strcmp(argv[1], "latency") || atoi(argv[5]) > MOST) return 2;
+  if (argc != 6 || strcmp(argv[1], "latency") || atoi(argv[5]) > MAX_SAMPLES) return 2;
   warm_up = atoi(argv[4]);
   return latency(argv[3], atoi(argv[5]));
 }

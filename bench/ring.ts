@@ -3,9 +3,9 @@
  *
  *   bun bench/ring.ts [--quick] [--json]
  *
- * What each compares, and how, is said at the head of its file. Each is a process of its own, so that none runs with code that
- * was compiled for another. It takes a quarter of an hour, on a machine that should do nothing else: that would show in
- * the figures.
+ * The comment at the head of each file describes what it compares, and how. Each benchmark runs in a separate process, so that
+ * it does not run code that was compiled for another one. All together take a quarter of an hour. Run nothing else on the
+ * machine meanwhile.
  */
 import { join } from "node:path";
 import { plot } from "./plot.ts";
@@ -14,7 +14,7 @@ import { readOptions } from "./support/options.ts";
 import { progress } from "./support/progress.ts";
 import { isMet, machine, markdownTable, type Report } from "./support/report.ts";
 
-/** The longer pace is the one for the record. */
+/** The benchmarks, with their options unless `--quick` is set. */
 const benchmarks: Readonly<Record<string, readonly string[]>> = {
   ring_drain: [],
   ring_flood: ["--paced-seconds", "60"],
@@ -38,7 +38,7 @@ for (const [name, options] of Object.entries(benchmarks)) {
   try {
     reports.push(await child.json<Report>());
   } catch (error) {
-    // The others are worth having all the same.
+    // The other benchmarks still run.
     console.error((error as Error).message);
     process.exitCode = 1;
   }

@@ -1,19 +1,19 @@
 /**
- * What it takes to read a record that is there already, beside the same in C with libbpf.
+ * Time to read a record from a full ring, compared with C and libbpf.
  *
  *   bun bench/ring_drain.ts
  *
- * A program fills a ring with records, then one thread drains it, and only the draining is timed. C calls a callback that
- * adds up lengths (`ring_buffer__consume`); so does `drainRaw`. The other ways read three fields of each record, two of
- * them 64 bits wide, and are held against C's figure for records of the same size. Objects that a callback does not keep, as
- * here, the engine may see no need to make; those of an array it makes.
+ * A program fills a ring with records, then one thread drains it. Only the drain is timed. In C (`ring_buffer__consume`) and
+ * with `drainRaw`, a callback adds up lengths. The other methods read three fields of each record, two of them with 64 bits,
+ * and are compared with C's figure for records of the same size. The callbacks here keep no object, so the engine need not
+ * allocate objects, except those in arrays.
  *
- * A figure on a shared virtual machine changes by a third with what its neighbours do, and both sides of a ratio change
- * together: hence C is measured right before and after each way, each round gives a ratio, and the median of the rounds
- * counts. Each way has a ring of its own, as the engine compiles a ring's drain loop for the callbacks that it has seen
- * there; the first drains, while it does that, are not counted. C's process reads that very ring: memory that is in the
- * processor's caches already is read in a third of the time. For the same reason, what was in another ring before is followed
- * by some drains that are not counted.
+ * On a shared virtual machine a figure varies by a third with the load of other machines. Both sides of a ratio vary together:
+ * therefore C is measured before and after each method, each round has a ratio, and the result is the median of the rounds.
+ * Each method has a separate ring, because the engine compiles the drain loop of a ring for the callbacks that it has called.
+ * The first drains, during the compilation, are not counted. C reads the same ring, because memory in the caches of the
+ * processor is read in a third of the time. For the same reason, uncounted drains precede the measurement after another ring
+ * was used.
  */
 import { type Program, RingBuf, type t } from "../src/index.ts";
 import type { Peer } from "./peer.ts";
@@ -24,9 +24,9 @@ import type { Figure, Report, Target } from "./support/report.ts";
 import { filledEvent, filler, headerSize, runMany } from "./support/ring_programs.ts";
 import { median, medianRatio } from "./support/statistics.ts";
 
-/** Drains in a row, of which the median counts: on both sides, in each round. */
-const drainsAtOnce = 11;
-/** Of the size that is read in all ways. */
+/** The number of consecutive drains in a round, on each side. Their median counts. */
+const drainsPerRound = 11;
+/** The record size with which all methods are measured. */
 const commonSize = 64;
 const sizes = [16, commonSize, 256, 2048];
 
@@ -39,16 +39,17 @@ type Names = keyof typeof numbers;
 
 type Event = t.Infer<typeof filledEvent>;
 
-interface Way {
+/** A method of reading records. */
+interface Method {
   readonly name: string;
   readonly target: Target;
-  /** Reads as many records as there are; a promise where that takes turns of the event loop. */
+  /** Reads all records of the ring. Returns a promise if that takes turns of the event loop. */
   drain(ring: RingBuf<t.Type<Event>>, records: number): unknown;
 }
 
 let sum = 0;
 
-const raw: Way = {
+const raw: Method = {
   name: "drainRaw",
   target: { of: "ratio", atMost: 1.25 },
   drain(ring) {
@@ -56,7 +57,7 @@ const raw: Way = {
   },
 };
 
-const ways: readonly Way[] = [
+const methods: readonly Method[] = [
   raw,
   {
     name: "drain in place, three fields",
@@ -96,7 +97,7 @@ const ways: readonly Way[] = [
   },
 ];
 
-// One function for each way: a callback that sees both decoded and shown events is compiled for neither.
+// One function per method: a callback that gets both decoded events and events in place would be optimized for neither.
 function addLength(_view: DataView, _offset: number, length: number): void {
   sum += length;
 }
@@ -107,18 +108,18 @@ function addObject(event: Event): void {
   sum += event.first + event.second + event.third;
 }
 
-/** A ring that is filled and drained again and again, by C and by us, and how long the draining took. */
+/** A ring that is filled and drained repeatedly, in Bun and in C, and timed. */
 class FilledRing implements AsyncDisposable {
   readonly #ring: RingBuf<t.Type<Event>>;
   readonly #program: Program;
   readonly #records: number;
-  /** In the ring, header included: sizes are multiples of 8. */
+  /** Bytes of a record in the ring, with its header. Sizes are multiples of 8. */
   readonly #recordBytes: number;
-  readonly #way: Way;
+  readonly #method: Method;
   readonly #peer: Child | undefined;
 
-  constructor(way: Way, size: number, records: number, peer: Peer | undefined) {
-    this.#way = way;
+  constructor(method: Method, size: number, records: number, peer: Peer | undefined) {
+    this.#method = method;
     this.#records = records;
     this.#recordBytes = size + headerSize;
     const bytes = 2 ** Math.ceil(Math.log2(records * this.#recordBytes + 1));
@@ -130,27 +131,27 @@ class FilledRing implements AsyncDisposable {
   }
 
   /**
-   * Fills the ring. A signal can cause more runs: the extra records are drained by the same code, as another drain would be
-   * compiled separately.
+   * Fills the ring. A signal can cause more runs. The records are then drained by the same code, because other code would be
+   * compiled separately, and the ring is filled again.
    */
   async #fill(): Promise<void> {
     for (;;) {
       runMany(this.#program, this.#records);
       const filled = this.#ring.backlog / this.#recordBytes;
       if (filled === this.#records) return;
-      await this.#way.drain(this.#ring, filled);
+      await this.#method.drain(this.#ring, filled);
     }
   }
 
-  /** Nanoseconds a record, each time. */
+  /** Drains the full ring `times` times. Returns the nanoseconds per record of each drain. */
   async drain(times: number): Promise<number[]> {
     const all: number[] = [];
     for (let i = 0; i < times; i++) {
       await this.#fill();
       const before = this.#ring.stats.events;
       const start = Bun.nanoseconds();
-      const draining = this.#way.drain(this.#ring, this.#records);
-      // No turn of the event loop where none is needed.
+      const draining = this.#method.drain(this.#ring, this.#records);
+      // `await` of a value that is not a promise would take a turn, too.
       if (draining instanceof Promise) await draining;
       all.push((Bun.nanoseconds() - start) / this.#records);
       if (this.#ring.stats.events - before !== this.#records) throw new Error("not all was read");
@@ -158,15 +159,15 @@ class FilledRing implements AsyncDisposable {
     return all;
   }
 
-  /** The same in C, the median; NaN where there is no peer. */
+  /** Drains the full ring `times` times in C. Returns the median of the nanoseconds per record; NaN without a peer. */
   async drainInC(times: number): Promise<number> {
     this.#peer?.send(`${times}`);
     return Number(await this.#peer?.line());
   }
 
-  /** Has both sides do it so often that it does not become faster any more. */
+  /** Drains the ring on both sides until further drains are not faster. */
   async warmUp(drains: number): Promise<void> {
-    // That it is there.
+    // The line "ready".
     await this.#peer?.line();
     await this.drainInC(drains);
     await this.drain(drains);
@@ -179,58 +180,61 @@ class FilledRing implements AsyncDisposable {
   }
 }
 
-/** Measures these ways for records of one size, in turn. */
+/** Measures methods for records of one size, in turn. */
 async function measureSize(
   size: number,
-  tried: readonly Way[],
+  tested: readonly Method[],
   { records, rounds, "warm-up": warmUp }: Options<Names>,
   peer: Peer | undefined,
 ): Promise<Figure[]> {
   await using stack = new AsyncDisposableStack();
-  const series = tried.map((way) => {
-    const ring = stack.use(new FilledRing(way, size, records, peer));
-    return { way, ring, here: [] as number[], there: [] as number[] };
+  const series = tested.map((method) => {
+    const ring = stack.use(new FilledRing(method, size, records, peer));
+    return { method, ring, here: [] as number[], there: [] as number[] };
   });
-  for (const { way, ring } of series) {
-    progress(`${size} bytes, ${way.name}: warming up`);
+  for (const { method, ring } of series) {
+    progress(`${size} bytes, ${method.name}: warming up`);
     await ring.warmUp(warmUp);
   }
   for (let round = 0; round < rounds; round++) {
     progress(`${size} bytes: round ${round + 1} of ${rounds}`);
     for (const { ring, here, there } of series) {
-      // What the others' rings have driven out of the caches comes back first.
-      await ring.drainInC(drainsAtOnce);
-      const before = await ring.drainInC(drainsAtOnce);
-      here.push(median(await ring.drain(drainsAtOnce)));
-      const after = await ring.drainInC(drainsAtOnce);
+      // Loads what the other rings have evicted from the caches.
+      await ring.drainInC(drainsPerRound);
+      const before = await ring.drainInC(drainsPerRound);
+      here.push(median(await ring.drain(drainsPerRound)));
+      const after = await ring.drainInC(drainsPerRound);
       there.push((before + after) / 2);
     }
   }
-  return series.map(({ way, here, there }) => ({
-    what: `${size} bytes, ${way.name}`,
+  return series.map(({ method, here, there }) => ({
+    what: `${size} bytes, ${method.name}`,
     unit: "ns",
     here: median(here),
     there: median(there),
     ratio: medianRatio(here, there),
-    target: way.target,
+    target: method.target,
   }));
 }
 
 async function measure(options: Options<Names>, peer: Peer | undefined): Promise<Report> {
   const figures: Figure[] = [];
   for (const size of sizes) {
-    figures.push(...(await measureSize(size, size === commonSize ? ways : [raw], options, peer)));
+    figures.push(
+      ...(await measureSize(size, size === commonSize ? methods : [raw], options, peer)),
+    );
   }
   if (sum < 0) throw new Error("nothing was read");
   return {
     name: "drain",
-    title: `draining a ring of ${options.records} records: time for each, medians of ${options.rounds} rounds`,
+    title: `drain of a ring with ${options.records} records: time per record, medians of ${options.rounds} rounds`,
     figures,
   };
 }
 
 await run({
-  usage: "Reading records that are there, beside C: bun bench/ring_drain.ts [options]",
+  usage:
+    "Time to read records from a full ring, compared with C: bun bench/ring_drain.ts [options]",
   numbers,
   measure,
   peer: "ring",

@@ -1,21 +1,22 @@
 /**
- * A program that writes records as fast as it can, and who reads them, beside the same in C with libbpf.
+ * Throughput of a consumer while a program writes records as fast as it can, compared with C and libbpf.
  *
  *   bun bench/ring_flood.ts
  *
- * The producer is a process on one CPU, the consumer one on another: a loop around `ring_buffer__poll`, or `subscribe` with
- * `inPlace`, or `subscribeRaw`. Both read the sequence number of each record and compare it with the one before. The kernel
- * wakes a consumer with each record that finds it caught up, which costs the producer more than the record itself: who lets
- * some records gather gets more of them a second. What finds no room is counted as lost.
+ * The producer is a process on one CPU, the consumer a process on another: a loop around `ring_buffer__poll`, or `subscribe`
+ * with `inPlace`, or `subscribeRaw`. All consumers compare the sequence number of each record with the previous one. The kernel
+ * wakes a consumer for each record that is committed when the consumer has caught up, which costs the producer more than the
+ * record itself. A consumer that lets records accumulate therefore gets more of them per second. Records without room are
+ * counted as lost.
  *
- * Meanwhile the consumer in Bun has a timer of 10 ms, and a server that this process asks something every 10 ms, before the
- * flood as well; C's has neither. Each consumer is warmed up by a second of the flood that is not counted.
+ * Meanwhile the consumer in Bun has a timer of 10 ms, and a server to which this process sends a request every 10 ms, before
+ * the flood, too. The consumer in C has neither. Each consumer is warmed up by a second of the flood that is not counted.
  *
- * The consumers are measured in turn, each round gives ratios, and the median of the rounds counts: neighbours on the machine
- * cost a third now and then. More than by them C's figure is moved by how soon the CPU wakes that it sleeps on: the sooner, the
- * more often it is woken for one record only.
+ * The consumers are measured in turn, each round has ratios, and the result is the median of the rounds: other machines on the
+ * host sometimes cost a third. C's figure depends even more on how fast its CPU wakes up: the faster, the more often it is
+ * woken for a single record.
  *
- * The second part is a pace that a ring of 1 MiB bears for 29 ms without a reader: nothing may be lost there.
+ * The second part writes at a rate that fills a ring of 1 MiB in 29 ms. Nothing may be lost there.
  */
 import type { Peer } from "./peer.ts";
 import { type Options, run } from "./support/benchmark.ts";
@@ -37,57 +38,58 @@ import { median, medianRatio, percentile } from "./support/statistics.ts";
 const floodRingSize = 8 * 2 ** 20;
 const pacedRingSize = 2 ** 20;
 const pacedRate = 500_000;
-/** For the consumer to read what is left. */
+/** The time in which the consumer reads the remaining records. */
 const settleMilliseconds = 100;
-/** Between the warm-up and what is measured. */
+/** The pause between warm-up and measurement. */
 const quietMilliseconds = 500;
 
 const numbers = {
   rounds: { help: "alternating rounds of the flood", standard: 5, quick: 2 },
-  seconds: { help: "of flood in a round", standard: 3, quick: 1 },
-  "warm-up": { help: "seconds of it before, not counted", standard: 1, quick: 1 },
-  "paced-seconds": { help: "of 500,000 events/s", standard: 10, quick: 2 },
+  seconds: { help: "seconds of flood in a round", standard: 3, quick: 1 },
+  "warm-up": { help: "seconds of flood that are not counted", standard: 1, quick: 1 },
+  "paced-seconds": { help: "seconds at 500,000 events/s", standard: 10, quick: 2 },
 };
 type Names = keyof typeof numbers;
 
-/** What a consumer says at its end. C says the first two. */
+/** The counts that a consumer prints at its end. C prints `events` and `gaps`. */
 interface Counted {
   readonly events: number;
   readonly gaps: number;
   readonly tickShare?: number;
 }
 
-/** How a consumer did. */
+/** The result of a consumer. */
 interface Consumed extends Counted, Produced {
-  /** Of one CPU. */
+  /** The fraction of one CPU that the consumer used. */
   readonly processorShare: number;
-  /** Milliseconds of each request during that, and of those before. */
+  /** The milliseconds of each request during the flood. */
   readonly requests: readonly number[];
+  /** The milliseconds of each request before the flood. */
   readonly requestsBefore: readonly number[];
 }
 
-type How = "c" | "in-place" | "raw";
+type Method = "c" | "in-place" | "raw";
 
-/** Starts a consumer; with the port of its server, where it has one. */
-async function startConsumer(how: How, ring: SharedRing, peer: Peer | undefined) {
-  if (how === "c") {
+/** Starts a consumer. Returns its process and the port of its server, if it has one; `undefined` for C without a peer. */
+async function startConsumer(method: Method, ring: SharedRing, peer: Peer | undefined) {
+  if (method === "c") {
     if (peer === undefined) return undefined;
     return { child: await startPeer(peer, "consume", [ring.id]), port: undefined };
   }
-  const child = startBunChild("flood_consumer", { ring: ring.id, cpu: cpus.consumer, how });
+  const child = startBunChild("flood_consumer", { ring: ring.id, cpu: cpus.consumer, method });
   return { child, port: Number(await child.line()) };
 }
 
-/** Produces for a consumer, warm-up first; `undefined` for C where there is no peer. */
+/** Measures a consumer, after the warm-up. Returns `undefined` for C without a peer. */
 async function consume(
-  how: How,
+  method: Method,
   size: number,
   warmUp: Production,
   production: Production,
   peer: Peer | undefined,
 ): Promise<Consumed | undefined> {
   using ring = new SharedRing(size);
-  const started = await startConsumer(how, ring, peer);
+  const started = await startConsumer(method, ring, peer);
   if (started === undefined) return undefined;
   await using child = started.child;
   await ring.produce(warmUp);
@@ -103,7 +105,7 @@ async function consume(
   const processorShare = (processorTime(child.pid) - before) / 1e9 / produced.seconds;
   await Bun.sleep(settleMilliseconds);
   const counted = await stop(child);
-  checkCounts(how, counted, ring);
+  checkCounts(method, counted, ring);
   return { ...produced, ...counted, processorShare, requests, requestsBefore };
 }
 
@@ -112,11 +114,11 @@ async function stop(child: Child): Promise<Counted> {
   return await child.json<Counted>();
 }
 
-/** What was written has been read, all of it, once and in order. */
-function checkCounts(how: How, { events, gaps }: Counted, ring: SharedRing): void {
+/** Checks that all written events were read, once and in order. */
+function checkCounts(method: Method, { events, gaps }: Counted, ring: SharedRing): void {
   const { written } = ring.state;
   if (events === written && gaps === 0) return;
-  throw new Error(`${how}: of ${written} events ${events} were read, ${gaps} out of order`);
+  throw new Error(`${method}: ${events} of ${written} events were read, ${gaps} out of order`);
 }
 
 const perSecond = ({ written, seconds }: Produced) => written / seconds;
@@ -124,20 +126,20 @@ const lostShare = ({ written, lost }: Produced) => lost / (written + lost);
 
 async function flood(options: Options<Names>, peer: Peer | undefined): Promise<Figure[]> {
   const { rounds, seconds, "warm-up": warmUp } = options;
-  const results: Record<How, Consumed[]> = { c: [], "in-place": [], raw: [] };
+  const results: Record<Method, Consumed[]> = { c: [], "in-place": [], raw: [] };
   for (let round = 0; round < rounds; round++) {
-    for (const how of ["c", "in-place", "raw"] as const) {
-      progress(`flood, round ${round + 1} of ${rounds}: ${how}`);
-      const result = await consume(how, floodRingSize, { seconds: warmUp }, { seconds }, peer);
-      if (result !== undefined) results[how].push(result);
+    for (const method of ["c", "in-place", "raw"] as const) {
+      progress(`flood, round ${round + 1} of ${rounds}: ${method}`);
+      const result = await consume(method, floodRingSize, { seconds: warmUp }, { seconds }, peer);
+      if (result !== undefined) results[method].push(result);
     }
   }
   const there = results.c.map(perSecond);
   const lostThere = 100 * median(results.c.map(lostShare));
-  const figures = (["in-place", "raw"] as const).flatMap((how) => {
-    const own = results[how];
+  const figures = (["in-place", "raw"] as const).flatMap((method) => {
+    const own = results[method];
     const here = own.map(perSecond);
-    const name = how === "raw" ? "subscribeRaw" : "subscribe in place";
+    const name = method === "raw" ? "subscribeRaw" : "subscribe in place";
     const requests = own.flatMap((each) => each.requests);
     return [
       {
@@ -156,7 +158,7 @@ async function flood(options: Options<Names>, peer: Peer | undefined): Promise<F
         ...(peer === undefined ? {} : { target: { of: "here", atMost: lostThere } }),
       },
       {
-        what: `${name}, processor time an event`,
+        what: `${name}, processor time per event`,
         unit: "ns",
         here: median(own.map(timeOfEvent)),
         there: median(results.c.map(timeOfEvent)),
@@ -218,19 +220,19 @@ async function paced(options: Options<Names>, peer: Peer | undefined): Promise<F
 }
 
 async function measure(options: Options<Names>, peer: Peer | undefined): Promise<Report> {
-  // Apart from the producer, and together with the consumer that it asks.
+  // On the CPU of the consumer, to which it sends requests, not on that of the producer.
   pinProcess(cpus.consumer);
   const figures = [...(await flood(options, peer)), ...(await paced(options, peer))];
   return {
     name: "flood",
-    title: `a ring that is written to at full speed for ${options.seconds} s, medians of ${options.rounds} rounds; and at a pace`,
+    title: `flood at full speed for ${options.seconds} s, medians of ${options.rounds} rounds; and a paced producer`,
     figures,
-    notes: ["Every event that was written was read once and in order."],
+    notes: ["Every written event was read once and in order."],
   };
 }
 
 await run({
-  usage: "A ring that is written to at full speed, beside C: bun bench/ring_flood.ts [options]",
+  usage: "A ring under flood, compared with C: bun bench/ring_flood.ts [options]",
   numbers,
   measure,
   peer: "ring",

@@ -1,15 +1,15 @@
 /**
- * What subscriptions cost to which nothing comes, beside an idle process of Bun and an epoll loop in C with libbpf.
+ * Cost of idle subscriptions, compared with an idle process of Bun and an epoll loop in C with libbpf.
  *
  *   bun bench/ring_idle.ts
  *
- * Four processes wait at the same time: one with 1 and one with 64 subscriptions, one that has a socket open and no
- * subscription, and the loop in C. From outside it is looked at how long each has run, how often it went to sleep, and (with
- * strace, in processes of their own) which system calls it made. They wait side by side, as none takes time from another.
+ * Four processes wait at the same time: one with 1 subscription, one with 64, one with a socket and no subscription, and the
+ * loop in C. This process measures their processor time, their voluntary context switches and, in separate processes under
+ * strace, their system calls. They wait in parallel, because none takes processor time from another.
  *
- * Bun itself is not idle: it looks for garbage once a second, and with any socket open for timeouts, too. That is what the
- * process without subscriptions shows; calls of a kind that it makes none of are the subscriptions'. For the counting of calls
- * alone the search for garbage is off (BUN_GC_TIMER_DISABLE): how many calls that makes differs from time to time.
+ * Bun itself is not idle: it checks for garbage once per second, and for timeouts if any socket is open. The process without
+ * subscriptions shows that. System calls that it never makes are those of the subscriptions. While calls are counted, the
+ * garbage checks are off (BUN_GC_TIMER_DISABLE), because their number of calls varies.
  */
 import { RingBuf, t } from "../src/index.ts";
 import type { Peer } from "./peer.ts";
@@ -25,12 +25,12 @@ import { canCountSystemCalls, countSystemCalls, type SystemCalls } from "./suppo
 
 const manyRings = 64;
 const cRingSize = 64 * 1024;
-/** For what a process does at its start to be over. */
+/** The time after which the start of a process is over. */
 const settleSeconds = 3;
 
 const numbers = {
   rounds: { help: "rounds", standard: 5, quick: 1 },
-  seconds: { help: "of waiting in a round", standard: 10, quick: 3 },
+  seconds: { help: "seconds of waiting in a round", standard: 10, quick: 3 },
 };
 type Names = keyof typeof numbers;
 
@@ -38,14 +38,15 @@ const kinds = ["none", "one", "many", "c"] as const;
 type Kind = (typeof kinds)[number];
 const ringCounts = { none: 0, one: 1, many: manyRings };
 
-/** What a process did while it waited. */
+/** The activity of a process while it waits. */
 interface Idle {
-  /** Percent of one CPU. */
+  /** Processor time in percent of one CPU. */
   readonly processor: number;
+  /** The number of voluntary context switches. */
   readonly switches: number;
 }
 
-/** Processes that wait; disposed of, they end. */
+/** Waiting processes, which disposal ends. */
 class IdleProcesses implements AsyncDisposable {
   readonly #children = new Map<Kind, Child>();
   readonly #rings: RingBuf<t.Type<number>>[] = [];
@@ -70,11 +71,11 @@ class IdleProcesses implements AsyncDisposable {
     await Bun.sleep(settleSeconds * 1000);
   }
 
-  /** What `look` says of each process, all asked at once. */
-  async each<T>(look: (pid: number) => Promise<T>): Promise<Map<Kind, T>> {
+  /** Calls `measure` for all processes in parallel. Returns the results. */
+  async each<T>(measure: (pid: number) => Promise<T>): Promise<Map<Kind, T>> {
     const entries = [...this.#children].map(async ([kind, { pid }]): Promise<[Kind, T]> => [
       kind,
-      await look(pid),
+      await measure(pid),
     ]);
     return new Map(await Promise.all(entries));
   }
@@ -85,7 +86,7 @@ class IdleProcesses implements AsyncDisposable {
   }
 }
 
-async function watch(pid: number, seconds: number): Promise<Idle> {
+async function measureIdle(pid: number, seconds: number): Promise<Idle> {
   const time = processorTime(pid);
   const switches = voluntarySwitches(pid);
   const start = performance.now();
@@ -104,8 +105,8 @@ async function measure(options: Options<Names>, peer: Peer | undefined): Promise
     progress(`round ${round + 1} of ${rounds}`);
     await using processes = new IdleProcesses();
     await processes.start(peer, {});
-    const found = await processes.each((pid) => watch(pid, seconds));
-    for (const [kind, one] of found) idle[kind].push(one);
+    const results = await processes.each((pid) => measureIdle(pid, seconds));
+    for (const [kind, result] of results) idle[kind].push(result);
   }
   const figures = (["one", "many", "none"] as const).flatMap((kind): Figure[] => {
     const own = (of: keyof Idle) => median(idle[kind].map((each) => each[of]));
@@ -120,7 +121,7 @@ async function measure(options: Options<Names>, peer: Peer | undefined): Promise
         ...target,
       },
       {
-        what: `${names[kind]}, went to sleep`,
+        what: `${names[kind]}, voluntary context switches`,
         unit: "",
         here: own("switches"),
         there: inC("switches"),
@@ -135,7 +136,7 @@ async function measure(options: Options<Names>, peer: Peer | undefined): Promise
   }
   return {
     name: "idle",
-    title: `waiting for ${seconds} s for what never comes, medians of ${rounds} rounds`,
+    title: `idle subscriptions for ${seconds} s, medians of ${rounds} rounds`,
     figures,
     notes,
   };
@@ -144,7 +145,7 @@ async function measure(options: Options<Names>, peer: Peer | undefined): Promise
 const names = {
   one: "1 subscription",
   many: `${manyRings} subscriptions`,
-  none: "none, but a socket",
+  none: "no subscription, a socket",
 };
 
 async function systemCalls({ seconds }: Options<Names>, peer: Peer | undefined): Promise<Figure[]> {
@@ -154,13 +155,13 @@ async function systemCalls({ seconds }: Options<Names>, peer: Peer | undefined):
   const calls = await processes.each((pid) => countSystemCalls(pid, seconds));
   const of = (kind: Kind) => calls.get(kind) ?? new Map<string, number>();
   const total = (of: SystemCalls) => [...of.values()].reduce((sum, count) => sum + count, 0);
-  const theirs = of("none");
+  const withoutSubscription = of("none");
   return [
     ...(["one", "many"] as const).map((kind): Figure => {
-      const own = new Map([...of(kind)].filter(([name]) => !theirs.has(name)));
-      const which = own.size === 0 ? "" : ` (${[...own.keys()].join(", ")})`;
+      const own = new Map([...of(kind)].filter(([name]) => !withoutSubscription.has(name)));
+      const list = own.size === 0 ? "" : ` (${[...own.keys()].join(", ")})`;
       return {
-        what: `${names[kind]}, system calls that Bun would not make${which}`,
+        what: `${names[kind]}, system calls that Bun alone does not make${list}`,
         unit: "",
         here: total(own),
         there: peer && total(of("c")),
@@ -176,7 +177,7 @@ async function systemCalls({ seconds }: Options<Names>, peer: Peer | undefined):
 }
 
 await run({
-  usage: "Subscriptions that wait, beside C: bun bench/ring_idle.ts [options]",
+  usage: "Cost of idle subscriptions, compared with C: bun bench/ring_idle.ts [options]",
   numbers,
   measure,
   peer: "ring",

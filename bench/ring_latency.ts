@@ -1,16 +1,16 @@
 /**
- * How late an event comes that a sleeping consumer is woken for, beside the same in C with libbpf.
+ * Wake-up latency: the time from a record to the callback of a sleeping consumer, compared with C and libbpf.
  *
  *   bun bench/ring_latency.ts
  *
- * A program writes 1,000 records a second, so that the consumer sleeps before each; a record has the time at which it was
- * written, and the callback compares the clock with that. C sleeps in `epoll_wait` (`ring_buffer__poll`). Bun's event loop
- * polls no descriptors of others: a bridge wakes it, of which there are three, see `eventLoop`. Each consumer is a process of its
- * own on one CPU; the producer is on the same one, as where a program watches what runs beside it, or on another one.
+ * A program writes 1,000 records per second, so that the consumer sleeps before each. A record has the time at which it was
+ * written, and the callback compares the clock with it. C sleeps in `epoll_wait` (`ring_buffer__poll`). Bun's event loop cannot
+ * poll other descriptors: one of three bridges wakes it, see `eventLoop`. Each consumer is a separate process on one CPU. The
+ * producer runs on the same CPU, or on another one.
  *
- * To wake another CPU is the work of the hypervisor here and takes most of the time there, for C as well: on the same CPU the
- * difference between the consumers shows. All are measured in turn; each round gives ratios, and the median of the rounds
- * counts.
+ * On a virtual machine the hypervisor wakes the other CPU, which takes most of the time, in C too. The difference between
+ * consumers is visible on the same CPU. All are measured in turn, each round has ratios, and the result is the median of the
+ * rounds.
  */
 import type { BridgeName } from "../src/index.ts";
 import type { Peer } from "./peer.ts";
@@ -27,7 +27,7 @@ const rate = 1000;
 const numbers = {
   rounds: { help: "alternating rounds", standard: 5, quick: 2 },
   events: { help: "events in a round", standard: 5000, quick: 500 },
-  "warm-up": { help: "events before, not counted", standard: 1000, quick: 500 },
+  "warm-up": { help: "events that are not counted", standard: 1000, quick: 500 },
 };
 type Names = keyof typeof numbers;
 
@@ -39,57 +39,57 @@ interface Latency {
 const placements = ["same CPU", "another CPU"] as const;
 type Placement = (typeof placements)[number];
 
-/** How a consumer in Bun waits. */
-interface Waiting {
+/** A consumer in Bun: its bridge and its method. */
+interface Consumer {
   readonly bridge: BridgeName;
-  readonly how: "subscribe" | "for-await";
+  readonly method: "subscribe" | "for-await";
 }
 
-const hows = ["subscribe", "for-await"] as const;
+const methods = ["subscribe", "for-await"] as const;
 
-/** Those that are measured in a place. A timer does not care where the producer is. */
-function waitingsOf(placement: Placement): Waiting[] {
+/** Returns the consumers that are measured in a placement. With a timer, the placement makes no difference. */
+function consumersIn(placement: Placement): Consumer[] {
   const bridges: readonly BridgeName[] =
     placement === "same CPU" ? ["io_uring", "aio"] : ["io_uring", "aio", "timer"];
-  return bridges.flatMap((bridge) => hows.map((how): Waiting => ({ bridge, how })));
+  return bridges.flatMap((bridge) => methods.map((method): Consumer => ({ bridge, method })));
 }
 
-/** One consumer in one place, and what it found in each round. */
+/** A consumer in a placement, and its result in each round. */
 interface Series {
   readonly placement: Placement;
   /** `undefined` for C. */
-  readonly waiting: Waiting | undefined;
-  readonly found: Latency[];
+  readonly consumer: Consumer | undefined;
+  readonly results: Latency[];
 }
 
-/** What a consumer finds while the producer writes. */
+/** Returns the latency of a consumer; `undefined` for C without a peer. */
 async function latencyOf(
-  { placement, waiting }: Series,
+  { placement, consumer }: Series,
   { events, "warm-up": warmUp }: Options<Names>,
   peer: Peer | undefined,
 ): Promise<Latency | undefined> {
-  if (waiting === undefined && peer === undefined) return undefined;
+  if (consumer === undefined && peer === undefined) return undefined;
   using ring = new SharedRing(ringSize);
-  await using consumer =
-    peer !== undefined && waiting === undefined
+  await using child =
+    peer !== undefined && consumer === undefined
       ? await startPeer(peer, "latency", [ring.id, warmUp, events])
-      : await startWaiting(ring, waiting as Waiting, events, warmUp);
-  // Twice as long as that takes: it is ended as soon as the consumer has enough.
+      : await startConsumer(ring, consumer as Consumer, events, warmUp);
+  // Twice the time that it takes: the producer is ended when the consumer has all events.
   const seconds = (2 * (warmUp + events)) / rate;
   const cpu = placement === "same CPU" ? cpus.consumer : cpus.producer;
   await using _producer = ring.startProducer({ seconds, rate, cpu });
-  return await consumer.json<Latency>();
+  return await child.json<Latency>();
 }
 
-async function startWaiting(
+async function startConsumer(
   ring: SharedRing,
-  { bridge, how }: Waiting,
+  { bridge, method }: Consumer,
   events: number,
   warmUp: number,
 ): Promise<Child> {
   const child = startBunChild(
     "latency_consumer",
-    { ring: ring.id, cpu: cpus.consumer, how, "warm-up": warmUp, events },
+    { ring: ring.id, cpu: cpus.consumer, method, "warm-up": warmUp, events },
     { BUN_BPF_LOOP: bridge },
   );
   await child.line();
@@ -99,59 +99,59 @@ async function startWaiting(
 async function measure(options: Options<Names>, peer: Peer | undefined): Promise<Report> {
   const { rounds, events } = options;
   const series = placements.flatMap((placement) =>
-    [undefined, ...waitingsOf(placement)].map((waiting): Series => ({
+    [undefined, ...consumersIn(placement)].map((consumer): Series => ({
       placement,
-      waiting,
-      found: [],
+      consumer,
+      results: [],
     })),
   );
   for (let round = 0; round < rounds; round++) {
     for (const each of series) {
-      progress(`round ${round + 1} of ${rounds}: ${each.placement}, ${nameOf(each.waiting)}`);
+      progress(`round ${round + 1} of ${rounds}: ${each.placement}, ${nameOf(each.consumer)}`);
       const latency = await latencyOf(each, options, peer);
-      if (latency !== undefined) each.found.push(latency);
+      if (latency !== undefined) each.results.push(latency);
     }
   }
   const figures = placements.flatMap((placement) => {
     const here = series.filter((each) => each.placement === placement);
-    const inC = here.find(({ waiting }) => waiting === undefined)?.found ?? [];
+    const inC = here.find(({ consumer }) => consumer === undefined)?.results ?? [];
     return here
-      .filter(({ waiting }) => waiting !== undefined)
+      .filter(({ consumer }) => consumer !== undefined)
       .flatMap((each) => [figure(each, "p50", inC, 2.5), figure(each, "p99", inC, 4)]);
   });
   return {
     name: "latency",
-    title: `wake-up at ${rate} events/s: from the record's time to the callback, medians of ${rounds} rounds of ${events} events`,
+    title: `wake-up latency at ${rate} events/s: from the time in the record to the callback, medians of ${rounds} rounds of ${events} events`,
     figures,
   };
 }
 
-function nameOf(waiting: Waiting | undefined): string {
-  if (waiting === undefined) return "C";
-  return `${waiting.bridge}, ${waiting.how === "subscribe" ? "subscribe" : "for await"}`;
+function nameOf(consumer: Consumer | undefined): string {
+  if (consumer === undefined) return "C";
+  return `${consumer.bridge}, ${consumer.method === "subscribe" ? "subscribe" : "for await"}`;
 }
 
 function figure(
-  { placement, waiting, found }: Series,
+  { placement, consumer, results }: Series,
   of: keyof Latency,
   inC: readonly Latency[],
   atMost: number,
 ): Figure {
-  const ours = found.map((latency) => latency[of]);
+  const ours = results.map((latency) => latency[of]);
   const theirs = inC.map((latency) => latency[of]);
   return {
-    what: `${placement}, ${nameOf(waiting)}, ${of}`,
+    what: `${placement}, ${nameOf(consumer)}, ${of}`,
     unit: "µs",
     here: median(ours),
     there: median(theirs),
     ratio: medianRatio(ours, theirs),
-    // The others are for where the default cannot be had.
-    ...(waiting?.bridge === "io_uring" ? { target: { of: "ratio", atMost } as const } : {}),
+    // The other bridges have no targets: they are for systems without the default one.
+    ...(consumer?.bridge === "io_uring" ? { target: { of: "ratio", atMost } as const } : {}),
   };
 }
 
 await run({
-  usage: "Wake-up latency, beside C: bun bench/ring_latency.ts [options]",
+  usage: "Wake-up latency, compared with C: bun bench/ring_latency.ts [options]",
   numbers,
   measure,
   peer: "ring",

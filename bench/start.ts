@@ -1,5 +1,5 @@
-// How soon scripts that use the installed package have started and ended, beside a bare Bun; and execsnoop with a
-// millisecond of tracing beside bpftrace's equivalent, where that is installed and may run: bun bench/start.ts [ROUNDS]
+// Run time of whole processes that use the installed package, compared with a bare Bun; and execsnoop with a millisecond of
+// tracing, compared with the same in bpftrace, if that is installed and can run: bun bench/start.ts [ROUNDS]
 import { cpSync, mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -11,7 +11,7 @@ const root = join(import.meta.dir, "..");
 const folder = mkdtempSync(join(tmpdir(), "start-"));
 process.on("exit", () => rmSync(folder, { recursive: true }));
 
-/** The package as it is when installed, but for the command's sources. */
+/** The package as it is installed, except for the sources of the command. */
 const installed = join(folder, "node_modules/bun-bpf");
 for (const name of ["package.json", "src", "examples"]) {
   cpSync(join(root, name), join(installed, name), { recursive: true });
@@ -33,7 +33,7 @@ for (const [name, text] of Object.entries(scripts)) await Bun.write(join(folder,
 const bpftraceProgram = `tracepoint:syscalls:sys_enter_execve { printf("%d %s ", pid, comm); join(args->argv); }
 interval:ms:1 { exit(); }`;
 
-/** bpftrace wants tracefs mounted: where it is not, in a mount namespace of its own. */
+/** Mounts tracefs in a separate mount namespace if it is not mounted, because bpftrace needs it. */
 const mountTracefs =
   "mountpoint -q /sys/kernel/tracing || mount -t tracefs tracefs /sys/kernel/tracing";
 const withTracefs = ["unshare", "-m", "sh", "-c", `${mountTracefs}; exec "$0" "$@"`];
@@ -49,7 +49,7 @@ function candidate(name: string, ...command: string[]): Candidate {
   return { name, command, milliseconds: [], mebibytes: [] };
 }
 
-/** A whole process, from its start to its end. */
+/** Runs a process and waits for its end. */
 function run(command: readonly string[]): { milliseconds: number; mebibytes: number } {
   const started = Bun.nanoseconds();
   const { success, stderr, resourceUsage } = Bun.spawnSync([...command], {
@@ -76,16 +76,16 @@ const bpftrace = candidate("bpftrace, 1 ms", ...withTracefs, "bpftrace", "-e", b
 const candidates = [
   bare,
   candidate("import of t and HashMap", bun, "import.ts"),
-  candidate("a map made and used", bun, "map.ts"),
+  candidate("a map created and used", bun, "map.ts"),
   execsnoop,
   bpftrace,
 ];
 
-const refused = new Set(Bun.which("bpftrace") === null ? [bpftrace] : []);
-// In turn, so that all see the same weather on a shared machine. The first round warms caches.
+const unavailable = new Set(Bun.which("bpftrace") === null ? [bpftrace] : []);
+// In turn, so that the load of other machines affects all alike. The first round fills caches.
 for (let round = -1; round < rounds; round++) {
   for (const each of candidates) {
-    if (refused.has(each)) continue;
+    if (unavailable.has(each)) continue;
     try {
       const { milliseconds, mebibytes } = run(each.command);
       if (round < 0) continue;
@@ -93,15 +93,17 @@ for (let round = -1; round < rounds; round++) {
       each.mebibytes.push(mebibytes);
     } catch (error) {
       if (each !== bpftrace) throw error;
-      refused.add(each);
+      unavailable.add(each);
     }
   }
 }
 
-console.log(`whole processes: medians of ${rounds} rounds; ratios are those of each round\n`);
+console.log(
+  `whole processes: medians of ${rounds} rounds; ratios are medians of the ratios of each round\n`,
+);
 for (const each of candidates) {
   const { name, milliseconds, mebibytes } = each;
-  if (refused.has(each)) {
+  if (unavailable.has(each)) {
     console.log(`${name.padEnd(26)}does not run here`);
     continue;
   }
@@ -110,13 +112,11 @@ for (const each of candidates) {
     `${name.padEnd(26)}${median(milliseconds).toFixed(1).padStart(6)} ms  ${ratio.padStart(6)} x bare Bun  ${median(mebibytes).toFixed(0).padStart(4)} MiB`,
   );
 }
-if (!refused.has(bpftrace)) {
+if (!unavailable.has(bpftrace)) {
   const ratio = medianRatio(execsnoop.milliseconds, bpftrace.milliseconds).toFixed(2);
-  console.log(`\nexecsnoop.ts takes ${ratio} of bpftrace's time`);
+  console.log(`\nexecsnoop.ts takes ${ratio} times as long as bpftrace`);
 }
 
 run([bun, "build", "--target=bun", "--minify", "map.ts", "--outfile", "bundle.js"]);
 const { size } = Bun.file(join(folder, "bundle.js"));
-console.log(
-  `\nthe script with the map takes ${(size / 1000).toFixed(1)} kB when bundled, minified`,
-);
+console.log(`\nthe script with the map has ${(size / 1000).toFixed(1)} kB, bundled and minified`);

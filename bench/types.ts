@@ -1,18 +1,18 @@
-// What decoding and encoding cost, against DataView by hand: `bun bench/types.ts`.
+// Time to decode and encode values, compared with hand-written code over a DataView: bun bench/types.ts
 import { bench, run, summary } from "mitata";
 import * as t from "../src/types/t.ts";
 
-// Many records rather than one, so that nothing can be computed once and kept.
+// Many records, so that the engine cannot reuse the result of the first one.
 const RECORDS = 64;
 const STRIDE = 256;
 
-/** Benchmarks reading and writing a type over its own records; `make` gives a value by its index. */
+/** Benchmarks reads and writes of a type. `make` returns the value of a record by its index. */
 function readAndWrite<T>(name: string, type: t.Type<T>, make: (index: number) => T): void {
   const view = new DataView(new ArrayBuffer(RECORDS * STRIDE));
   const values = Array.from({ length: RECORDS }, (_, index) => make(index));
   values.forEach((value, index) => type.write(view, index * STRIDE, value));
-  // Functions of its own for each type, as in a program that is about one kind of event. The engine
-  // shares what it learns about functions of the same text, hence the name in it.
+  // Separate functions for each type, as in a program with one type of event. The engine shares profiling data between
+  // functions with the same source text, so the text has the name of the type.
   const loops = new Function(
     "type, view, values",
     `let index = 0; // ${name}
@@ -24,7 +24,7 @@ function readAndWrite<T>(name: string, type: t.Type<T>, make: (index: number) =>
        },
      };`,
   )(type, view, values) as { read: () => T; write: () => void };
-  // Compiled and optimized before mitata decides how many calls make a sample.
+  // The loops are compiled before mitata decides on the number of calls per sample.
   for (let i = 0; i < 20_000; i++) {
     loops.read();
     loops.write();
@@ -33,7 +33,7 @@ function readAndWrite<T>(name: string, type: t.Type<T>, make: (index: number) =>
   bench(`write ${name}`, loops.write);
 }
 
-/** The same by hand, as the measure of what there is to win. */
+/** Benchmarks hand-written code for the same layout, as the reference. */
 function byHand<T>(
   name: string,
   read: (view: DataView, offset: number) => T,

@@ -26,13 +26,13 @@ export type { MapOperation, MapTypeName } from "./maps/map_types.ts";
 export type { KernelSettings } from "./features/settings.ts";
 export { monotonicNanoseconds, monotonicToDate } from "./ffi/clock.ts";
 export { constantName } from "./check/names.ts";
-export { BpfError, DisposedError } from "./ffi/error.ts";
+export { BpfError, type BpfErrorOptions, DisposedError } from "./ffi/error.ts";
 export { type OpenHandle, openHandles } from "./ffi/handle_registry.ts";
-export { possibleCpus } from "./ffi/kernel.ts";
+export { type Lockdown, possibleCpus } from "./ffi/kernel.ts";
 export type { ObjectsByKind } from "./inspect/objects.ts";
 export { type ObjectOwner, type ObjectOwners, objectOwners } from "./inspect/owners.ts";
 export { type ObjectPins, objectPins } from "./inspect/pins.ts";
-export { Arena, type ArenaOptions, type ArenaPlace } from "./maps/arena.ts";
+export { Arena, type ArenaOptions, type ArenaAddressOptions } from "./maps/arena.ts";
 export type {
   AnyType,
   CheckedArguments,
@@ -47,6 +47,7 @@ export type {
   MapKind,
   MapOf,
   OpenArguments,
+  OptionsOf,
   StorageOptions,
   TypesOf,
   ValueMapOptions,

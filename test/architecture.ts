@@ -71,7 +71,7 @@ export function folderOf(file: string): string {
 }
 
 /** Returns all folders that a folder may import. @throws {Error} if the folder has no row */
-export function allowed(folder: string): ReadonlySet<string> {
+function allowed(folder: string): ReadonlySet<string> {
   const row = floors[folder];
   if (row === undefined) throw new Error(`src/${folder} has no row in test/architecture.ts`);
   const all = new Set(["check"]);

@@ -9,7 +9,7 @@ import { packageRoot } from "./support/run.ts";
 interface MapRow {
   readonly className: string;
   readonly type: string;
-  /** By the heading of a column. */
+  /** The cells, by the heading of their column. */
   readonly cells: ReadonlyMap<string, string>;
 }
 

@@ -164,7 +164,7 @@ describe("docs/programs.md", () => {
   test("has a row for each kind of section, with what it can do", () => {
     const section = sectionOf(
       pageAt("docs/programs.md"),
-      "Sections: what can be loaded, run and attached",
+      "Sections that you can load, run and attach",
     );
     const rows = tableRows(section).flatMap(
       ([names = "", type = "", since, run = "", attach = ""]) =>
@@ -217,7 +217,7 @@ describe("the table of instructions in docs/programs.md", () => {
 
 describe("docs/permissions.md", () => {
   test("has the capabilities that sections and classes of maps need", () => {
-    const section = sectionOf(pageAt("docs/permissions.md"), "What needs which capability");
+    const section = sectionOf(pageAt("docs/permissions.md"), "Find the capabilities for a task");
     const listed = new Map(
       tableRows(section).flatMap(([what = "", needed = ""]) =>
         codesIn(what).map((name) => [name, needed] as const),

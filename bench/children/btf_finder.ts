@@ -1,4 +1,4 @@
-// Look-ups in the kernel's types, as bench/btf.c does them: bun btf_finder.ts FILE. Prints milliseconds.
+// Look-ups in the kernel's BTF, as in bench/btf.c: bun btf_finder.ts FILE. Prints milliseconds.
 import { readFileSync } from "node:fs";
 import { Btf } from "../../src/btf/btf.ts";
 import { kindNames } from "../../src/btf/format.ts";

@@ -1,6 +1,6 @@
-// Consumes a ring until SIGTERM, checks the numbers, and notes how its timers fare and how an HTTP server does:
-//   bun bench/children/flood_consumer.ts --ring ID --cpu N --how in-place|raw
-// The first line on stdout is the server's port; the last, after SIGTERM, what was counted since SIGUSR2.
+// Consumes a ring until SIGTERM, checks the sequence numbers, counts ticks of a timer and runs an HTTP server:
+//   bun bench/children/flood_consumer.ts --ring ID --cpu N --method in-place|raw
+// The first line on stdout is the port of the server; the last, after SIGTERM, the counts (ticks since SIGUSR2).
 import { parseArgs } from "node:util";
 import { RingBuf } from "../../src/index.ts";
 import { endWithParent, pinProcess } from "../support/libc.ts";
@@ -9,7 +9,7 @@ import { sequencedEvent } from "../support/ring_programs.ts";
 const tickMilliseconds = 10;
 
 const { values } = parseArgs({
-  options: { ring: { type: "string" }, cpu: { type: "string" }, how: { type: "string" } },
+  options: { ring: { type: "string" }, cpu: { type: "string" }, method: { type: "string" } },
 });
 endWithParent();
 pinProcess(Number(values.cpu));
@@ -26,7 +26,7 @@ function count(sequence: number): void {
 
 const ring = RingBuf.fromId(Number(values.ring), { event: sequencedEvent });
 const subscription =
-  values.how === "raw"
+  values.method === "raw"
     ? ring.subscribeRaw((view, offset) => {
         const high = view.getUint32(offset + 4, true);
         count(high * 0x1_0000_0000 + view.getUint32(offset, true));

@@ -1,6 +1,6 @@
-// How late events come, from the time in the record to the callback; the bridge is that of BUN_BPF_LOOP:
-//   bun bench/children/latency_consumer.ts --ring ID --cpu N --how subscribe|for-await --warm-up N --events N
-// The first line on stdout says that it waits, the second is the result in microseconds.
+// Measures the latency of events, from the time in the record to the callback. BUN_BPF_LOOP selects the bridge:
+//   bun bench/children/latency_consumer.ts --ring ID --cpu N --method subscribe|for-await --warm-up N --events N
+// The first line on stdout means that it waits; the second is the result in microseconds.
 import { parseArgs } from "node:util";
 import { monotonicNanoseconds, RingBuf } from "../../src/index.ts";
 import { endWithParent, pinThread } from "../support/libc.ts";
@@ -11,7 +11,7 @@ const { values } = parseArgs({
   options: {
     ring: { type: "string" },
     cpu: { type: "string" },
-    how: { type: "string" },
+    method: { type: "string" },
     "warm-up": { type: "string" },
     events: { type: "string" },
   },
@@ -22,26 +22,26 @@ const wanted = Number(values.events);
 const samples: number[] = [];
 let warmUp = Number(values["warm-up"]);
 
-/** Whether there are enough. */
-function note({ time }: { readonly time: number }): boolean {
-  const late = monotonicNanoseconds() - time;
+/** Adds the latency of an event. Returns true if there are enough. */
+function addSample({ time }: { readonly time: number }): boolean {
+  const latency = monotonicNanoseconds() - time;
   if (warmUp > 0) warmUp--;
-  else samples.push(late);
+  else samples.push(latency);
   return samples.length === wanted;
 }
 
 using ring = RingBuf.fromId(Number(values.ring), { event: sequencedEvent });
 setTimeout(() => console.log("ready"), 1);
-if (values.how === "subscribe") {
+if (values.method === "subscribe") {
   const { promise, resolve } = Promise.withResolvers<void>();
   const subscription = ring.subscribe((event) => {
-    if (!note(event)) return;
+    if (!addSample(event)) return;
     subscription[Symbol.dispose]();
     resolve();
   });
   await promise;
 } else {
-  for await (const event of ring) if (note(event)) break;
+  for await (const event of ring) if (addSample(event)) break;
 }
 const p50 = percentile(samples, 0.5) / 1000;
 const p99 = percentile(samples, 0.99) / 1000;

@@ -1,6 +1,7 @@
-// Consumes a ring until so many events have come, and says how much memory the process has:
-//   bun bench/children/memory_consumer.ts --ring ID --cpu N --how raw|in-place|objects --first N --events N
-// The first line on stdout says that it waits; the second is the resident memory in bytes, after the first N and after all.
+// Consumes a number of events, and measures the memory of the process:
+//   bun bench/children/memory_consumer.ts --ring ID --cpu N --method raw|in-place|objects --first N --events N
+// The first line on stdout means that it waits; the second is the resident memory in bytes, after the first events and after
+// all.
 import { parseArgs } from "node:util";
 import { RingBuf } from "../../src/index.ts";
 import { endWithParent, pinProcess } from "../support/libc.ts";
@@ -11,30 +12,30 @@ const { values } = parseArgs({
   options: {
     ring: { type: "string" },
     cpu: { type: "string" },
-    how: { type: "string" },
+    method: { type: "string" },
     first: { type: "string" },
     events: { type: "string" },
   },
 });
 endWithParent();
 pinProcess(Number(values.cpu));
-const lookMilliseconds = 10;
+const checkMilliseconds = 10;
 const first = Number(values.first);
 const all = Number(values.events);
 
 let sum = 0;
 const ring = RingBuf.fromId(Number(values.ring), { event: sequencedEvent });
 const subscription =
-  values.how === "raw"
+  values.method === "raw"
     ? ring.subscribeRaw((view, offset) => {
         sum += view.getUint32(offset, true);
       })
     : ring.subscribe(({ sequence, time }) => (sum += sequence + time), {
-        inPlace: values.how === "in-place",
+        inPlace: values.method === "in-place",
       });
 
 let afterFirst: number | undefined;
-// Between two looks come some hundred thousand events: it is the end of the series that matters.
+// Hundreds of thousands of events arrive between two checks. Only the end of the series matters.
 const timer = setInterval(() => {
   const { events } = subscription.stats;
   if (events >= first) afterFirst ??= residentMemory("self");
@@ -42,7 +43,7 @@ const timer = setInterval(() => {
   console.log(JSON.stringify({ afterFirst, afterAll: residentMemory("self"), events }));
   clearInterval(timer);
   ring[Symbol.dispose]();
-}, lookMilliseconds);
+}, checkMilliseconds);
 process.on("exit", () => {
   if (sum < 0) console.error("nothing was read");
 });

@@ -1,6 +1,6 @@
-// Writes to a ring, at full speed or so many events per second, for some seconds:
+// Writes to a ring for a number of seconds, at full speed or at a rate in events per second:
 //   bun bench/children/producer.ts --ring ID --state ID --cpu N --seconds N [--rate N]
-// Both sides of a comparison have this one producer. It counts in the state's map and says on stdout how long it took.
+// Both sides of a comparison use this producer. It counts in the state map, and prints the time that it took.
 import { parseArgs } from "node:util";
 import { ArrayMap, RingBuf } from "../../src/index.ts";
 import { endWithParent, pinProcess, sleepMicroseconds } from "../support/libc.ts";
@@ -12,9 +12,9 @@ import {
   sequencerState,
 } from "../support/ring_programs.ts";
 
-/** Runs in one call of the kernel: a millisecond or so. */
-const runsAtOnce = 20_000;
-/** At a rate, this often. */
+/** The number of runs of the program per system call: about a millisecond. */
+const runsPerCall = 20_000;
+/** The interval in which events are written at a rate. */
 const tickMicroseconds = 1000;
 
 const { values } = parseArgs({
@@ -38,7 +38,7 @@ else pace(Number(values.rate));
 console.log(JSON.stringify({ nanoseconds: Bun.nanoseconds() - start }));
 
 function flood(): void {
-  while (Bun.nanoseconds() - start < duration) runMany(program, runsAtOnce);
+  while (Bun.nanoseconds() - start < duration) runMany(program, runsPerCall);
 }
 
 function runs(): number {
@@ -46,16 +46,19 @@ function runs(): number {
   return written + lost;
 }
 
-/** What a late tick missed is made up for, but at no more than twice the rate: a burst would fill the ring whatever reads it. */
+/**
+ * Writes events at a rate. After a late tick it catches up, but with at most twice the rate: a larger burst would fill the ring
+ * for any consumer.
+ */
 function pace(rate: number): void {
   const before = runs();
   const perTick = Math.ceil((rate * tickMicroseconds) / 1e6);
-  const most = perTick === 1 ? 1 : 2 * perTick;
+  const maxPerTick = perTick === 1 ? 1 : 2 * perTick;
   for (let tick = 1; ; tick++) {
     const elapsed = Bun.nanoseconds() - start;
     if (elapsed >= duration) return;
     const due = Math.floor((rate * elapsed) / 1e9) - (runs() - before);
-    if (due > 0) runMany(program, Math.min(due, most));
+    if (due > 0) runMany(program, Math.min(due, maxPerTick));
     const next = tick * tickMicroseconds - (Bun.nanoseconds() - start) / 1000;
     if (next > 0) sleepMicroseconds(Math.round(next));
   }

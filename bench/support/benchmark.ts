@@ -3,19 +3,19 @@ import { cleanUpOnSignals } from "./children.ts";
 import { type CommonOptions, type NumberOption, readOptions } from "./options.ts";
 import { machine, type Report, textTable } from "./report.ts";
 
-/** What a benchmark is run with. */
+/** Options of a run: the common ones, and the numbers of the benchmark. */
 export type Options<Name extends string> = CommonOptions & Readonly<Record<Name, number>>;
 
-/** What a benchmark is. */
+/** A benchmark: its options, its measurement and its C program. */
 export interface Benchmark<Name extends string> {
   readonly usage: string;
   readonly numbers: Readonly<Record<Name, NumberOption>>;
   measure(options: Options<Name>, peer: Peer | undefined): Promise<Report>;
-  /** The C program beside it, if any: `bench/NAME.c`. */
+  /** The name of the C program to compare with, if any: `bench/NAME.c`. */
   readonly peer?: string;
 }
 
-/** Runs a benchmark, from the command line to the table. */
+/** Runs a benchmark: reads the command line, measures and prints the report. */
 export async function run<Name extends string>({
   usage,
   numbers,
@@ -32,7 +32,7 @@ export async function run<Name extends string>({
   );
 }
 
-/** What could not be measured is left out: JSON has no word for it. */
+/** Removes figures that could not be measured, because JSON cannot represent NaN. */
 function withoutNaN(_key: string, value: unknown): unknown {
   return Number.isNaN(value) ? undefined : value;
 }

@@ -1,12 +1,12 @@
 import type { Subprocess } from "bun";
 import { constants } from "node:os";
 
-/** How long a child may take to end itself before it is killed. */
+/** The time after SIGTERM after which a child is killed. */
 const graceMilliseconds = 2000;
 
 const running = new Set<Child>();
 
-/** A process that this one started: it talks in lines on stdout, and is gone when this one is. */
+/** A child process that prints lines on stdout. It ends when this process ends. */
 export class Child {
   readonly #process: Subprocess<"pipe", "pipe", "inherit">;
   readonly #lines: AsyncIterator<string, void>;
@@ -30,22 +30,26 @@ export class Child {
     return this.#process.pid;
   }
 
-  /** The next line that it prints. @throws {Error} when it ends before */
+  /**
+   * Returns the next line that the child prints.
+   *
+   * @throws {Error} if the child ends before
+   */
   async line(): Promise<string> {
     const { done, value } = await this.#lines.next();
     if (done !== true) return value;
     const status = await this.#process.exited;
-    // Ctrl-C reaches children as well: that is no failure of theirs, and this process is about to end.
+    // Ctrl-C also reaches the children. That is not an error, and this process is about to end.
     if (isEnding) await new Promise(() => {});
-    throw new Error(`${this.#command}: ended with status ${status} before it had said all`);
+    throw new Error(`${this.#command}: ended with status ${status} before it printed its result`);
   }
 
-  /** The next line, which is JSON. */
+  /** Returns the next line, parsed as JSON. */
   async json<T>(): Promise<T> {
     return JSON.parse(await this.line()) as T;
   }
 
-  /** Gives it a line to read. */
+  /** Writes a line to the standard input of the child. */
   send(line: string): void {
     void this.#process.stdin.write(`${line}\n`);
     void this.#process.stdin.flush();
@@ -55,12 +59,12 @@ export class Child {
     this.#process.kill(name);
   }
 
-  /** Waits until it ends by itself. */
+  /** Waits until the child ends by itself. */
   async ended(): Promise<void> {
     await this.#process.exited;
   }
 
-  /** Ends it, by force where it does not end when asked to. */
+  /** Ends the child by SIGTERM, and by SIGKILL if that does not end it. */
   async end(): Promise<void> {
     this.#process.kill("SIGTERM");
     const force = setTimeout(() => this.#process.kill("SIGKILL"), graceMilliseconds);
@@ -87,7 +91,7 @@ async function* linesOf(stream: ReadableStream<Uint8Array>): AsyncGenerator<stri
 let isCleaningUp = false;
 let isEnding = false;
 
-/** Ctrl-C ends the children before this process: nothing of a benchmark goes on. */
+/** Ends all children before this process ends by Ctrl-C or another signal. */
 export function cleanUpOnSignals(): void {
   if (isCleaningUp) return;
   isCleaningUp = true;

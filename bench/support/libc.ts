@@ -2,7 +2,7 @@ import { dlopen } from "bun:ffi";
 import { readdirSync, readFileSync } from "node:fs";
 import { parseCpuList } from "../../src/ffi/kernel.ts";
 
-/** What a benchmark needs of the C library and the package does not. */
+/** Functions of the C library that the benchmarks use and the package does not. */
 const { symbols: libc } = dlopen("libc.so.6", {
   sched_setaffinity: {
     args: [
@@ -29,24 +29,24 @@ const { symbols: libc } = dlopen("libc.so.6", {
   usleep: { args: ["u32"], returns: "i32" },
 });
 
-/** include/uapi/linux/prctl.h */
+/** The option of prctl(2) that sets the signal for the end of the parent (include/uapi/linux/prctl.h). */
 const PR_SET_PDEATHSIG = 1;
 const SIGKILL = 9;
-/** A bit of a clock's number: the clock is a process's time (include/linux/posix-timers.h, CPUCLOCK_SCHED). */
+/** The clock id bits for the processor time of a process (CPUCLOCK_SCHED in include/linux/posix-timers.h). */
 const processClock = 2;
 
-/** The CPUs that this process may run on. */
+/** Returns the CPUs that this process may run on. */
 export function allowedCpus(): readonly number[] {
   const status = readFileSync("/proc/self/status", "utf8");
   return parseCpuList(/^Cpus_allowed_list:\s+(.+)$/m.exec(status)?.[1] ?? "0");
 }
 
-/** Keeps all threads of this process, and those that they start, on one CPU. */
+/** Pins all threads of this process, and those that they start, to one CPU. */
 export function pinProcess(cpu: number): void {
   for (const thread of readdirSync("/proc/self/task")) pin(Number(thread), cpu);
 }
 
-/** Keeps the thread that runs this on one CPU; what compiles and collects garbage beside it goes where there is room. */
+/** Pins the calling thread to one CPU. The threads for compilation and garbage collection are not pinned. */
 export function pinThread(cpu: number): void {
   pin(0, cpu);
 }
@@ -55,25 +55,25 @@ function pin(thread: number, cpu: number): void {
   const mask = new Uint8Array(Math.ceil((cpu + 1) / 64) * 8);
   mask[cpu >> 3] = 1 << (cpu & 7);
   if (libc.sched_setaffinity(thread, mask.length, mask) !== 0) {
-    throw new Error(`cannot run on CPU ${cpu}: is it among ${allowedCpus().join(", ")}?`);
+    throw new Error(`cannot run on CPU ${cpu}: the allowed CPUs are ${allowedCpus().join(", ")}`);
   }
 }
 
-/** Has the kernel end this process when the one that started it is gone, however that ended. */
+/** Makes the kernel kill this process when its parent ends for any reason. */
 export function endWithParent(): void {
   libc.prctl(PR_SET_PDEATHSIG, SIGKILL);
 }
 
-/** Nanoseconds that all threads of a process have run, those that have ended included. */
+/** Returns the processor time of all threads of a process in nanoseconds, including threads that have ended. */
 export function processorTime(pid: number): number {
   const time = new BigInt64Array(2);
   if (libc.clock_gettime((~pid << 3) | processClock, time) !== 0) {
-    throw new Error(`cannot tell how long process ${pid} has run: it has ended`);
+    throw new Error(`cannot read the processor time of process ${pid}: it has ended`);
   }
   return Number(time[0]) * 1e9 + Number(time[1]);
 }
 
-/** Bun's own takes whole milliseconds. */
+/** Sleeps for a number of microseconds. `Bun.sleepSync()` takes whole milliseconds. */
 export function sleepMicroseconds(microseconds: number): void {
   libc.usleep(microseconds);
 }

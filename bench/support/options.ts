@@ -1,22 +1,23 @@
 import { parseArgs } from "node:util";
 
-/** A number that a benchmark can be told. */
+/** An option of a benchmark whose value is a number. */
 export interface NumberOption {
   readonly help: string;
+  /** The default. */
   readonly standard: number;
-  /** With `--quick`. */
+  /** The default with `--quick`. */
   readonly quick: number;
 }
 
-/** What every benchmark can be told. */
+/** Options of all benchmarks. */
 export interface CommonOptions {
-  /** Print one JSON object instead of a table. */
+  /** True to print a JSON object instead of a table. */
   readonly json: boolean;
-  /** Short rounds: to see that it works rather than how fast. */
+  /** True for short rounds, which test that the benchmark works. */
   readonly quick: boolean;
 }
 
-/** Reads the command line; with `--help`, or what is not understood, it says what there is and ends the process. */
+/** Reads the command line. For `--help` or an unknown option it prints the options and ends the process. */
 export function readOptions<Name extends string>(
   usage: string,
   numbers: Readonly<Record<Name, NumberOption>>,
@@ -36,7 +37,7 @@ export function readOptions<Name extends string>(
     }
     const { quick, json } = values;
     const read = names.map((name) => {
-      // The types of options that are named by a parameter are lost on the way.
+      // TypeScript does not infer the types of options whose names are a type parameter.
       const text = (values as Record<string, unknown>)[name] as string | undefined;
       const { standard, quick: short } = numbers[name];
       return [name, text === undefined ? (quick ? short : standard) : positive(name, text)];
@@ -60,14 +61,15 @@ function helpText(usage: string, numbers: Readonly<Record<string, NumberOption>>
   const lines = Object.entries(numbers).map(
     ([name, { help, standard, quick }]): [string, string] => [
       `--${name} N`,
-      `${help} (${standard}; quick: ${quick})`,
+      `${help} (default ${standard}; with --quick ${quick})`,
     ],
   );
   lines.push(
-    ["--quick", "short rounds: to see that it works rather than how fast"],
-    ["--json", "one JSON object instead of a table"],
-    ["--help", "show this"],
+    ["--quick", "short rounds, to test that it works; figures are rough"],
+    ["--json", "print a JSON object instead of a table"],
+    ["--help", "print this help"],
   );
-  const options = lines.map(([option, text]) => `  ${option.padEnd(14)}${text}`);
+  const width = Math.max(...lines.map(([option]) => option.length)) + 2;
+  const options = lines.map(([option, text]) => `  ${option.padEnd(width)}${text}`);
   return [usage.trim(), "", ...options].join("\n");
 }

@@ -1,44 +1,45 @@
 import { readFileSync } from "node:fs";
 import { cpus, release } from "node:os";
 
-/** What is wanted of a figure. */
+/** The target of a figure, for its ratio or for the value of Bun. */
 export interface Target {
   readonly of: "ratio" | "here";
   readonly atMost?: number;
   readonly atLeast?: number;
 }
 
-/** One line of a benchmark's result. */
+/** A row of a report. */
 export interface Figure {
-  /** What was measured, in few words: unique in its report. */
+  /** The name of the figure, which is unique in its report. */
   readonly what: string;
   readonly unit: string;
+  /** The value in Bun. */
   readonly here: number;
-  /** The same in C. */
+  /** The value in C. */
   readonly there?: number | undefined;
-  /** This relative to C: the median of the rounds, which need not be that of the two columns. */
+  /** Bun relative to C: the median of the ratios of the rounds, which can differ from the ratio of the medians. */
   readonly ratio?: number | undefined;
   readonly target?: Target;
 }
 
-/** What a benchmark found. */
+/** The result of a benchmark. */
 export interface Report {
-  /** The benchmark's name: that of its file. */
+  /** The name of the benchmark: its file name without "ring_". */
   readonly name: string;
   readonly title: string;
   readonly figures: readonly Figure[];
-  /** Sentences to go with it. */
+  /** Sentences that are printed below the table. */
   readonly notes?: readonly string[];
 }
 
-/** Whether the target is met; `undefined` where there is none, or nothing to compare with. */
+/** Returns true if the target is met; `undefined` if there is no target, or no value to compare. */
 export function isMet({ here, ratio, target }: Figure): boolean | undefined {
   const value = target?.of === "here" ? here : ratio;
   if (target === undefined || value === undefined || Number.isNaN(value)) return undefined;
   return value <= (target.atMost ?? Infinity) && value >= (target.atLeast ?? -Infinity);
 }
 
-/** The machine that figures were taken on. */
+/** Returns a description of this machine. */
 export function machine(): string {
   const model = /^model name\s*:\s*(.+)$/m.exec(readFileSync("/proc/cpuinfo", "utf8"))?.[1];
   return `${cpus().length} CPUs${model === undefined ? "" : ` (${model})`}, Linux ${release()}, Bun ${Bun.version}`;
@@ -46,7 +47,7 @@ export function machine(): string {
 
 const headings = ["", "bun-bpf", "C", "relative", "target", ""];
 
-/** A table for a terminal. */
+/** Returns a report as a table for a terminal. */
 export function textTable(report: Report): string {
   const rows = [headings, ...report.figures.map((figure) => cells(figure))];
   const widths = headings.map((_, column) => Math.max(...rows.map((row) => width(row, column))));
@@ -62,7 +63,7 @@ export function textTable(report: Report): string {
   return [title, "", ...lines, ...(notes.length > 0 ? ["", ...notes] : [])].join("\n");
 }
 
-/** One table for all, as Markdown. */
+/** Returns all reports as one Markdown table. */
 export function markdownTable(reports: readonly Report[]): string {
   const lines = [
     "| | bun-bpf | C | relative to C | target |",
@@ -100,7 +101,7 @@ function withUnit(value: number, unit: string): string {
   return `${digits(value)}${unit === "" || unit === "%" ? unit : ` ${unit}`}`;
 }
 
-/** Three digits that count. */
+/** Formats a number with three significant digits. */
 function digits(value: number): string {
   if (!Number.isFinite(value)) return `${value}`;
   const magnitude = value === 0 ? 0 : Math.floor(Math.log10(Math.abs(value)));

@@ -1,12 +1,12 @@
-const everyMilliseconds = 10;
+const intervalMilliseconds = 10;
 
-/** What was done meanwhile, and how long the server took for each answer. */
+/** The result of the work, and the time of each request. */
 export interface Answered<T> {
   readonly result: T;
   readonly milliseconds: readonly number[];
 }
 
-/** Asks the server on a port of this machine something every 10 ms while `work` is done; nothing without a port. */
+/** Sends a request to a local HTTP server every 10 ms while `work` runs. Sends none without a port. */
 export async function askDuring<T>(
   port: number | undefined,
   work: () => Promise<T>,
@@ -19,7 +19,7 @@ export async function askDuring<T>(
       await (await fetch(`http://127.0.0.1:${port}/`)).text();
       const took = performance.now() - start;
       milliseconds.push(took);
-      await Bun.sleep(Math.max(everyMilliseconds - took, 1));
+      await Bun.sleep(Math.max(intervalMilliseconds - took, 1));
     }
   })();
   try {

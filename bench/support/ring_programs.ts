@@ -2,13 +2,13 @@ import { type ArrayMap, asm, type Code, type LiveMap, Program, t } from "../../s
 
 const { r0, r1, r2, r3, r6, r7 } = asm;
 
-/** The kernel's smallest packet for a program of the section "socket": an Ethernet header. */
-export const packet: Uint8Array = new Uint8Array(14);
+/** A packet of the minimum length for socket filters: an Ethernet header. */
+const packet: Uint8Array = new Uint8Array(14);
 
-/** Bytes before each record in a ring. */
+/** The size of the header of a record in bytes. */
 export const headerSize = 8;
 
-/** What {@link filler} writes at the start of each record of 24 bytes and more. */
+/** The start of each record of 24 bytes or more that {@link filler} writes. */
 export const filledEvent = t.struct({
   first: t.u64Number,
   second: t.u64Number,
@@ -16,7 +16,7 @@ export const filledEvent = t.struct({
   rest: t.u32,
 });
 
-/** A program that writes one record of `size` bytes a run. */
+/** Returns a program that writes one record of `size` bytes per run. */
 export function filler(ring: LiveMap, size: number): Program {
   const third: Code = size >= filledEvent.size ? [asm.stdw(r6, 16, 9)] : [];
   return new Program({
@@ -37,31 +37,31 @@ export function filler(ring: LiveMap, size: number): Program {
   });
 }
 
-/** Bytes of the records of a {@link sequencer}. */
+/** The size of the records of a {@link sequencer} in bytes. */
 const sequencedSize = 64;
 
 /** The records of a {@link sequencer}. */
 export const sequencedEvent = t.struct({
-  /** From 0 upwards, none left out. */
+  /** The sequence number: from 0, without gaps. */
   sequence: t.u64Number,
-  /** When it was written, by the kernel's monotonic clock. */
+  /** The time of the write, by the monotonic clock of the kernel. */
   time: t.u64Number,
   rest: t.bytes(sequencedSize - 16),
 });
 
-/** How far a {@link sequencer} got. */
+/** The counts of a {@link sequencer}. */
 export const sequencerState = t.struct({ written: t.u64Number, lost: t.u64Number });
 
 export type SequencerState = t.Infer<typeof sequencerState>;
 
-/** The state as it is now. */
+/** Returns the current counts. */
 export function readState(state: ArrayMap<t.Type<SequencerState>>): SequencerState {
   const now = state.get(0);
   if (now === undefined) throw new Error("the state has no element");
   return now;
 }
 
-/** A program that writes one numbered record a run, and counts in `state`. For one producer at a time. */
+/** Returns a program that writes one numbered record per run, and counts in `state`. Only one thread may run it at a time. */
 export function sequencer(ring: LiveMap, state: LiveMap): Program {
   const { written, lost } = sequencerState.fields;
   const { sequence, time } = sequencedEvent.fields;
@@ -90,7 +90,7 @@ export function sequencer(ring: LiveMap, state: LiveMap): Program {
   });
 }
 
-/** Gets a record of this size into r6, or goes to the label "full". */
+/** Returns instructions that reserve a record and store its address in r6, or jump to the label "full". */
 function reserve(size: number): Code {
   return [
     asm.ldMap(r1, "ring"),
@@ -110,7 +110,7 @@ const submit: Code = [
   asm.exit(),
 ];
 
-/** Runs a program many times, or more often if a signal arrives, for example of the garbage collector. */
+/** Runs a program `repeat` times, or more often if a signal interrupts it, for example one of the garbage collector. */
 export function runMany(program: Program, repeat: number): void {
   program.testRun({ data: packet, repeat });
 }

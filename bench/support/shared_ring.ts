@@ -6,27 +6,27 @@ import { readState, sequencedEvent, type SequencerState, sequencerState } from "
 
 const allowed = allowedCpus();
 
-/** Where consumers run, and where the producer does: another CPU where there is one. */
+/** The CPU of consumers and that of the producer, which differ if this process may run on two. */
 export const cpus = {
   consumer: allowed[0] ?? 0,
   producer: allowed[1] ?? allowed[0] ?? 0,
 };
 
-/** How a run of the producer went. */
+/** The result of a run of the producer. */
 export interface Produced extends SequencerState {
   readonly seconds: number;
 }
 
-/** What the producer is asked for. */
+/** Options of a run of the producer. */
 export interface Production {
   readonly seconds: number;
-  /** Events per second; at full speed without it. */
+  /** Events per second. @default full speed */
   readonly rate?: number;
-  /** Where it runs. @default apart from the consumer, where there is another CPU */
+  /** The CPU on which it runs. @default another CPU than that of the consumer, if possible */
   readonly cpu?: number;
 }
 
-/** A ring for two other processes: the producer, and the consumer that is measured. */
+/** A ring for two other processes: the producer and the consumer. */
 export class SharedRing implements Disposable {
   readonly #ring: RingBuf<t.Type<unknown>>;
   readonly #state: ArrayMap<t.Type<SequencerState>>;
@@ -44,7 +44,7 @@ export class SharedRing implements Disposable {
     return readState(this.#state);
   }
 
-  /** Bytes that nobody has read yet. */
+  /** The number of unread bytes. */
   get backlog(): number {
     return this.#ring.backlog;
   }
@@ -60,7 +60,7 @@ export class SharedRing implements Disposable {
     });
   }
 
-  /** Has the producer write, and waits until it is through; what it wrote and lost meanwhile. */
+  /** Runs the producer and waits for its end. Returns the numbers of events that it wrote and lost. */
   async produce(production: Production): Promise<Produced> {
     const before = this.state;
     await using producer = this.startProducer(production);
@@ -90,7 +90,7 @@ export function startBunChild(
   return new Child([process.execPath, path, ...flags], environment);
 }
 
-/** Starts the C consumer `what`, and waits until it waits for events. */
+/** Starts the C program with the command `what`, and waits until it is ready. */
 export async function startPeer(peer: Peer, what: string, args: readonly number[]): Promise<Child> {
   const child = new Child([peer.program, what, `${cpus.consumer}`, ...args.map(String)]);
   await child.line();

@@ -1,9 +1,9 @@
-/** The middle of some numbers. */
+/** Returns the median. */
 export function median(numbers: readonly number[]): number {
   return percentile(numbers, 0.5);
 }
 
-/** The number that this share of all of them is below. */
+/** Returns the number below which this fraction (0 to 1) of all numbers lies. */
 export function percentile(numbers: readonly number[], share: number): number {
   const sorted = numbers.toSorted((a, b) => a - b);
   const index = Math.min(Math.floor(sorted.length * share), sorted.length - 1);
@@ -11,10 +11,10 @@ export function percentile(numbers: readonly number[], share: number): number {
 }
 
 /**
- * How one series of rounds compares with another of the same rounds.
+ * Returns the median of the ratios of two series, which have one figure per round.
  *
- * Each round is compared with itself first: what the machine's neighbours do changes from round to round, and is the same
- * for both sides of one.
+ * The ratio is taken per round because the load of other machines changes from round to round, but affects both sides of a
+ * round alike.
  */
 export function medianRatio(ours: readonly number[], theirs: readonly number[]): number {
   return median(ours.map((figure, round) => figure / (theirs[round] ?? Number.NaN)));

@@ -3,15 +3,17 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { Child } from "./children.ts";
 
-/** How many system calls of each kind. */
+/** The number of system calls by name. */
 export type SystemCalls = ReadonlyMap<string, number>;
 
-/** Whether system calls can be counted here. */
+/** Returns true if system calls can be counted: strace is installed. */
 export function canCountSystemCalls(): boolean {
   return Bun.which("strace") !== null;
 }
 
-/** Counts the system calls of all threads of a process for a while. What it waits for already counts when it comes back. */
+/**
+ * Counts the system calls of all threads of a process for a time. A call that is in progress at the start counts if it returns.
+ */
 export async function countSystemCalls(pid: number, seconds: number): Promise<SystemCalls> {
   const folder = mkdtempSync(join(tmpdir(), "calls-"));
   const path = join(folder, "calls");
@@ -26,14 +28,16 @@ export async function countSystemCalls(pid: number, seconds: number): Promise<Sy
   }
 }
 
-/** The columns are the share of the time, seconds, microseconds a call, calls, errors if any, and the name. */
+/**
+ * Parses the table of strace. Its columns are percent of time, seconds, microseconds per call, calls, errors if any, and name.
+ */
 function parse(table: string): SystemCalls {
   const calls = new Map<string, number>();
   for (const line of table.split("\n")) {
     const columns = line.trim().split(/\s+/);
     const name = columns.at(-1) ?? "";
     const count = Number(columns[3]);
-    // A call that was under way when the counting began is begun anew by this, not by the process.
+    // strace restarts calls that were in progress at the start. The process has not made these.
     if (!Number.isInteger(count) || name === "total" || name === "restart_syscall") continue;
     calls.set(name, count);
   }

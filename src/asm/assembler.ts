@@ -122,13 +122,13 @@ export interface Resolver {
 }
 
 /** Data for the resolution of references: the program's functions, and the caller's resolver. */
-export interface Context {
+interface Context {
   readonly functions: ReadonlyMap<string, FunctionLayout>;
   readonly resolver: Resolver;
 }
 
 /** Returns an instruction with its reference replaced by numbers. @throws {AssemblerError} if it cannot be resolved */
-export function resolve(placed: PlacedInstruction, context: Context): Instruction {
+function resolve(placed: PlacedInstruction, context: Context): Instruction {
   const { instruction } = placed;
   const { reference } = instruction;
   if (reference === undefined) return instruction;

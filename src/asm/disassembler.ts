@@ -243,7 +243,7 @@ const bits: Readonly<Record<number, number>> = {
 };
 
 /** Formats an instruction. Returns `undefined` for an unknown opcode or operation. */
-export function formatInstruction(instruction: Instruction): string | undefined {
+function formatInstruction(instruction: Instruction): string | undefined {
   const { opcode, dst, src, imm } = instruction;
   if (dst > LAST_REGISTER || src > LAST_REGISTER) return undefined;
   if (typeof imm === "bigint") return opcode === LDDW ? formatLddw(instruction, imm) : undefined;

@@ -34,6 +34,7 @@ interface FaultyInstruction {
  * ```
  */
 export class AssemblerError extends Error {
+  /** The name of the class. */
   override readonly name = "AssemblerError";
   /** Instruction that the error is about; `undefined` if it is about the whole program. */
   readonly instruction: Instruction | undefined;

@@ -12,7 +12,7 @@ import { be16, be32, be64, bool, i16, i32, i64, i8, u16, u32, u64, u8 } from "..
 import { zero } from "../types/memory.ts";
 import { isOpaque, spinLock, timer } from "../types/opaque.ts";
 import { defineStruct, struct } from "../types/struct.ts";
-import { type Field, layOutAsPlaced } from "../types/struct_layout.ts";
+import { type Field, layOutAtOffsets } from "../types/struct_layout.ts";
 import { cstring } from "../types/text.ts";
 import { union } from "../types/union.ts";
 import type { BitsType, FieldPlace, Fields, IntegerType, Type } from "../types/type.ts";
@@ -248,7 +248,7 @@ export class TypeMaker {
       fields.push({ name: member.name, type: made, size: made.size, align: made.align, offset });
     }
     if (end > type.size) return undefined;
-    const layout = layOutAsPlaced(fields, type.size);
+    const layout = layOutAtOffsets(fields, type.size);
     return defineStruct(layout, false, nameOfType(type)) as Type<unknown> as Type<BtfValue>;
   }
 

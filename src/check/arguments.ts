@@ -2,7 +2,7 @@ import { describe } from "./describe.ts";
 import { suggest } from "./names.ts";
 
 /** The maximum size of a layout, in bytes: the kernel stores the sizes of keys and values in a signed 32-bit integer. */
-export const LARGEST_SIZE = 0x7fffffff;
+const LARGEST_SIZE = 0x7fffffff;
 
 /**
  * Checks that an argument is an integer within a range.

@@ -239,7 +239,7 @@ function lines(names: readonly string[]): string[] {
 }
 
 /** A feature in the JSON output. */
-export interface FeatureEntry {
+interface FeatureEntry {
   readonly status: FeatureStatus;
   /** The first kernel version that has it; `undefined` if no known version has it. */
   readonly since: string | undefined;
@@ -298,7 +298,7 @@ function withNulls(group: object): Record<string, unknown> {
 }
 
 /** Probes the operations on maps of each type. */
-export function reportOperations(features: Features): FeatureReport["mapOperations"] {
+function reportOperations(features: Features): FeatureReport["mapOperations"] {
   return Object.fromEntries(
     features.mapTypes.names.map((type) => [
       type,
@@ -308,7 +308,7 @@ export function reportOperations(features: Features): FeatureReport["mapOperatio
 }
 
 /** Lists the helpers that programs of each type can call. */
-export function reportHelpers(features: Features): FeatureReport["helpers"] {
+function reportHelpers(features: Features): FeatureReport["helpers"] {
   return Object.fromEntries(
     features.programTypes.names.map((type) => {
       const helpers = features.helpers(type);
@@ -322,7 +322,7 @@ function isInSomeKernel({ since, available }: Feature): boolean {
 }
 
 /** Probes the features of a group. */
-export function entriesOf<Name extends string>(
+function entriesOf<Name extends string>(
   group: FeatureGroup<Name>,
   isShown: (feature: Feature) => boolean = () => true,
 ): FeatureEntries {

@@ -287,7 +287,7 @@ function findByName<Kind extends HandleKind>(kind: Kind, name: string): InfoByKi
 }
 
 /** The processes and pins that keep an object in the kernel, as far as this process can see them. */
-export interface Holders {
+interface Holders {
   readonly owners: readonly ObjectOwner[];
   readonly pins: readonly string[];
 }
@@ -296,7 +296,7 @@ export interface Holders {
 const maxInCell = 3;
 
 /** The holders of all objects of a kind. */
-export class HolderIndex {
+class HolderIndex {
   readonly #kind: HandleKind;
   readonly #owners: ObjectOwners;
   readonly #pins: ObjectPins;

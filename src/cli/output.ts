@@ -6,7 +6,7 @@ import { writeSync } from "node:fs";
 import { styleText } from "node:util";
 
 /** A colour or style of text. */
-export type Format = Parameters<typeof styleText>[0];
+type Format = Parameters<typeof styleText>[0];
 
 /** Text with a colour or style, which is used on a terminal unless NO_COLOR is set. */
 export interface Styled {

@@ -19,7 +19,7 @@ import { probeElement, probeMap } from "../ffi/bpf_probe.ts";
 import type { AttachTypeName } from "../ffi/bpf_prog.ts";
 import { Descriptor } from "../ffi/descriptor.ts";
 import { BpfError } from "../ffi/error.ts";
-import { memoryFile } from "../ffi/memory_file.ts";
+import { createMemoryFile } from "../ffi/memory_file.ts";
 import { DetachedMount } from "../ffi/mount.ts";
 import { inNewNamespace, inNewNetworkNamespace, openNetworkNamespace } from "../ffi/namespace.ts";
 import {
@@ -243,7 +243,7 @@ function withRoute(body: (route: RouteSocket) => void): void {
 
 /** Calls `body` with the path of a file that no process executes, so that uprobes change no code. */
 function withFile(body: (path: string) => void): void {
-  using file = memoryFile(new Uint8Array(16), "file of a probe");
+  using file = createMemoryFile(new Uint8Array(16), "file of a probe");
   body(`/proc/self/fd/${file.fd}`);
 }
 

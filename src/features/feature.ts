@@ -1,7 +1,7 @@
 import { describe, type InspectArguments, inspectCustom, show } from "../check/describe.ts";
 import { suggest, suggestion } from "../check/names.ts";
 import type { Capability } from "../ffi/capabilities.ts";
-import { BpfError, errnoNumber, shortages } from "../ffi/error.ts";
+import { BpfError, errnoNumber, resourceErrors } from "../ffi/error.ts";
 import { isKernelSince, kernelConfig, kernelRelease, type KernelVersion } from "../ffi/kernel.ts";
 import { explainPermission } from "../ffi/permission.ts";
 
@@ -36,7 +36,7 @@ export interface FeatureDefinition {
 const refusals: ReadonlySet<string> = new Set(["EPERM", "EACCES"]);
 
 /** Errors of an interrupted call, or of a lack of memory or descriptors, which say nothing about the feature. */
-const transient: ReadonlySet<string> = new Set(["EAGAIN", "EINTR", ...shortages]);
+const transient: ReadonlySet<string> = new Set(["EAGAIN", "EINTR", ...resourceErrors]);
 
 /**
  * A feature that the kernel has or lacks.

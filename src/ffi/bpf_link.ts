@@ -132,7 +132,7 @@ export type LinkTarget =
     };
 
 /** The arguments of {@link createLink}. */
-export interface LinkParts {
+export interface LinkRequest {
   /** The descriptor of a program, or of a map of type struct_ops. */
   readonly fd: number;
   readonly attachType: AttachTypeName;
@@ -141,7 +141,10 @@ export interface LinkParts {
 }
 
 /** Creates a link and returns its descriptor (kernel 5.7; {@link LinkTarget} has the versions of the targets). */
-export function createLink({ fd, attachType, target }: LinkParts, context: BpfCallContext): number {
+export function createLink(
+  { fd, attachType, target }: LinkRequest,
+  context: BpfCallContext,
+): number {
   using attr = new BpfAttr(LINK_CREATE.sizeof);
   attr.u32(LINK_CREATE.prog_fd, fd).u32(LINK_CREATE.attach_type, attachTypeNumbers[attachType]);
   if (target !== undefined) fillTarget(attr, target);

@@ -169,7 +169,7 @@ function numaHint({ flags, numaNode }: MapCreation): string {
   return (flags & BPF_F_NUMA_NODE) === 0 ? "" : ` (with NUMA node ${numaNode})`;
 }
 
-/** Describes the requirement of the flag rb_overwrite, which only ring buffers have, if it was given. */
+/** Describes the requireSupport of the flag rb_overwrite, which only ring buffers have, if it was given. */
 function overwriteHint({ flags }: MapCreation): string {
   return (flags & BPF_F_RB_OVERWRITE) === 0 ? "" : ": the flag rb_overwrite needs kernel 6.19";
 }

@@ -20,7 +20,7 @@ export interface TestRunInput {
   /** The context, for program types that accept one. */
   readonly context: Uint8Array | undefined;
   /** The place where the kernel writes the modified context, if anywhere. */
-  readonly contextComesBack: ContextReturn | undefined;
+  readonly contextReturn: ContextReturn | undefined;
   /** Number of runs, at least 1. */
   readonly repeat: number;
 }
@@ -109,7 +109,7 @@ const contextBufferSize = 512;
 /** Runs a program by one call. */
 function runOnce(
   fd: number,
-  { data, context, contextComesBack }: TestRunInput,
+  { data, context, contextReturn }: TestRunInput,
   repeat: number,
 ): TestRunOutput | { readonly errno: number } {
   using attr = new BpfAttr(PROG_TEST_RUN.flags);
@@ -129,7 +129,7 @@ function runOnce(
   if (context !== undefined) {
     contextOut = attr.memory(PROG_TEST_RUN.ctx_in, context).bytes as Uint8Array<ArrayBuffer>;
     attr.u32(PROG_TEST_RUN.ctx_size_in, context.byteLength);
-    if (contextComesBack === "copied") {
+    if (contextReturn === "copied") {
       const room = Math.max(context.byteLength, contextBufferSize);
       contextOut = attr.memory(PROG_TEST_RUN.ctx_out, room).bytes as Uint8Array<ArrayBuffer>;
       attr.u32(PROG_TEST_RUN.ctx_size_out, room);
@@ -137,7 +137,7 @@ function runOnce(
   }
   if (attr.tryCall(BPF_PROG_TEST_RUN) < 0) return { errno: lastErrno() };
   const contextSize =
-    contextComesBack === "copied"
+    contextReturn === "copied"
       ? attr.readU32(PROG_TEST_RUN.ctx_size_out)
       : (context?.byteLength ?? 0);
   return {

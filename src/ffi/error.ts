@@ -43,7 +43,11 @@ export function errnoDescription(errno: number): string {
 /**
  * Names of the errors for too few file descriptors or too little memory. Their cause is the process or the machine, not the call.
  */
-export const shortages: ReadonlySet<string> = /*@__PURE__*/ new Set(["EMFILE", "ENFILE", "ENOMEM"]);
+export const resourceErrors: ReadonlySet<string> = /*@__PURE__*/ new Set([
+  "EMFILE",
+  "ENFILE",
+  "ENOMEM",
+]);
 
 /** Returns the remedy for EMFILE and ENFILE, where no file descriptor is left; `undefined` for any other error. */
 export function explainNoDescriptor(errno: number): string | undefined {
@@ -54,6 +58,7 @@ export function explainNoDescriptor(errno: number): string | undefined {
 
 /** Options of {@link BpfError}. */
 export interface BpfErrorOptions {
+  /** The number of the error, above 0. */
   readonly errno: number;
   /** The call that failed, with its command: `"bpf(BPF_MAP_CREATE)"`. */
   readonly syscall: string;
@@ -82,6 +87,7 @@ export interface BpfErrorOptions {
  * ```
  */
 export class BpfError extends Error {
+  /** The name of the class. */
   override readonly name: string = "BpfError";
   /** The name of the error: `"EPERM"`. */
   readonly code: string;
@@ -128,6 +134,7 @@ export class BpfError extends Error {
  * ```
  */
 export class DisposedError extends Error {
+  /** The name of the class. */
   override readonly name: string = "DisposedError";
   constructor(what: string) {
     super(`${what} is disposed: it cannot be used any more`);

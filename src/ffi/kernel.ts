@@ -137,7 +137,7 @@ function readIfPresent(path: string): Buffer | undefined {
 }
 
 /** Parses the text of a kernel's configuration file. */
-export function parseKernelConfig(text: string): ReadonlyMap<string, string> {
+function parseKernelConfig(text: string): ReadonlyMap<string, string> {
   return new Map(
     Array.from(text.matchAll(/^(CONFIG_\w+)=(.*)$/gm), ([, name = "", value = ""]) => [
       name,

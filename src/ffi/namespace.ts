@@ -19,7 +19,7 @@ export interface NamespaceKind {
 }
 
 /** Opens this thread's namespace of a type (kernel 3.17). @throws {Error} of `fs.openSync` if /proc is not mounted */
-export function openNamespace({ name, file }: NamespaceKind): Descriptor {
+function openNamespace({ name, file }: NamespaceKind): Descriptor {
   return new Descriptor(openSync(`/proc/thread-self/ns/${file}`, "r"), name);
 }
 

@@ -274,7 +274,7 @@ export class PerfPages implements Disposable {
   }
 
   /** True once the memory is unmapped, or the buffer of its views was transferred. */
-  get isGivenAway(): boolean {
+  get isTransferred(): boolean {
     return this.#memory.disposed;
   }
 

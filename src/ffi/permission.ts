@@ -48,7 +48,7 @@ export function raiseLockedMemoryLimit(): boolean {
 }
 
 /** Explains how the limit can be the cause of EPERM, with the remedy; returns `undefined` where it cannot be the cause. */
-export function explainLockedMemory(): string | undefined {
+function explainLockedMemory(): string | undefined {
   const { soft } = lockedMemoryLimit();
   if (!countsTowardsLimit() || soft === Infinity) return undefined;
   return `Before kernel 5.11 maps and programs count towards the limit on locked memory, which is ${soft} bytes here and could not be raised: run with \`ulimit -l unlimited\`, or give the process CAP_SYS_RESOURCE`;

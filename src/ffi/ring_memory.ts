@@ -229,7 +229,7 @@ export class UserRingMemory implements Disposable {
 
   /**
    * Returns a separate buffer over a part of the data, whose views can be detached before those of the rest. It must be ended
-   * with {@link endPart} before the memory is disposed of.
+   * with {@link detachPart} before the memory is disposed of.
    */
   part(offset: number, length: number): ArrayBuffer {
     // For the engine a length of 0 means that the length is not known.
@@ -242,7 +242,7 @@ export class UserRingMemory implements Disposable {
    *
    * If it was transferred, for example by `postMessage`, its receiver can still access the memory, which is then never unmapped.
    */
-  endPart(part: ArrayBuffer): boolean {
+  detachPart(part: ArrayBuffer): boolean {
     // While a native operation holds the buffer, the engine silently copies instead of detaching.
     if (part.detached) this.#isShared = true;
     else part.transfer(0);
@@ -256,7 +256,7 @@ export class UserRingMemory implements Disposable {
    */
   [Symbol.dispose](): void {
     if (this.#producerPages.disposed) return;
-    if (!this.endPart(this.data.buffer)) {
+    if (!this.detachPart(this.data.buffer)) {
       throw new Error(
         `the ${this.#what} cannot be disposed of yet: an asynchronous operation uses its memory; await that first`,
       );

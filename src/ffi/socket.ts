@@ -133,7 +133,7 @@ const attributeHeaderSize = 4;
 const answerSize = 8192;
 
 /** An attribute of a message: a 32-bit number, a string, or nested attributes. */
-export interface Attribute {
+interface Attribute {
   /** The kernel's number, `IFLA_*` or `TCA_*`. */
   readonly type: number;
   readonly value: number | string | readonly Attribute[];

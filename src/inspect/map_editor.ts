@@ -40,7 +40,7 @@ export class MapEditor implements Disposable {
           `cannot read or change the entries of the ${this}: its type is newer than this version of bun-bpf`,
         );
       }
-      row.requirement?.();
+      row.requireSupport?.();
       this.#valueSize = copiedValueSize(row, properties.valueSize);
     } catch (error) {
       this.#descriptor[Symbol.dispose]();

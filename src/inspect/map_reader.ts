@@ -8,8 +8,8 @@ import { copiedValueSize, type MapProperties, readMapProperties } from "../maps/
 import type { Walk, WalkedMap } from "../maps/walk.ts";
 import { bytesAt } from "../types/memory.ts";
 import { describeMap } from "../maps/map_spec.ts";
-import { type EntryOrder, mapTypes } from "../maps/map_types.ts";
-import { type BuildIdFrame, frameOf, StackLayout } from "../maps/stack_trace_map.ts";
+import { type EntryAccess, mapTypes } from "../maps/map_types.ts";
+import { type BuildIdFrame, frameLayout, StackLayout } from "../maps/stack_trace_map.ts";
 import {
   formatKernelSymbol,
   KernelSymbols,
@@ -26,7 +26,7 @@ const cookieSize = 8;
  *
  * @throws {Error} if they cannot be read, with the reason
  */
-function entryOrderOf(map: MapProperties): EntryOrder {
+function entryOrderOf(map: MapProperties): EntryAccess {
   const row = mapTypes.get(map.type);
   if (row === undefined) {
     throw unreadable(map, "its type is newer than this version of bun-bpf");
@@ -124,7 +124,7 @@ export class EntryDecoder {
   }
 
   #stack(map: MapProperties): PartDecoder {
-    const layout = new StackLayout(map.valueSize, frameOf<bigint | BuildIdFrame>(map));
+    const layout = new StackLayout(map.valueSize, frameLayout<bigint | BuildIdFrame>(map));
     return (bytes) => {
       const frames = layout.read(viewOf(bytes), 0);
       // An offset in a file is not looked up in the kernel's symbols.

@@ -1,7 +1,7 @@
 import { constants, fstatSync, openSync, readdirSync, readFileSync } from "../ffi/files.ts";
 import { objectId, objectKind, openPinned } from "../ffi/bpf_object.ts";
 import { Descriptor } from "../ffi/descriptor.ts";
-import { BpfError, shortages } from "../ffi/error.ts";
+import { BpfError, resourceErrors } from "../ffi/error.ts";
 import { ByKind, isInspected, type ObjectsByKind } from "./objects.ts";
 import { BPF_F_RDONLY } from "../uapi/bpf.ts";
 
@@ -123,7 +123,7 @@ class PinWalk {
    */
   #note(error: unknown, path: string): void {
     const { code } = error as NodeJS.ErrnoException;
-    if (code === undefined || shortages.has(code)) throw error;
+    if (code === undefined || resourceErrors.has(code)) throw error;
     if (code === "ENOENT") this.#noteAbsent(path);
     else if (!replacementErrors.has(code)) this.hidden++;
   }

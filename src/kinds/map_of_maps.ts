@@ -161,10 +161,10 @@ export abstract class MapOfMaps<
   /**
    * Opens the map under a key. The caller disposes of it. Returns `undefined` if there is none.
    *
-   * Requires Linux 4.13 and CAP_SYS_ADMIN, because the map is opened by its id.
-   *
    * @throws {BpfError} EPERM if this process lacks CAP_SYS_ADMIN.
    * @throws {TypeError | RangeError} if the key type rejects the key.
+   *
+   * Requires Linux 4.13 and CAP_SYS_ADMIN, because the map is opened by its id.
    */
   get(key: K): InnerMap<I> | undefined {
     for (let attempt = 1; ; attempt++) {
@@ -246,10 +246,10 @@ export abstract class MapOfMaps<
    *
    * It is two steps: a map that is stored under the key between them is removed.
    *
-   * Requires Linux 4.13 and CAP_SYS_ADMIN.
-   *
    * @throws {BpfError} EPERM if this process lacks CAP_SYS_ADMIN.
    * @throws {TypeError | RangeError} if the key type rejects the key.
+   *
+   * Requires Linux 4.13 and CAP_SYS_ADMIN.
    */
   take(key: K): InnerMap<I> | undefined {
     const map = this.get(key);
@@ -417,8 +417,6 @@ export interface ArrayOfMapsOptions<I extends InnerMapTypes>
  * kernel copies them from a template map at creation. In hash tables `maxEntries` may differ from map to map; in arrays
  * `length` may differ only with the flag `"inner_map"` (Linux 5.10). A map of maps cannot be inside another one.
  *
- * Requires Linux 4.12.
- *
  * @throws {BpfError} EPERM if this process lacks CAP_BPF.
  * @throws {BpfError} EINVAL if the kernel does not accept the map type or flags of `inner`.
  * @throws {TypeError | RangeError} if an option is unknown, has the wrong type or is out of range.
@@ -435,6 +433,8 @@ export interface ArrayOfMapsOptions<I extends InnerMapTypes>
  * }
  * console.log(rings.count() === cpus.length); // true
  * ```
+ *
+ * Requires Linux 4.12.
  */
 export class ArrayOfMaps<I extends InnerMapTypes> extends MapOfMaps<number, I, "array_of_maps"> {
   /** Definition of this class: its map type and options. */
@@ -545,8 +545,6 @@ export interface HashOfMapsOptions<K extends AnyType, I extends InnerMapTypes>
  * a template map at creation. In hash tables `maxEntries` may differ from map to map; in arrays `length` may differ only
  * with the flag `"inner_map"` (Linux 5.10). A map of maps cannot be inside another one.
  *
- * Requires Linux 4.12.
- *
  * @throws {BpfError} EPERM if this process lacks CAP_BPF.
  * @throws {BpfError} EINVAL if the kernel does not accept the map type or flags of `inner`.
  * @throws {TypeError | RangeError} if an option is unknown, has the wrong type or is out of range.
@@ -563,6 +561,8 @@ export interface HashOfMapsOptions<K extends AnyType, I extends InnerMapTypes>
  * using opened = tenants.get(7); // the same HashMap, which the outer map keeps alive
  * console.log(opened?.get("192.0.2.1"), tenants.get(8)); // 1 undefined
  * ```
+ *
+ * Requires Linux 4.12.
  */
 export class HashOfMaps<K extends AnyType, I extends InnerMapTypes> extends MapOfMaps<
   Infer<K>,

@@ -56,7 +56,7 @@ export type AttachPlace =
   | "struct";
 
 /** The system call that attaches a program to a place. */
-export type AttachCall =
+type AttachCall =
   /** BPF_LINK_CREATE, also followed by BPF_LINK_UPDATE or BPF_LINK_DETACH. */
   | "link"
   | "link, then update"

@@ -4,7 +4,7 @@ import { describe } from "../check/describe.ts";
 import { array } from "../types/array.ts";
 import { bool, i16, i32, i64, i8, u16, u32, u64, u8 } from "../types/integer.ts";
 import { defineStruct, struct } from "../types/struct.ts";
-import { type Field, layOutAsPlaced } from "../types/struct_layout.ts";
+import { type Field, layOutAtOffsets } from "../types/struct_layout.ts";
 import { bytes, cstring } from "../types/text.ts";
 import type { StructType, Type } from "../types/type.ts";
 import { readTracepoint, tracepoint } from "./tracepoint.ts";
@@ -76,7 +76,7 @@ export function parseTracepointFormat(format: string, name: string): TracepointT
   }
   if (fields.size === 0) throw new Error(`the format of the ${name} has no fields: ${format}`);
   const inOrder = [...fields.values()].sort((a, b) => a.offset - b.offset);
-  return defineStruct(layOutAsPlaced(inOrder), false, name);
+  return defineStruct(layOutAtOffsets(inOrder), false, name);
 }
 
 /** Makes a field from its declaration in the format: `unsigned char name[16]`, or `__data_loc char[] name`. */

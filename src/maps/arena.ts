@@ -15,7 +15,7 @@ declare module "./map_options.ts" {
 }
 
 /** Address that an arena is mapped at. */
-export interface ArenaPlace {
+export interface ArenaAddressOptions {
   /**
    * Address of the arena's memory, the same in every process: a multiple of the page size, so that the arena does not cross
    * a multiple of 4 GiB. An address far from those that the system chooses is likely to be free: `2 ** 44`, or `2 ** 32` on
@@ -27,7 +27,7 @@ export interface ArenaPlace {
 }
 
 /** Options of {@link Arena}. */
-export interface ArenaOptions extends Omit<CommonMapOptions, "numaNode">, ArenaPlace {
+export interface ArenaOptions extends Omit<CommonMapOptions, "numaNode">, ArenaAddressOptions {
   /** Size in pages (4096 bytes on x86-64): at most 4 GiB in all. A page takes memory once it is used. */
   readonly pages: number;
 }
@@ -40,7 +40,7 @@ const windowBytes = 2 ** 32;
  *
  * @throws {TypeError | RangeError}
  */
-function requestedAddress({ address }: ArenaPlace): number {
+function requestedAddress({ address }: ArenaAddressOptions): number {
   if (address === undefined) return 0;
   if (typeof address !== "number" && typeof address !== "bigint") {
     throw new TypeError(`address: expected a number or a bigint, got ${describe(address)}`);
@@ -71,8 +71,6 @@ function requestedAddress({ address }: ArenaPlace): number {
  * A process maps an arena once. Objects of one arena in one thread share the mapping; a second thread of the process cannot
  * map it.
  *
- * Requires Linux 6.9 on x86-64, 6.10 on arm64.
- *
  * @throws {BpfError} EPERM if this process lacks CAP_BPF.
  * @throws {BpfError} EINVAL before Linux 6.9.
  * @throws {BpfError} EOPNOTSUPP if the JIT compiler of this machine does not support arenas.
@@ -87,10 +85,12 @@ function requestedAddress({ address }: ArenaPlace): number {
  * console.log(arena.size === arena.view.byteLength); // true
  * console.log(`${arena.size} bytes at 0x${arena.address.toString(16)}`);
  * ```
+ *
+ * Requires Linux 6.9 on x86-64, 6.10 on arm64.
  */
 export class Arena extends BpfMap<"arena"> {
   /** Definition of this class: its map type and options. */
-  static readonly kind = /*@__PURE__*/ new MapKind<"Arena", ArenaPlace, ArenaOptions>({
+  static readonly kind = /*@__PURE__*/ new MapKind<"Arena", ArenaAddressOptions, ArenaOptions>({
     row: ARENA,
     className: "Arena",
     types: ["address"],

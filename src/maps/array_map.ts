@@ -260,8 +260,6 @@ export interface ArrayMapOptions<V extends AnyType> extends IndexedMapOptions<V>
  * held (Linux 5.1 or later). With the option `mmap`, {@link view}, {@link load}, {@link store} and {@link atomicAdd} access
  * the values without system calls.
  *
- * Requires Linux 3.19.
- *
  * @throws {BpfError} EPERM if this process lacks CAP_BPF.
  * @throws {BpfError} ENOMEM if the kernel has no memory for all values.
  * @throws {TypeError | RangeError} if an option is unknown, has the wrong type or is out of range.
@@ -273,6 +271,8 @@ export interface ArrayMapOptions<V extends AnyType> extends IndexedMapOptions<V>
  * totals.set(2, 7n);
  * console.log([...totals.values()]); // [ 0n, 0n, 7n, 0n ]
  * ```
+ *
+ * Requires Linux 3.19.
  */
 export class ArrayMap<V extends AnyType> extends IndexedMap<Infer<V>, Infer<V>, "array"> {
   /** Definition of this class: its map type and options. */
@@ -317,8 +317,6 @@ export class ArrayMap<V extends AnyType> extends IndexedMap<Infer<V>, Infer<V>, 
    * for a change, call {@link load} in a loop. For a map that was opened with `"rdonly"`, the view needs CAP_SYS_ADMIN: the
    * kernel cannot map such a descriptor, so that another one is opened by id.
    *
-   * Requires Linux 5.5.
-   *
    * @throws {TypeError} if the array was not created with `mmap: true`.
    * @throws {BpfError} EACCES if this object may not read the map.
    * @throws {BpfError} EPERM if the map was opened with `"rdonly"` and this process lacks CAP_SYS_ADMIN.
@@ -330,6 +328,8 @@ export class ArrayMap<V extends AnyType> extends IndexedMap<Infer<V>, Infer<V>, 
    * totals.set(1, 5n);
    * console.log(totals.view.getBigUint64(1 * totals.stride, true)); // 5n
    * ```
+   *
+   * Requires Linux 5.5.
    */
   get view(): DataView {
     return this.#values().safeView;
@@ -449,8 +449,6 @@ export type PerCpuArrayMapOptions<V extends AnyType> = IndexedMapOptions<V>;
  * KiB for each CPU. `set` stores all elements. The kernel copies the values of an index one CPU after the other while
  * programs run: their sum is not a snapshot of one moment.
  *
- * Requires Linux 4.6.
- *
  * @throws {BpfError} EPERM if this process lacks CAP_BPF.
  * @throws {BpfError} ENOMEM if the kernel has no memory for all values.
  * @throws {BpfError} E2BIG if a value has more than 32 KiB.
@@ -463,6 +461,8 @@ export type PerCpuArrayMapOptions<V extends AnyType> = IndexedMapOptions<V>;
  * totals.set(2, possibleCpus().map((cpu) => BigInt(cpu)));
  * console.log(totals.sum(0), totals.reduce(2, (largest, value) => (value > largest ? value : largest), 0n));
  * ```
+ *
+ * Requires Linux 4.6.
  */
 export class PerCpuArrayMap<V extends AnyType> extends IndexedMap<
   Infer<V>[],
@@ -517,10 +517,10 @@ export class PerCpuArrayMap<V extends AnyType> extends IndexedMap<
   /**
    * Stores the value of one CPU and leaves those of the others.
    *
-   * Requires Linux 7.0.
-   *
    * @throws {BpfError} EINVAL before Linux 7.0.
    * @throws {RangeError} if the index is outside the array, or if `cpu` is not one of {@link possibleCpus}.
+   *
+   * Requires Linux 7.0.
    */
   setCpu(index: number, cpu: number, value: Infer<V>): this {
     checkIndex(this, index);

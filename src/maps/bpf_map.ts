@@ -40,8 +40,6 @@ export abstract class BpfMap<Name extends MapTypeName = MapTypeName> extends Ker
    * The sizes of keys and values are compared with those of the map, but not their types: `checkMapTypes(map)` compares the
    * types. That is slow, and few maps of other programs would pass.
    *
-   * Requires Linux 4.4.
-   *
    * @param options types of its keys, values or events, as the constructor takes them, and {@link OpenMapOptions}
    * @throws {TypeError} if the map has another map type or its keys or values have another size, or if an option is
    *   unknown.
@@ -58,6 +56,8 @@ export abstract class BpfMap<Name extends MapTypeName = MapTypeName> extends Ker
    *   console.error(String(error)); // nothing is pinned at /sys/fs/bpf/counts: no such file
    * }
    * ```
+   *
+   * Requires Linux 4.4.
    */
   static open<C extends MapClass, const A extends OpenArguments<C>>(
     this: C,
@@ -71,13 +71,13 @@ export abstract class BpfMap<Name extends MapTypeName = MapTypeName> extends Ker
    * Opens the map with an id. The class must match the map type, and the sizes of keys and values are compared as by
    * {@link open}.
    *
-   * Requires Linux 4.13 and CAP_SYS_ADMIN.
-   *
    * @param options types of its keys, values or events, as the constructor takes them, and {@link OpenMapOptions}
    * @throws {TypeError} if the map has another map type or its keys or values have another size, or if an option is
    *   unknown.
    * @throws {BpfError} EPERM if this process lacks CAP_SYS_ADMIN.
    * @throws {BpfError} ENOENT if no map has the id.
+   *
+   * Requires Linux 4.13 and CAP_SYS_ADMIN.
    */
   static fromId<C extends MapClass, const A extends OpenArguments<C>>(
     this: C,
@@ -159,10 +159,10 @@ export abstract class BpfMap<Name extends MapTypeName = MapTypeName> extends Ker
   /**
    * Returns the properties and the current state of the map, read from the kernel.
    *
-   * Requires Linux 4.13.
-   *
    * @throws {BpfError} if the kernel rejects the call.
    * @throws {DisposedError} after disposal.
+   *
+   * Requires Linux 4.13.
    */
   info(): MapInfo {
     return readMapInfo(this.fd, `${this}`);
@@ -171,12 +171,12 @@ export abstract class BpfMap<Name extends MapTypeName = MapTypeName> extends Ker
   /**
    * Forbids all further changes by user space, irreversibly. Programs can still change the map.
    *
-   * Requires Linux 5.2.
-   *
    * @throws {BpfError} EPERM if the map is frozen already, or if this object may not write it.
    * @throws {BpfError} EBUSY if its memory is mapped writable.
    * @throws {BpfError} ENOTSUPP if its values have a spin lock or timer, or if the map type cannot be frozen.
    * @throws {DisposedError} after disposal.
+   *
+   * Requires Linux 5.2.
    */
   freeze(): this {
     freezeKernelMap(this.fd, `${this}`);

@@ -15,8 +15,6 @@ import type { BpfMap } from "./bpf_map.ts";
  * names of types may differ, as those of `int` and `t.u32`. Bytes, texts, addresses and custom types match anything of
  * their size.
  *
- * Requires Linux 4.18 and CAP_SYS_ADMIN.
- *
  * @throws {TypeError} that lists each difference.
  * @throws {BpfError} EPERM if this process lacks CAP_SYS_ADMIN.
  *
@@ -35,6 +33,8 @@ import type { BpfMap } from "./bpf_map.ts";
  *   console.log(String(error)); // value.bytes is at byte 0 here, and at 4 in the kernel
  * }
  * ```
+ *
+ * Requires Linux 4.18 and CAP_SYS_ADMIN.
  */
 export function checkMapTypes(map: BpfMap): boolean {
   const { btfId, btfKeyTypeId, btfValueTypeId } = map.info();

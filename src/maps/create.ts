@@ -33,7 +33,7 @@ import { MAP_INFO } from "../uapi/layout.ts";
  * @throws {Error} for inode storage if its security module is not active.
  */
 export function createFromSpec(row: MapType, spec: MapSpec, innerRow?: MapType): number {
-  row.requirement?.();
+  row.requireSupport?.();
   const { inner } = spec;
   if (inner === undefined || innerRow === undefined) return createWithTypes(row, spec, undefined);
   // The kernel copies the attributes of inner maps from the template and does not keep it.
@@ -308,7 +308,7 @@ function adopt<Types extends object>(
     const info = readMapProperties(descriptor.fd, descriptor.what);
     descriptor.what = describeMap(info);
     checkCompatible(row, { ...expected, type: row.type }, info, where);
-    row.requirement?.();
+    row.requireSupport?.();
     // Throws if the number of CPUs is unknown: before the map is pinned or wrapped.
     copiedValueSize(row, info.valueSize);
     return new MapHandle(row, descriptor, info, types, pinnedAt);
@@ -383,8 +383,6 @@ function checkCompatible(
  * Iterates over the properties of all maps in the kernel, in the order of their ids. Each map is read when the loop reaches
  * it: maps that are created or removed meanwhile may be returned or not.
  *
- * Requires Linux 4.13 and CAP_SYS_ADMIN.
- *
  * @throws {BpfError} EPERM if this process lacks CAP_SYS_ADMIN.
  *
  * @example
@@ -394,6 +392,8 @@ function checkCompatible(
  * for (const { id, type, name, maxEntries } of listMaps()) console.log(id, type, name, maxEntries);
  * console.log([...listMaps()].some(({ id }) => id === map.id)); // true
  * ```
+ *
+ * Requires Linux 4.13 and CAP_SYS_ADMIN.
  */
 export function listMaps(): Generator<MapInfo, undefined, undefined> {
   return describeAll("map", readMapInfo);

@@ -102,9 +102,6 @@ export type DevMapOptions = DescriptorArrayOptions;
  * kernel removes an interface from the map when it is unregistered. Programs cannot change the map. `delete` looks the slot
  * up first, because the kernel does not report empty slots.
  *
- * Requires Linux 5.8 for creation, because values have room for a program. Maps without that room (Linux 4.14) can be
- * opened.
- *
  * @throws {BpfError} EPERM if this process lacks CAP_BPF or CAP_NET_ADMIN.
  * @throws {BpfError} EINVAL before Linux 5.8.
  * @throws {TypeError | RangeError} if an option is unknown, has the wrong type or is out of range.
@@ -117,6 +114,9 @@ export type DevMapOptions = DescriptorArrayOptions;
  * console.log(ports.get(3)); // { ifindex: 1, programId: undefined }
  * console.log(ports.get(0), ports.delete(3), ports.delete(3)); // undefined true false
  * ```
+ *
+ * Requires Linux 5.8 for creation, because values have room for a program. Maps without that room (Linux 4.14) can be
+ * opened.
  */
 export class DevMap extends SparseArrayMap<DevMapEntry, DevMapValue, "devmap"> {
   /** Definition of this class: its map type and options. */
@@ -139,9 +139,6 @@ export type DevMapHashOptions = DescriptorHashOptions;
  * Keys are numbers from 0 to 2^32 - 1. Values are stored as {@link DevMapValue} and read as {@link DevMapEntry}. The kernel
  * removes an interface from the map when it is unregistered. Programs cannot change the map.
  *
- * Requires Linux 5.8 for creation, because values have room for a program. Maps without that room (Linux 5.4) can be
- * opened.
- *
  * @throws {BpfError} EPERM if this process lacks CAP_BPF or CAP_NET_ADMIN.
  * @throws {BpfError} EINVAL before Linux 5.8.
  * @throws {TypeError | RangeError} if an option is unknown, has the wrong type or is out of range.
@@ -154,6 +151,9 @@ export type DevMapHashOptions = DescriptorHashOptions;
  * console.log(ports.toMap()); // Map(1) { 4000000000: { ifindex: 1, programId: undefined } }
  * console.log(ports.add(4_000_000_000, 1), ports.add(7, { ifindex: 1 })); // false true
  * ```
+ *
+ * Requires Linux 5.8 for creation, because values have room for a program. Maps without that room (Linux 5.4) can be
+ * opened.
  */
 export class DevMapHash extends SingleTakeMap<number, DevMapEntry, DevMapValue, "devmap_hash"> {
   /** Definition of this class: its map type and options. */
@@ -245,9 +245,6 @@ function cpuMapLayout(size: number): RedirectLayout<CpuMapEntry, CpuMapValue> {
  * Keys are CPU numbers. Values are stored as {@link CpuMapValue} and read as {@link CpuMapEntry}. The kernel starts a
  * thread for each CPU that is stored. `delete` looks the slot up first, because the kernel does not report empty slots.
  *
- * Requires Linux 5.9 for creation, because values have room for a program. Maps without that room (Linux 4.15) can be
- * opened.
- *
  * @throws {BpfError} EPERM if this process lacks CAP_BPF.
  * @throws {BpfError} EINVAL before Linux 5.9.
  * @throws {BpfError} E2BIG if `length` is larger than the number of CPUs that the kernel was built for.
@@ -261,6 +258,9 @@ function cpuMapLayout(size: number): RedirectLayout<CpuMapEntry, CpuMapValue> {
  * console.log(cpus.get(0)); // { queueSize: 192, programId: undefined }
  * console.log(cpus.delete(0), cpus.delete(0)); // true false
  * ```
+ *
+ * Requires Linux 5.9 for creation, because values have room for a program. Maps without that room (Linux 4.15) can be
+ * opened.
  */
 export class CpuMap extends SparseArrayMap<CpuMapEntry, CpuMapValue, "cpumap"> {
   /** Definition of this class: its map type and options. */
@@ -291,8 +291,6 @@ const xskHints: Hints = {
  *
  * Keys are indexes from 0 to `length - 1`. The kernel removes a socket from the map when it is closed (since Linux 5.3).
  *
- * Requires Linux 4.18.
- *
  * @throws {BpfError} EPERM if this process lacks CAP_BPF or CAP_NET_ADMIN.
  * @throws {TypeError | RangeError} if an option is unknown, has the wrong type or is out of range.
  *
@@ -307,6 +305,8 @@ const xskHints: Hints = {
  * }
  * sockets.unset(0);
  * ```
+ *
+ * Requires Linux 4.18.
  */
 export class XskMap extends WriteOnlyArrayMap<FdLike, "xskmap"> {
   /** Definition of this class: its map type and options. */

@@ -38,9 +38,10 @@ export const noKey: Type<undefined> = {
 export interface ElementOptions {
   /**
    * Copies the value while its spin lock is held, so that programs that hold the lock never see or leave it half updated.
-   * Requires Linux 5.1.
    *
    * @default true if the value type has a `t.spinLock` field, else false
+   *
+   * Requires Linux 5.1.
    */
   readonly lock?: boolean;
   /**

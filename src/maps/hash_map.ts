@@ -37,8 +37,6 @@ export type HashMapOptions<K extends AnyType, V extends AnyType> = KeyedMapOptio
  * `set` throws `E2BIG` when the table is full: {@link LruHashMap} evicts an old entry instead. The kernel reuses the memory
  * of a deleted entry at once: a look-up that races with a deletion and an insertion can return the value of the new key.
  *
- * Requires Linux 3.19.
- *
  * @throws {BpfError} EPERM if this process lacks CAP_BPF.
  * @throws {BpfError} ENOMEM if the kernel has no memory for all entries.
  * @throws {BpfError} E2BIG if a key and its value are too large together.
@@ -52,6 +50,8 @@ export type HashMapOptions<K extends AnyType, V extends AnyType> = KeyedMapOptio
  * console.log(counts.get(1), counts.get(3)); // 10n undefined
  * for (const [key, value] of counts) console.log(key, value);
  * ```
+ *
+ * Requires Linux 3.19.
  */
 export class HashMap<K extends AnyType, V extends AnyType> extends AssociativeMap<
   Infer<K>,
@@ -91,8 +91,6 @@ export type LruHashMapOptions<K extends AnyType, V extends AnyType> = KeyedMapOp
  *
  * The flag `"no_common_lru"` keeps one list for each CPU. `maxEntries` must then be at least the number of possible CPUs.
  *
- * Requires Linux 4.10.
- *
  * @throws {BpfError} EPERM if this process lacks CAP_BPF.
  * @throws {BpfError} ENOMEM if the kernel has no memory for all entries.
  * @throws {BpfError} ENOTSUPP if the flag `"no_prealloc"` is set.
@@ -105,6 +103,8 @@ export type LruHashMapOptions<K extends AnyType, V extends AnyType> = KeyedMapOp
  * for (let key = 0; key < 5000; key++) recent.set(key, key);
  * console.log(recent.count() <= 1024, recent.get(4999)); // true 4999
  * ```
+ *
+ * Requires Linux 4.10.
  */
 export class LruHashMap<K extends AnyType, V extends AnyType> extends AssociativeMap<
   Infer<K>,
@@ -142,8 +142,6 @@ export type PerCpuHashMapOptions<K extends AnyType, V extends AnyType> = KeyedMa
  * KiB for each CPU. `set` stores all elements. The kernel copies the values of a key one CPU after the other while programs
  * run: their sum is not a snapshot of one moment.
  *
- * Requires Linux 4.6.
- *
  * @throws {BpfError} EPERM if this process lacks CAP_BPF.
  * @throws {BpfError} ENOMEM if the kernel has no memory for all entries.
  * @throws {BpfError} E2BIG if a value has more than 32 KiB.
@@ -156,6 +154,8 @@ export type PerCpuHashMapOptions<K extends AnyType, V extends AnyType> = KeyedMa
  * counts.set(1, possibleCpus().map(() => 5));
  * console.log(counts.sum(1) === 5 * possibleCpus().length, counts.sum(2)); // true undefined
  * ```
+ *
+ * Requires Linux 4.6.
  */
 export class PerCpuHashMap<K extends AnyType, V extends AnyType> extends PerCpuAssociativeMap<
   Infer<K>,
@@ -185,8 +185,6 @@ export type LruPerCpuHashMapOptions<K extends AnyType, V extends AnyType> = Keye
  * KiB for each CPU. The kernel copies the values of a key one CPU after the other while programs run: their sum is not a
  * snapshot of one moment.
  *
- * Requires Linux 4.10.
- *
  * @throws {BpfError} EPERM if this process lacks CAP_BPF.
  * @throws {BpfError} ENOMEM if the kernel has no memory for all entries.
  * @throws {BpfError} ENOTSUPP if the flag `"no_prealloc"` is set.
@@ -200,6 +198,8 @@ export type LruPerCpuHashMapOptions<K extends AnyType, V extends AnyType> = Keye
  * flows.set("192.0.2.1", possibleCpus().map(() => 1));
  * console.log(flows.sum("192.0.2.1") === possibleCpus().length); // true
  * ```
+ *
+ * Requires Linux 4.10.
  */
 export class LruPerCpuHashMap<K extends AnyType, V extends AnyType> extends PerCpuAssociativeMap<
   Infer<K>,

@@ -531,10 +531,10 @@ export abstract class PerCpuAssociativeMap<
   /**
    * Stores the value of one CPU and leaves those of the others. An absent key is added, with zeros for the other CPUs.
    *
-   * Requires Linux 7.0.
-   *
    * @throws {BpfError} EINVAL before Linux 7.0.
    * @throws {RangeError} if `cpu` is not one of {@link possibleCpus}.
+   *
+   * Requires Linux 7.0.
    */
   setCpu(key: K, cpu: number, value: V): this {
     this.#perCpu.set(key, cpu, value);

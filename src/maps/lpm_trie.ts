@@ -152,8 +152,6 @@ const [minKeySize, maxKeySize] = [5, 260];
  * Kernels before 6.13 have bugs, unless they are stable kernels with the fixes: `add` and `replace` throw, a full trie does
  * not replace values, and an iteration skips more entries next to deleted ones.
  *
- * Requires Linux 4.11; 4.16 for iteration and `clear`.
- *
  * @throws {BpfError} EPERM if this process lacks CAP_BPF.
  * @throws {TypeError | RangeError} if an option is unknown, has the wrong type or is out of range.
  *
@@ -164,6 +162,8 @@ const [minKeySize, maxKeySize] = [5, 260];
  * routes.set("10.0.0.0/8", 1).set("10.1.0.0/16", 2);
  * console.log(routes.get("10.1.2.3/32"), routes.get("10.9.9.9/32"), routes.get("192.0.2.1/32")); // 2 1 undefined
  * ```
+ *
+ * Requires Linux 4.11; 4.16 for iteration and `clear`.
  */
 export class LpmTrie<K extends AnyType, V extends AnyType> extends SingleTakeMap<
   Infer<K>,

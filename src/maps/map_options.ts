@@ -25,6 +25,8 @@ import { checkType, type Type } from "../types/type.ts";
 /**
  * Map classes by name, for the types `T` of keys, values and events that an object is created or opened with. The file of
  * each class adds its own line.
+ *
+ * @hidden
  */
 export interface MapClasses<T> {}
 

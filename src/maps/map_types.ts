@@ -58,7 +58,7 @@ export type HeldObject =
   | "stack";
 
 /** Class of the walk that reads all entries; `"next"` if only the next value can be read. */
-export type EntryOrder = typeof BatchWalk | "next";
+export type EntryAccess = typeof BatchWalk | "next";
 
 /** Attributes of the smallest map of a type. */
 interface SmallestMap {
@@ -109,7 +109,7 @@ export interface MapType extends SmallestMap {
   /** Result of the kernel when an absent key is deleted, if it is not ENOENT. */
   readonly absentDeletion?: "success" | "EINVAL";
   /** Throws if maps of the type must not be used on this machine. */
-  readonly requirement?: () => void;
+  readonly requireSupport?: () => void;
   /** True if the kernel rejects maps of the type as inner maps. */
   readonly isNeverInner?: true;
   /** True if sleepable programs cannot use maps of the type. */
@@ -117,7 +117,7 @@ export interface MapType extends SmallestMap {
   /** Flag that the map needs so that its memory can be mapped. */
   readonly mappingFlag?: number;
   /** Walk that reads the entries, or the reason why they cannot be read. */
-  readonly entries: EntryOrder | { readonly unreadable: string };
+  readonly entries: EntryAccess | { readonly unreadable: string };
 }
 
 type Row = Omit<MapType, "name" | "type" | "number" | "needs"> & {
@@ -317,7 +317,7 @@ export const SOCKHASH = /*@__PURE__*/ defineRow("SOCKHASH", smallHash, {
   value: "socket",
   entries: MapWalk,
 });
-export const CGROUP_STORAGE = /*@__PURE__*/ defineRow("CGROUP_STORAGE", oldCgroupStorage, {
+const CGROUP_STORAGE = /*@__PURE__*/ defineRow("CGROUP_STORAGE", oldCgroupStorage, {
   since: "4.19",
 });
 export const REUSEPORT_SOCKARRAY = /*@__PURE__*/ defineRow("REUSEPORT_SOCKARRAY", arrayDefaults, {
@@ -327,11 +327,10 @@ export const REUSEPORT_SOCKARRAY = /*@__PURE__*/ defineRow("REUSEPORT_SOCKARRAY"
   value: "socket",
   entries: IndexWalk,
 });
-export const PERCPU_CGROUP_STORAGE = /*@__PURE__*/ defineRow(
-  "PERCPU_CGROUP_STORAGE",
-  oldCgroupStorage,
-  { since: "4.20", isPerCpu: true },
-);
+const PERCPU_CGROUP_STORAGE = /*@__PURE__*/ defineRow("PERCPU_CGROUP_STORAGE", oldCgroupStorage, {
+  since: "4.20",
+  isPerCpu: true,
+});
 export const QUEUE = /*@__PURE__*/ defineRow("QUEUE", keylessDefaults, {
   since: "4.20",
   entries: "next",
@@ -354,7 +353,7 @@ export const DEVMAP_HASH = /*@__PURE__*/ defineRow("DEVMAP_HASH", smallHash, {
   value: "interface",
   entries: MapWalk,
 });
-export const STRUCT_OPS = /*@__PURE__*/ defineRow("STRUCT_OPS", arrayDefaults, {
+const STRUCT_OPS = /*@__PURE__*/ defineRow("STRUCT_OPS", arrayDefaults, {
   since: "5.6",
   config: ["CONFIG_BPF_JIT", "CONFIG_DEBUG_INFO_BTF"],
   absence: absenceOf,
@@ -372,7 +371,7 @@ export const INODE_STORAGE = /*@__PURE__*/ defineRow(
     since: "5.10",
     config: ["CONFIG_BPF_LSM"],
     absence: absenceOf,
-    requirement: requireBpfSecurityModule,
+    requireSupport: requireBpfSecurityModule,
   },
 );
 export const TASK_STORAGE = /*@__PURE__*/ defineRow(
@@ -410,7 +409,7 @@ export const ARENA = /*@__PURE__*/ defineRow(
     entries: { unreadable: "it is plain memory without entries" },
   },
 );
-export const INSN_ARRAY = /*@__PURE__*/ defineRow("INSN_ARRAY", arrayDefaults, {
+const INSN_ARRAY = /*@__PURE__*/ defineRow("INSN_ARRAY", arrayDefaults, {
   since: "6.19",
   absence: absenceOf,
   valueSize: 16,

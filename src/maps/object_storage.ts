@@ -224,8 +224,6 @@ const noSocketHint = "The descriptor does not refer to a socket, or it is closed
  * towards the memory that a socket may have (`net.core.optmem_max`). User space names a socket by its descriptor, or by an
  * object that has one as `fd`, such as a socket of Bun.
  *
- * Requires Linux 5.2.
- *
  * @throws {BpfError} EPERM if this process lacks CAP_BPF.
  * @throws {BpfError} EINVAL before Linux 5.2.
  * @throws {BpfError} E2BIG if a value is too large.
@@ -240,6 +238,8 @@ const noSocketHint = "The descriptor does not refer to a socket, or it is closed
  * console.log(marks.get(socket), marks.add(socket, 8)); // 7 false
  * socket.close();
  * ```
+ *
+ * Requires Linux 5.2.
  */
 export class SkStorage<V extends AnyType> extends ObjectStorage<FdLike, Infer<V>, "sk_storage"> {
   /** Definition of this class: its map type and options. */
@@ -284,8 +284,6 @@ export type TaskOwner = number | Exclude<FdLike, number>;
  * if no process has the id. A process that has ended while a pidfd refers to it has no value: `get` returns `undefined`,
  * `delete` and `replace` return false, and storing a value throws `ENOENT`.
  *
- * Requires Linux 5.11.
- *
  * @throws {BpfError} EPERM if this process lacks CAP_BPF.
  * @throws {BpfError} EINVAL before Linux 5.11.
  * @throws {BpfError} E2BIG if a value is too large.
@@ -298,6 +296,8 @@ export type TaskOwner = number | Exclude<FdLike, number>;
  * watched.set(process.pid, 1);
  * console.log(watched.get(process.pid), watched.get(1)); // 1 undefined
  * ```
+ *
+ * Requires Linux 5.11.
  */
 export class TaskStorage<V extends AnyType> extends ObjectStorage<
   TaskOwner,
@@ -338,8 +338,6 @@ export type InodeStorageOptions<V extends AnyType> = StorageOptions<V>;
  * of any kind of file. A path is opened for the call with O_PATH: without the right to read it, and without an effect on
  * pipes and devices. Symbolic links are followed. If nothing is at the path, the method throws the error of `fs`, `ENOENT`.
  *
- * Requires Linux 5.10 with `CONFIG_BPF_LSM`, and `bpf` among the active security modules.
- *
  * @throws {Error} if `bpf` is not among the active security modules, or if that cannot be determined (before Linux 6.8,
  *   without securityfs and without the right to mount it).
  * @throws {BpfError} EPERM if this process lacks CAP_BPF.
@@ -358,6 +356,8 @@ export type InodeStorageOptions<V extends AnyType> = StorageOptions<V>;
  *   console.error(String(error)); // if bpf is not among the active security modules
  * }
  * ```
+ *
+ * Requires Linux 5.10 with `CONFIG_BPF_LSM`, and `bpf` among the active security modules.
  */
 export class InodeStorage<V extends AnyType> extends ObjectStorage<
   string | FdLike,
@@ -397,8 +397,6 @@ export type CgroupStorageOptions<V extends AnyType> = StorageOptions<V>;
  * call, or by a descriptor of that directory, for which O_PATH is enough. Groups of cgroup version 1 are accepted too. If
  * the path is not a directory, the method throws the error of `fs`, `ENOENT` or `ENOTDIR`.
  *
- * Requires Linux 6.2.
- *
  * @throws {BpfError} EPERM if this process lacks CAP_BPF.
  * @throws {BpfError} EINVAL before Linux 6.2.
  * @throws {BpfError} E2BIG if a value is too large.
@@ -415,6 +413,8 @@ export type CgroupStorageOptions<V extends AnyType> = StorageOptions<V>;
  *   console.error(String(error)); // if no cgroup file system is mounted there
  * }
  * ```
+ *
+ * Requires Linux 6.2.
  */
 export class CgroupStorage<V extends AnyType> extends ObjectStorage<
   string | FdLike,

@@ -39,8 +39,6 @@ const progHints: Hints = {
  * compilation. A tail call to an empty slot fails, and the caller continues. The kernel empties the array soon after its
  * last descriptor is closed and its last pin removed, even while programs use it: pin it, or keep this object.
  *
- * Requires Linux 4.2; 4.13 for reading.
- *
  * @throws {BpfError} EPERM if this process lacks CAP_BPF.
  * @throws {TypeError | RangeError} if an option is unknown, has the wrong type or is out of range.
  *
@@ -72,6 +70,8 @@ const progHints: Hints = {
  * console.log(first.testRun(packet).returnValue); // 7
  * console.log(steps.get(1) === second.info().id, steps.get(0)); // true undefined
  * ```
+ *
+ * Requires Linux 4.2; 4.13 for reading.
  */
 export class ProgArray extends SparseArrayMap<number, FdLike, "prog_array"> {
   /** Definition of this class: its map type and options. */
@@ -100,8 +100,6 @@ const cgroupHints: Hints = {
  * Keys are indexes from 0 to `length - 1`. The cgroups must be of cgroup version 2. A cgroup stays in the array after its
  * directory is removed.
  *
- * Requires Linux 4.8.
- *
  * @throws {BpfError} EPERM if this process lacks CAP_BPF.
  * @throws {TypeError | RangeError} if an option is unknown, has the wrong type or is out of range.
  *
@@ -117,6 +115,8 @@ const cgroupHints: Hints = {
  * }
  * console.log(cgroups.delete(0)); // false
  * ```
+ *
+ * Requires Linux 4.8.
  */
 export class CgroupArray extends WriteOnlyArrayMap<FdLike, "cgroup_array"> {
   /** Definition of this class: its map type and options. */
@@ -185,8 +185,6 @@ const perfEventHints: Hints = {
  * once the object that stored it is disposed of, and all `dup()`s of that object and copies in other processes too. With
  * the flag `"preserve_elems"` (Linux 5.10) it stays as long as the array exists.
  *
- * Requires Linux 4.3.
- *
  * @throws {BpfError} EPERM if this process lacks CAP_BPF.
  * @throws {TypeError | RangeError} if an option is unknown, has the wrong type or is out of range.
  *
@@ -202,6 +200,8 @@ const perfEventHints: Hints = {
  * }
  * console.log(events.delete(0)); // false
  * ```
+ *
+ * Requires Linux 4.3.
  */
 export class PerfEventArray extends WriteOnlyArrayMap<FdLike, "perf_event_array"> {
   /** Definition of this class: its map type and options. */

@@ -123,8 +123,6 @@ export type QueueOptions<V extends AnyType> = ValueMapOptions<V>;
  * Programs push and pop as well, which makes it a mailbox between them and user space. The kernel does not wake readers:
  * user space has to poll with `pop`. The kernel keeps no count of the values.
  *
- * Requires Linux 4.20.
- *
  * @throws {BpfError} EPERM if this process lacks CAP_BPF.
  * @throws {BpfError} ENOMEM or E2BIG if the kernel has no memory for all values.
  * @throws {TypeError | RangeError} if an option is unknown, has the wrong type or is out of range.
@@ -136,6 +134,8 @@ export type QueueOptions<V extends AnyType> = ValueMapOptions<V>;
  * jobs.push(1).push(2).push(3, { evict: true });
  * console.log(jobs.peek(), jobs.pop(), jobs.pop(), jobs.pop()); // 2 2 3 undefined
  * ```
+ *
+ * Requires Linux 4.20.
  */
 export class Queue<V extends AnyType> extends PushPopMap<Infer<V>, "queue"> {
   /** Definition of this class: its map type and options. */
@@ -157,8 +157,6 @@ export type StackOptions<V extends AnyType> = ValueMapOptions<V>;
  *
  * Programs push and pop as well. Its usual use is a pool of free numbers. The kernel keeps no count of the values.
  *
- * Requires Linux 4.20.
- *
  * @throws {BpfError} EPERM if this process lacks CAP_BPF.
  * @throws {BpfError} ENOMEM or E2BIG if the kernel has no memory for all values.
  * @throws {TypeError | RangeError} if an option is unknown, has the wrong type or is out of range.
@@ -170,6 +168,8 @@ export type StackOptions<V extends AnyType> = ValueMapOptions<V>;
  * free.push(7).push(8);
  * console.log(free.pop(), [...free.takeAll()]); // 8 [ 7 ]
  * ```
+ *
+ * Requires Linux 4.20.
  */
 export class Stack<V extends AnyType> extends PushPopMap<Infer<V>, "stack"> {
   /** Definition of this class: its map type and options. */
@@ -202,8 +202,6 @@ export interface BloomFilterOptions<V extends AnyType> extends ValueMapOptions<V
  *
  * Values cannot be removed or listed.
  *
- * Requires Linux 5.16.
- *
  * @throws {BpfError} EPERM if this process lacks CAP_BPF.
  * @throws {BpfError} EINVAL before Linux 5.16.
  * @throws {TypeError | RangeError} if an option is unknown, has the wrong type or is out of range.
@@ -215,6 +213,8 @@ export interface BloomFilterOptions<V extends AnyType> extends ValueMapOptions<V
  * seen.add("192.0.2.1");
  * console.log(seen.has("192.0.2.1"), seen.has("198.51.100.7")); // true false
  * ```
+ *
+ * Requires Linux 5.16.
  */
 export class BloomFilter<V extends AnyType> extends BpfMap<"bloom_filter"> {
   /** Definition of this class: its map type and options. */

@@ -61,8 +61,6 @@ export type SockMapOptions = DescriptorArrayOptions;
  * Linux 5.7), UDP sockets (5.7) and Unix sockets (5.15). The kernel removes a socket from the map when it is closed. An
  * opened map with values of 4 bytes cannot be read.
  *
- * Requires Linux 5.7 for creation, because values have room for cookies. Maps without that room (Linux 4.14) can be opened.
- *
  * @throws {BpfError} EPERM if this process lacks CAP_BPF or CAP_NET_ADMIN.
  * @throws {BpfError} EINVAL before Linux 5.7.
  * @throws {TypeError | RangeError} if an option is unknown, has the wrong type or is out of range.
@@ -78,6 +76,8 @@ export type SockMapOptions = DescriptorArrayOptions;
  * console.log(sockets.delete(3), sockets.delete(3)); // true false
  * server.stop();
  * ```
+ *
+ * Requires Linux 5.7 for creation, because values have room for cookies. Maps without that room (Linux 4.14) can be opened.
  */
 export class SockMap extends SparseArrayMap<bigint, FdLike, "sockmap"> {
   /** Definition of this class: its map type and options. */
@@ -132,8 +132,6 @@ const maxKeySize = 512;
  * Keys have any type of 1 to 512 bytes. Sockets are stored by descriptor: the same sockets as in a {@link SockMap}. The
  * kernel removes a socket from the map when it is closed. An opened map with values of 4 bytes cannot be read.
  *
- * Requires Linux 5.7 for creation, because values have room for cookies. Maps without that room (Linux 4.18) can be opened.
- *
  * @throws {BpfError} EPERM if this process lacks CAP_BPF or CAP_NET_ADMIN.
  * @throws {BpfError} EINVAL before Linux 5.7.
  * @throws {TypeError | RangeError} if an option is unknown, has the wrong type or is out of range.
@@ -148,6 +146,8 @@ const maxKeySize = 512;
  * console.log(typeof sockets.get(key), sockets.count()); // bigint 1
  * server.stop();
  * ```
+ *
+ * Requires Linux 5.7 for creation, because values have room for cookies. Maps without that room (Linux 4.18) can be opened.
  */
 export class SockHash<K extends AnyType> extends SingleTakeMap<
   Infer<K>,
@@ -211,8 +211,6 @@ const reuseportHints: Hints = {
  * Keys are indexes from 0 to `length - 1`. A socket can be in only one slot of one such array: storing it again fails, in
  * the same slot too. The kernel removes a socket from the array when it is closed.
  *
- * Requires Linux 4.19.
- *
  * @throws {BpfError} EPERM if this process lacks CAP_BPF.
  * @throws {TypeError | RangeError} if an option is unknown, has the wrong type or is out of range.
  *
@@ -227,6 +225,8 @@ const reuseportHints: Hints = {
  * console.log(workers.has(0), workers.has(1)); // false true
  * server.stop();
  * ```
+ *
+ * Requires Linux 4.19.
  */
 export class ReuseportSockArray extends SparseArrayMap<bigint, FdLike, "reuseport_sockarray"> {
   /** Definition of this class: its map type and options. */

@@ -82,7 +82,7 @@ function hasBuildIds({ flags }: Pick<MapInfo, "flags">): boolean {
 }
 
 /** Returns the layout of the frames of a map. The caller chooses the type `F` that they decode to. */
-export function frameOf<F>(map: Pick<MapInfo, "flags">): FrameLayout<F> {
+export function frameLayout<F>(map: Pick<MapInfo, "flags">): FrameLayout<F> {
   return (hasBuildIds(map) ? buildIdFrame : u64) as FrameLayout<unknown> as FrameLayout<F>;
 }
 
@@ -160,8 +160,6 @@ function checkDepth(depth: number): void {
  * Ids are hashes and can be larger than `maxEntries`, up to the next power of two. The kernel removes a stack from its slot
  * while it copies it: of two readers of the same stack at the same moment, one can find it absent.
  *
- * Requires Linux 4.6; 4.16 for iteration and `clear`.
- *
  * @throws {BpfError} EPERM if this process lacks CAP_BPF.
  * @throws {BpfError} ENOMEM or E2BIG if the kernel has no memory for all stacks.
  * @throws {TypeError | RangeError} if an option is unknown, has the wrong type or is out of range.
@@ -191,6 +189,8 @@ function checkDepth(depth: number): void {
  *   }
  * }
  * ```
+ *
+ * Requires Linux 4.6; 4.16 for iteration and `clear`.
  */
 export class StackTraceMap<BuildId extends boolean = false> extends KeyedMap<
   number,
@@ -242,7 +242,7 @@ export class StackTraceMap<BuildId extends boolean = false> extends KeyedMap<
   constructor(options: StackTraceMapOptions<BuildId>) {
     const handle = StackTraceMap.kind.handle(options);
     const { info } = handle;
-    const frame = frameOf<StackFrame<BuildId>>(info);
+    const frame = frameLayout<StackFrame<BuildId>>(info);
     super(handle, { key: u32, value: new StackLayout(info.valueSize, frame) });
     // For an opened map, the kernel reports the form of the frames.
     this.types = { buildId: hasBuildIds(info) as BuildId };
@@ -250,7 +250,7 @@ export class StackTraceMap<BuildId extends boolean = false> extends KeyedMap<
 
   /** Largest number of frames that are kept of a stack. */
   get depth(): number {
-    return this.valueSize / frameOf(this).size;
+    return this.valueSize / frameLayout(this).size;
   }
 
   /** Number of ids: the size of the kernel's hash table, a power of two. */

@@ -23,6 +23,7 @@ import { LITTLE_ENDIAN } from "../types/memory.ts";
  * ```
  */
 export class BatchError extends BpfError {
+  /** The name of the class. */
   override readonly name = "BatchError";
   /** Number of keys or entries that were applied, counted from the first. */
   readonly applied: number;
@@ -82,6 +83,7 @@ export interface RawEntry {
  * ```
  */
 export class DecodeError extends Error {
+  /** The name of the class. */
   override readonly name = "DecodeError";
   /** Entries that could not be decoded, at most the first 1000. */
   readonly entries: RawEntry[];

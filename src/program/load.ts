@@ -17,7 +17,7 @@ import {
 } from "../ffi/bpf_prog.ts";
 import { type Capability, hasCapability } from "../ffi/capabilities.ts";
 import { Descriptor } from "../ffi/descriptor.ts";
-import { BpfError, errnoName, shortages } from "../ffi/error.ts";
+import { BpfError, errnoName, resourceErrors } from "../ffi/error.ts";
 import { explainer } from "../ffi/explanation.ts";
 import { checkName } from "../handle/kernel_object.ts";
 import { BPF_F_SLEEPABLE } from "../uapi/bpf.ts";
@@ -29,7 +29,7 @@ import { parseSection, type Section } from "./sections.ts";
 import { VerifierError } from "./verifier_error.ts";
 
 /** The verifier's log levels, by the names that the option `log` takes. */
-export const logLevels = {
+const logLevels = {
   /** No log. If the verifier rejects the program, it is loaded a second time to get a log for the error. */
   none: 0,
   /** Each instruction on the rejected path, with the verifier's state; only statistics if the program is accepted. */
@@ -198,7 +198,7 @@ function refusalError(
   what: string,
 ): BpfError {
   // If memory ran out, the verifier may have written a log that does not say so.
-  if (log.trim() === "" || shortages.has(errnoName(errno))) {
+  if (log.trim() === "" || resourceErrors.has(errnoName(errno))) {
     const hint =
       explainer()?.programType(type) ??
       `The kernel refused the ${what} before verifying its instructions`;

@@ -17,7 +17,7 @@ export interface ProgramType extends Omit<SmallestProgram, "type"> {
   /** Input of test runs; `"packet"` is data with an optional context. `undefined` for types whose input is not known here. */
   readonly testInput?: "packet" | "arguments" | "context";
   /** The place where BPF_PROG_TEST_RUN writes the modified context, if anywhere. */
-  readonly contextComesBack?: ContextReturn;
+  readonly contextReturn?: ContextReturn;
 }
 
 const basic = { needs: ["CAP_BPF"] } as const;
@@ -27,21 +27,21 @@ const events = { ...tracing, config: ["CONFIG_BPF_EVENTS"] } as const;
 const cgroup = { ...networking, config: ["CONFIG_CGROUP_BPF"] } as const;
 const internet = { ...networking, config: ["CONFIG_INET"] } as const;
 /** Types whose programs get a packet. */
-const packets = { ...networking, testInput: "packet", contextComesBack: "copied" } as const;
+const packets = { ...networking, testInput: "packet", contextReturn: "copied" } as const;
 const lightweightTunnel = { ...packets, config: ["CONFIG_LWTUNNEL_BPF"] } as const;
 /** Options of types whose target is a type of the kernel's BTF. */
 const typed = ["CONFIG_DEBUG_INFO_BTF"] as const;
 
 /** All program types, in the kernel's order. */
 export const programTypes: Readonly<Record<ProgramTypeName, ProgramType>> = {
-  socket_filter: { since: "3.19", ...basic, testInput: "packet", contextComesBack: "copied" },
+  socket_filter: { since: "3.19", ...basic, testInput: "packet", contextReturn: "copied" },
   kprobe: { since: "4.1", ...events },
   sched_cls: { since: "4.1", ...packets },
   sched_act: { since: "4.1", ...packets },
   tracepoint: { since: "4.7", ...events },
   xdp: { since: "4.8", ...packets },
   perf_event: { since: "4.9", ...events },
-  cgroup_skb: { since: "4.10", ...cgroup, testInput: "packet", contextComesBack: "copied" },
+  cgroup_skb: { since: "4.10", ...cgroup, testInput: "packet", contextReturn: "copied" },
   cgroup_sock: { since: "4.10", ...cgroup, attachType: "cgroup_inet_sock_create" },
   lwt_in: { since: "4.10", ...lightweightTunnel },
   lwt_out: { since: "4.10", ...lightweightTunnel },
@@ -89,14 +89,14 @@ export const programTypes: Readonly<Record<ProgramTypeName, ProgramType>> = {
     ...internet,
     attachType: "sk_lookup",
     testInput: "context",
-    contextComesBack: "copied",
+    contextReturn: "copied",
   },
   syscall: {
     since: "5.14",
     ...basic,
     isSleepable: true,
     testInput: "context",
-    contextComesBack: "in place",
+    contextReturn: "in place",
   },
   netfilter: {
     since: "6.4",

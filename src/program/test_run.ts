@@ -82,7 +82,7 @@ export function runProgram(program: TestedProgram, options: TestRunOptions): Tes
   const type = Object.hasOwn(programTypes, program.type) ? programTypes[program.type] : undefined;
   // Copied, because the length of a subclass can change between calls, and the kernel writes that many bytes.
   const [dataIn, context] = [data, ctx].map((bytes) => bytes && new Uint8Array(bytes));
-  const input = { data: dataIn, context, contextComesBack: type?.contextComesBack, repeat };
+  const input = { data: dataIn, context, contextReturn: type?.contextReturn, repeat };
   const explain = () => explainInput(program.type, type, input);
   const { context: contextOut, ...result } = testRunProgram(
     program.fd,
@@ -104,7 +104,7 @@ function explainInput(
     case "arguments":
       return `${takes} a context (ctx) of 8 bytes per argument, for all arguments that they read and at most 12, and neither data nor repeat`;
     case "context":
-      return repeat > 1 && type.contextComesBack === "in place"
+      return repeat > 1 && type.contextReturn === "in place"
         ? `${takes} no repeat: call testRun() once per run`
         : `${takes} a context (ctx) with all bytes that they read, and no data`;
     case "packet": {
@@ -148,7 +148,7 @@ function largestPacket(name: ProgramTypeName, { attachType }: ProgramType): numb
   const bytes = new Uint8Array(rejectedSize);
   const accepts = (size: number) => {
     const data = bytes.subarray(0, size);
-    const input = { data, context: undefined, contextComesBack: undefined, repeat: 1 };
+    const input = { data, context: undefined, contextReturn: undefined, repeat: 1 };
     try {
       testRunProgram(program.fd, input, program.what);
       return true;

@@ -15,7 +15,7 @@ export interface Cause {
 }
 
 /** A message in a log that matches a cause. */
-export interface CauseMatch {
+interface CauseMatch {
   readonly groups: Readonly<Record<string, string | undefined>>;
   /** The instruction at which the verifier stopped; `undefined` if the log shows none. */
   readonly instruction: Instruction | undefined;

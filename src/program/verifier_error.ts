@@ -33,6 +33,7 @@ const searchedLength = 64 * 1024;
  * ```
  */
 export class VerifierError extends BpfError {
+  /** The name of the class. */
   override readonly name = "VerifierError";
   /**
    * The verifier's log, at most the last 64 MiB. Kernels before 6.4 cannot keep the end of a log: if it has more than 2^30 - 1

@@ -17,53 +17,59 @@ import type { RecordReader } from "./reader.ts";
 import type { ConsumeSettings } from "./ring_options.ts";
 
 /**
- * Counts of the work of a buffer and its consumers since this object was created. A drain is added when it ends: its
- * callback sees the counts before it.
+ * Counts of the work of a buffer and its consumers, since the buffer object was created. A drain is counted when it ends: its
+ * callback sees the counts from before the drain.
  */
 export interface ConsumerStats {
-  /** Records that were delivered. */
+  /** The number of delivered events. */
   readonly events: number;
-  /** Bytes of the buffer that were given back to the kernel: headers, padding and discarded records included. */
+  /** The number of bytes that were released to the kernel. Headers, padding and discarded records count. */
   readonly bytes: number;
-  /** Records that programs reserved and discarded. */
+  /** The number of skipped records that programs had reserved and then discarded. Always 0 in a perf buffer. */
   readonly discarded: number;
   /**
-   * Events that found no room. In a ring buffer, those that programs counted with `asm.reserveOrCount()` and its kin since
-   * the counter was created: events that are dropped without being counted are missing. In a perf buffer the kernel counts.
+   * The number of events for which the buffer had no room.
+   *
+   * In a ring buffer: those that programs counted (`asm.reserveOrCount()`, `asm.outputOrCount()`, `asm.countLost()`) since the
+   * counter was created. Events that a program drops without counting are not included. In a perf buffer: those that the kernel
+   * counted and reported so far, including those dropped while the buffer was paused.
    */
   readonly lost: number;
-  /** Bytes that programs overwrote before they were read; always 0 without the flag `"rb_overwrite"` or the option `overwrite`. */
+  /**
+   * The number of bytes that programs overwrote before they were read. Always 0 without the flag `"rb_overwrite"` of a ring
+   * buffer or the option `overwrite` of a perf buffer.
+   */
   readonly overwrittenBytes: number;
-  /** Times that the kernel woke a consumer. */
+  /** The number of times that the kernel woke a consumer. */
   readonly wakeups: number;
-  /** Looks of a consumer on a timer, or at the next turn of the event loop. */
+  /** The number of times that a consumer checked the buffer on a timer, or in the next turn of the event loop. */
   readonly polls: number;
-  /** Looks of any kind that found something. */
+  /** The number of checks, of any sort, that found events. */
   readonly batches: number;
-  /** Most events that one look found. */
+  /** The largest number of events that one check found. */
   readonly largestBatch: number;
-  /** Bytes that wait in the buffer now: headers, padding and discarded records included. */
+  /** The number of unread bytes in the buffer now. Headers, padding and discarded records count. */
   readonly backlog: number;
 }
 
-/** The map of a buffer as its consumers see it: an `EventBuffer`, or a test's own. */
+/** The part of a map that its consumers use: implemented by `EventBuffer`, and by fakes in tests. */
 export interface ConsumedMap {
-  /** The kernel's id: several objects may stand for one buffer. */
+  /** The map id, which is the same for all objects that have the map open. */
   readonly id: number;
   readonly stats: ConsumerStats;
-  /** Waits on the event loop until there is something to read. */
+  /** Returns a watch that calls `onReady` from the event loop when the buffer has unread records. */
   watch(onReady: () => void): Watch;
-  /** Names it in errors. */
+  /** Returns the name of the map for messages. */
   toString(): string;
 }
 
-/** The ways to consume a buffer. */
+/** Ways to consume a buffer. */
 export type ConsumerKind = "drain" | "peek" | "iteration" | "subscription" | "stream";
 
-/** The consumer of each buffer that has one now on this thread, by the kernel's id. */
+/** The current consumers of this thread, by map id. */
 const consumers = new Map<number, ConsumerKind>();
 
-/** A buffer's side of its consumers: the reader, the type of the events, counts, and the place for one consumer at a time. */
+/** The shared state of all consumers of one buffer object: its reader, event type, counts, and the current consumer. */
 export class RecordSource<E> implements Disposable {
   readonly map: ConsumedMap;
   readonly type: Type<E>;
@@ -73,18 +79,18 @@ export class RecordSource<E> implements Disposable {
   batches = 0;
   largestBatch = 0;
   /** The consumer on the event loop, if there is one. */
-  consumer: Pick<Consumer, "look" | "end" | "keepAlive"> | undefined;
-  /** True when consumers that wait keep the process alive. */
+  consumer: Pick<Consumer, "consume" | "end" | "keepAlive"> | undefined;
+  /** True if waiting consumers keep the process alive. */
   isReferenced = true;
-  /** The cursor of all drains: the same one, as the engine compiles what a callback refers to into it. */
+  /** The cursor of all drains. It is reused because the engine compiles the objects that a callback refers to into its code. */
   #drainCursor: StructCursor<E> | undefined;
-  /** Callbacks for records by cursor and by the callback for events, both held weakly. */
+  /** Callbacks for records, by cursor and by callback for events; both are weak references. */
   #callbacks = new WeakMap<object, WeakMap<(event: never) => void, RawRecordCallback>>();
   #callbackCode: DrainCode | undefined;
 
   /**
-   * @param type read for each record, so that its size must not change: records are as long as that
-   * @param reader owned from here on
+   * @param type the type of the events, whose size must not change
+   * @param reader owned by this object from now on
    */
   constructor(map: ConsumedMap, type: Type<E>, reader: RecordReader) {
     this.map = map;
@@ -92,50 +98,59 @@ export class RecordSource<E> implements Disposable {
     this.reader = reader;
   }
 
-  /** Makes the present consumer, and those to come, keep the process alive while they wait, or not. */
+  /** Sets whether the current consumer and later ones keep the process alive while they wait. */
   keepAlive(alive: boolean): void {
     this.isReferenced = alive;
     this.consumer?.keepAlive(alive);
   }
 
-  /** Notes how many events a look found. */
-  found(events: number): void {
+  /** Counts a check that found this many events. */
+  countBatch(events: number): void {
     if (events === 0) return;
     this.batches++;
     this.largestBatch = Math.max(this.largestBatch, events);
   }
 
-  /** Throws for a record that is too short. */
-  readonly refuse = (length: number): never => {
+  /** Throws the error for a record that is shorter than the event type. */
+  readonly rejectShort = (length: number): never => {
     const { name, size } = this.type;
     throw new RangeError(
-      `a record of ${this.map} has ${length} bytes, but its event type ${name} takes ${size}`,
+      `a record of ${this.map} has ${length} bytes, but its event type ${name} needs ${size}: open the map with the type that programs write`,
     );
   };
 
-  /** Returns an object that shows events in place. @throws {TypeError} when the event is not a struct */
+  /**
+   * Returns a cursor that reads events in place.
+   *
+   * @throws {TypeError} if the event type is not a struct
+   */
   cursor(): StructCursor<E> {
     const type = this.type as Type<E> & Partial<StructType<Fields>>;
     if (typeof type.cursor !== "function") {
       throw new TypeError(
-        `inPlace: expected an event that is a t.struct, that of ${this.map} is ${type.name}`,
+        `inPlace: expected an event type that is a t.struct, but the event type of ${this.map} is ${type.name}`,
       );
     }
-    // The cursor of a Type<E> shows what that reads as: TypeScript knows it by the struct's fields only.
+    // The declared type of the cursor has the fields of the struct, which TypeScript cannot relate to E.
     return type.cursor() as unknown as StructCursor<E>;
   }
 
-  /** Returns the cursor of drains in place. @throws as {@link cursor} */
+  /**
+   * Returns the cursor of drains in place.
+   *
+   * @throws {TypeError} if the event type is not a struct
+   */
   drainCursor(): StructCursor<E> {
     this.#drainCursor ??= this.cursor();
     return this.#drainCursor;
   }
 
   /**
-   * Returns the callback for records that calls `fn` with each event, decoded or shown by the cursor.
+   * Returns a callback for records that calls `fn` with each event: decoded, or read in place by the cursor.
    *
-   * Asked for at each drain, as a busy reader has better code; the same one for as long as it would be the same, because the
-   * engine compiles what a function refers to into it when there is one such function alone.
+   * Call it for each drain, because the reader can have changed to specialized code. Without such a change it returns the same
+   * function: the engine compiles the objects that a function refers to into its code only if there is one closure of that
+   * function.
    */
   callback(fn: (event: E) => void, cursor?: StructCursor<E>): RawRecordCallback {
     const { code } = this.reader;
@@ -147,21 +162,21 @@ export class RecordSource<E> implements Disposable {
     if (callbacks === undefined) this.#callbacks.set(cursor ?? this, (callbacks = new WeakMap()));
     let callback = callbacks.get(fn);
     if (callback === undefined) {
-      const { type, refuse } = this;
+      const { type, rejectShort } = this;
       callback =
         cursor === undefined
-          ? code.decoding(type, refuse, fn)
-          : code.showing(cursor, type.size, refuse, fn);
+          ? code.decoding(type, rejectShort, fn)
+          : code.showing(cursor, type.size, rejectShort, fn);
       callbacks.set(fn, callback);
     }
     return callback;
   }
 
   /**
-   * Drains now, as a consumer for this moment.
+   * Delivers the records that are in the buffer now, as the consumer for the time of this call.
    *
-   * @param cursor what shows the events, released at the end
-   * @throws {Error} when there is a consumer already, or one has ended whose callback still runs
+   * @param cursor the cursor that reads the events, released at the end
+   * @throws {Error} if the buffer has a consumer already, or the callback of an ended consumer still runs
    */
   drain(fn: RawRecordCallback, limit = Number.MAX_SAFE_INTEGER, cursor?: StructCursor<E>): number {
     checkCount("limit", limit, 1, Number.MAX_SAFE_INTEGER);
@@ -173,38 +188,44 @@ export class RecordSource<E> implements Disposable {
     } finally {
       this.free();
       cursor?.release();
-      this.found(reader.totals.events - before);
+      this.countBatch(reader.totals.events - before);
     }
   }
 
   /**
-   * Calls `fn` with the place of the next event, and leaves the event there. Returns false when there is none.
+   * Calls `fn` with the next record, and leaves the record in the buffer. Returns false if there is none.
    *
-   * @throws {Error} as {@link drain}
+   * @throws {Error} if the buffer has a consumer already, or the callback of an ended consumer still runs
    */
   peek(fn: RawRecordCallback): boolean {
     const { reader } = this;
     this.#claimNow("peek");
     try {
-      // A second consumer may release it in between.
+      // A second consumer can release the record between the two calls.
       if (reader.hold(1, 0) === 0 || reader.locate(0) === -1) return false;
       fn(reader.view, reader.offset, reader.length);
       return true;
     } finally {
-      reader.unhold();
+      reader.cancelHold();
       this.free();
     }
   }
 
-  /** Claims the buffer for this call. */
+  /** Claims the buffer for a synchronous call. */
   #claimNow(kind: ConsumerKind): void {
     this.claim(kind);
     if (!this.reader.isDraining) return;
     this.free();
-    throw new Error(`${this.map} is being drained: the callback that runs has to return first`);
+    throw new Error(
+      `${this.map} is being drained: call this after the running callback has returned`,
+    );
   }
 
-  /** Takes the place of the buffer's consumer. @throws {Error} when it has one already: both would move its position */
+  /**
+   * Registers a consumer of the buffer.
+   *
+   * @throws {Error} if it has one already: both would move the consumer position
+   */
   claim(kind: ConsumerKind): void {
     const present = consumers.get(this.map.id);
     if (present !== undefined) {
@@ -213,37 +234,42 @@ export class RecordSource<E> implements Disposable {
     consumers.set(this.map.id, kind);
   }
 
-  /** Gives the place up. */
+  /** Removes the consumer of the buffer. */
   free(): void {
     this.consumer = undefined;
     consumers.delete(this.map.id);
   }
 
-  /** Releases what was delivered, unmaps the memory, and ends the consumer. @throws {Error} as the reader's disposal does */
+  /**
+   * Releases delivered records, unmaps the memory and ends the consumer.
+   *
+   * @throws {Error} if an asynchronous operation of Bun uses a view of the memory; nothing has changed then
+   */
   [Symbol.dispose](): void {
     this.reader[Symbol.dispose]();
     this.consumer?.end();
   }
 }
 
-/** The time for which a consumer may keep timers and I/O waiting, by default. */
+/** The default time for which a consumer may delay timers and I/O. */
 export const turnMilliseconds = 2;
 
-/** Delay of the first look after one that found a record which is reserved and not yet submitted, */
-const firstRetryMilliseconds = 1;
-/** doubled each time that it still is, up to this. */
-const longestRetryMilliseconds = 50;
-/** The number of intervals in a row with few events that ends the polling: one may fall into a gap between two bursts. */
+/** The delay before the first retry if the next record is reserved and not yet submitted. It doubles with each retry. */
+const minRetryMilliseconds = 1;
+/** The upper limit of that delay. */
+const maxRetryMilliseconds = 50;
+/** The number of consecutive intervals with few events that ends polling. A single one can be a gap between two bursts. */
 const quietIntervals = 3;
-/** The part of the buffer that may fill until the next look: beyond that, a timer that is late could find it full. */
-const mostOfBuffer = 0.4;
+/** The fraction of the buffer that may fill before the next check. The rest is a reserve for late timers. */
+const maxFillFraction = 0.4;
 
 /**
- * A consumer on the event loop: it decides when to look into its buffer next (when the kernel wakes it, on a timer, or at the
- * loop's next turn), and how it ends. Its subclasses deliver what a look finds.
+ * The base class of consumers on the event loop. It schedules the checks of the buffer (when the kernel wakes it, on a timer,
+ * or in the next turn of the event loop) and ends the consumer. Subclasses deliver the events.
  *
- * The kernel wakes with each record that finds its consumer caught up. A consumer that always is costs an interrupt and a
- * wake-up a record: while much comes, it is better to let some gather, as network drivers do.
+ * The kernel sends a wake-up for each record that is committed when the consumer has caught up. A consumer that always has
+ * costs an interrupt and a wake-up per record. Under load it is cheaper to poll and let records accumulate, as network drivers
+ * do (NAPI).
  */
 export abstract class Consumer {
   protected readonly source: RecordSource<unknown>;
@@ -254,21 +280,24 @@ export abstract class Consumer {
   #timer: Timer | undefined;
   #turn: Turn | undefined;
   #isReferenced: boolean;
-  #retryMilliseconds = firstRetryMilliseconds;
+  #retryMilliseconds = minRetryMilliseconds;
   #isPolling: boolean;
-  /** The totals after the last look. */
+  /** The totals after the last check. */
   #events: number;
   #bytes: number;
-  /** The start of an interval, and what was read since then. Intervals are at least as long as asked for, while this polls. */
+  /**
+   * The start of the current measuring interval, and the counts since then. While this polls, intervals have at least the set
+   * length.
+   */
   #windowStart = monotonicMilliseconds();
   #windowEvents = 0;
   #windowBytes = 0;
-  /** Bytes a millisecond in the last interval that is over. */
+  /** Bytes per millisecond in the last complete interval. */
   #rate = 0;
-  /** Intervals in a row that had few events. */
+  /** The number of consecutive intervals with few events. */
   #quiet = 0;
 
-  /** @throws {Error} when the buffer has a consumer already, or cannot be waited for */
+  /** @throws {Error} if the buffer has a consumer already, or the event loop cannot wait for it */
   constructor(source: RecordSource<unknown>, kind: ConsumerKind, settings: ConsumeSettings) {
     const { totals } = source.reader;
     this.source = source;
@@ -281,7 +310,7 @@ export abstract class Consumer {
     try {
       this.#watch = source.map.watch(() => {
         source.wakeups++;
-        this.#lookNow();
+        this.#consumeNow();
       });
       this.#watch.keepAlive(this.#isReferenced);
     } catch (error) {
@@ -291,18 +320,18 @@ export abstract class Consumer {
     source.consumer = this;
   }
 
-  /** @internal Shows its state in `console.log`, without its memory of megabytes. */
+  /** @internal Shows the state in `console.log`, without the memory of the buffer. */
   [inspectCustom](...inspection: InspectArguments): string {
     const { map } = this.source;
-    // It may have ended with its buffer, whose counts are gone then.
+    // The buffer may be disposed of, too: reading its counts would throw then.
     const state = this.#ended ? { active: false } : { active: true, stats: map.stats };
     return show(this.shownName, { buffer: `${map}`, ...state }, inspection);
   }
 
-  /** The name in the console. */
+  /** The class name that `console.log` shows. */
   protected abstract readonly shownName: string;
 
-  /** Obeys the signal from now on, which may end the consumer at once. Comes last in the constructor of a subclass. */
+  /** Starts to listen to the signal, which may end the consumer at once. Called last in the constructor of a subclass. */
   protected begin(): void {
     reloadDisposers?.set(this, () => this.end());
     const { signal } = this.#settings;
@@ -310,20 +339,24 @@ export abstract class Consumer {
     else signal?.addEventListener("abort", this.#onAbort, { once: true });
   }
 
-  /** Looks now, delivers, and calls {@link schedule} if another look is to follow; returns how many it delivered. */
-  abstract look(): number;
+  /**
+   * Checks the buffer now, delivers events and schedules the next check if one is needed. Returns the number of delivered
+   * items.
+   */
+  abstract consume(): number;
 
   /** Ends the consumer because its signal has aborted. */
   protected abstract aborted(reason: unknown): void;
 
-  /** Gives back what was delivered, and tells whoever waits: the last thing before another consumer may come. */
+  /** Releases delivered records and ends all waits. Called last, before another consumer is allowed. */
   protected abstract settle(): void;
 
+  /** True after the consumer has ended. */
   get ended(): boolean {
     return this.#ended;
   }
 
-  /** Ends the consumer: what was not delivered stays in the buffer. A second call does nothing. */
+  /** Ends the consumer. Undelivered events stay in the buffer. A second call does nothing. */
   end(): void {
     if (this.#ended) return;
     this.#ended = true;
@@ -339,7 +372,7 @@ export abstract class Consumer {
     }
   }
 
-  /** Schedules the look after this one, instead of those that were to come before. */
+  /** Schedules the next check of the buffer and cancels those that were scheduled before. */
   protected schedule(): void {
     this.#cancelTimers();
     const { end } = this.source.reader;
@@ -354,10 +387,10 @@ export abstract class Consumer {
       this.#retry(hasProgressed, untilFull);
       return;
     }
-    this.#retryMilliseconds = firstRetryMilliseconds;
+    this.#retryMilliseconds = minRetryMilliseconds;
     const { wakeup, interval, maxLatency } = this.#settings;
-    // A timer would be too late for a buffer that is full within a millisecond, and so would a loop without a rest: who sleeps
-    // in the kernel gets the processor back before who never gave it up.
+    // A timer is too late for a buffer that fills within a millisecond. So is a busy loop: the scheduler preempts a thread that
+    // never sleeps, and runs a thread that has just been woken sooner.
     if (this.#isPolling && (wakeup === "poll" || untilFull >= 1)) {
       this.#watch.disarm();
       this.#after(interval, untilFull);
@@ -367,19 +400,19 @@ export abstract class Consumer {
     if (maxLatency !== undefined) this.#sleep(maxLatency);
   }
 
-  /** Schedules a look after timers and I/O have had their turn. */
+  /** Schedules a check for the next turn of the event loop, after timers and I/O. */
   protected nextTurn(): void {
     this.#turn = startTurn(() => this.#poll());
     if (!this.#isReferenced) this.#turn.unref();
   }
 
-  /** Cancels all looks to come, until the next {@link schedule}. */
+  /** Cancels all scheduled checks, until the next {@link schedule}. */
   protected stop(): void {
     this.#cancelTimers();
     this.#watch.disarm();
   }
 
-  /** Makes looks to come keep the process alive, or not. */
+  /** Sets whether scheduled checks keep the process alive. */
   keepAlive(alive: boolean): void {
     if (this.#ended) return;
     this.#isReferenced = alive;
@@ -391,20 +424,20 @@ export abstract class Consumer {
   }
 
   /**
-   * A reserved record at the head makes the buffer readable at once, again and again: to wait for that would spin. It is
-   * submitted within microseconds, unless its program sleeps.
+   * Schedules a check after one that found a reserved record at the consumer position. The kernel reports such a buffer as
+   * readable, so waiting for it would spin. Most programs submit a record within microseconds, but some can sleep meanwhile.
    */
   #retry(hasProgressed: boolean, untilFull: number): void {
-    if (hasProgressed) this.#retryMilliseconds = firstRetryMilliseconds;
+    if (hasProgressed) this.#retryMilliseconds = minRetryMilliseconds;
     if (hasProgressed && this.#settings.wakeup === "interrupt") {
       this.nextTurn();
       return;
     }
     this.#after(this.#retryMilliseconds, untilFull);
-    this.#retryMilliseconds = Math.min(this.#retryMilliseconds * 2, longestRetryMilliseconds);
+    this.#retryMilliseconds = Math.min(this.#retryMilliseconds * 2, maxRetryMilliseconds);
   }
 
-  /** Notes what the look found, decides whether to poll from now on, and returns true when it found anything. */
+  /** Measures the rate of events, and starts or ends polling. Returns true if the last check released anything. */
   #measure(time: number): boolean {
     const { totals } = this.source.reader;
     const { interval, threshold, wakeup } = this.#settings;
@@ -434,18 +467,18 @@ export abstract class Consumer {
     this.#windowBytes = 0;
   }
 
-  /** Schedules a look after so long, or sooner if too much of the buffer may be full by then. */
+  /** Schedules a check after this time, or sooner if more than {@link maxFillFraction} of the buffer may be full by then. */
   #after(milliseconds: number, untilFull: number): void {
     if (untilFull < 1) this.nextTurn();
     else this.#sleep(Math.floor(Math.min(milliseconds, untilFull)));
   }
 
-  /** Returns the milliseconds until so much of the buffer is full that it should have been looked at. */
+  /** Returns the milliseconds until {@link maxFillFraction} of the buffer is full at the current rate. */
   #untilFull(time: number): number {
-    // Records that came all at once may go on as they began, and are assumed to for a millisecond.
+    // Without the lower limit, the rate of a burst at the start of an interval would be far too high.
     const elapsed = Math.max(time - this.#windowStart, 1);
     const rate = Math.max(this.#rate, this.#windowBytes / elapsed);
-    return (this.source.reader.byteLength * mostOfBuffer) / rate;
+    return (this.source.reader.byteLength * maxFillFraction) / rate;
   }
 
   #sleep(milliseconds: number): void {
@@ -455,12 +488,12 @@ export abstract class Consumer {
 
   #poll(): void {
     this.source.polls++;
-    this.#lookNow();
+    this.#consumeNow();
   }
 
-  #lookNow(): void {
+  #consumeNow(): void {
     this.#cancelTimers();
-    this.look();
+    this.consume();
   }
 
   #cancelTimers(): void {

@@ -1,50 +1,53 @@
-/** A record in place: where its payload is in the ring's memory, valid during the call only. */
+/**
+ * A callback that gets a record in place: its payload is the `length` bytes of `view` from `offset` on. They are valid only
+ * until the callback returns.
+ */
 export type RawRecordCallback = (view: DataView, offset: number, length: number) => void;
 
-/** The reader of a ring, as the drain loop sees it. */
+/** The part of a reader that the drain loop uses. */
 export interface DrainControl {
-  /** Bytes of the records that were delivered, the one whose callback runs included. */
+  /** Bytes of the delivered records, including the record whose callback runs. */
   delivered: number;
   /**
-   * True when a callback ended the drain or unmapped the memory, which must not be accessed then, or when a second consumer has
-   * released the following records.
+   * True if a callback ended the drain or disposed of the buffer (its memory must not be accessed then), or if a second
+   * consumer has released the following records.
    */
   readonly stopped: boolean;
-  /** Releases the first `bytes` bytes of those that were there at the start. */
+  /** Releases the first `bytes` bytes after the start of the drain. */
   release(bytes: number): void;
-  /** Notes why the drain ended, and its result. Called last, also when a callback throws. */
+  /** Stores the reason for the end, and counts the result. Called last, also if a callback throws. */
   finish(end: DrainEnd, bytes: number, events: number, discarded: number): void;
   /**
-   * Returns the error for a record that is longer than the data, `at` bytes after the start of the drain; `undefined` if a second
-   * consumer has released it, as programs may have overwritten it.
+   * Returns the error for a record that exceeds the written bytes, `at` bytes after the start of the drain. Returns `undefined`
+   * if a second consumer has released the record: programs may have overwritten it then.
    */
   corruptRecord(at: number, length: number): Error | undefined;
 }
 
 /**
- * The reason for which a drain stopped. `"busy"`: the next record is reserved but not yet submitted. `"limit"`: there may be
- * more.
+ * Reasons for the end of a drain. `"empty"`: all records were delivered. `"busy"`: the next record is reserved and not yet
+ * submitted. `"limit"`: there may be more records.
  */
 export type DrainEnd = "empty" | "busy" | "limit";
 
-/** Reads a value out of a record. */
-export interface Decoder<E> {
+/** The part of a type that decodes records. */
+interface Decoder<E> {
   readonly size: number;
   read(view: DataView, offset: number): E;
 }
 
-/** Shows a record in place. */
-export interface InPlace<E> {
+/** The part of a cursor that reads records in place. */
+interface InPlace<E> {
   readonly event: E;
   moveTo(view: DataView, offset: number): void;
 }
 
-/** The code that runs for each record of a buffer: a copy of it for each buffer that is busy, see {@link specialize}. */
+/** The code that runs for each record of a buffer. A busy buffer gets a copy, see {@link specialize}. */
 export interface DrainCode {
   /**
-   * Calls `fn` with each record of the `available` bytes from `offset` on, at most `limit` of them.
+   * Calls `fn` with at most `limit` records of the `available` bytes from `offset` on. Returns the number of records.
    *
-   * @param fence where an atomic operation orders loads, on machines that need it
+   * @param fence memory for the atomic operations that order loads; `undefined` on machines that keep loads in order
    */
   drain(
     control: DrainControl,
@@ -56,32 +59,35 @@ export interface DrainCode {
     fence: Int32Array | undefined,
     fn: RawRecordCallback,
   ): number;
-  /** Returns a callback that decodes a record and calls `fn` with the value; `refuse` throws for a record that is too short. */
+  /**
+   * Returns a callback that decodes a record and calls `fn` with the value. `rejectShort` throws for a record that is too
+   * short.
+   */
   decoding<E>(
     type: Decoder<E>,
-    refuse: (length: number) => never,
+    rejectShort: (length: number) => never,
     fn: (event: E) => void,
   ): RawRecordCallback;
-  /** Returns a callback that calls `fn` with the one object that shows each record in turn. */
+  /** Returns a callback that moves the cursor to a record and calls `fn` with the object of the cursor. */
   showing<E>(
     cursor: InPlace<E>,
     size: number,
-    refuse: (length: number) => never,
+    rejectShort: (length: number) => never,
     fn: (event: E) => void,
   ): RawRecordCallback;
 }
 
 /**
- * Makes the code. It refers to nothing outside itself, because {@link specialize} compiles its text again: hence numbers
- * instead of the kernel's names for them.
+ * Returns the drain code. It must not refer to anything outside this function, because {@link specialize} compiles its source
+ * text again. Therefore it has numbers instead of the names of the kernel's constants.
  *
- * The loop parses headers itself, although `HeldRecords` can walk from record to record: by that walk, bench/ring_drain.ts
- * takes 1.5 times as long a record.
+ * The loop parses headers itself, although `HeldRecords` can step from record to record, too: with those steps,
+ * bench/ring_drain.ts takes 1.5 times as long per record.
  */
 function makeDrainCode(): DrainCode {
   return {
     drain(control, data, mask, offset, available, limit, fence, fn) {
-      // Programs may go on filling the ring during a long drain only if what was delivered is released now and then.
+      // Delivered records are released in between, so that programs do not run out of room during a long drain.
       const releaseAfter = (mask + 1) / 4;
       let at = offset;
       let done = 0;
@@ -93,7 +99,7 @@ function makeDrainCode(): DrainCode {
         while (done !== available) {
           if (count >= limit) break;
           const header = data.getInt32(at, true);
-          // The sign is BPF_RINGBUF_BUSY_BIT.
+          // The sign bit is BPF_RINGBUF_BUSY_BIT.
           if (header < 0) {
             end = "busy";
             break;
@@ -135,17 +141,17 @@ function makeDrainCode(): DrainCode {
       return count;
     },
 
-    decoding(type, refuse, fn) {
+    decoding(type, rejectShort, fn) {
       return (view, offset, length) => {
-        if (length < type.size) refuse(length);
+        if (length < type.size) rejectShort(length);
         fn(type.read(view, offset));
       };
     },
 
-    showing(cursor, size, refuse, fn) {
+    showing(cursor, size, rejectShort, fn) {
       const { event } = cursor;
       return (view, offset, length) => {
-        if (length < size) refuse(length);
+        if (length < size) rejectShort(length);
         cursor.moveTo(view, offset);
         fn(event);
       };
@@ -153,32 +159,33 @@ function makeDrainCode(): DrainCode {
   };
 }
 
-/** The code that all buffers begin with. */
+/** The code that each buffer uses until it is busy. */
 export const sharedDrainCode: DrainCode = makeDrainCode();
 
-/** A buffer gets code of its own after so many records: to compile it takes the engine a while. */
-const specializedAfter = 4096;
+/** The number of events after which a buffer gets specialized code: for fewer, the compilation would not pay off. */
+const eventsUntilSpecialized = 4096;
 
-/** Returns the code for a buffer that has used `code` so far and delivered so many events. */
+/** Returns the code for a buffer that has used `code` so far and has delivered this many events. */
 export function drainCodeFor(code: DrainCode, events: number): DrainCode {
-  return code === sharedDrainCode && events >= specializedAfter ? specialize() : code;
+  return code === sharedDrainCode && events >= eventsUntilSpecialized ? specialize() : code;
 }
 
 let copies = 0;
 
 /**
- * Returns a copy of the code, for one buffer alone. The engine inlines the call of a callback into the loop around it only
- * where it sees few different callbacks there: without copies, bench/ring_drain.ts takes 1.7 to 4 times as long a record.
+ * Returns a copy of the code for one buffer. The engine inlines a callback into the loop only if the loop calls few different
+ * callbacks: without copies, bench/ring_drain.ts takes 1.7 to 4 times as long per record.
  *
- * Where code must not be made from strings, it is the shared one.
+ * Returns the shared code if code cannot be generated from strings.
  */
 export function specialize(): DrainCode {
   try {
-    // The engine keeps what it learned by the text, so that no two copies may have the same.
+    // The engine shares profiling data between functions with the same source text, so each copy needs a different text.
     const text = `"use strict"; /* copy ${copies++} */ return (${makeDrainCode})();`;
     return new Function(text)() as DrainCode;
   } catch (error) {
-    // Bun's flag --disallow-code-generation-from-strings, and executables that keep no text of functions.
+    // EvalError: Bun's flag --disallow-code-generation-from-strings. SyntaxError: an executable without the source text of
+    // functions.
     if (!(error instanceof EvalError || error instanceof SyntaxError)) throw error;
     return sharedDrainCode;
   }

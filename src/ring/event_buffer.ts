@@ -10,9 +10,9 @@ import {
   type Batch,
   eventStream,
   PullIterator,
-  takeArrays,
-  takeBatches,
-  takeEvents,
+  arrayItems,
+  batchItems,
+  eventItems,
 } from "./iterators.ts";
 import type { RecordReader } from "./reader.ts";
 import {
@@ -29,23 +29,23 @@ import {
 } from "./ring_options.ts";
 import { CallbackConsumer, type Subscription } from "./subscription.ts";
 
-const eventsInBatch = 1024;
-const eventsInStream = 64;
+const defaultBatchLength = 1024;
+const defaultHighWaterMark = 64;
 
 /**
- * A map that programs write events to and one consumer reads them from, in order: what {@link RingBuf} and
- * {@link PerfBuffer} have in common.
+ * The base class of {@link RingBuf} and {@link PerfBuffer}: a map that programs write events to, and that one consumer reads.
  *
- * There are several ways to consume: all that is there at once (`drain`, `drainRaw`), by a callback for each new event
- * (`subscribe`), or by asking for events (`for await`, `events`, `batches`, `stream`). A buffer has one consumer at a time:
- * another one is refused until it ends. Each event is delivered once. Undelivered events of a consumer that ends (by
- * `break`, an error, an abort, disposal) stay for the next one. `peek` looks at the next event without consuming it.
- * `MergedEvents` is one consumer for several buffers.
+ * Consume the events that are in the buffer now with `drain` or `drainRaw`; wait for events with `for await`, `events`,
+ * `batches` or `stream`; or pass a callback for new events to `subscribe` or `subscribeRaw`. `peek` returns the next event
+ * without consuming it. {@link MergedEvents} is one consumer for several buffers.
  *
- * When several processes or threads open one buffer, only one of them should consume: the kernel does not coordinate consumers, and
- * each event goes to any of them, or to two.
+ * A buffer has one consumer at a time. A second consumer gets an error until the first has ended. Each event is delivered once.
+ * If a consumer ends (by `break`, an exception, an abort or disposal), undelivered events stay in the buffer for the next one.
  *
- * Fake timers of a test (`jest.useFakeTimers()`) do not stop consumers, which use the machine's clock.
+ * If several processes or threads open the same buffer, only one of them should consume. The kernel does not coordinate
+ * consumers: each event goes to one of them, or to two.
+ *
+ * Consumers use the clock of the machine: fake timers of tests (`jest.useFakeTimers()`) do not stop them.
  */
 export abstract class EventBuffer<E> extends BpfMap implements AsyncIterable<E>, AsyncDisposable {
   readonly #event: Type<E>;
@@ -54,7 +54,7 @@ export abstract class EventBuffer<E> extends BpfMap implements AsyncIterable<E>,
 
   /**
    * @internal
-   * @param open maps the buffer's memory
+   * @param open maps the memory of the buffer and returns its reader
    */
   protected constructor(handle: MapHandle, event: Type<E>, open: (map: BpfMap) => RecordReader) {
     super(handle);
@@ -67,17 +67,25 @@ export abstract class EventBuffer<E> extends BpfMap implements AsyncIterable<E>,
     }
   }
 
-  /** The layout that records are decoded with. */
+  /** The type that decodes records. */
   get types(): RingBufTypes<Type<unknown>> {
     return { event: this.#event };
   }
 
-  /** Bytes that wait in the buffer now, headers and discarded records included. */
+  /**
+   * The number of unread bytes in the buffer now. Headers, padding and discarded records count.
+   *
+   * @throws {DisposedError} after disposal
+   */
   get backlog(): number {
     return this.#live.reader.backlog;
   }
 
-  /** Counts of what this buffer and its consumers have done since this object was made. */
+  /**
+   * Counts of the work of all consumers of this object since it was created: events, lost events, wake-ups, and so on.
+   *
+   * @throws {DisposedError} after disposal
+   */
   get stats(): ConsumerStats {
     const { reader, wakeups, polls, batches, largestBatch } = this.#live;
     const { backlog, totals } = reader;
@@ -86,13 +94,15 @@ export abstract class EventBuffer<E> extends BpfMap implements AsyncIterable<E>,
   }
 
   /**
-   * Calls `fn` with each event that is there now, decoded, and returns their number. Events that arrive meanwhile are left.
+   * Calls `fn` synchronously with each event that is in the buffer now, decoded. Returns the number of events.
    *
-   * An exception of `fn` ends the drain and is thrown: the event it was called with counts as delivered, the rest stays.
+   * Events that arrive during the call stay in the buffer. If `fn` throws, the drain ends and throws the same error: the event
+   * that `fn` was called with counts as delivered, and the following ones stay in the buffer. `fn` may dispose of the buffer.
    *
-   * @throws {RangeError} for a record that is shorter than the event's type: it counts as delivered, the rest stays
-   * @throws {TypeError} with `inPlace` when the event is not a struct
-   * @throws {Error} when the buffer has another consumer already
+   * @throws {RangeError} if a record is shorter than the event type; it counts as delivered, and the following ones stay
+   * @throws {TypeError} if `inPlace` is set and the event type is not a struct
+   * @throws {Error} if the buffer has a consumer already, or its memory has impossible contents
+   * @throws {DisposedError} after disposal
    *
    * @example
    * ```ts
@@ -112,14 +122,18 @@ export abstract class EventBuffer<E> extends BpfMap implements AsyncIterable<E>,
   }
 
   /**
-   * Calls `fn` with the place of each record that is there, without copying or allocating, and returns their number.
+   * Calls `fn` synchronously with the view, offset and length of each record that is in the buffer now. Returns the number of
+   * records. Nothing is copied or allocated.
    *
-   * The view is the kernel's memory, read-only: a store to it ends the process. It is the same view every time (but for a
-   * {@link PerfBuffer}), and the record is valid during the call only: afterwards programs overwrite it, and whoever kept the
-   * offset reads their bytes. If its buffer is transferred (`postMessage`), this object cannot read any more, and reports an error
-   * once.
+   * The view is read-only memory of the kernel: a store to it ends the process with SIGSEGV. It is the same view in all calls,
+   * except in a {@link PerfBuffer}. The bytes of a record are valid only until `fn` returns: after that, programs overwrite
+   * them. Do not transfer the `ArrayBuffer` of the view (`postMessage`, `structuredClone`): the next read of the buffer would
+   * throw an error, and this object could not read any more.
    *
-   * @throws {Error} when the buffer has another consumer already
+   * Exceptions of `fn` and disposal work as in {@link drain}.
+   *
+   * @throws {Error} if the buffer has a consumer already, or its memory has impossible contents
+   * @throws {DisposedError} after disposal
    *
    * @example
    * ```ts
@@ -139,11 +153,12 @@ export abstract class EventBuffer<E> extends BpfMap implements AsyncIterable<E>,
   }
 
   /**
-   * Returns the next event and leaves it in the buffer, where the next drain or iteration gets it. `undefined` where there is none,
-   * or where its program has not submitted it yet.
+   * Returns the next event, decoded, and leaves it in the buffer. Returns `undefined` if the buffer is empty, or if a program
+   * has reserved the next record and not submitted it yet.
    *
-   * @throws {RangeError} for a record that is shorter than the event's type; it stays in the buffer
-   * @throws {Error} when the buffer has a consumer
+   * @throws {RangeError} if the record is shorter than the event type; it stays in the buffer
+   * @throws {Error} if the buffer has a consumer
+   * @throws {DisposedError} after disposal
    *
    * @example
    * ```ts
@@ -157,17 +172,18 @@ export abstract class EventBuffer<E> extends BpfMap implements AsyncIterable<E>,
     const { type } = source;
     let event: E | undefined;
     source.peek((view, offset, length) => {
-      if (length < type.size) source.refuse(length);
+      if (length < type.size) source.rejectShort(length);
       event = type.read(view, offset);
     });
     return event;
   }
 
   /**
-   * Calls `fn` with the place of the next record as {@link drainRaw} does, and leaves it in the buffer. Returns false where
-   * there is none: `fn` is not called then.
+   * Calls `fn` with the view, offset and length of the next record, as {@link drainRaw} does, and leaves the record in the
+   * buffer. Returns false, without a call of `fn`, in the cases in which {@link peek} returns `undefined`.
    *
-   * @throws {Error} when the buffer has a consumer
+   * @throws {Error} if the buffer has a consumer
+   * @throws {DisposedError} after disposal
    *
    * @example
    * ```ts
@@ -183,13 +199,18 @@ export abstract class EventBuffer<E> extends BpfMap implements AsyncIterable<E>,
   }
 
   /**
-   * Returns the events as they come, decoded one by one. While the loop waits, the process stays alive and sleeps.
+   * Returns an iterator over the events, decoded one by one. It waits for events that have not arrived yet.
    *
-   * Leaving the loop ends the iteration and keeps what was not delivered. Disposing of the buffer ends it, too. The signal
-   * ends it by throwing the signal's reason.
+   * A waiting iterator sleeps without system calls and keeps the process alive ({@link unref} changes that). It ends if the
+   * loop is left by `break` or an exception, or if the buffer is disposed of; undelivered events stay in the buffer. If the
+   * signal aborts, `next()` rejects with its reason.
    *
-   * @throws {RangeError} for a record that is shorter than the event's type: it counts as delivered, and the iteration ends
-   * @throws {Error} when the buffer has another consumer already
+   * The buffer has its consumer from this call on, not from the first `next()`: an iterator that is not used in a loop needs a
+   * `return()`.
+   *
+   * @throws {RangeError} if a record is shorter than the event type; it counts as delivered, and the iteration ends
+   * @throws {Error} if the buffer has a consumer already, or its memory has impossible contents
+   * @throws {DisposedError} after disposal
    *
    * @example
    * ```ts
@@ -205,21 +226,24 @@ export abstract class EventBuffer<E> extends BpfMap implements AsyncIterable<E>,
   events(options: EventsOptions = {}): AsyncIterableIterator<E> {
     const settings = consumeSettings("events", options, []);
     const source = this.#live;
-    return new PullIterator(source, "iteration", settings, takeEvents(source));
+    return new PullIterator(source, "iteration", settings, eventItems(source));
   }
 
-  /** The same as {@link events} without options. */
+  /** Returns an iterator over the events, as {@link events} without options does. */
   [Symbol.asyncIterator](): AsyncIterableIterator<E> {
     return this.events();
   }
 
   /**
-   * Returns the events as they come, in arrays of at most `max`. That costs a fraction of reading them one by one.
+   * Returns an iterator over batches of at most `max` events, which are read in place, see {@link Batch}. It waits if there are
+   * no events.
    *
-   * With `inPlace` the events are not decoded but shown where they lie, see {@link Batch}: their room is given back when the
-   * next batch is asked for. A batch that was handed out counts as delivered.
+   * The events of a batch are released when the next one is requested. A batch that was returned counts as delivered, also if
+   * not all of it was read. The iterator waits and ends as that of {@link events}.
    *
-   * @throws as {@link events}; a record that is too short comes after the batch of those before it
+   * @throws {TypeError} if the event type is not a struct
+   * @throws {Error} if the buffer has a consumer already, or its memory has impossible contents
+   * @throws {DisposedError} after disposal
    *
    * @example
    * ```ts
@@ -234,6 +258,25 @@ export abstract class EventBuffer<E> extends BpfMap implements AsyncIterable<E>,
   batches(
     options: BatchesOfEventsOptions & { readonly inPlace: true },
   ): AsyncIterableIterator<Batch<E>>;
+  /**
+   * Returns an iterator over arrays of events: each has all unread events, at most `max`. It waits if there are none. Arrays
+   * cost a fraction of the time that {@link events} takes for single events.
+   *
+   * An array that was returned counts as delivered. The iterator waits and ends as that of {@link events}.
+   *
+   * @throws {RangeError} if a record is shorter than the event type; the events before it are returned first, then the
+   * iteration ends
+   * @throws {Error} if the buffer has a consumer already, or its memory has impossible contents
+   * @throws {DisposedError} after disposal
+   *
+   * @example
+   * ```ts
+   * import { RingBuf, t } from "bun-bpf";
+   * using ring = new RingBuf({ size: 4096, event: t.u64 });
+   * setTimeout(() => ring[Symbol.dispose](), 10);
+   * for await (const batch of ring.batches()) console.log(batch.length);
+   * ```
+   */
   batches(
     options?: BatchesOfEventsOptions & { readonly inPlace?: false },
   ): AsyncIterableIterator<E[]>;
@@ -241,23 +284,26 @@ export abstract class EventBuffer<E> extends BpfMap implements AsyncIterable<E>,
     options: BatchesOfEventsOptions = {},
   ): AsyncIterableIterator<E[]> | AsyncIterableIterator<Batch<E>> {
     const settings = consumeSettings("batches", options, ["max", "inPlace"]);
-    const { max = eventsInBatch, inPlace = false } = options;
+    const { max = defaultBatchLength, inPlace = false } = options;
     checkCount("max", max, 1);
     checkBoolean("inPlace", inPlace);
     const source = this.#live;
-    if (!inPlace) return this.#arrays("iteration", settings, () => max);
-    return new PullIterator(source, "iteration", settings, takeBatches(source, max));
+    if (!inPlace) return this.#iterateArrays("iteration", settings, () => max);
+    return new PullIterator(source, "iteration", settings, batchItems(source, max));
   }
 
   /**
-   * Calls `fn` with each event as it comes, from the next turn of the event loop on, until the subscription is disposed of.
+   * Calls `fn` with each event that arrives, decoded, until the returned subscription is disposed of. The first call is in the
+   * next turn of the event loop.
    *
-   * An exception of `fn` is an uncaught one, as with any event listener: the event counts as delivered, and the
-   * subscription goes on. `fn` may dispose of the subscription or the buffer: events that it was not called with stay. The
-   * signal ends it without an error.
+   * The subscription keeps the process alive ({@link Subscription.unref} changes that). An exception of `fn` becomes an uncaught exception,
+   * as in an event listener: the event counts as delivered, and the subscription continues. The same holds for the RangeError
+   * of a record that is shorter than the event type. `fn` may dispose of the subscription or the buffer; undelivered events
+   * stay in the buffer. If the signal aborts, the subscription ends without an error.
    *
-   * @throws {TypeError} with `inPlace` when the event is not a struct
-   * @throws {Error} when the buffer has another consumer already
+   * @throws {TypeError} if `inPlace` is set and the event type is not a struct
+   * @throws {Error} if the buffer has a consumer already
+   * @throws {DisposedError} after disposal
    *
    * @example
    * ```ts
@@ -279,9 +325,11 @@ export abstract class EventBuffer<E> extends BpfMap implements AsyncIterable<E>,
   }
 
   /**
-   * Calls `fn` with the place of each record as it comes: like {@link subscribe}, with the arguments of {@link drainRaw}.
+   * Calls `fn` with the view, offset and length of each record that arrives. The arguments are those of {@link drainRaw}, the
+   * rest works as in {@link subscribe}.
    *
-   * @throws as {@link subscribe}
+   * @throws {Error} if the buffer has a consumer already
+   * @throws {DisposedError} after disposal
    *
    * @example
    * ```ts
@@ -301,10 +349,13 @@ export abstract class EventBuffer<E> extends BpfMap implements AsyncIterable<E>,
   }
 
   /**
-   * Returns the events as a web stream. It reads up to `highWaterMark` events ahead. Those are lost when the stream is
-   * cancelled, or when the signal ends it with its reason as an error. Disposal of the buffer closes it after them.
+   * Returns a web stream of the events, decoded.
    *
-   * @throws {Error} when the buffer has another consumer already
+   * The stream reads up to `highWaterMark` events ahead. These are lost if the stream is cancelled, or if the signal aborts,
+   * which errors the stream with its reason. If the buffer is disposed of, the stream delivers them and closes.
+   *
+   * @throws {Error} if the buffer has a consumer already
+   * @throws {DisposedError} after disposal
    *
    * @example
    * ```ts
@@ -316,72 +367,84 @@ export abstract class EventBuffer<E> extends BpfMap implements AsyncIterable<E>,
    */
   stream(options: StreamOptions = {}): ReadableStream<E> {
     const settings = consumeSettings("stream", options, ["highWaterMark"]);
-    const { highWaterMark = eventsInStream } = options;
+    const { highWaterMark = defaultHighWaterMark } = options;
     checkCount("highWaterMark", highWaterMark, 1);
-    return eventStream((wanted) => this.#arrays("stream", settings, wanted), highWaterMark);
+    return eventStream((max) => this.#iterateArrays("stream", settings, max), highWaterMark);
   }
 
   /**
-   * Makes the waiting consumer look now, for records that programs write with `BPF_RB_NO_WAKEUP`. Returns the number of
-   * events (for `batches`, of batches) that it got.
+   * Makes the waiting consumer check the buffer now, for records that no wake-up announces (`BPF_RB_NO_WAKEUP`, watermarks of
+   * perf buffers). Returns the number of events that it delivered; for `batches`, the number of batches. Returns 0 without a
+   * consumer.
+   *
+   * @throws {DisposedError} after disposal
    */
   flush(): number {
-    return this.#live.consumer?.look() ?? 0;
+    return this.#live.consumer?.consume() ?? 0;
   }
 
-  /** Makes waiting consumers keep the process alive, as they do by default. */
+  /** Makes waiting consumers keep the process alive. This is the default. */
   ref(): this {
     this.#source.keepAlive(true);
     return this;
   }
 
-  /** Lets the process end although a consumer waits. */
+  /** Allows the process to end while a consumer waits. */
   unref(): this {
     this.#source.keepAlive(false);
     return this;
   }
 
   /**
-   * Ends the consumer, releases what was delivered, detaches every view and closes the descriptor; a second call does
-   * nothing. Whoever waits for an event gets the end of the iteration.
+   * Ends the consumer, releases delivered records, detaches every view of the buffer and closes the descriptor. A second call
+   * does nothing. A waiting iteration ends.
    *
-   * @throws {Error} while an asynchronous operation of Bun uses a view of the buffer: all is as before then
+   * @throws {Error} if an asynchronous operation of Bun uses a view of the buffer; nothing has changed then
    */
   override [Symbol.dispose](): void {
     if (this.#disposed) return;
-    // First what may refuse, so that a refusal leaves all as it was.
+    // First, because it may throw: nothing else has changed then.
     this.#source[Symbol.dispose]();
     this.#disposed = true;
     super[Symbol.dispose]();
   }
 
-  /** The same as `Symbol.dispose`, for `await using`. */
+  /** Disposes of the buffer as `Symbol.dispose` does, for `await using`. */
   async [Symbol.asyncDispose](): Promise<void> {
     this[Symbol.dispose]();
   }
 
-  /** @internal Waits on the event loop until there is something to read: the part of a `ConsumedMap` that is not public. */
+  /** @internal Returns a watch that calls `onReady` from the event loop when the buffer has unread records. */
   watch(onReady: () => void): Watch {
     return watch(
       () => this.fd,
       onReady,
-      // A look that no wake-up came before (`flush()`, `maxLatency`, that of another buffer) leaves the wait as it was. A
-      // record that was written during the look found the consumer behind, and has woken nobody.
+      // A check without a wake-up (`flush()`, `maxLatency`, the wake-up of another merged buffer) leaves the wait unchanged.
+      // The kernel does not wake for a record that is committed during such a check, because the consumer has not caught up
+      // then.
       () => this.backlog > 0,
     );
   }
 
-  /** @internal The source for consumers of the buffer. @throws {DisposedError} after disposal */
+  /**
+   * @internal The source that consumers of the buffer read.
+   *
+   * @throws {DisposedError} after disposal
+   */
   get source(): RecordSource<E> {
     return this.#live;
   }
 
-  /** @internal Events that programs counted as lost by themselves. */
+  /** @internal Returns the events that programs counted as lost. */
   protected countedLosses(): number {
     return 0;
   }
 
-  /** @throws {DisposedError} after disposal */
+  /**
+   * The source of the buffer.
+   *
+   * @throws {DisposedError} after disposal
+   */
   get #live(): RecordSource<E> {
     if (this.#disposed) throw this.descriptor.refusal();
     return this.#source;
@@ -397,18 +460,26 @@ export abstract class EventBuffer<E> extends BpfMap implements AsyncIterable<E>,
     return new CallbackConsumer(this.#live, settings, callback, cursor, budget);
   }
 
-  /** @param max events in the next array at most */
-  #arrays(
+  /**
+   * Returns an iterator over arrays of events.
+   *
+   * @param max returns the largest number of events in the next array
+   */
+  #iterateArrays(
     kind: ConsumerKind,
     settings: ConsumeSettings,
     max: () => number,
   ): AsyncIterableIterator<E[], undefined> {
     const source = this.#live;
-    return new PullIterator(source, kind, settings, takeArrays(source, max));
+    return new PullIterator(source, kind, settings, arrayItems(source, max));
   }
 }
 
-/** Checks the callback of a consumer. @throws {TypeError} */
+/**
+ * Checks the callback of a consumer.
+ *
+ * @throws {TypeError} if it is not a function
+ */
 export function checkCallback(method: string, fn: unknown): void {
   if (typeof fn === "function") return;
   throw new TypeError(`${method}: expected a function, got ${describe(fn)}`);

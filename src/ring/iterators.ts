@@ -4,52 +4,54 @@ import type { StructCursor } from "../types/type.ts";
 import { Consumer, type ConsumerKind, type RecordSource, turnMilliseconds } from "./consumer.ts";
 import type { ConsumeSettings } from "./ring_options.ts";
 
-/** Takes items of an iteration out of a buffer. */
-export interface Taker<T> {
+/** The items of an iteration, taken from a buffer one by one. */
+export interface ItemSource<T> {
   /** The item that {@link take} took last. */
-  taken: T | undefined;
-  /** Takes the next item; false when there is none. An error ends the iteration. */
+  item: T | undefined;
+  /** Takes the next item. Returns false if there is none. An error ends the iteration. */
   take(): boolean;
-  /** Gives back to the kernel what was delivered, where {@link take} does not. */
+  /** Releases delivered records that {@link take} has not released. */
   settle(): void;
-  /** True when an item is valid only until the next one is taken: then whoever waits for it has a turn to use it. */
-  readonly isOneAtATime: boolean;
+  /** True if an item is valid only until the next one is taken. Then each waiting `next()` gets its item in a separate turn. */
+  readonly isTransient: boolean;
 }
 
-/** The number of items that are handed out between two looks at the clock, */
-const itemsBetweenClocks = 64;
-/** unless what is done with each takes so long. */
-const longItemMilliseconds = 0.02;
+/** The largest number of items between two readings of the clock. */
+const maxItemsPerReading = 64;
+/** The time per item from which on the clock is read after each item. */
+const slowItemMilliseconds = 0.02;
 
 /**
- * A consumer that is asked: something for each `next()`, and a sleep in the kernel when there is nothing.
+ * A consumer that delivers one item per call of `next()`, and waits if there is none.
  *
- * It ends by `return()`, by an error, by the disposal of the buffer, and by its signal: then the `next()` that waits, or the one
- * after it, is rejected with the signal's reason.
+ * It ends by `return()`, an error, disposal of the buffer, or its signal. When the signal aborts, the waiting `next()` or else
+ * the next call rejects with its reason.
  */
 export class PullIterator<T> extends Consumer implements AsyncIterableIterator<T, undefined> {
-  readonly #taker: Taker<T>;
-  /** Calls of `next()` that wait, in order. */
+  readonly #items: ItemSource<T>;
+  /** Waiting calls of `next()`, in order. */
   #waiting: PromiseWithResolvers<IteratorResult<T, undefined>>[] = [];
-  /** The time at which the loop's turn began, as far as is known, and the last look at the clock. */
+  /** The estimated start of this turn of the event loop. */
   #turnStart = monotonicMilliseconds();
+  /** The time at the last reading of the clock. */
   #clock = this.#turnStart;
-  /** Items since then, and how many there may be until the next time. */
-  #items = 0;
-  #itemsUntilClock = 1;
+  /** The number of items since the last reading of the clock. */
+  #itemsSinceReading = 0;
+  /** The number of items after which the clock is read again. */
+  #itemsPerReading = 1;
   #isTurnOver = false;
   #isTaking = false;
-  /** The reason for which the next call of `next()` is to be rejected. */
+  /** The reason with which the next call of `next()` rejects. */
   #failure: { readonly reason: unknown } | undefined;
 
   constructor(
     source: RecordSource<unknown>,
     kind: ConsumerKind,
     settings: ConsumeSettings,
-    taker: Taker<T>,
+    items: ItemSource<T>,
   ) {
     super(source, kind, settings);
-    this.#taker = taker;
+    this.#items = items;
     this.begin();
   }
 
@@ -63,21 +65,21 @@ export class PullIterator<T> extends Consumer implements AsyncIterableIterator<T
 
   next(): Promise<IteratorResult<T, undefined>> {
     if (this.ended) return this.#afterEnd();
-    // A callback of another consumer may run still, which has ended: what it was called with is being given back.
-    const mayTake =
+    // The callback of a consumer that has ended may still run: its records are not released yet.
+    const canTake =
       this.#waiting.length === 0 && !this.#isTurnOver && !this.source.reader.isDraining;
     try {
-      if (mayTake && this.#take()) {
-        this.#watchClock();
-        return Promise.resolve({ done: false, value: this.#taker.taken as T });
+      if (canTake && this.#take()) {
+        this.#readClock();
+        return Promise.resolve({ done: false, value: this.#items.item as T });
       }
       const waiter = Promise.withResolvers<IteratorResult<T, undefined>>();
       this.#waiting.push(waiter);
-      if (mayTake) this.schedule();
+      if (canTake) this.schedule();
       else if (this.#waiting.length === 1) this.nextTurn();
       return waiter.promise;
     } catch (error) {
-      // Also when the wait cannot begin: an iteration that is stuck would keep the ring from its next consumer.
+      // Also if the wait cannot start: an iteration that can never continue would block the next consumer.
       this.end();
       return Promise.reject(error);
     }
@@ -88,20 +90,20 @@ export class PullIterator<T> extends Consumer implements AsyncIterableIterator<T
     return { done: true, value: undefined };
   }
 
-  /** Hands out what is there to whoever waits, and returns how many items that were. */
-  override look(): number {
+  /** Delivers items to waiting calls of `next()`. Returns the number of items. */
+  override consume(): number {
     if (this.source.reader.isDraining) return 0;
     this.#beginTurn();
-    const { isOneAtATime } = this.#taker;
+    const { isTransient } = this.#items;
     let count = 0;
     try {
       while (this.#waiting.length > 0 && this.#take()) {
         count++;
-        this.#waiting.shift()?.resolve({ done: false, value: this.#taker.taken as T });
-        if (isOneAtATime) break;
+        this.#waiting.shift()?.resolve({ done: false, value: this.#items.item as T });
+        if (isTransient) break;
       }
       if (this.#waiting.length === 0) this.stop();
-      else if (isOneAtATime && count > 0) this.nextTurn();
+      else if (isTransient && count > 0) this.nextTurn();
       else this.schedule();
     } catch (error) {
       this.aborted(error);
@@ -110,36 +112,36 @@ export class PullIterator<T> extends Consumer implements AsyncIterableIterator<T
   }
 
   #take(): boolean {
-    // The code of an event's own type may ask for the next one.
+    // `read` of a custom event type can call `next()`.
     if (this.#isTaking) return false;
     this.#isTaking = true;
     try {
-      return this.#taker.take();
+      return this.#items.take();
     } finally {
       this.#isTaking = false;
     }
   }
 
   protected override settle(): void {
-    this.#taker.settle();
+    this.#items.settle();
     for (const waiter of this.#waiting) waiter.resolve({ done: true, value: undefined });
     this.#waiting = [];
   }
 
-  /** Looks at the clock now and then: whoever asks for one item after another would keep timers and I/O waiting. */
-  #watchClock(): void {
-    if (++this.#items < this.#itemsUntilClock) return;
+  /** Ends the turn after {@link turnMilliseconds}: a loop that never waits for an item would otherwise block timers and I/O. */
+  #readClock(): void {
+    if (++this.#itemsSinceReading < this.#itemsPerReading) return;
     const time = monotonicMilliseconds();
-    const isQuick = time - this.#clock < this.#items * longItemMilliseconds;
-    this.#itemsUntilClock = isQuick ? Math.min(this.#itemsUntilClock * 2, itemsBetweenClocks) : 1;
+    const isFast = time - this.#clock < this.#itemsSinceReading * slowItemMilliseconds;
+    this.#itemsPerReading = isFast ? Math.min(this.#itemsPerReading * 2, maxItemsPerReading) : 1;
     this.#clock = time;
-    this.#items = 0;
+    this.#itemsSinceReading = 0;
     this.#isTurnOver = time - this.#turnStart > turnMilliseconds;
   }
 
   #beginTurn(): void {
     this.#turnStart = this.#clock = monotonicMilliseconds();
-    this.#items = 0;
+    this.#itemsSinceReading = 0;
     this.#isTurnOver = false;
   }
 
@@ -158,115 +160,119 @@ export class PullIterator<T> extends Consumer implements AsyncIterableIterator<T
   }
 }
 
-/** The number of records that are held together, which costs less than one by one. */
-const recordsAtOnce = 64;
-/** The part of the buffer that they may fill: their room is given back together, too. */
-const partAtOnce = 1 / 8;
+/** The largest number of records that are held at a time. To hold several costs less than to hold each. */
+const maxHeldRecords = 64;
+/** The largest fraction of the buffer that held records fill: they are released together. */
+const maxHeldFraction = 1 / 8;
 
-/** Takes events one by one. */
-export function takeEvents<E>(source: RecordSource<E>): Taker<E> {
+/** Returns the events of a buffer as single items. */
+export function eventItems<E>(source: RecordSource<E>): ItemSource<E> {
   const { reader, type } = source;
-  /** The offset of the next record among those that are held; -1 for none. */
+  /** The offset of the next held record; -1 for none. */
   let at = -1;
   return {
-    taken: undefined,
-    isOneAtATime: false,
+    item: undefined,
+    isTransient: false,
     take() {
       if (at !== -1) at = reader.locate(at);
       if (at === -1) {
-        // After the last event there may be records that programs discarded.
-        reader.pass(reader.heldBytes, 0);
-        reader.giveBack();
-        const count = reader.hold(recordsAtOnce, reader.byteLength * partAtOnce);
-        source.found(count);
+        // Discarded records can follow the last event.
+        reader.markDelivered(reader.heldBytes, 0);
+        reader.releaseHeld();
+        const count = reader.hold(maxHeldRecords, reader.byteLength * maxHeldFraction);
+        source.countBatch(count);
         if (count === 0) return false;
         at = reader.locate(0);
-        // A second consumer has released them by now.
+        // A second consumer can have released them meanwhile.
         if (at === -1) return false;
       }
       const { view, offset, length } = reader;
-      // Before it is decoded: an impossible record counts as delivered, or it would stand in the way for ever.
-      reader.pass(at, 1);
-      if (length < type.size) source.refuse(length);
-      this.taken = type.read(view, offset);
+      // Before it is decoded: a record that cannot be decoded counts as delivered, or it would block the buffer forever.
+      reader.markDelivered(at, 1);
+      if (length < type.size) source.rejectShort(length);
+      this.item = type.read(view, offset);
       return true;
     },
-    settle: () => reader.giveBack(),
+    settle: () => reader.releaseHeld(),
   };
 }
 
-/** Takes arrays of at most `max()` events. */
-export function takeArrays<E>(source: RecordSource<E>, max: () => number): Taker<E[]> {
+/** Returns the events of a buffer as arrays of at most `max()` events. */
+export function arrayItems<E>(source: RecordSource<E>, max: () => number): ItemSource<E[]> {
   let events: E[] = [];
   const append = (event: E): void => void events.push(event);
-  /** The error of the record after the events that were delivered last. */
-  let refusal: { readonly error: unknown } | undefined;
+  /** The error of the record after the last array. */
+  let failure: { readonly error: unknown } | undefined;
   return {
-    taken: undefined,
-    isOneAtATime: false,
+    item: undefined,
+    isTransient: false,
     take() {
-      // The events before an impossible record are delivered first; the error comes with the next call.
-      if (refusal !== undefined) throw refusal.error;
-      this.taken = events = [];
+      // The events before a record that cannot be decoded are delivered first.
+      if (failure !== undefined) throw failure.error;
+      this.item = events = [];
       try {
         source.reader.drain(source.callback(append), max());
       } catch (error) {
         if (events.length === 0) throw error;
-        refusal = { error };
+        failure = { error };
       }
-      source.found(events.length);
+      source.countBatch(events.length);
       return events.length > 0;
     },
     settle() {},
   };
 }
 
-/** Takes batches of at most `max` events in place. @throws {TypeError} when the event is not a struct */
-export function takeBatches<E>(source: RecordSource<E>, max: number): Taker<Batch<E>> {
+/**
+ * Returns the events of a buffer as batches of at most `max` events, which are read in place.
+ *
+ * @throws {TypeError} if the event type is not a struct
+ */
+export function batchItems<E>(source: RecordSource<E>, max: number): ItemSource<Batch<E>> {
   const { reader } = source;
   const cursor = source.cursor();
   let batch: HeldBatch<E> | undefined;
   return {
-    taken: undefined,
-    isOneAtATime: true,
+    item: undefined,
+    isTransient: true,
     take() {
       this.settle();
       const count = reader.hold(max, reader.byteLength);
-      source.found(count);
+      source.countBatch(count);
       if (count === 0) return false;
-      reader.pass(reader.heldBytes, count);
-      this.taken = batch = new HeldBatch(source, cursor, count);
+      reader.markDelivered(reader.heldBytes, count);
+      this.item = batch = new HeldBatch(source, cursor, count);
       return true;
     },
     settle() {
       if (batch === undefined) return;
       batch.released = true;
-      this.taken = batch = undefined;
+      this.item = batch = undefined;
       cursor.release();
-      reader.giveBack();
+      reader.releaseHeld();
     },
   };
 }
 
 /**
- * Events that lie in the buffer still: each is shown by one and the same object, whose getters read the buffer's memory.
+ * A batch of events in place, from `batches({ inPlace: true })`. Iteration yields one reused object per event, whose getters
+ * read the memory of the buffer.
  *
- * It is valid until the next batch is asked for, or the iteration ends: afterwards reading an event throws. Copy what is
- * needed for longer (`type.copy(event)`).
+ * A batch is valid until the next one is requested or the iteration ends. After that, reading an event throws an error. To keep
+ * an event, copy it: `type.copy(event)`.
  */
 export interface Batch<E> extends Iterable<E> {
-  /** The number of its events. */
+  /** The number of events. */
   readonly length: number;
-  /** True once it is over: its events were given back. */
+  /** True after the events were released to the kernel: they cannot be read any more. */
   readonly released: boolean;
 }
 
-/** The records that a reader holds, as a batch. */
+/** A batch over the records that a reader holds. */
 class HeldBatch<E> implements Batch<E> {
   readonly #source: RecordSource<E>;
   readonly #cursor: StructCursor<E>;
   readonly length: number;
-  /** True once its events are the programs' again. */
   released = false;
 
   constructor(source: RecordSource<E>, cursor: StructCursor<E>, length: number) {
@@ -281,17 +287,17 @@ class HeldBatch<E> implements Batch<E> {
   }
 
   *[Symbol.iterator](): Generator<E, void, undefined> {
-    const { reader, type, refuse } = this.#source;
+    const { reader, type, rejectShort } = this.#source;
     let at = 0;
     for (;;) {
       if (this.released) {
         throw new Error(
-          "this batch is over: its events were given back when the next one was asked for",
+          "the batch was released when the next one was requested or the iteration ended: copy events that are needed for longer (type.copy())",
         );
       }
       at = reader.locate(at);
       if (at === -1) return;
-      if (reader.length < type.size) refuse(reader.length);
+      if (reader.length < type.size) rejectShort(reader.length);
       this.#cursor.moveTo(reader.view, reader.offset);
       yield this.#cursor.event;
     }
@@ -299,20 +305,20 @@ class HeldBatch<E> implements Batch<E> {
 }
 
 /**
- * A web stream of events, which takes from the buffer only what is read from it.
+ * Returns a web stream of events, which takes events from the buffer as they are read from the stream.
  *
- * @param begin begins to take arrays of events, each of `wanted` at the most
+ * @param open starts an iteration over arrays of at most `max()` events
  */
 export function eventStream<E>(
-  begin: (wanted: () => number) => AsyncIterableIterator<E[], undefined>,
+  open: (max: () => number) => AsyncIterableIterator<E[], undefined>,
   highWaterMark: number,
 ): ReadableStream<E> {
-  let wanted = highWaterMark;
-  const batches = begin(() => wanted);
+  let max = highWaterMark;
+  const batches = open(() => max);
   return new ReadableStream<E>(
     {
       async pull(controller) {
-        wanted = Math.max(controller.desiredSize ?? 1, 1);
+        max = Math.max(controller.desiredSize ?? 1, 1);
         const { done, value } = await batches.next();
         if (done === true) controller.close();
         else for (const event of value) controller.enqueue(event);

@@ -15,7 +15,7 @@ import {
   sharedDrainCode,
 } from "./drain_code.ts";
 import { checkCallback, EventBuffer } from "./event_buffer.ts";
-import { PullIterator, takeArrays, takeEvents } from "./iterators.ts";
+import { PullIterator, arrayItems, eventItems } from "./iterators.ts";
 import type { ReaderTotals, RecordReader } from "./reader.ts";
 import {
   type BatchesOfEventsOptions,
@@ -25,16 +25,16 @@ import {
   type RawSubscribeOptions,
 } from "./ring_options.ts";
 import { CallbackConsumer, type Subscription } from "./subscription.ts";
-import { ReadersInTurn } from "./turns.ts";
+import { RoundRobinReader } from "./turns.ts";
 
-const eventsInBatch = 1024;
+const defaultBatchLength = 1024;
 
-/** Buffers (`RingBuf` or `PerfBuffer`) by the names that identify their events. */
+/** Buffers ({@link RingBuf} or {@link PerfBuffer}) by name. The names identify the events of each buffer. */
 export type BuffersByName = Readonly<
   Record<string, Pick<EventBuffer<unknown>, "drain" | "peek" | "stats">>
 >;
 
-/** An event of one of several buffers, with the name of that buffer: a discriminated union. */
+/** An event with the name of its buffer: a union that `from` discriminates. */
 export type MergedEvent<Buffers extends BuffersByName> = {
   [Name in keyof Buffers & string]: Buffers[Name] extends Pick<EventBuffer<infer E>, "peek">
     ? { readonly from: Name; readonly event: E }
@@ -42,17 +42,18 @@ export type MergedEvent<Buffers extends BuffersByName> = {
 }[keyof Buffers & string];
 
 /**
- * Consumes several ring buffers and perf buffers together: one loop gets the events of all, each with the name of its buffer.
+ * One consumer for several ring buffers and perf buffers: each event comes as `{ from, event }`, with the name of its buffer.
  *
- * Events of one buffer keep their order. The kernel keeps no order between buffers: they take turns, so that a busy one does not
- * block the others. To sort by a time that programs record, collect events for as long as they may be late.
+ * Events of one buffer keep their order. Between buffers there is no order: they take turns, so that a busy buffer does not
+ * block the others. To sort events by a time that programs record, collect them for as long as one may be delayed.
  *
- * A consumer of this object is the consumer of each buffer. If a buffer is disposed of meanwhile, the others go on; the consumer
- * ends with the last one. An error, such as a record that is too short, ends it for all.
+ * A consumer of this object is the consumer of each buffer: none of them may have another one. If a buffer is disposed of
+ * meanwhile, the consumer continues with the others, and ends with the last one. An error in one buffer, such as a record that
+ * is too short, ends an iteration for all. This object owns nothing: dispose of the buffers, not of it.
  *
- * For one callback per buffer, subscribe to each buffer: all wait on the same event loop.
+ * To have one callback per buffer, use `subscribe` of each buffer instead: all wait on the same event loop.
  *
- * @throws {TypeError} for a value that is not a buffer, or without buffers
+ * @throws {TypeError} if a value is not a buffer, or there is none
  *
  * @example
  * ```ts
@@ -70,7 +71,10 @@ export class MergedEvents<Buffers extends BuffersByName> implements AsyncIterabl
   MergedEvent<Buffers>
 > {
   readonly #buffers: readonly (readonly [name: string, buffer: EventBuffer<unknown>])[];
-  /** The index of the buffer that the next consumer begins with, so that consumers of few events are fair, too. */
+  /**
+   * The index of the buffer that the next consumer begins with: consumers of few events would otherwise favour the first
+   * buffers.
+   */
   #first = 0;
 
   constructor(buffers: Buffers) {
@@ -83,15 +87,20 @@ export class MergedEvents<Buffers extends BuffersByName> implements AsyncIterabl
     }
   }
 
-  /** @internal Shows its buffers in `console.log`. */
+  /** @internal Shows the buffers in `console.log`. */
   [inspectCustom](...inspection: InspectArguments): string {
     return show("MergedEvents", Object.fromEntries(this.#buffers), inspection);
   }
 
   /**
-   * Calls `fn` with each event that is there now, and returns their number.
+   * Calls `fn` synchronously with each event that is in one of the buffers now. Returns the number of events.
    *
-   * @throws {Error} as {@link EventBuffer.drain}
+   * Events that arrive during the call stay. If `fn` throws, the drain ends and throws the same error: the event that `fn` was
+   * called with counts as delivered, and the following ones stay in their buffers.
+   *
+   * @throws {RangeError} if a record is shorter than the event type; it counts as delivered, and the following ones stay
+   * @throws {Error} if a buffer has a consumer already, or its memory has impossible contents
+   * @throws {DisposedError} if a buffer is disposed of
    *
    * @example
    * ```ts
@@ -108,35 +117,88 @@ export class MergedEvents<Buffers extends BuffersByName> implements AsyncIterabl
     return source.drain(source.callback(fn), options.limit);
   }
 
-  /** Returns the events as they come, one by one, as {@link EventBuffer.events} does. @throws as that does */
+  /**
+   * Returns an iterator over the events, one by one. It waits, ends and fails as that of {@link EventBuffer.events}.
+   *
+   * @throws {RangeError} if a record is shorter than the event type; it counts as delivered, and the iteration ends
+   * @throws {Error} if a buffer has a consumer already, or its memory has impossible contents
+   * @throws {DisposedError} if a buffer is disposed of
+   *
+   * @example
+   * ```ts
+   * import { MergedEvents, RingBuf, t } from "bun-bpf";
+   * using high = new RingBuf({ size: 4096, event: t.u64 });
+   * using low = new RingBuf({ size: 4096, event: t.u64 });
+   * const merged = new MergedEvents({ high, low });
+   * try {
+   *   for await (const { from, event } of merged.events({ signal: AbortSignal.timeout(10) })) console.log(from, event);
+   * } catch (error) {
+   *   console.log((error as Error).name); // TimeoutError
+   * }
+   * ```
+   */
   events(options: EventsOptions = {}): AsyncIterableIterator<MergedEvent<Buffers>> {
     const settings = consumeSettings("events", options, []);
     const source = this.#source();
-    return new PullIterator(source, "iteration", settings, takeEvents(source));
+    return new PullIterator(source, "iteration", settings, eventItems(source));
   }
 
-  /** The same as {@link events} without options. */
+  /** Returns an iterator over the events, as {@link events} without options does. */
   [Symbol.asyncIterator](): AsyncIterableIterator<MergedEvent<Buffers>> {
     return this.events();
   }
 
-  /** Returns the events as they come, in arrays of at most `max`, as {@link EventBuffer.batches} does. @throws as that does */
+  /**
+   * Returns an iterator over arrays of at most `max` events each, in which events of several buffers can be mixed. It waits,
+   * ends and fails as that of {@link EventBuffer.batches}.
+   *
+   * @throws {RangeError} if a record is shorter than the event type; the events before it are returned first, then the
+   * iteration ends
+   * @throws {Error} if a buffer has a consumer already, or its memory has impossible contents
+   * @throws {DisposedError} if a buffer is disposed of
+   *
+   * @example
+   * ```ts
+   * import { MergedEvents, RingBuf, t } from "bun-bpf";
+   * using high = new RingBuf({ size: 4096, event: t.u64 });
+   * using low = new RingBuf({ size: 4096, event: t.u64 });
+   * setTimeout(() => (high[Symbol.dispose](), low[Symbol.dispose]()), 10);
+   * for await (const batch of new MergedEvents({ high, low }).batches({ max: 100 })) {
+   *   console.log(batch.filter(({ from }) => from === "high").length);
+   * }
+   * ```
+   */
   batches(
     options: Omit<BatchesOfEventsOptions, "inPlace"> = {},
   ): AsyncIterableIterator<MergedEvent<Buffers>[]> {
     const settings = consumeSettings("batches", options, ["max"]);
-    const { max = eventsInBatch } = options;
+    const { max = defaultBatchLength } = options;
     checkCount("max", max, 1);
     const source = this.#source();
     return new PullIterator(
       source,
       "iteration",
       settings,
-      takeArrays(source, () => max),
+      arrayItems(source, () => max),
     );
   }
 
-  /** Calls `fn` with each event as it comes, as {@link EventBuffer.subscribe} does. @throws as that does */
+  /**
+   * Calls `fn` with each event that arrives, until the returned subscription is disposed of. Exceptions of `fn`, disposal and
+   * the signal work as in {@link EventBuffer.subscribe}.
+   *
+   * @throws {Error} if a buffer has a consumer already
+   * @throws {DisposedError} if a buffer is disposed of
+   *
+   * @example
+   * ```ts
+   * import { MergedEvents, RingBuf, t } from "bun-bpf";
+   * using high = new RingBuf({ size: 4096, event: t.u64 });
+   * using low = new RingBuf({ size: 4096, event: t.u64 });
+   * using subscription = new MergedEvents({ high, low }).subscribe(({ from, event }) => console.log(from, event));
+   * console.log(subscription.stats.events); // 0
+   * ```
+   */
   subscribe(
     fn: (event: MergedEvent<Buffers>) => void,
     options: RawSubscribeOptions = {},
@@ -149,45 +211,49 @@ export class MergedEvents<Buffers extends BuffersByName> implements AsyncIterabl
     return new CallbackConsumer(source, settings, () => source.callback(fn), undefined, budget);
   }
 
-  /** @throws {DisposedError} when one of the buffers is disposed of */
+  /**
+   * Returns a source for one consumer.
+   *
+   * @throws {DisposedError} if a buffer is disposed of
+   */
   #source(): RecordSource<MergedEvent<Buffers>> {
-    const parts = this.#buffers.map(([from, { source }]) => ({ from, source }));
-    const first = this.#first++ % parts.length;
-    return new MergedSource([...parts.slice(first), ...parts.slice(0, first)]);
+    const members = this.#buffers.map(([from, { source }]) => ({ from, source }));
+    const first = this.#first++ % members.length;
+    return new MergedSource([...members.slice(first), ...members.slice(0, first)]);
   }
 }
 
 /** One of the merged buffers. */
-interface Part {
-  /** Its name. */
+interface Member {
+  /** The name of the buffer. */
   readonly from: string;
   readonly source: RecordSource<unknown>;
 }
 
-/** The buffers of {@link MergedEvents} as one, for one consumer. */
+/** A source that reads several buffers, for one consumer. */
 class MergedSource<E> extends RecordSource<E> {
-  /** The buffers that are claimed by this. */
-  readonly #claimed = new Set<Part>();
-  readonly #watches: Map<Part, Watch>;
+  /** The buffers whose consumer this is now. */
+  readonly #claimed = new Set<Member>();
+  readonly #watches: Map<Member, Watch>;
   readonly #reader: MergedReader;
 
-  constructor(parts: readonly Part[]) {
-    const reader = new MergedReader(parts);
-    const watches = new Map<Part, Watch>();
+  constructor(members: readonly Member[]) {
+    const reader = new MergedReader(members);
+    const watches = new Map<Member, Watch>();
     super(new MergedMap(reader, watches, () => this.#stats), mergedType(reader), reader);
     this.#reader = reader;
     this.#watches = watches;
-    this.isReferenced = parts.some(({ source }) => source.isReferenced);
+    this.isReferenced = members.some(({ source }) => source.isReferenced);
   }
 
   override claim(kind: ConsumerKind): void {
     try {
-      for (const part of this.#reader.parts.values()) {
-        part.source.claim(kind);
-        this.#claimed.add(part);
-        part.source.consumer = {
-          look: () => this.consumer?.look() ?? 0,
-          end: () => this.#drop(part),
+      for (const member of this.#reader.members.values()) {
+        member.source.claim(kind);
+        this.#claimed.add(member);
+        member.source.consumer = {
+          consume: () => this.consumer?.consume() ?? 0,
+          end: () => this.#drop(member),
           keepAlive: () => this.#keepAlive(),
         };
       }
@@ -203,13 +269,13 @@ class MergedSource<E> extends RecordSource<E> {
     this.#claimed.clear();
   }
 
-  /** Removes a buffer that was disposed of. */
-  #drop(part: Part): void {
-    this.#claimed.delete(part);
-    part.source.free();
-    this.#reader.remove(part.source.reader);
-    this.#watches.get(part)?.[Symbol.dispose]();
-    this.#watches.delete(part);
+  /** Removes a buffer that was disposed of. The consumer ends with the last one. */
+  #drop(member: Member): void {
+    this.#claimed.delete(member);
+    member.source.free();
+    this.#reader.remove(member.source.reader);
+    this.#watches.get(member)?.[Symbol.dispose]();
+    this.#watches.delete(member);
     if (this.#claimed.size === 0) this.consumer?.end();
   }
 
@@ -220,25 +286,25 @@ class MergedSource<E> extends RecordSource<E> {
 
   get #stats(): ConsumerStats {
     const { wakeups, polls, batches, largestBatch } = this;
-    const { readers, parts, totals, backlog } = this.#reader;
-    // Programs count the records that ring buffers lose.
+    const { readers, members, totals, backlog } = this.#reader;
+    // From the maps, not from the totals: these lack the events that programs counted as lost.
     const lost = readers.reduce(
-      (sum, one) => sum + (parts.get(one)?.source.map.stats.lost ?? 0),
+      (sum, reader) => sum + (members.get(reader)?.source.map.stats.lost ?? 0),
       0,
     );
     return { ...totals, lost, wakeups, polls, batches, largestBatch, backlog };
   }
 }
 
-/** The buffers as one map: their name, and the wait for all of them. */
+/** The map of a {@link MergedSource}: it waits for all buffers. */
 class MergedMap implements ConsumedMap {
-  /** An id that is not one of the kernel: each buffer is claimed by its own id. */
+  /** An id that is not a map id, because each buffer is claimed by its own id. */
   readonly id = 0;
   readonly #reader: MergedReader;
-  readonly #watches: Map<Part, Watch>;
+  readonly #watches: Map<Member, Watch>;
   readonly #stats: () => ConsumerStats;
 
-  constructor(reader: MergedReader, watches: Map<Part, Watch>, stats: () => ConsumerStats) {
+  constructor(reader: MergedReader, watches: Map<Member, Watch>, stats: () => ConsumerStats) {
     this.#reader = reader;
     this.#watches = watches;
     this.#stats = stats;
@@ -251,79 +317,79 @@ class MergedMap implements ConsumedMap {
   watch(onReady: () => void): Watch {
     const watches = this.#watches;
     const dispose = (): void => {
-      for (const one of watches.values()) one[Symbol.dispose]();
+      for (const watch of watches.values()) watch[Symbol.dispose]();
       watches.clear();
     };
     try {
-      for (const part of this.#reader.parts.values()) {
-        watches.set(part, part.source.map.watch(onReady));
+      for (const member of this.#reader.members.values()) {
+        watches.set(member, member.source.map.watch(onReady));
       }
     } catch (error) {
       dispose();
       throw error;
     }
     return {
-      arm: () => watches.forEach((one) => one.arm()),
-      disarm: () => watches.forEach((one) => one.disarm()),
-      keepAlive: (alive) => watches.forEach((one) => one.keepAlive(alive)),
+      arm: () => watches.forEach((watch) => watch.arm()),
+      disarm: () => watches.forEach((watch) => watch.disarm()),
+      keepAlive: (alive) => watches.forEach((watch) => watch.keepAlive(alive)),
       [Symbol.dispose]: dispose,
     };
   }
 
   /** Returns the name of the buffer of the current record. */
   toString(): string {
-    return `${this.#reader.part.source.map}`;
+    return `${this.#reader.member.source.map}`;
   }
 }
 
-/** Reads the event of the buffer whose turn it is, by the size of that buffer's type. */
+/** Returns a type that decodes events by the type of the buffer of the current record. */
 function mergedType<E>(reader: MergedReader): Type<E> {
   return {
     kind: "merged",
     get name() {
-      return reader.part.source.type.name;
+      return reader.member.source.type.name;
     },
     get size() {
-      return reader.part.source.type.size;
+      return reader.member.source.type.size;
     },
     get align() {
-      return reader.part.source.type.align;
+      return reader.member.source.type.align;
     },
     read: (view, offset) => {
-      const { from, source } = reader.part;
+      const { from, source } = reader.member;
       return { from, event: source.type.read(view, offset) } as E;
     },
     write: (view, offset, { event }: E & { readonly event: unknown }) =>
-      reader.part.source.type.write(view, offset, event),
+      reader.member.source.type.write(view, offset, event),
   };
 }
 
-/** The readers of several buffers as one. */
-class MergedReader extends ReadersInTurn<RecordReader> implements RecordReader {
-  readonly parts: ReadonlyMap<RecordReader, Part>;
+/** A reader of several buffers. */
+class MergedReader extends RoundRobinReader<RecordReader> implements RecordReader {
+  readonly members: ReadonlyMap<RecordReader, Member>;
   /**
-   * Bytes of the smallest buffer, which is full first. Decisions by this size assume that all events come from that buffer.
+   * Bytes of the smallest buffer, which fills first. Decisions by this size assume that all events come from that buffer.
    */
   readonly byteLength: number;
   readonly code: DrainCode = sharedDrainCode;
   #isDraining = false;
   #stopped = false;
 
-  constructor(parts: readonly Part[]) {
-    super(parts.map(({ source }) => source.reader));
-    this.parts = new Map(parts.map((part) => [part.source.reader, part]));
+  constructor(members: readonly Member[]) {
+    super(members.map(({ source }) => source.reader));
+    this.members = new Map(members.map((member) => [member.source.reader, member]));
     this.byteLength = Math.min(...this.readers.map(({ byteLength }) => byteLength));
   }
 
   /** The buffer of the current record. */
-  get part(): Part {
-    return this.parts.get(this.current ?? (this.readers[0] as RecordReader)) as Part;
+  get member(): Member {
+    return this.members.get(this.current ?? (this.readers[0] as RecordReader)) as Member;
   }
 
   /** Counts of all buffers, including removed ones. */
   get totals(): ReaderTotals {
     const sum = { events: 0, bytes: 0, discarded: 0, lost: 0, overwrittenBytes: 0 };
-    for (const { totals } of this.parts.keys()) {
+    for (const { totals } of this.members.keys()) {
       for (const name in sum) sum[name as keyof ReaderTotals] += totals[name as keyof ReaderTotals];
     }
     return sum;
@@ -344,12 +410,12 @@ class MergedReader extends ReadersInTurn<RecordReader> implements RecordReader {
   drain(fn: RawRecordCallback, limit: number): number {
     this.#isDraining = true;
     this.#stopped = false;
-    // Also where a callback throws.
+    // Holds if a callback throws.
     this.end = "limit";
     let end: DrainEnd = "empty";
     let count = 0;
     try {
-      // The next turn is kept, as a consumer drains a few events at a time.
+      // The turn is not reset between drains, because a consumer drains a few events at a time.
       for (let turns = this.readers.length; turns > 0 && this.readers.length > 0; turns--) {
         if (count >= limit) return count;
         const reader = (this.current = this.takeTurn());

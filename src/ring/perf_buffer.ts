@@ -15,22 +15,77 @@ declare module "../maps/map_options.ts" {
 }
 
 /**
- * A perf buffer: a buffer for each CPU, which programs write records to with the helper `perf_event_output`, and one
- * consumer reads. Perf buffers are older than ring buffers: from kernel 5.8 on, {@link RingBuf} costs less and keeps the
- * order of events.
+ * A perf buffer: one buffer per CPU, to which programs write records with the helper `perf_event_output`, and which one
+ * consumer reads. Ring buffers replace perf buffers: from Linux 5.8 on, {@link RingBuf} costs less and keeps the order of
+ * events.
  *
- * Kernel 4.13. It consists of a map of the type `perf_event_array`, and a perf event with its pages for each CPU that is
- * online at creation. Records are decoded, or shown, in place; only a record that wraps around the end of its buffer is
- * copied. So {@link EventBuffer.drainRaw} passes one of several views. They are writable: do not write to them.
+ * The consuming methods are those of {@link EventBuffer}. The object consists of a map of the type `perf_event_array`, and of a
+ * perf event with its mapped pages for each online CPU. Records are decoded, or read, in place; only a record that wraps
+ * around the end of its buffer is copied. So {@link EventBuffer.drainRaw} passes one of several views. They are writable, but
+ * must not be written to.
  *
- * Events of one CPU come in order, those of different CPUs in any order; {@link cpu} tells the CPU. The length of a record
- * is 4, 12, 20, ... bytes, as the kernel pads it: up to 7 bytes at its end can hold anything, and a record that is too
- * short for its event type by as much goes unnoticed. A record has at most 65,516 bytes: the kernel does not refuse a
- * longer one, which corrupts the buffer.
+ * Events of one CPU are in order, events of different CPUs are not. {@link cpu} is the CPU of the current event. The kernel
+ * pads a record to a length of 4, 12, 20, ... bytes: its last bytes, up to 7, have any content, and a record that is shorter
+ * than its event type by no more than that is not detected. A record has at most 65,516 bytes. The kernel accepts longer ones,
+ * which corrupt the buffer.
  *
- * With `overwrite` (kernel 4.7) new records overwrite the oldest ones: a flight recorder, which is drained when something has
- * happened and costs almost nothing until then.
+ * With `overwrite` (Linux 4.7), new records overwrite the oldest ones. That makes a flight recorder: it costs almost nothing
+ * until it is drained, after something has happened.
  *
+ * A record for which its buffer has no room is lost. The kernel counts such records, and reports the count together with the
+ * next record on the same CPU that has room: from then on `stats.lost` is exact. Disposal drops unread records.
+ *
+ * By default each record wakes the consumer. The interrupt costs the program a hundred times as much as the record: 7 µs
+ * instead of 0.06 µs in a virtual machine. With `watermark` or `wakeupEvents`, the kernel sends one wake-up for many records,
+ * and `maxLatency` of the consumer bounds their delay.
+ *
+ * The perf events are in the map as long as this object lives. If its descriptor is shared (by `dup`, or with the descriptor
+ * passed to `fromFd`), they stay in the map after disposal, but accept no records. A second object for the same map would
+ * replace them: on this thread it gets an error; one in another thread or process takes over, and this object gets no more
+ * events.
+ *
+ * Records of a CPU that comes online later, or again (all but one do so after a suspend), are read within a second if a
+ * consumer waits, otherwise from the next drain on. Until then the helper returns ENOENT or EOPNOTSUPP to programs on that CPU.
+ * The remaining records of a CPU that goes offline are read. If a CPU is offline for less than a second, that may not be
+ * noticed: the helper then keeps failing.
+ *
+ * @throws {BpfError} EPERM if CAP_BPF is missing, or the limit on locked memory (RLIMIT_MEMLOCK, perf_event_mlock_kb) is
+ * reached
+ * @throws {BpfError} EACCES if CAP_PERFMON is missing
+ * @throws {BpfError} EMFILE if there are too few free descriptors: it takes one per CPU
+ * @throws {Error} if this thread has another object for the same map
+ * @throws {TypeError | RangeError} if an option is misspelt, of the wrong type or out of range
+ *
+ * @example
+ * ```ts
+ * import { asm, PerfBuffer, Program, t, uapi } from "bun-bpf";
+ * const { r0, r2, r3, r4, r5 } = asm;
+ * using events = new PerfBuffer({ event: t.struct({ value: t.u64Number }) });
+ * using program = new Program({
+ *   section: "socket",
+ *   license: "GPL",
+ *   maps: { events },
+ *   code: [
+ *     // r1 has the context.
+ *     asm.stdw(asm.fp, -8, 42),
+ *     asm.ldMap(r2, "events"),
+ *     asm.mov32(r3, uapi.BPF_F_CURRENT_CPU),
+ *     asm.mov(r4, asm.fp),
+ *     asm.add(r4, -8),
+ *     asm.mov(r5, 8),
+ *     asm.call("perf_event_output"),
+ *     asm.mov(r0, 0),
+ *     asm.exit(),
+ *   ],
+ * });
+ * program.testRun({ data: new Uint8Array(14) });
+ * for await (const event of events) {
+ *   console.log(event.value); // 42
+ *   break;
+ * }
+ * ```
+ *
+ * @example
  * ```ts
  * import { asm, PerfBuffer, Program, t, uapi } from "bun-bpf";
  * using recorder = new PerfBuffer({ event: t.u64Number, size: 4096, overwrite: true });
@@ -56,73 +111,26 @@ declare module "../maps/map_options.ts" {
  * console.log(events > 0 && events < 1000, newest); // true 42
  * ```
  *
- * A record that finds no room is lost. The kernel counts lost records, and reports the count with the next record that
- * finds room on the same CPU: `stats.lost` is exact from then on. Disposal drops unread records.
- *
- * By default each record wakes the consumer. The interrupt takes the program a hundred times as long as the record: 7 µs
- * instead of 0.06 in a virtual machine. With `watermark` or `wakeupEvents` the kernel wakes the consumer once for many records, and
- * the consumer's `maxLatency` bounds the delay.
- *
- * The perf events are in the map while this object lives. Where its descriptor is shared (by `dup`, or with the one that
- * was given to `fromFd`), they stay in the map after that, but take no records. A second object for the same map would
- * replace them. On this thread it is refused; one of another thread or process takes over, and this one gets nothing any
- * more.
- *
- * Records of a CPU that comes online later, or again (as all but one do after a suspend), are read within a second while a consumer
- * waits, otherwise from the next drain on. Until then the helper returns `ENOENT` or `EOPNOTSUPP` to programs there. The remaining
- * records of a CPU that goes offline are read. A CPU that was offline for less than a second may go unnoticed.
- *
- * @throws {BpfError} `EPERM` without CAP_BPF or where locked memory runs out, `EACCES` without CAP_PERFMON, `EMFILE` where
- * descriptors do
- * @throws {TypeError | RangeError} for options that are misspelt, of the wrong type or out of range
- *
- * @example
- * ```ts
- * import { asm, PerfBuffer, Program, t, uapi } from "bun-bpf";
- * const { r0, r2, r3, r4, r5 } = asm;
- * using events = new PerfBuffer({ event: t.struct({ value: t.u64Number }) });
- * using program = new Program({
- *   section: "socket",
- *   license: "GPL",
- *   maps: { events },
- *   code: [
- *     // The context is in r1 already.
- *     asm.stdw(asm.fp, -8, 42),
- *     asm.ldMap(r2, "events"),
- *     asm.mov32(r3, uapi.BPF_F_CURRENT_CPU),
- *     asm.mov(r4, asm.fp),
- *     asm.add(r4, -8),
- *     asm.mov(r5, 8),
- *     asm.call("perf_event_output"),
- *     asm.mov(r0, 0),
- *     asm.exit(),
- *   ],
- * });
- * program.testRun({ data: new Uint8Array(14) });
- * for await (const event of events) {
- *   console.log(event.value); // 42
- *   break;
- * }
- * ```
+ * Requires Linux 4.13.
  */
 export class PerfBuffer<E extends AnyType> extends EventBuffer<Infer<E>> {
   static readonly kind = perfKind;
-  /** The duplicate is the map alone: see {@link dup}. */
+  /** The type of a duplicate: the map only, see {@link dup}. */
   declare readonly [duplicateType]?: PerfEventArray;
-  /** Bytes of the buffer of each CPU. */
+  /** The size of the buffer of each CPU in bytes. */
   readonly byteLength: number;
-  /** Bytes between two wake-ups; `undefined` where each record wakes. */
+  /** The number of bytes between two wake-ups; `undefined` if each record wakes the consumer, or {@link wakeupEvents} is set. */
   readonly watermark: number | undefined;
-  /** Records between two wake-ups; `undefined` where each record wakes the consumer, or the watermark decides. */
+  /** The number of records between two wake-ups; `undefined` if each record wakes the consumer, or {@link watermark} is set. */
   readonly wakeupEvents: number | undefined;
-  /** True when new records overwrite the oldest ones. */
+  /** True if new records overwrite the oldest ones. */
   readonly overwrite: boolean;
   readonly #events: PerfEvents;
 
   constructor(options: PerfBufferOptions<E>) {
     const handle = PerfBuffer.kind.handle<PerfBufferTypes<E>>(options);
     const layout = perfLayout(handle.types);
-    // Assigned within the next call, which TypeScript cannot see.
+    // `super` calls the function that assigns it; TypeScript does not see that.
     let events!: PerfEvents;
     super(handle, handle.types.event as Type<Infer<E>>, (map) => {
       events = new PerfEvents(map, layout);
@@ -135,17 +143,17 @@ export class PerfBuffer<E extends AnyType> extends EventBuffer<Infer<E>> {
     this.overwrite = layout.overwrite;
   }
 
-  /** The CPUs whose records are read: those that were online at the last check. */
+  /** The numbers of the CPUs whose records are read, in ascending order: those that were online at the last check. */
   get cpus(): readonly number[] {
     return this.#events.cpus;
   }
 
   /**
-   * The CPU that wrote the event, for callbacks of `drain`, `drainRaw`, `subscribe` or `subscribeRaw`.
+   * The number of the CPU on which the last delivered event was written; -1 before the first event.
    *
-   * It is that of the event which was delivered last, and -1 before the first. So it holds in the body of a `for await` over
-   * `events()`, too, as long as one `next()` waits at a time, and for a batch in place, whose events are of one CPU. A batch
-   * that is an array can have events of several: there, and in a stream, the event itself has to say
+   * Read it in callbacks of `drain`, `drainRaw`, `subscribe` and `subscribeRaw`; in the body of a `for await` over `events()`;
+   * and for a batch in place, whose events are all of one CPU. It does not apply to batches that are arrays, to streams, and to
+   * several calls of `next()` that wait at the same time. For those, record the CPU in the event
    * (`asm.call("get_smp_processor_id")`).
    *
    * @example
@@ -162,10 +170,10 @@ export class PerfBuffer<E extends AnyType> extends EventBuffer<Infer<E>> {
   }
 
   /**
-   * Makes the kernel drop the records of all CPUs until {@link resume}: the helper returns `ENOSPC`, and the records count as lost.
-   * Records in the buffer stay and can be read. A second call does nothing.
+   * Makes the kernel drop new records on all CPUs, until {@link resume}. A second call does nothing.
    *
-   * To read a snapshot while programs run: pause, drain, resume.
+   * While paused, the helper returns ENOSPC to programs, and the records count as lost. Records in the buffer stay and can be
+   * read. To read a snapshot while programs run: pause, drain, resume.
    *
    * @throws {DisposedError} after disposal
    *
@@ -182,29 +190,31 @@ export class PerfBuffer<E extends AnyType> extends EventBuffer<Infer<E>> {
   }
 
   /**
-   * Makes the kernel write records again after {@link pause}. A second call does nothing. @throws {DisposedError} after disposal
+   * Makes the kernel accept records again after {@link pause}. A second call does nothing.
+   *
+   * @throws {DisposedError} after disposal
    */
   resume(): this {
     return this.#pause(false);
   }
 
-  /** True while the records of programs are dropped. */
+  /** True while the kernel drops new records, see {@link pause}. */
   get paused(): boolean {
     return this.#events.isPaused;
   }
 
   #pause(paused: boolean): this {
-    // Read only for its error after disposal.
+    // Throws after disposal.
     void this.fd;
     this.#events.pause(paused);
     return this;
   }
 
   /**
-   * Ends the consumer, drops what was not read, detaches every view, and closes the map and the perf events; a second call does
-   * nothing. Whoever waits for an event gets the end of the iteration.
+   * Ends the consumer, drops unread records, detaches every view of the buffer, and closes the perf events and the descriptor
+   * of the map. A second call does nothing. A waiting iteration ends.
    *
-   * @throws {Error} while an asynchronous operation of Bun uses a view of the buffer: all is as before then
+   * @throws {Error} if an asynchronous operation of Bun uses a view of the buffer; nothing has changed then
    */
   override [Symbol.dispose](): void {
     super[Symbol.dispose]();
@@ -212,22 +222,22 @@ export class PerfBuffer<E extends AnyType> extends EventBuffer<Infer<E>> {
   }
 
   /**
-   * Opens the map alone a second time, with a descriptor and a lifetime of its own: a second consumer would replace the
-   * perf events of this one.
+   * Returns a second object for the map, with a separate descriptor and lifetime. It is a {@link PerfEventArray}, not a perf
+   * buffer: a second perf buffer would replace the perf events of this one.
    *
    * @throws {DisposedError} after disposal
    */
   override dup(): Duplicate<this> {
-    // PerfEventArray takes a handle, which its declared options do not say.
+    // The constructor accepts a handle, although its declared options do not include one.
     return new PerfEventArray(this.handle.duplicate() as never) as Duplicate<this>;
   }
 
-  /** The layout that records are decoded with. */
+  /** The type that decodes records. */
   override get types(): RingBufTypes<E> {
     return { event: (this.handle.types as RingBufTypes<E>).event };
   }
 
-  /** @internal */
+  /** @internal Returns a watch that calls `onReady` from the event loop when a CPU has unread records. */
   override watch(onReady: () => void): Watch {
     return this.#events.watch(onReady);
   }

@@ -10,42 +10,48 @@ import { sampleSize } from "./perf_reader.ts";
 import { checkBufferSize, type RingBufTypes } from "./ring_options.ts";
 import { u32 } from "../types/integer.ts";
 
-/** The type of a perf buffer's events, and the buffers that are made for them. */
+/** Options of a perf buffer that is created or opened: the type of its events, and the sizes and wake-ups of its buffers. */
 export interface PerfBufferTypes<E extends AnyType> extends RingBufTypes<E> {
   /**
-   * Bytes of the buffer of each CPU: a power of two and a multiple of the page size (4096 on x86-64), at most 2^30.
+   * The size of the buffer of each CPU in bytes: a power of two and a multiple of the page size (4096 on x86-64), at most 2^30.
    *
    * @default 65536
    */
   readonly size?: number;
   /**
-   * Bytes that programs write on a CPU from one wake-up of the consumer to the next: 1 to half of `size`. What is below that
-   * waits until more comes, or until somebody looks: `flush()`, or `maxLatency` of the consumer.
+   * The number of bytes that programs write on a CPU between two wake-ups of the consumer: an integer from 1 to half of `size`.
+   * Fewer bytes stay unread until more are written, `maxLatency` of the consumer is over, or `flush()` is called.
    *
-   * @default none: each record wakes
+   * @default none: each record wakes the consumer
    */
   readonly watermark?: number;
   /**
-   * Records that programs write on a CPU between two wake-ups of the consumer, instead of `watermark`. They may take at most half
-   * of `size`. Fewer records wait as below a watermark.
+   * The number of records that programs write on a CPU between two wake-ups of the consumer, instead of `watermark`: an integer
+   * from 1 to the number of events that fill half of `size`. Fewer records stay unread as with a watermark.
    *
-   * Records can be longer than the event's type. If a buffer is full before it has this many, the kernel does not wake the
-   * consumer, which then reads it after `maxLatency`.
+   * Records can be longer than the event type. If they fill a buffer before this number is reached, the kernel does not wake
+   * the consumer, which then reads them only after `maxLatency`.
    *
-   * @default none: each record wakes
+   * @default none: each record wakes the consumer
    */
   readonly wakeupEvents?: number;
   /**
-   * Makes new records overwrite the oldest ones, read or not: a flight recorder, which is read when something has happened.
-   * `stats.overwrittenBytes` counts the missed bytes, as the number of records is not known.
+   * Makes new records overwrite the oldest ones, even if those were not read: a flight recorder. `stats.overwrittenBytes`
+   * counts the bytes that were overwritten unread; the number of those records is unknown.
    *
-   * The kernel wakes a consumer once for each half of the buffer. Reading copies the records, in the order in which each CPU wrote
-   * them. While it copies (some microseconds), new records of that CPU are dropped and counted as lost. Requires Linux 4.7.
+   * The kernel wakes the consumer once for each half of the buffer. A read copies the records, in the order in which each CPU
+   * wrote them. During the copy (some microseconds) new records of that CPU are dropped and count as lost.
+   *
+   * @default false
+   *
+   * Requires Linux 4.7.
+   */
+  readonly overwrite?: boolean;
+  /**
+   * Creates the buffer paused, see {@link PerfBuffer.pause}.
    *
    * @default false
    */
-  readonly overwrite?: boolean;
-  /** Starts paused, see {@link PerfBuffer.pause}. @default false */
   readonly paused?: boolean;
 }
 
@@ -53,7 +59,7 @@ export interface PerfBufferTypes<E extends AnyType> extends RingBufTypes<E> {
 export interface PerfBufferOptions<E extends AnyType>
   extends CommonMapOptions, PerfBufferTypes<E> {}
 
-/** The buffers of a {@link PerfBuffer}. */
+/** Options of {@link PerfEvents}: those of a perf buffer, checked and with defaults. */
 export interface PerfLayout {
   /** Bytes of the buffer of each CPU. */
   readonly size: number;
@@ -63,36 +69,41 @@ export interface PerfLayout {
   readonly paused: boolean;
 }
 
-const usualSize = 64 * 1024;
-const largestSize = 2 ** 30;
+const defaultSize = 64 * 1024;
+const maxSize = 2 ** 30;
 const typeNames = ["event", "size", "watermark", "wakeupEvents", "overwrite", "paused"] as const;
 
-/** Returns the layout that options ask for, checked. @throws {TypeError | RangeError} */
+/**
+ * Checks the options of a perf buffer and adds the defaults.
+ *
+ * @throws {TypeError | RangeError} if an option is of the wrong type or out of range
+ */
 export function perfLayout(options: PerfBufferTypes<AnyType>): PerfLayout {
-  const { event, size = usualSize, watermark, wakeupEvents } = options;
+  const { event, size = defaultSize, watermark, wakeupEvents } = options;
   const { overwrite = false, paused = false } = options;
   checkBoolean("overwrite", overwrite);
   checkBoolean("paused", paused);
-  checkBufferSize("the buffer of a CPU", size, largestSize);
-  // A record that does not fit writes nothing and so wakes nobody: above the half, long ones could wait for each other.
+  checkBufferSize(size, maxSize);
+  // A record that does not fit causes no wake-up. With a watermark above half the size, a buffer could be too full for a long
+  // record and still below the watermark, and the consumer would never wake.
   if (watermark !== undefined) checkCount("watermark", watermark, 1, size / 2);
   if (wakeupEvents !== undefined) {
     if (watermark !== undefined) {
-      throw new TypeError("wakeupEvents: there is a watermark already: give only one of the two");
+      throw new TypeError("wakeupEvents: watermark is set, too: use only one of the two");
     }
-    const most = Math.floor(size / 2 / sampleSize(event.size));
-    checkCount("wakeupEvents", wakeupEvents, 1, Math.max(most, 1));
+    const maxEvents = Math.floor(size / 2 / sampleSize(event.size));
+    checkCount("wakeupEvents", wakeupEvents, 1, Math.max(maxEvents, 1));
   }
   if (!overwrite) return { size, watermark, wakeupEvents, overwrite, paused };
   if (watermark !== undefined || wakeupEvents !== undefined) {
     throw new TypeError(
-      `overwrite: such a buffer wakes the consumer once for each half: leave out ${watermark === undefined ? "wakeupEvents" : "watermark"}`,
+      `overwrite: the kernel wakes the consumer once for each half of such a buffer: remove ${watermark === undefined ? "wakeupEvents" : "watermark"}`,
     );
   }
   return { size, watermark: size / 2, wakeupEvents, overwrite, paused };
 }
 
-/** The kind of {@link PerfBuffer}. */
+/** The map kind of {@link PerfBuffer}. */
 export const perfKind: MapKind<
   "PerfBuffer",
   PerfBufferTypes<AnyType>,
@@ -107,45 +118,45 @@ export const perfKind: MapKind<
     perfLayout(types);
     return { keySize: u32.size, valueSize: u32.size };
   },
-  // Ids of CPUs may be left out: there can be fewer CPUs than this.
+  // Not the number of CPUs: their numbers can have gaps.
   complete: () => ({ maxEntries: Math.max(...possibleCpus()) + 1 }),
 });
 
-/** One of several perf events that are waited for together. */
+/** A perf event that {@link MergedWatch} waits for. */
 export interface WatchedSource {
   readonly fd: number;
-  /** True when so much was written since it was read that the kernel wakes, or did. */
+  /** True if unread records suffice for a wake-up by the kernel, which may have been sent already. */
   readonly isDue: boolean;
 }
 
-/** The time after the last arming at which is looked once more whether a wake-up was swallowed. */
-const secondLookMilliseconds = 10;
+/** The delay after arming after which a swallowed wake-up is looked for once more. */
+const recheckMilliseconds = 10;
 
 /**
- * Waits for several perf events as for one: `onReady` is called once for all that become ready together. Whoever arms it has
- * read all that there was just before.
+ * A watch that waits for several perf events. It calls `onReady` once for all events that become ready together. Before it is
+ * armed, all records must have been read.
  *
- * A perf event says that it is ready once, to whoever asks first, and not again until more is written. io_uring and AIO take it
- * for a question that can be repeated: a wake-up that meets the beginning of their wait makes them ask twice, and believe the
- * second answer. So what is written is looked at after each arming, and once more a little later, as io_uring begins a wait
- * anew by itself when the interrupt for a record comes after the record was read. When nothing happens, no more is looked.
+ * poll(2) reports a perf event as ready only once, and again when more is written (`perf_poll()` exchanges its state with 0).
+ * io_uring and AIO expect that they can poll repeatedly: if a wake-up arrives when their wait starts, they poll twice and use
+ * the second result, so the wake-up is swallowed. This class therefore compares the positions after each arming. It does so
+ * once more after {@link recheckMilliseconds}, because io_uring restarts a wait by itself if the interrupt for a record arrives
+ * after the record was read. An idle watch does not check any further.
  *
- * The waits for events that did not become ready go on from one arming to the next, also while this is disarmed: with one for
- * each CPU, to begin and end all of them each time costs more than the wake-ups that nobody asked for, of which there is one
- * an event at most.
+ * Waits for events that were not ready stay armed in io_uring, even while this watch is disarmed. With one wait per CPU, ending
+ * and starting all of them each time would cost more than the unneeded wake-ups, of which there is at most one per event.
  *
- * A descriptor that hung up is ready for ever: it is waited for no more.
+ * A descriptor that reports a hang-up is always ready and is not waited for any more.
  */
 export class MergedWatch implements Watch {
-  /** The waits by their source, without those that hung up. */
+  /** The waits by source, except those that reported a hang-up. */
   readonly #watches = new Map<WatchedSource, Watch>();
   readonly #sources: Set<WatchedSource>;
   readonly #onReady: () => void;
   #isArmed = false;
   #isReferenced = true;
   #isReporting = false;
-  /** The timer that looks once more, for as long as there were armings since it did. */
-  #secondLook: Timer | undefined;
+  /** The timer of the recheck; it is restarted as long as this was armed since the last recheck. */
+  #recheck: Timer | undefined;
   #wasArmed = false;
 
   constructor(sources: readonly WatchedSource[], onReady: () => void) {
@@ -155,12 +166,12 @@ export class MergedWatch implements Watch {
     this.#reference();
   }
 
-  /** Adds a source to wait for. */
+  /** Adds a source. */
   add(source: WatchedSource): void {
     this.#sources.add(source);
-    const one = this.#begin(source);
+    const wait = this.#begin(source);
     this.#reference();
-    if (this.#isArmed) one.arm();
+    if (this.#isArmed) wait.arm();
   }
 
   /** Removes a source. */
@@ -170,27 +181,27 @@ export class MergedWatch implements Watch {
     this.#watches.delete(source);
   }
 
-  /** Reports sources that are due although no wake-up came. */
-  lookAgain(): void {
+  /** Calls `onReady` if a source is due although no wake-up was received. */
+  recheck(): void {
     if (this.#isArmed) this.#reportDue();
   }
 
   #begin(source: WatchedSource): Watch {
-    const one = watch(
+    const wait = watch(
       () => source.fd,
       () => this.#ready(source),
     );
-    this.#watches.set(source, one);
-    return one;
+    this.#watches.set(source, wait);
+    return wait;
   }
 
   arm(): void {
     this.#isArmed = true;
     this.#reference();
-    for (const one of this.#watches.values()) one.arm();
+    for (const wait of this.#watches.values()) wait.arm();
     this.#reportDue();
     this.#wasArmed = true;
-    if (this.#secondLook === undefined) this.#lookLater();
+    if (this.#recheck === undefined) this.#recheckLater();
   }
 
   disarm(): void {
@@ -203,13 +214,13 @@ export class MergedWatch implements Watch {
     this.#reference();
   }
 
-  /** Waits that go on while this is disarmed keep no process alive. */
+  /** Applies the reference to all waits. Waits that continue while this is disarmed do not keep the process alive. */
   #reference(): void {
-    for (const one of this.#watches.values()) one.keepAlive(this.#isArmed && this.#isReferenced);
+    for (const wait of this.#watches.values()) wait.keepAlive(this.#isArmed && this.#isReferenced);
   }
 
   #ready(source: WatchedSource): void {
-    // A wake-up for nothing can be a belated one, after which the next comes when more is written.
+    // A wake-up without unread records can also be a late one. Then the wait continues.
     if (!source.isDue && hasHungUp(source.fd)) {
       this.#watches.get(source)?.[Symbol.dispose]();
       this.#watches.delete(source);
@@ -225,7 +236,7 @@ export class MergedWatch implements Watch {
   #report(): void {
     if (this.#isReporting) return;
     this.#isReporting = true;
-    // After the others that became ready together with this one.
+    // After the other sources that became ready in the same turn.
     queueMicrotask(() => {
       this.#isReporting = false;
       if (!this.#isArmed) return;
@@ -234,20 +245,20 @@ export class MergedWatch implements Watch {
     });
   }
 
-  #lookLater(): void {
+  #recheckLater(): void {
     this.#wasArmed = false;
-    this.#secondLook = startTimer(() => {
-      this.#secondLook = undefined;
+    this.#recheck = startTimer(() => {
+      this.#recheck = undefined;
       if (!this.#isArmed) return;
       this.#reportDue();
-      if (this.#wasArmed) this.#lookLater();
-    }, secondLookMilliseconds);
-    this.#secondLook.unref();
+      if (this.#wasArmed) this.#recheckLater();
+    }, recheckMilliseconds);
+    this.#recheck.unref();
   }
 
   [Symbol.dispose](): void {
     this.#isArmed = false;
-    stopTimer(this.#secondLook);
+    stopTimer(this.#recheck);
     for (const one of this.#watches.values()) one[Symbol.dispose]();
     this.#watches.clear();
   }

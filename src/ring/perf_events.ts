@@ -19,15 +19,15 @@ import { MergedWatch, type PerfLayout, type WatchedSource } from "./perf_cpus.ts
 import { type CpuReader, PerfReader, type SharedPerfBuffer } from "./perf_reader.ts";
 import { SnapshotPerf } from "./perf_snapshot.ts";
 
-/** The CPUs and the clock of this machine, or those of a test. */
+/** The CPUs and the clocks of a machine: this one, or a fake in tests. */
 export interface Machine {
-  /** Returns the time in milliseconds. */
+  /** Returns the monotonic time in milliseconds. */
   now(): number;
-  /** Opens the event of a CPU; `undefined` where that is offline. */
+  /** Opens the perf event of a CPU. Returns its descriptor, or `undefined` if the CPU is offline. */
   openOutputEvent(cpu: number, layout: PerfLayout, what: string): number | undefined;
-  /** Returns the ids of the CPUs that are online. */
+  /** Returns the numbers of the online CPUs. */
   onlineCpus(): readonly number[];
-  /** Returns the time that the machine was suspended so far. */
+  /** Returns the total time for which the machine was suspended, in milliseconds. */
   suspendedMilliseconds(): number;
 }
 
@@ -38,39 +38,41 @@ const thisMachine: Machine = {
   suspendedMilliseconds,
 };
 
-/** The maps that have the perf events of an object of this thread, by the kernel's id. */
-const taken = new Set<number>();
+/** Ids of the maps that have the perf events of an object of this thread. */
+const claimedMaps = new Set<number>();
 
-/** The interval of checks for online CPUs. */
+/** The interval of the checks for online CPUs. */
 const checkMilliseconds = 1000;
-/** The difference that two clocks can show when read one after the other, without a suspend. */
-const suspendedAtLeast = 500;
+/**
+ * The shortest suspend that counts. The two clocks are read one after the other, so they can differ by less without a suspend.
+ */
+const minSuspendMilliseconds = 500;
 
-/** The perf event of a CPU, and what reads its buffer. */
+/** The perf event of a CPU, with its memory and its reader. */
 interface CpuEvent {
   readonly cpu: number;
-  /** The index of its pages. */
-  readonly place: number;
+  /** The index of its pages in the {@link PerfPages}. */
+  readonly pagesIndex: number;
   readonly event: Descriptor;
   readonly memory: SharedPerfBuffer;
   readonly reader: CpuReader;
   readonly source: WatchedSource;
-  /** False once the CPU was offline: the kernel has ended the event, which is kept for its remaining records. */
+  /** False after the CPU was offline: the kernel has ended the event, which is kept until its remaining records are read. */
   isLive: boolean;
 }
 
 /**
- * The perf events of a map, one for each CPU that is online, and their reader.
+ * The perf events of a map, one per online CPU, and their reader.
  *
- * The kernel ends the event of a CPU that goes offline, and does not report one that comes online. The online CPUs are therefore
- * checked before buffers are read and, while a consumer waits, once a second.
+ * The kernel ends the event of a CPU that goes offline, and does not report a CPU that comes online. Therefore the online CPUs
+ * are checked before buffers are read, at most once per second, and once per second while a consumer waits.
  */
 export class PerfEvents {
   readonly reader: PerfReader;
   readonly #map: BpfMap;
   readonly #layout: PerfLayout;
   readonly #machine: Machine;
-  /** The CPUs that the map has a place for. */
+  /** The possible CPUs for which the map has an entry. */
   readonly #cpus: readonly number[];
   readonly #events = new Set<CpuEvent>();
   readonly #pages: PerfPages;
@@ -78,20 +80,24 @@ export class PerfEvents {
   readonly #freePages: number[];
   readonly #resources: DisposableStack;
   readonly #watches = new Set<MergedWatch>();
-  /** CPUs whose event could not be opened when they came online: reported once. */
-  readonly #refused = new Set<number>();
-  /** True while records are dropped. */
+  /** CPUs whose event could not be opened when they came online. The error is reported once. */
+  readonly #failed = new Set<number>();
+  /** True while the kernel drops new records. */
   isPaused: boolean;
+  /** The time of the last check for online CPUs. */
   #checkedAt: number;
+  /** The total suspended time at the last check. */
   #suspended: number;
-  /** The timer of the next look, while somebody waits. */
+  /** The timer of the next check, while a consumer waits. */
   #timer: Timer | undefined;
 
   /**
-   * Opens a perf event for each CPU that is online, and puts it into the map at the CPU's index.
+   * Opens a perf event for each online CPU, and stores it in the map at the number of the CPU.
    *
-   * @throws {BpfError} `EACCES` without CAP_PERFMON, `EMFILE` without free descriptors, `EPERM` beyond the limit on locked memory
-   * @throws {Error} when the map has the events of another object
+   * @throws {BpfError} EACCES if CAP_PERFMON is missing
+   * @throws {BpfError} EMFILE if there are too few free descriptors
+   * @throws {BpfError} EPERM if the limit on locked memory is reached
+   * @throws {Error} if the map has the events of another object, or no entry for an online CPU
    */
   constructor(map: BpfMap, layout: PerfLayout, machine: Machine = thisMachine) {
     this.#map = map;
@@ -100,10 +106,10 @@ export class PerfEvents {
     this.isPaused = layout.paused;
     this.#checkedAt = machine.now();
     this.#suspended = machine.suspendedMilliseconds();
-    // A map of another program may have fewer places.
+    // A map that was opened, not created, can have fewer entries.
     this.#cpus = possibleCpus().filter((cpu) => cpu < map.maxEntries);
     using resources = new DisposableStack();
-    take(map, resources);
+    claimMap(map, resources);
     resources.defer(() => {
       for (const { event } of this.#events) event[Symbol.dispose]();
     });
@@ -112,23 +118,23 @@ export class PerfEvents {
       return event === undefined ? [] : { cpu, event: resources.use(event) };
     });
     if (opened.length === 0) {
-      throw new Error(`no online CPU has a place in ${map}, which has ${map.maxEntries} entries`);
+      throw new Error(`${map} has ${map.maxEntries} entries: too few for any online CPU`);
     }
     const { size, overwrite } = layout;
-    // A CPU that comes online again has two events until the remaining records of the first are read.
-    const most = 2 * this.#cpus.length;
+    // A CPU that comes online again has two events until the remaining records of the first one are read.
+    const maxEvents = 2 * this.#cpus.length;
     const what = `perf buffers of ${map}`;
-    this.#pages = resources.use(new PerfPages(opened.length, most, size, what, !overwrite));
-    this.#freePages = Array.from({ length: this.#pages.length }, (_, place) => place).reverse();
+    this.#pages = resources.use(new PerfPages(opened.length, maxEvents, size, what, !overwrite));
+    this.#freePages = Array.from({ length: this.#pages.length }, (_, index) => index).reverse();
     const memory = { [Symbol.dispose]: () => this.#unmap() };
     this.reader = new PerfReader([], memory, size, `${map}`, () => this.#check());
     for (const { cpu, event } of opened) this.#add(cpu, event);
-    // The last step, as nothing removes them from a map that is also open elsewhere.
+    // Last, because nothing would remove them after an error if the map is open elsewhere, too.
     for (const { cpu, event } of this.#events) this.#store(cpu, event);
     this.#resources = resources.move();
   }
 
-  /** The CPUs whose records are read. */
+  /** The numbers of the CPUs whose records are read, in ascending order. */
   get cpus(): number[] {
     return Array.from(this.#events)
       .filter(({ isLive }) => isLive)
@@ -136,7 +142,7 @@ export class PerfEvents {
       .sort((a, b) => a - b);
   }
 
-  /** Waits on the event loop until one of them has something to read. */
+  /** Returns a watch that calls `onReady` from the event loop when a CPU has unread records. */
   watch(onReady: () => void): Watch {
     const sources = Array.from(this.#events, ({ source }) => source);
     const merged = new MergedWatch(sources, onReady);
@@ -156,29 +162,29 @@ export class PerfEvents {
     };
   }
 
-  /** Pauses or resumes: while paused, records are dropped and counted as lost. */
+  /** Makes the kernel drop new records of all CPUs, or accept them again. */
   pause(paused: boolean): void {
     if (paused === this.isPaused) return;
     for (const { event } of this.#events) pausePerfEvent(event.fd, paused, event.what);
     this.isPaused = paused;
   }
 
-  /** Closes the events. The kernel takes them out of the map when the descriptor that stored them is closed. */
+  /** Closes the events. The kernel removes them from the map when the descriptor that stored them is closed. */
   close(): void {
     this.#resources.dispose();
   }
 
-  /** Opens the event of a CPU; `undefined` where that is offline. */
+  /** Opens the event of a CPU. Returns `undefined` if the CPU is offline. */
   #open(cpu: number): Descriptor | undefined {
     const what = `perf event of CPU ${cpu} for ${this.#map}`;
     const fd = this.#machine.openOutputEvent(cpu, this.#layout, what);
     return fd === undefined ? undefined : new Descriptor(fd, what);
   }
 
-  /** Maps and starts an event, and adds it to the reader. */
+  /** Maps and enables an event, and adds it to the reader. */
   #add(cpu: number, event: Descriptor): CpuEvent {
-    const place = this.#freePages.at(-1) as number;
-    const pages = this.#pages.map(place, event.fd);
+    const pagesIndex = this.#freePages.at(-1) as number;
+    const pages = this.#pages.map(pagesIndex, event.fd);
     if (this.isPaused) pausePerfEvent(event.fd, true, event.what);
     enablePerfEvent(event.fd, event.what);
     const memory = this.#layout.overwrite
@@ -190,7 +196,7 @@ export class PerfEvents {
     const reader = this.reader.add(cpu, memory);
     const added: CpuEvent = {
       cpu,
-      place,
+      pagesIndex,
       event,
       memory,
       reader,
@@ -200,7 +206,7 @@ export class PerfEvents {
           return event.fd;
         },
         get isDue() {
-          // The kernel does not wake anybody for the remaining records of an event that it has ended.
+          // The kernel sends no wake-up for the remaining records of an event that it has ended.
           return reader.isDue(added.isLive ? layout : {});
         },
       },
@@ -211,7 +217,7 @@ export class PerfEvents {
     return added;
   }
 
-  /** Puts an event into the map. */
+  /** Stores an event in the map. */
   #store(cpu: number, event: Descriptor): void {
     using element = new MapElement(this.#map.fd, u32.size, u32.size, `${this.#map}`);
     element.setIndex(cpu);
@@ -220,60 +226,62 @@ export class PerfEvents {
   }
 
   #remove(removed: CpuEvent): void {
-    const { place, event, memory, reader, source } = removed;
+    const { pagesIndex, event, memory, reader, source } = removed;
     this.#events.delete(removed);
     this.reader.remove(reader);
     for (const watch of this.#watches) watch.remove(source);
     if (memory instanceof SnapshotPerf) memory[Symbol.dispose]();
     event[Symbol.dispose]();
-    this.#pages.clear(place);
-    this.#freePages.push(place);
+    this.#pages.clear(pagesIndex);
+    this.#freePages.push(pagesIndex);
   }
 
   /**
-   * Adds the CPUs that came online since the last check, and removes those that went offline once their remaining records are read.
+   * Adds the CPUs that came online since the last check, and removes those that went offline and whose remaining records were
+   * read.
    *
-   * @throws {BpfError} as the constructor, once for each CPU until it goes offline
+   * @throws {BpfError} if an event cannot be opened, as the constructor; once per CPU until the CPU goes offline
    */
   #check(): void {
-    // If the buffer of a view was transferred, its receiver owns the memory.
-    if (this.#pages.isGivenAway) return;
+    // If the ArrayBuffer of a view was transferred, its receiver owns the memory.
+    if (this.#pages.isTransferred) return;
     const now = this.#machine.now();
     if (now - this.#checkedAt < checkMilliseconds) return;
     this.#checkedAt = now;
     const online = this.#online();
     if (online === undefined) return;
     const suspended = this.#machine.suspendedMilliseconds();
-    // A suspend takes all CPUs but one offline, and they are back before the next check.
-    const wasSuspended = suspended - this.#suspended >= suspendedAtLeast;
+    // A suspend takes all CPUs but one offline. They can be online again before the next check.
+    const wasSuspended = suspended - this.#suspended >= minSuspendMilliseconds;
     this.#suspended = suspended;
-    for (const one of this.#events) {
-      if (wasSuspended || !online.includes(one.cpu)) one.isLive = false;
-      if (!one.isLive && one.reader.heldBytes === 0 && one.reader.backlog === 0) this.#remove(one);
+    for (const event of this.#events) {
+      if (wasSuspended || !online.includes(event.cpu)) event.isLive = false;
+      if (!event.isLive && event.reader.heldBytes === 0 && event.reader.backlog === 0)
+        this.#remove(event);
     }
-    const heard = this.cpus;
+    const current = this.cpus;
     for (const cpu of this.#cpus) {
-      if (!online.includes(cpu)) this.#refused.delete(cpu);
-      else if (!heard.includes(cpu) && !this.#refused.has(cpu)) this.#hear(cpu);
+      if (!online.includes(cpu)) this.#failed.delete(cpu);
+      else if (!current.includes(cpu) && !this.#failed.has(cpu)) this.#addOnline(cpu);
     }
   }
 
-  /** Returns the CPUs that are online; `undefined` where the list cannot be read now. */
+  /** Returns the numbers of the online CPUs, or `undefined` if they cannot be read now. */
   #online(): readonly number[] | undefined {
     try {
       return this.#machine.onlineCpus();
     } catch (error) {
-      // Reading the list takes a descriptor for a moment. If none is left, events are still read, and the next check tries again.
+      // Reading the list needs a free descriptor. Without one, events can still be read, and the next check retries.
       if (["EMFILE", "ENFILE"].includes((error as NodeJS.ErrnoException).code ?? ""))
         return undefined;
       throw error;
     }
   }
 
-  #hear(cpu: number): void {
-    // With buffers of gigabytes there may be no place until others are read.
+  #addOnline(cpu: number): void {
+    // With buffers of gigabytes, no pages may be free until other buffers are read.
     if (this.#freePages.length === 0) return;
-    this.#refused.add(cpu);
+    this.#failed.add(cpu);
     const event = this.#open(cpu);
     if (event !== undefined) {
       using unused = new DisposableStack();
@@ -287,7 +295,7 @@ export class PerfEvents {
         throw error;
       }
     }
-    this.#refused.delete(cpu);
+    this.#failed.delete(cpu);
   }
 
   #checkLater(): void {
@@ -299,14 +307,14 @@ export class PerfEvents {
   }
 
   #checkByTimer(): void {
-    // The timer may be a little early.
+    // Timers can fire a little early, which must not skip the check.
     this.#checkedAt = -Infinity;
     try {
       this.#check();
     } catch (error) {
       throwUncaught(error);
     }
-    for (const watch of this.#watches) watch.lookAgain();
+    for (const watch of this.#watches) watch.recheck();
   }
 
   #unmap(): void {
@@ -317,14 +325,18 @@ export class PerfEvents {
   }
 }
 
-/** Notes that a map has the events of an object, until that is closed. @throws {Error} when it has those of another one */
-function take(map: BpfMap, resources: DisposableStack): void {
+/**
+ * Registers a map as one that has the perf events of an object, until `resources` are disposed of.
+ *
+ * @throws {Error} if it has those of another object
+ */
+function claimMap(map: BpfMap, resources: DisposableStack): void {
   const { id } = map;
-  if (taken.has(id)) {
+  if (claimedMaps.has(id)) {
     throw new Error(
-      `${map} has a PerfBuffer already, whose perf events a second one would replace: dispose of that first`,
+      `${map} has a PerfBuffer already, whose perf events a second one would replace: dispose of the first one before`,
     );
   }
-  taken.add(id);
-  resources.defer(() => taken.delete(id));
+  claimedMaps.add(id);
+  resources.defer(() => claimedMaps.delete(id));
 }

@@ -7,44 +7,45 @@ import {
   sharedDrainCode,
 } from "./drain_code.ts";
 import { HeldRecords, type ReaderTotals, type RecordReader } from "./reader.ts";
-import { ReadersInTurn } from "./turns.ts";
+import { RoundRobinReader } from "./turns.ts";
 import { PERF_EVENT_HEADER } from "../uapi/layout.ts";
 import { PERF_RECORD_LOST, PERF_RECORD_SAMPLE } from "../uapi/system.ts";
 
-/** The memory that one CPU's perf event shares with the kernel: `PerfMemory`, or a test's own. */
+/** The memory that the perf event of a CPU shares with the kernel: `PerfMemory`, its {@link SnapshotPerf}, or a fake in tests. */
 export type SharedPerfBuffer = Omit<Pick<PerfMemory, keyof PerfMemory>, "written">;
 
-/** The largest value of a record's 16-bit size, a multiple of 8. */
-const longestPerfRecord = 0xfff8;
+/** The largest size of a record: a multiple of 8 in 16 bits. */
+const maxRecordSize = 0xfff8;
 
 const headerSize = PERF_EVENT_HEADER.sizeof;
-/** Bytes of the smallest record of a program: its header, the length of the data, and 4 bytes of them at least. */
-const smallestSample = headerSize + 8;
+/** Bytes of the smallest PERF_RECORD_SAMPLE with PERF_SAMPLE_RAW: header, length of the data (4 bytes), and 4 bytes of data. */
+const minSampleSize = headerSize + 8;
 const payloadOffset = headerSize + 4;
-/** Bytes of a record that tells of losses: its header, the event's id, and how many records were lost. */
+/** Bytes of a PERF_RECORD_LOST: header, event id, and number of lost records. */
 const lostSize = headerSize + 16;
 const lostCountOffset = headerSize + 8;
 /**
- * Bytes of the longest record. For a longer one the kernel (up to 7.2 at least) writes more than it has room for, with a wrong
+ * Bytes of the longest payload. For a longer one the kernel (up to 7.2 at least) writes more than it has room for, with a wrong
  * size.
  */
-const longestPayload = longestPerfRecord - payloadOffset;
+const maxPayload = maxRecordSize - payloadOffset;
 
 /** Returns the size of a record with a payload of `length` bytes. */
 export function sampleSize(length: number): number {
   return roundUp8(payloadOffset + length);
 }
 
-/** The condition on which the kernel wakes waiters for a CPU's buffer: a number of bytes or of records; by default each record. */
+/** The number of bytes or of records between two wake-ups by the kernel; by default each record wakes. */
 export interface PerfWakeups {
   readonly watermark?: number | undefined;
   readonly wakeupEvents?: number | undefined;
 }
 
 /**
- * The protocol of the consumer of one CPU's perf buffer, over its shared memory.
+ * A reader of the perf buffer of one CPU: the consumer's side of the protocol over the shared memory.
  *
- * It drains by the walk, without a loop of its own: that takes 0.5 ns a record more, where the kernel takes 60 to write one.
+ * It drains with `step` and `show` of {@link HeldRecords}, without a specialized loop. That takes 0.5 ns more per record,
+ * compared with 60 ns for the kernel to write one.
  */
 export class CpuReader extends HeldRecords {
   readonly cpu: number;
@@ -53,19 +54,19 @@ export class CpuReader extends HeldRecords {
   readonly #memory: SharedPerfBuffer;
   readonly #data: DataView;
   readonly #bytes: Uint8Array;
-  /** The size of the data, a power of two, less 1. */
+  /** The size of the data, which is a power of two, minus 1. */
   readonly #mask: number;
   /** The position up to which records were read. */
   #position: number;
-  /** Its offset in the data. */
+  /** The offset of that position in the data. */
   #offset = 0;
   /** The position up to which the kernel had written at the last {@link begin}. */
   #head = 0;
   #available = 0;
   #released = 0;
-  /** Records of programs that were delivered. */
+  /** The number of delivered records of programs. */
   #events = 0;
-  /** Bytes that were overwritten before they were read; they count as passed. */
+  /** Bytes that were overwritten before they were read, at the last {@link begin}. */
   #overwritten = 0;
 
   constructor(all: PerfReader, cpu: number, memory: SharedPerfBuffer) {
@@ -85,20 +86,20 @@ export class CpuReader extends HeldRecords {
     return this.#all.what;
   }
 
-  protected override get isGivenAway(): boolean {
+  protected override get isTransferred(): boolean {
     return (this.#data.buffer as ArrayBuffer).detached || this.#all.scratch.buffer.detached;
   }
 
-  /** Bytes that wait. */
+  /** The number of unread bytes. */
   get backlog(): number {
-    if (this.isGivenAway) return 0;
-    // In overwrite mode this can be less than was written.
+    if (this.isTransferred) return 0;
+    // In overwrite mode more can have been written than the buffer holds.
     return Math.min(this.#memory.head() - this.#position, this.#data.byteLength);
   }
 
   /**
-   * Returns whether the kernel wakes for the unread data: any data, or data that crosses a multiple of the watermark or of the
-   * number of records.
+   * Returns true if the unread data suffices for a wake-up by the kernel: any data, or data that crosses a multiple of the
+   * watermark or of the number of records.
    */
   isDue({ watermark, wakeupEvents }: PerfWakeups): boolean {
     const head = this.#memory.head();
@@ -110,22 +111,22 @@ export class CpuReader extends HeldRecords {
     return before + this.#unread(head, wakeupEvents - before) >= wakeupEvents;
   }
 
-  /** Counts unread records of programs, up to `enough`. */
-  #unread(head: number, enough: number): number {
+  /** Returns the number of unread records of programs, at most `max`. */
+  #unread(head: number, max: number): number {
     let count = 0;
-    for (let position = this.#position; position < head && count < enough;) {
+    for (let position = this.#position; position < head && count < max;) {
       const offset = position % (this.#mask + 1);
       if (this.#data.getUint32(offset + PERF_EVENT_HEADER.type, true) === PERF_RECORD_SAMPLE)
         count++;
       const size = this.#data.getUint16(offset + PERF_EVENT_HEADER.size, true);
-      // Impossible: reading it throws an error.
-      if (size < headerSize) return enough;
+      // The record is corrupt. A wake-up lets a read report that.
+      if (size < headerSize) return max;
       position += size;
     }
     return count;
   }
 
-  /** Bytes that the last {@link begin} found and that were not read since. */
+  /** The number of bytes that the last {@link begin} found and that were not read since. */
   get available(): number {
     return this.#available;
   }
@@ -140,7 +141,7 @@ export class CpuReader extends HeldRecords {
     const available = head - this.#position;
     if (available < 0 || available > byteLength || head % 8 !== 0) {
       throw this.#corrupt(
-        `${this.#position} bytes of it were read and the kernel has written ${head}, in a buffer of ${byteLength} bytes`,
+        `records were read up to position ${this.#position}, and the kernel has written up to ${head}, in a buffer of ${byteLength} bytes`,
       );
     }
     this.#head = head;
@@ -148,9 +149,9 @@ export class CpuReader extends HeldRecords {
     return this.#available;
   }
 
-  /** Calls `fn` with the next records of what {@link begin} found, at most `limit` of them, and returns how many those were. */
+  /** Calls `fn` with the next records that {@link begin} found, at most `limit` of them. Returns the number of records. */
   drain(fn: RawRecordCallback, limit: number): number {
-    // Programs may go on writing during a long drain only if what was delivered is released now and then.
+    // Delivered records are released in between, so that programs do not run out of room during a long drain.
     const releaseAfter = (this.#mask + 1) / 4;
     const available = this.#available;
     let at = 0;
@@ -162,7 +163,7 @@ export class CpuReader extends HeldRecords {
         const start = at;
         const next = this.step(at);
         if (!this.isEvent) {
-          this.countOther(start);
+          this.countNonEvent(start);
           at = next;
           continue;
         }
@@ -184,26 +185,26 @@ export class CpuReader extends HeldRecords {
     return count;
   }
 
-  override pass(at: number, events: number): void {
-    super.pass(at, events);
+  override markDelivered(at: number, events: number): void {
+    super.markDelivered(at, events);
     this.#events += events;
   }
 
   #release(bytes: number): void {
-    if (this.disposed || bytes <= this.#released || this.isGivenAway) return;
+    if (this.disposed || bytes <= this.#released || this.isTransferred) return;
     this.#released = bytes;
     this.#memory.release(this.#position + bytes);
   }
 
-  protected override countOther(at: number): void {
+  protected override countNonEvent(at: number): void {
     const offset = this.#offsetOf(at);
     const type = this.#data.getUint32(offset + PERF_EVENT_HEADER.type, true);
     if (type !== PERF_RECORD_LOST || this.length < lostSize) return;
-    // Where a record wraps around the end, each number of 64 bits is in one piece all the same.
+    // A record can wrap around the end of the data, but its 64-bit fields cannot: they are aligned to 8 bytes.
     this.totals.lost += getUint64(this.#data, (offset + lostCountOffset) & this.#mask);
   }
 
-  /** Returns a copy of a record that goes on at the start of the data. */
+  /** Returns a copy of a record that wraps around the end of the data. */
   #unwrap(offset: number, size: number): DataView {
     const { scratch, scratchView } = this.#all;
     const first = this.#bytes.length - offset;
@@ -214,7 +215,7 @@ export class CpuReader extends HeldRecords {
 
   #corruptRecord(at: number, type: number, size: number): Error {
     return this.#corrupt(
-      `at position ${this.#position + at} a record of type ${type} claims ${size} bytes, which cannot be, and the kernel has written up to ${this.#head}`,
+      `the record of type ${type} at position ${this.#position + at} has an impossible size of ${size} bytes; the kernel has written up to ${this.#head}`,
     );
   }
 
@@ -223,7 +224,7 @@ export class CpuReader extends HeldRecords {
   }
 
   protected override step(at: number): number {
-    // Headers have 8 bytes, and records begin at multiples of 8: a header does not wrap around the end.
+    // A header does not wrap around the end: it has 8 bytes, and records begin at multiples of 8.
     const offset = this.#offsetOf(at);
     const type = this.#data.getUint32(offset + PERF_EVENT_HEADER.type, true);
     const size = this.#data.getUint16(offset + PERF_EVENT_HEADER.size, true);
@@ -239,13 +240,13 @@ export class CpuReader extends HeldRecords {
     const size = this.length;
     let view = this.#data;
     let offset = this.#offsetOf(at);
-    // One that ends with the data is whole.
+    // A record that ends with the data does not wrap.
     if (offset + size > this.#mask + 1) {
       view = this.#unwrap(offset, size);
       offset = 0;
     }
     offset += payloadOffset;
-    const length = size < smallestSample ? size : view.getUint32(offset - 4, true);
+    const length = size < minSampleSize ? size : view.getUint32(offset - 4, true);
     if (length > size - payloadOffset) {
       throw this.#corruptRecord(at, PERF_RECORD_SAMPLE, size);
     }
@@ -256,14 +257,14 @@ export class CpuReader extends HeldRecords {
 
   protected override advance(bytes: number): void {
     this.totals.bytes += bytes;
-    // Before a sleep this must come first: a full buffer gets no record that could wake.
+    // Must happen before a wait starts: a full buffer accepts no record that could wake.
     this.#release(bytes);
     this.#position += bytes;
     this.#restart(this.#available - bytes);
   }
 
   #restart(available: number): void {
-    // Integers, whatever the position is by now: the engine is fast with these alone.
+    // `| 0` keeps these numbers integers to the engine, however large the position is. It is slow with others.
     this.#available = available | 0;
     this.#offset = (this.#position % (this.#mask + 1)) | 0;
     this.#released = 0;
@@ -276,27 +277,26 @@ export class CpuReader extends HeldRecords {
   #corrupt(finding: string): Error {
     this.isCorrupt = true;
     return new Error(
-      `the buffer of CPU ${this.cpu} of ${this.#all.what} is corrupt: ${finding}; did this process write to its memory, or a program a record of more than ${longestPayload} bytes?`,
+      `the buffer of CPU ${this.cpu} of ${this.#all.what} is corrupt: ${finding}; did this process write to its memory, or did a program write a record of more than ${maxPayload} bytes?`,
     );
   }
 }
 
-/** Returns how often the kernel has woken by the time that so much was written. */
+/** Returns the number of wake-ups that the kernel has sent when it has written up to a position. */
 function wakeupsUpTo(position: number, watermark: number): number {
   return Math.max(Math.ceil(position / watermark) - 1, 0);
 }
 
-/** The number of records of one CPU that are delivered in a row, before the other CPUs have their turn. */
+/** The number of records of one CPU that are delivered before the turn of the next CPU. */
 const recordsPerTurn = 256;
 
 /**
- * The perf buffers of all CPUs as one. Records of one CPU come in their order; those of different CPUs in none, as the kernel
- * keeps none: the CPUs take turns of some records each.
+ * A reader of the perf buffers of all CPUs. Records of one CPU are delivered in order. Between CPUs there is no order, because
+ * the kernel keeps none: they take turns of {@link recordsPerTurn} records each.
  */
-export class PerfReader extends ReadersInTurn<CpuReader> implements RecordReader {
+export class PerfReader extends RoundRobinReader<CpuReader> implements RecordReader {
   /**
-   * Bytes of the data of one CPU: that is what can be full, and held in one piece. What is decided by it is decided as if all
-   * came from one CPU.
+   * Bytes of the data of one CPU, which can fill on its own. Decisions by this size assume that all records come from one CPU.
    */
   readonly byteLength: number;
   readonly totals: ReaderTotals = {
@@ -306,44 +306,44 @@ export class PerfReader extends ReadersInTurn<CpuReader> implements RecordReader
     lost: 0,
     overwrittenBytes: 0,
   };
-  /** Names the buffer in errors. */
+  /** The name of the buffer for messages. */
   readonly what: string;
-  /** A place for copies of records that wrap around the end of their data: one is looked at at a time. */
+  /** Memory for the copy of a record that wraps around the end of its data. One is read at a time. */
   readonly scratch: Uint8Array<ArrayBuffer>;
   readonly scratchView: DataView<ArrayBuffer>;
   isDraining = false;
   readonly #pages: Disposable;
-  readonly #beforeLook: () => void;
+  readonly #beforeRead: () => void;
   #code = sharedDrainCode;
   #stopped = false;
   #disposed = false;
-  /** The reader of the last record, if it was removed since. */
+  /** The reader of the last record, if it was removed after that. */
   #removed: CpuReader | undefined;
 
   /**
-   * @param memories the memory of each CPU's buffer
-   * @param pages all of that memory, owned from here on
+   * @param memories the memory of the buffer of each CPU
+   * @param pages all of that memory, owned by this object from now on
    * @param byteLength bytes of the data of one CPU
-   * @param beforeLook called before buffers are read: CPUs may be added and removed there
+   * @param beforeRead called before buffers are read; it may add and remove CPUs
    */
   constructor(
     memories: readonly { readonly cpu: number; readonly memory: SharedPerfBuffer }[],
     pages: Disposable,
     byteLength: number,
     what: string,
-    beforeLook: () => void = () => {},
+    beforeRead: () => void = () => {},
   ) {
     super([]);
     this.byteLength = byteLength;
     this.what = what;
-    this.scratch = new Uint8Array(Math.min(byteLength, longestPerfRecord));
+    this.scratch = new Uint8Array(Math.min(byteLength, maxRecordSize));
     this.scratchView = new DataView(this.scratch.buffer);
     this.#pages = pages;
-    this.#beforeLook = beforeLook;
+    this.#beforeRead = beforeRead;
     for (const { cpu, memory } of memories) this.add(cpu, memory);
   }
 
-  /** Adds a buffer. */
+  /** Adds the buffer of a CPU. */
   add(cpu: number, memory: SharedPerfBuffer): CpuReader {
     const reader = new CpuReader(this, cpu, memory);
     this.readers.push(reader);
@@ -355,7 +355,7 @@ export class PerfReader extends ReadersInTurn<CpuReader> implements RecordReader
     super.remove(reader);
   }
 
-  /** The CPU of the record that was delivered last, or is being delivered; -1 before the first. */
+  /** The number of the CPU of the last record, including one whose callback runs; -1 before the first. */
   get cpu(): number {
     return (this.current ?? this.#removed)?.cpu ?? -1;
   }
@@ -385,13 +385,14 @@ export class PerfReader extends ReadersInTurn<CpuReader> implements RecordReader
   }
 
   override hold(limit: number, bytes: number): number {
-    this.#beforeLook();
+    this.#beforeRead();
     return super.hold(limit, bytes);
   }
 
   #drain(fn: RawRecordCallback, limit: number): number {
-    this.#beforeLook();
-    // All of them before the first callback: what that has programs write, on whatever CPU, is left.
+    this.#beforeRead();
+    // All begin before the first callback, so that records which programs write meanwhile on any CPU are left for the next
+    // drain.
     for (const reader of this.readers) reader.begin();
     this.#stopped = false;
     this.end = "limit";
@@ -418,9 +419,9 @@ export class PerfReader extends ReadersInTurn<CpuReader> implements RecordReader
   }
 
   /**
-   * Unmaps the memory: views of it, and of the copy of a record that wrapped around the end, have length 0 from then on.
+   * Unmaps the memory, and detaches all views of it and of the copy of a wrapped record.
    *
-   * @throws {Error} while an asynchronous operation of Bun uses a view of the memory: all is as before then
+   * @throws {Error} if an asynchronous operation of Bun uses a view of the memory; nothing has changed then
    */
   [Symbol.dispose](): void {
     if (this.#disposed) return;

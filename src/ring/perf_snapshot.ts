@@ -3,28 +3,28 @@ import { orderLoads } from "../ffi/ring_memory.ts";
 import { PERF_EVENT_HEADER } from "../uapi/layout.ts";
 import type { SharedPerfBuffer } from "./perf_reader.ts";
 
-/** The memory of a perf event in overwrite mode: `PerfMemory`, or that of a test. */
+/** The memory of a perf event in overwrite mode: `PerfMemory`, or a fake in tests. */
 export type BackwardPerfBuffer = Pick<PerfMemory, "data" | "written">;
 
 /**
- * Makes one CPU's perf buffer in overwrite mode (kernel 4.7) readable like one that is written forwards.
+ * A copy of the perf buffer of one CPU in overwrite mode (Linux 4.7), which can be read like a buffer that is written forwards.
  *
- * The kernel writes such a buffer downwards, so a reader finds the newest record first, then older ones, up to one that is partly
- * overwritten. Programs must not write meanwhile: the event is paused while the new bytes are copied. The records are then put into
- * a second copy in the order in which they were written. The consumer reads that copy, which is renewed when it is used up, so its
- * records are delivered even if programs have overwritten them since.
+ * The kernel writes such a buffer downwards, so a reader finds the newest record first, then older ones, up to one that is
+ * partly overwritten. Programs must not write during the copy, so the event is paused for it. A second copy then has the
+ * records in the order in which they were written. The consumer reads that copy, which is renewed when all of it was read: its
+ * records are delivered even if programs have overwritten them meanwhile.
  *
  * All positions are in bytes written since the event was mapped.
  */
 export class SnapshotPerf implements SharedPerfBuffer, Disposable {
-  /** The records in their order: the one at position `p` begins at `p & (size - 1)`. */
+  /** The records in the order in which they were written: the record at position `p` begins at `p & (size - 1)`. */
   readonly data: DataView<ArrayBuffer>;
   overwrittenBytes = 0;
   readonly #memory: BackwardPerfBuffer;
   readonly #pause: (paused: boolean) => void;
   readonly #from: Uint8Array;
   readonly #to: Uint8Array<ArrayBuffer>;
-  /** A copy of the kernel's bytes, from the newest record on. */
+  /** A copy of the kernel's bytes, beginning with the newest record. */
   readonly #raw: Uint8Array<ArrayBuffer>;
   /** The position up to which records were copied. */
   #copied = 0;
@@ -66,9 +66,10 @@ export class SnapshotPerf implements SharedPerfBuffer, Disposable {
       do {
         written = this.head();
         this.#copyRaw(written, Math.min(written - before, this.#from.length));
-        // The loads of the copy come before the one that tells whether more was written meanwhile.
+        // The loads of the copy must come before the load of the position that shows if more was written meanwhile.
         orderLoads();
-        // A record that was being written at the pause is complete now, and has overwritten the oldest ones.
+        // A record that was being written when the event was paused can have been completed, and has overwritten the oldest
+        // ones.
       } while (this.head() !== written);
     } finally {
       this.#pause(false);
@@ -88,7 +89,7 @@ export class SnapshotPerf implements SharedPerfBuffer, Disposable {
     this.#raw.set(this.#from.subarray(0, length - first), first);
   }
 
-  /** Puts the records in order. Returns the position of the oldest complete one. */
+  /** Copies the records into {@link data} in order. Returns the position of the oldest complete one. */
   #sort(written: number, length: number): number {
     const { byteLength } = this.data;
     const raw = new DataView(this.#raw.buffer);
@@ -106,7 +107,7 @@ export class SnapshotPerf implements SharedPerfBuffer, Disposable {
     return written - at;
   }
 
-  /** Detaches the views of the copy. */
+  /** Detaches all views of the copy. */
   [Symbol.dispose](): void {
     if (!this.#to.buffer.detached) this.#to.buffer.transfer(0);
   }

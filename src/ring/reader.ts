@@ -9,137 +9,148 @@ import {
 } from "./drain_code.ts";
 import { BPF_RINGBUF_BUSY_BIT, BPF_RINGBUF_DISCARD_BIT, BPF_RINGBUF_HDR_SZ } from "../uapi/bpf.ts";
 
-/** The memory of a ring in overwrite mode: `RingMemory`, or a test's own. */
+/** The memory of a ring in overwrite mode: `RingMemory`, or a fake in tests. */
 export type OverwrittenRing = Pick<RingMemory, keyof RingMemory>;
 
-/** The memory that a ring buffer's consumer shares with the kernel: `RingMemory`, or a test's own. */
+/**
+ * The memory that the consumer of a ring buffer shares with the kernel: `RingMemory`, a {@link SnapshotRing}, or a fake in
+ * tests.
+ */
 export type SharedRing = Omit<OverwrittenRing, "overwritePosition">;
 
-/** Counts of what was read since the reader was made. */
+/** Counts of the records that a reader has read. */
 export interface ReaderTotals {
-  /** Records that were delivered. */
+  /** The number of delivered records. */
   events: number;
-  /** Bytes of the buffer that were given back, headers and discarded records included. */
+  /** The number of released bytes, including headers and discarded records. */
   bytes: number;
-  /** Records that programs discarded. */
+  /** The number of records that programs discarded. */
   discarded: number;
-  /** Records that found no room, by the kernel's count; only perf buffers have one. */
+  /** The number of records without room that the kernel counted. It does so in perf buffers only. */
   lost: number;
-  /** Bytes that were overwritten before they were read; only in overwrite mode. */
+  /** The number of bytes that were overwritten before they were read, in overwrite mode. */
   overwrittenBytes: number;
 }
 
 /**
- * The one consumer of a buffer that programs write records to: the protocol, whatever kind of buffer it is.
+ * A reader of a buffer that programs write records to: the consumer's side of the protocol, for any kind of buffer.
  *
- * A record is delivered when a callback is called with it, and given back to the kernel some time after: together with
- * others, at the latest when the drain ends. A record whose callback throws counts as delivered.
+ * A record is delivered when a callback is called with it. It is released to the kernel later, together with others, at the
+ * latest when the drain ends. A record whose callback throws counts as delivered.
  */
 export interface RecordReader extends Disposable {
   readonly totals: ReaderTotals;
-  /** Bytes that the buffer holds. */
+  /** The size of the buffer in bytes. */
   readonly byteLength: number;
-  /** Bytes that wait, headers and discarded records included. */
+  /** The number of unread bytes, including headers and discarded records. */
   readonly backlog: number;
-  /** The reason for which the last {@link drain} or {@link hold} stopped. */
+  /** The reason for which the last {@link drain} or {@link hold} ended. */
   readonly end: DrainEnd;
-  /** True when the memory has impossible contents or its buffer was transferred: nothing can be read any more. */
+  /** True if the memory has impossible contents or its ArrayBuffer was transferred: nothing can be read any more. */
   readonly isCorrupt: boolean;
-  /** The code that makes callbacks of this reader's drains. */
+  /** The code that makes the callbacks for {@link drain}. */
   readonly code: DrainCode;
 
   /**
-   * Calls `fn` with each record that is there at the start, at most `limit` of them, and returns how many those were.
+   * Calls `fn` with each record that is in the buffer at the start, at most `limit` of them. Returns the number of records.
    *
-   * Records that programs add meanwhile are left for the next drain: a program that keeps pace with `fn` would hold it for ever.
+   * Records that programs add meanwhile are left for the next drain. Otherwise a drain would not end if a program is as fast as
+   * `fn`.
    */
   drain(fn: RawRecordCallback, limit: number): number;
-  /** True while a callback of {@link drain} runs: nothing else may read meanwhile. */
+  /** True while a callback of {@link drain} runs. Nothing else may read the buffer then. */
   readonly isDraining: boolean;
   /**
-   * Ends the drain under way, if any, after the record whose callback runs: what follows it stays, and what was delivered is
-   * given back now, so that another object for the same buffer can go on from there.
+   * Ends the current drain, if any, after the record whose callback runs. The following records stay. Delivered records are
+   * released at once, so that another object for the same buffer can continue from there.
    */
   interrupt(): void;
 
   /**
-   * Keeps the next records where they are, at most `limit` of them in at most `bytes` bytes, except that the first may be
-   * longer. Returns how many they are. They stay until {@link giveBack}.
+   * Holds the next records in place: at most `limit` of them, in at most `bytes` bytes, but at least one. Returns the number of
+   * records. They are valid until {@link releaseHeld}.
    */
   hold(limit: number, bytes: number): number;
-  /** Bytes of the records that are held. */
+  /** Bytes of the held records. */
   readonly heldBytes: number;
   /**
-   * Goes to the next event from `at` bytes after the start of what is held: {@link view}, {@link offset} and {@link length}
-   * say where that is. Returns where the record after it begins, or -1 when there was no event.
+   * Finds the next event from `at` bytes after the start of the held records, and sets {@link view}, {@link offset} and
+   * {@link length} to its payload. Returns the start of the record after it, or -1 if no event follows.
    */
   locate(at: number): number;
   readonly view: DataView;
   readonly offset: number;
   readonly length: number;
-  /** Notes that everything up to `at` was delivered: it is given back in any case, also by disposal. */
-  pass(at: number, events: number): void;
-  /** Gives back what was passed, and holds nothing any more. */
-  giveBack(): void;
-  /** Ends holding without giving anything back: the next {@link hold} begins with the same record. */
-  unhold(): void;
+  /** Marks the held records up to `at` as delivered. They are released in any case, also by disposal. */
+  markDelivered(at: number, events: number): void;
+  /** Releases delivered records and ends the hold. */
+  releaseHeld(): void;
+  /** Ends the hold without a release. The next {@link hold} begins with the same record. */
+  cancelHold(): void;
 }
 
 /**
- * The part of a reader that holds records: a walk from one to the next, for consumers that take them one by one or show them
+ * The part of a reader that holds records and steps from one to the next, for consumers that take them one by one or read them
  * in place.
  *
- * All positions are in bytes from the start, which is the first record that was not given back.
+ * Positions (`at`) are in bytes after the first record that was not released.
  */
 export abstract class HeldRecords {
   abstract readonly totals: ReaderTotals;
   end: DrainEnd = "empty";
   isCorrupt = false;
   stopped = false;
-  /** True once the memory is unmapped: nothing of it is touched any more. */
+  /** True after the memory was unmapped: it must not be accessed. */
   disposed = false;
   view: DataView;
   offset = 0;
   length = 0;
   heldBytes = 0;
   delivered = 0;
-  /** True when the record that {@link step} passed is for the consumer. */
+  /** True if the record of the last {@link step} is an event for the consumer. */
   protected isEvent = false;
-  /** True when records that are not for the consumer are among those that are held. */
-  #holdsOthers = false;
+  /** True if some of the held records are not events for the consumer. */
+  #holdsNonEvents = false;
 
   protected constructor(view: DataView) {
     this.view = view;
   }
 
-  /** True when the buffer of a view was transferred, for example by `postMessage`. */
-  protected abstract readonly isGivenAway: boolean;
-  /** Names the buffer in errors. */
+  /** True if the ArrayBuffer of a view was transferred, for example by `postMessage`. */
+  protected abstract readonly isTransferred: boolean;
+  /** The name of the buffer for messages. */
   protected abstract readonly what: string;
-  /** Looks how much there is, and returns the bytes. @throws {Error} when that is impossible */
+  /**
+   * Reads the positions and returns the number of available bytes.
+   *
+   * @throws {Error} if the positions are impossible
+   */
   protected abstract begin(): number;
-  /** Returns whether a program is writing the record at a position still. */
+  /** Returns true if a program has reserved the record at `at` and not submitted it yet. */
   protected abstract isBusy(at: number): boolean;
   /**
-   * Reads a header once, as it may change: sets {@link isEvent} and {@link length}, and returns where the next record begins;
-   * -1 where a second consumer has released the record.
+   * Reads the header of a record, sets {@link isEvent} and {@link length}, and returns the start of the next record. Returns -1
+   * if a second consumer has released the record. The header is read only once, because it may change.
    *
-   * @throws {Error} where the next record is beyond what there is
+   * @throws {Error} if the record exceeds the available bytes
    */
   protected abstract step(at: number): number;
-  /** Makes {@link view}, {@link offset} and {@link length} those of the event at a position, which was the last step. */
+  /**
+   * Sets {@link view}, {@link offset} and {@link length} to the payload of the event at `at`, which must be that of the last
+   * step.
+   */
   protected abstract show(at: number): void;
-  /** Counts a record that is not for the consumer. */
-  protected abstract countOther(at: number): void;
-  /** Gives the first bytes back to the kernel, and counts them. */
+  /** Counts a record that is not an event for the consumer. */
+  protected abstract countNonEvent(at: number): void;
+  /** Releases the first bytes to the kernel, and counts them. */
   protected abstract advance(bytes: number): void;
 
-  /** Returns the error of a read. If the memory was transferred, it replaces the engine's error by one that says so. */
+  /** Returns the error to throw for a failed read. If the memory was transferred, that error explains it. */
   explain(error: unknown): unknown {
-    if (!this.isGivenAway || this.disposed || !(error instanceof TypeError)) return error;
+    if (!this.isTransferred || this.disposed || !(error instanceof TypeError)) return error;
     this.isCorrupt = true;
     return new Error(
-      `${this.what} cannot be read any more: the buffer of a view of its memory was transferred (by postMessage, structuredClone or transfer()); pass a copy instead, and open the map again (dup(), fromId())`,
+      `${this.what} cannot be read any more: the ArrayBuffer of a view of its memory was transferred (by postMessage, structuredClone or transfer()); pass a copy instead, and open the map again (dup(), fromId())`,
       { cause: error },
     );
   }
@@ -157,7 +168,7 @@ export abstract class HeldRecords {
     let count = 0;
     let at = 0;
     this.heldBytes = available;
-    this.#holdsOthers = false;
+    this.#holdsNonEvents = false;
     this.end = "empty";
     while (at !== available) {
       if (this.isBusy(at)) {
@@ -170,7 +181,7 @@ export abstract class HeldRecords {
         break;
       }
       if (!this.isEvent) {
-        this.#holdsOthers = true;
+        this.#holdsNonEvents = true;
       } else {
         if (count >= limit || (next > bytes && count > 0)) {
           this.end = "limit";
@@ -181,10 +192,10 @@ export abstract class HeldRecords {
       at = next;
     }
     this.heldBytes = at;
-    // Records that are not for the consumer need not be held.
+    // Without events, the other records need not be held.
     if (count === 0) {
       this.delivered = at;
-      this.giveBack();
+      this.releaseHeld();
     }
     return count;
   }
@@ -201,7 +212,7 @@ export abstract class HeldRecords {
     for (let start = at; start < this.heldBytes;) {
       const next = this.step(start);
       if (next < 0) {
-        // The places of the other records are unknown now.
+        // The positions of the following records are unknown now.
         this.heldBytes = start;
         break;
       }
@@ -214,20 +225,20 @@ export abstract class HeldRecords {
     return -1;
   }
 
-  pass(at: number, events: number): void {
+  markDelivered(at: number, events: number): void {
     this.delivered = at;
     this.totals.events += events;
   }
 
-  giveBack(): void {
-    // Disposal has given back what was delivered, and a drain does so by itself.
+  releaseHeld(): void {
+    // Disposal has released the delivered records. A drain releases its records itself.
     if (this.disposed || this.heldBytes === 0) return;
     const { delivered } = this;
-    const canCount = this.#holdsOthers && !this.isGivenAway;
+    const canCount = this.#holdsNonEvents && !this.isTransferred;
     for (let at = 0; canCount && at < delivered;) {
       const next = this.step(at);
       if (next < 0) break;
-      if (!this.isEvent) this.countOther(at);
+      if (!this.isEvent) this.countNonEvent(at);
       at = next;
     }
     this.heldBytes = 0;
@@ -235,29 +246,29 @@ export abstract class HeldRecords {
     this.advance(delivered);
   }
 
-  unhold(): void {
+  cancelHold(): void {
     this.heldBytes = 0;
     this.delivered = 0;
   }
 }
 
-/** Returns the bytes that a record takes in a ring: it has a header, and records begin at multiples of 8. */
+/** Returns the number of bytes that a record takes in a ring: with its header, rounded up to a multiple of 8. */
 export function lengthInRing(length: number): number {
   return (length + BPF_RINGBUF_HDR_SZ + 7) & ~7;
 }
 
 const lengthMask = ~(BPF_RINGBUF_BUSY_BIT | BPF_RINGBUF_DISCARD_BIT);
-const mostRecords = 0x7fff_ffff;
-/** Most attempts to load positions while other consumers move them. */
-const mostLooks = 100;
+const maxRecords = 0x7fff_ffff;
+/** The largest number of attempts to load positions while other consumers move them. */
+const maxAttempts = 100;
 
 /**
- * The protocol of a ring buffer's consumer, over its shared memory.
+ * A reader of a ring buffer: the consumer's side of the protocol over the shared memory (kernel/bpf/ringbuf.c).
  *
- * The kernel supports one consumer. A second one in another thread or process is noticed only when it has released records: both
- * read the same ones until then. This reader moves the consumer position only forward, and only from where it found it, so the
- * records in between were complete, and the position is that of a record. If another consumer has moved it, this one goes on from
- * there. Until it notices, it can read a record that programs are writing.
+ * The kernel supports one consumer. A second one in another thread or process is detected only after it has released records;
+ * until then both read the same ones. This reader moves the consumer position only forward, and only from the position that it
+ * has read. So all records in between were complete, and the position is the start of a record. If another consumer has moved
+ * the position, this one continues from there. Until it detects that, it can read a record that programs are overwriting.
  */
 export class RingReader extends HeldRecords implements RecordReader, DrainControl {
   readonly totals: ReaderTotals = {
@@ -272,17 +283,18 @@ export class RingReader extends HeldRecords implements RecordReader, DrainContro
   protected override readonly what: string;
   readonly #memory: SharedRing;
   #code = sharedDrainCode;
-  /** The positions of the consumer and of programs when the last drain or hold began, in bytes since the ring's creation. */
+  /** The consumer position when the last drain or hold began, in bytes since the creation of the ring. */
   #start = 0;
+  /** The producer position at that time. */
   #producer = 0;
-  /** The start's offset in the data. */
+  /** The offset of `#start` in the data. */
   #offset = 0;
-  /** Bytes from the start that were released. */
+  /** The number of bytes after `#start` that were released. */
   #released = 0;
-  /** The highest consumer position known so far. */
-  #passed = 0;
+  /** The highest consumer position that this reader has seen or stored. */
+  #maxConsumer = 0;
 
-  /** @param memory owned from here on */
+  /** @param memory owned by this object from now on */
   constructor(memory: SharedRing, byteLength: number, what: string) {
     super(memory.data);
     this.#memory = memory;
@@ -297,14 +309,15 @@ export class RingReader extends HeldRecords implements RecordReader, DrainContro
 
   get backlog(): number {
     const memory = this.#memory;
-    if (this.isGivenAway) return 0;
-    // After what was released: a record that the kernel commits sees that, and wakes, or it is seen here.
+    if (this.isTransferred) return 0;
+    // Orders the loads after the last release. So either the kernel sees the released position when it commits a record, and
+    // sends a wake-up, or this sees the record.
     orderLoads();
     memory.look();
     return memory.producer - memory.consumer;
   }
 
-  protected override get isGivenAway(): boolean {
+  protected override get isTransferred(): boolean {
     return (this.view.buffer as ArrayBuffer).detached;
   }
 
@@ -318,7 +331,7 @@ export class RingReader extends HeldRecords implements RecordReader, DrainContro
         this.byteLength - 1,
         this.#offset,
         available,
-        Math.min(limit, mostRecords),
+        Math.min(limit, maxRecords),
         loadFence,
         fn,
       );
@@ -343,16 +356,16 @@ export class RingReader extends HeldRecords implements RecordReader, DrainContro
     while (!memory.release(from, to)) {
       from = memory.releasedPosition();
       if (from === to) break;
-      if (from > to || !this.#leads(from - this.#start, bytes)) {
+      if (from > to || !this.#isRecordEnd(from - this.#start, bytes)) {
         this.stopped = true;
         return;
       }
     }
-    this.#passed = to;
+    this.#maxConsumer = to;
   }
 
-  /** Returns whether a record that was read ends at `to`, by walking the records from `from`. */
-  #leads(from: number, to: number): boolean {
+  /** Returns true if a record ends at `to`, stepping from record to record from `from` on. */
+  #isRecordEnd(from: number, to: number): boolean {
     let at = from;
     while (at >= 0 && at < to) {
       const header = this.#headerAt(at);
@@ -366,48 +379,48 @@ export class RingReader extends HeldRecords implements RecordReader, DrainContro
     this.end = end;
     this.totals.events += events;
     this.totals.discarded += discarded;
-    // Before a sleep this must come first, or no wake-up follows.
+    // Must happen before a wait starts: the kernel wakes only a consumer that has caught up.
     this.advance(bytes);
     this.delivered = 0;
   }
 
   corruptRecord(at: number, length: number): Error | undefined {
-    // Loaded after the header: programs write there only after the position has moved.
+    // The position must be loaded after the header: programs overwrite the header only after the position has moved.
     orderLoads();
     if (this.#memory.releasedPosition() !== this.#start + this.#released) return undefined;
     return this.#corrupt(
-      `at position ${this.#start + at} a record claims ${length} bytes, but programs have written up to ${this.#producer} only`,
+      `the record at position ${this.#start + at} has a length of ${length} bytes, but programs have written only up to ${this.#producer}`,
     );
   }
 
   protected override begin(): number {
     const memory = this.#memory;
-    // Reading a detached view does not always throw.
-    if (this.isGivenAway) throw this.explain(new TypeError(`${this.what} is detached`));
+    // Reads of a detached view do not always throw.
+    if (this.isTransferred) throw this.explain(new TypeError(`${this.what} is detached`));
     memory.look();
-    // Other consumers, such as those of libbpf, store their own position, which can be lower than the released one.
-    if (memory.consumer < this.#passed) {
-      memory.advanceTo(this.#passed);
+    // Other consumers, such as those of libbpf, store the position that they have reached, which can be lower.
+    if (memory.consumer < this.#maxConsumer) {
+      memory.advanceTo(this.#maxConsumer);
       memory.look();
     }
-    for (let looks = 1; !this.#isPossible(memory); looks++) {
+    for (let attempt = 1; !this.#isPossible(memory); attempt++) {
       const { consumer, producer } = memory;
-      // If it has changed, a second consumer moved it between the two loads.
-      if (memory.releasedPosition() === consumer || looks === mostLooks) {
+      // If the position has changed, a second consumer moved it between the two loads.
+      if (memory.releasedPosition() === consumer || attempt === maxAttempts) {
         throw this.#corrupt(
           `its consumer is at position ${consumer} and programs have written up to ${producer}, in a ring of ${this.byteLength} bytes`,
         );
       }
       memory.look();
     }
-    // Asked of the ring, not remembered: another object for the same ring may have been its consumer meanwhile.
+    // From the ring, not from the last drain: another object for the same ring may have been its consumer meanwhile.
     const { consumer, producer } = memory;
     this.totals.overwrittenBytes = memory.overwrittenBytes;
-    this.#passed = consumer;
+    this.#maxConsumer = consumer;
     this.#start = consumer;
     this.#producer = producer;
-    // Loops count in numbers below the ring's size, which are made integers here: positions outgrow those that the engine is
-    // fast with once 2 GiB have passed, and it keeps a number that comes of such a one as it does fractions.
+    // Positions exceed 32-bit integers after 2 GiB. Loops therefore use offsets, which `| 0` makes integers: the engine keeps a
+    // number that is computed from a double as a double.
     this.#offset = (consumer % this.byteLength) | 0;
     this.#released = 0;
     this.heldBytes = 0;
@@ -439,7 +452,7 @@ export class RingReader extends HeldRecords implements RecordReader, DrainContro
     this.offset = this.#offsetOf(at) + BPF_RINGBUF_HDR_SZ;
   }
 
-  protected override countOther(): void {
+  protected override countNonEvent(): void {
     this.totals.discarded++;
   }
 
@@ -456,7 +469,7 @@ export class RingReader extends HeldRecords implements RecordReader, DrainContro
     return (this.#offset + at) & (this.byteLength - 1);
   }
 
-  /** Returns the length of a record and its bits; the sign is that of a busy one. */
+  /** Returns the length of a record with its flag bits. The sign bit is BPF_RINGBUF_BUSY_BIT. */
   #headerAt(at: number): number {
     return this.view.getInt32(this.#offsetOf(at), true);
   }
@@ -468,7 +481,11 @@ export class RingReader extends HeldRecords implements RecordReader, DrainContro
     );
   }
 
-  /** Releases what was delivered and unmaps: views of the ring have length 0 from then on. */
+  /**
+   * Releases delivered records, unmaps the memory and detaches all views of it.
+   *
+   * @throws {Error} if an asynchronous operation of Bun uses a view of the memory
+   */
   [Symbol.dispose](): void {
     if (this.disposed) return;
     this.release(this.delivered);
@@ -479,15 +496,15 @@ export class RingReader extends HeldRecords implements RecordReader, DrainContro
 }
 
 /**
- * A ring buffer in overwrite mode (kernel 6.19): where it is full, a new record takes the place of the oldest ones, whether
- * they were read or not.
+ * A copy of a ring buffer in overwrite mode (Linux 6.19), in which new records overwrite the oldest ones, even if those were
+ * not read.
  *
- * The contents of the shared pages may change at any time. So a look copies all that there is and then asks how far records
- * were overwritten meanwhile: what lies after that is whole. The copy is read at leisure, and made again when it is used up, so
- * that what it holds is delivered although programs have overwritten it since.
+ * The shared pages can change at any time. So {@link look} copies all records, and then reads the position up to which records
+ * were overwritten meanwhile: the records after it are complete in the copy. The consumer reads the copy, which is renewed when
+ * all of it was read: its records are delivered even if programs have overwritten them meanwhile.
  */
 export class SnapshotRing implements SharedRing {
-  /** The copy, laid out as the ring's data are: the record at position `p` is at `p & (size - 1)`, and does not wrap. */
+  /** The copy, in the layout of the ring's data: the record at position `p` is at `p & (size - 1)`, and does not wrap. */
   readonly data: DataView;
   producer = 0;
   consumer = 0;
@@ -496,14 +513,14 @@ export class SnapshotRing implements SharedRing {
   readonly #size: number;
   readonly #from: Uint8Array;
   readonly #to: Uint8Array<ArrayBuffer>;
-  /** Up to where the copy reaches. */
+  /** The position at which the copy ends. */
   #copied = 0;
-  /** Up to where bytes were found to be overwritten. */
+  /** The position up to which records are known to be overwritten. */
   #overwritten = 0;
   /** The ring's last known consumer position, which can be lower than the overwrite position. */
   #released = 0;
 
-  /** @param ring owned from here on */
+  /** @param ring owned by this object from now on */
   constructor(ring: OverwrittenRing, size: number) {
     this.#ring = ring;
     this.#size = size;
@@ -527,15 +544,15 @@ export class SnapshotRing implements SharedRing {
     const ring = this.#ring;
     ring.look();
     const { producer, consumer } = ring;
-    // Read after the producer's position, since the kernel writes it before that.
+    // Read after the producer position, because the kernel stores it before that.
     const start = Math.max(consumer, ring.overwritePosition());
-    // Its own numbers may be anything, where another process wrote to the consumer's page.
+    // The positions can be impossible if another process wrote to the consumer page.
     if (start <= producer && producer - start < this.#size) {
       const at = start % this.#size;
       const end = at + (producer - start);
       this.#to.set(this.#from.subarray(at, end), at);
       if (end > this.#size) this.#to.set(this.#from.subarray(0, end - this.#size), 0);
-      // The loads of the copy come before the one that tells whether they were in time.
+      // The loads of the copy must come before the load of the overwrite position, which shows if they were in time.
       orderLoads();
     }
     const whole = Math.min(Math.max(start, ring.overwritePosition()), producer);
@@ -548,7 +565,7 @@ export class SnapshotRing implements SharedRing {
     return Math.max(this.#ring.releasedPosition(), this.#overwritten);
   }
 
-  /** Moves the consumer position forward to `to` from any position: the copy is complete whatever other consumers release. */
+  /** Moves the consumer position forward to `to` from any position: other consumers cannot invalidate the copy. */
   release(_from: number, to: number): boolean {
     this.advanceTo(to);
     return true;
@@ -559,12 +576,16 @@ export class SnapshotRing implements SharedRing {
     this.#released = Math.max(this.#released, position);
   }
 
-  /** Returns whether a record was being written when it was copied. */
+  /** Returns true if the record was being written when it was copied. */
   #isBusy(position: number): boolean {
     return (this.data.getUint32(position % this.#size, true) & BPF_RINGBUF_BUSY_BIT) !== 0;
   }
 
-  /** Unmaps the ring, and detaches the views of the copy. @throws {Error} as the ring's disposal does */
+  /**
+   * Unmaps the ring, and detaches all views of the copy.
+   *
+   * @throws {Error} if an asynchronous operation of Bun uses a view of the ring
+   */
   [Symbol.dispose](): void {
     this.#ring[Symbol.dispose]();
     if (!this.#to.buffer.detached) this.#to.buffer.transfer(0);

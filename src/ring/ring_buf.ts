@@ -15,10 +15,12 @@ declare module "../maps/map_options.ts" {
   }
 }
 
-/** The counters of the rings that this thread has open, by the kernel's id. */
+/** The loss counters of the rings that this thread has open, by map id. */
 const counters = new Map<number, LossCounter>();
 
-/** The counter of a ring's lost events. Several objects for one ring share it: each should see what programs count by another. */
+/**
+ * Counter of the lost events of one ring. All objects of this thread for the ring share it, so that all report the same count.
+ */
 class LossCounter {
   readonly #id: number;
   #objects = 0;
@@ -29,14 +31,14 @@ class LossCounter {
     counters.set(id, this);
   }
 
-  /** Returns the counter of a ring, for one more object, which is to release it. */
-  static of(id: number): LossCounter {
+  /** Returns the counter of a ring and adds a reference to it. The caller must call {@link release} once. */
+  static acquire(id: number): LossCounter {
     const counter = counters.get(id) ?? new LossCounter(id);
     counter.#objects++;
     return counter;
   }
 
-  /** Returns the map, which is made when it is first asked for. */
+  /** Returns the map of the counter. The first call creates it. */
   map(ringName: string): PerCpuArrayMap<typeof u64Number> {
     const suffix = "_lost";
     const name = ringName.slice(0, BPF_OBJ_NAME_LEN - 1 - suffix.length) + suffix;
@@ -44,10 +46,12 @@ class LossCounter {
     return this.#map;
   }
 
+  /** The sum over all CPUs; 0 if the map was never created. */
   get total(): number {
     return this.#map?.sum(0) ?? 0;
   }
 
+  /** Drops a reference. The last one closes the map. */
   release(): void {
     if (--this.#objects > 0) return;
     counters.delete(this.#id);
@@ -56,24 +60,29 @@ class LossCounter {
 }
 
 /**
- * A ring buffer: programs write records of any length, one consumer reads them in order.
+ * A ring buffer (`BPF_MAP_TYPE_RINGBUF`): programs on all CPUs write records of any length, and one consumer reads them in the
+ * order in which they were reserved.
  *
- * Kernel 5.8. The kernel's pages are mapped and records are decoded, or shown, where they lie. A record that finds no room
- * is lost: the helper that reserves it returns NULL to the program. `asm.reserveOrCount()` counts these records, and
- * `stats.lost` has the count.
+ * The consuming methods are those of {@link EventBuffer}. The constructor maps the memory of the ring: reading a record takes
+ * no system call, and records are decoded, or read, in place.
  *
- * With the flag `"rb_overwrite"` (kernel 6.19) new records overwrite the oldest ones, read or not: for a flight recorder.
- * Records are copied before they are shown. `stats.overwrittenBytes` counts the bytes that were missed; the number of
- * records is not known. Such a ring wakes its consumer as any other does; programs that record for later write with
- * `BPF_RB_NO_WAKEUP`.
+ * A record for which the ring has no room is lost: the helper returns NULL or an error to the program. The kernel does not
+ * count such records. Programs that use `asm.reserveOrCount()` or `asm.outputOrCount()` count them, and `stats.lost` is the
+ * count.
  *
- * A ring has one consumer at a time, also where this thread has several objects for it (`dup`, `open`, ...): a second one is
- * refused. One in another thread or process cannot be refused, as the kernel does not coordinate consumers. Both go on then: each
- * gets a part of the events, events that both read at the same time are delivered twice, and rarely an event is missing or has the
- * bytes of a newer one.
+ * With the flag `"rb_overwrite"` (Linux 6.19), new records overwrite the oldest ones, even if those were not read: a flight
+ * recorder. Records are then copied before they are decoded. `stats.overwrittenBytes` counts the bytes that were overwritten
+ * unread; the number of those records is unknown. Such a ring wakes its consumer like any other. To avoid these wake-ups, write
+ * the records with `BPF_RB_NO_WAKEUP`.
  *
- * @throws {BpfError} `EPERM` without CAP_BPF, `EINVAL` before kernel 5.8
- * @throws {TypeError | RangeError} for options that are misspelt, of the wrong type or out of range
+ * A ring has one consumer at a time, even if this thread has several objects for it (`dup`, `open`, ...): a second consumer
+ * gets an error. A consumer in another thread or process cannot be detected, because the kernel does not coordinate consumers.
+ * Then each of them gets a part of the events, both get events that they read at the same time, and in rare cases an event is
+ * missing or has the bytes of a newer one.
+ *
+ * @throws {BpfError} EPERM if CAP_BPF is missing
+ * @throws {BpfError} EINVAL before Linux 5.8
+ * @throws {TypeError | RangeError} if an option is misspelt, of the wrong type or out of range
  *
  * @example
  * ```ts
@@ -102,6 +111,8 @@ class LossCounter {
  *   break;
  * }
  * ```
+ *
+ * Requires Linux 5.8.
  */
 export class RingBuf<E extends AnyType> extends EventBuffer<Infer<E>> {
   static readonly kind = /*@__PURE__*/ ringKind(RINGBUF, "RingBuf", 2 ** 30);
@@ -110,7 +121,7 @@ export class RingBuf<E extends AnyType> extends EventBuffer<Infer<E>> {
   constructor(options: RingBufOptions<E>) {
     const handle = RingBuf.kind.handle<RingBufTypes<E>>(options);
     super(handle, handle.types.event as Type<Infer<E>>, (map) => {
-      // The size is the kernel's, not the caller's: this may be a ring that somebody else made.
+      // From the kernel, not from the options: the ring may have been opened, not created.
       const size = map.maxEntries;
       const memory = new RingMemory(map.fd, size, `${map}`);
       if ((map.flags & BPF_F_RB_OVERWRITE) === 0) return new RingReader(memory, size, `${map}`);
@@ -121,27 +132,28 @@ export class RingBuf<E extends AnyType> extends EventBuffer<Infer<E>> {
         throw error;
       }
     });
-    this.#losses = LossCounter.of(this.id);
+    this.#losses = LossCounter.acquire(this.id);
   }
 
-  /** The ring's size in bytes: `maxEntries`. */
+  /** The size of the ring in bytes; the same as `maxEntries`. */
   get byteLength(): number {
     return this.maxEntries;
   }
 
   /**
-   * The per-CPU map in which programs count the lost events of this ring, with `asm.reserveOrCount()` and its kin or by
-   * code of their own. `stats.lost` is its sum.
+   * The per-CPU array in which programs count lost events of this ring: `asm.reserveOrCount()`, `asm.outputOrCount()` and
+   * `asm.countLost()` increment entry 0. `stats.lost` is its sum over all CPUs.
    *
-   * It is created at the first use, here or by the code of a program, and starts at 0. All objects of this thread for the
-   * ring share it (`dup`, `open`, ...). It is closed with the last of them: do not dispose of it before.
+   * The map is created with a count of 0 at the first use: when this property is read, or when a program that counts is loaded.
+   * All objects of this thread for the ring (`dup`, `open`, ...) share it. Do not dispose of it: it is closed together with the
+   * last of these objects.
    *
-   * The kernel does not know which ring it belongs to: other threads and processes that open the ring have counters of
-   * their own. To share one, pin it beside the ring, and give it to the programs as the map `"events.lost"`, next to the
-   * ring `"events"`.
+   * Other threads and processes that open the ring have separate counters, because the kernel does not link the two maps. To
+   * share a counter, pin it next to the ring, and load the programs with the counter as the map `"events.lost"` if the ring is
+   * the map `"events"`.
    *
    * @throws {DisposedError} after disposal
-   * @throws {BpfError} as {@link PerCpuArrayMap} when it cannot be made
+   * @throws {BpfError} if the map cannot be created, as the constructor of {@link PerCpuArrayMap}
    *
    * @example
    * ```ts
@@ -166,23 +178,29 @@ export class RingBuf<E extends AnyType> extends EventBuffer<Infer<E>> {
    * ```
    */
   get lost(): PerCpuArrayMap<IntegerType<number>> {
-    // Asked for its error after disposal only.
+    // Throws after disposal.
     void this.fd;
     return this.#losses.map(this.name);
   }
 
+  /**
+   * Ends the consumer, releases delivered records, detaches every view of the ring and closes the descriptor. A second call
+   * does nothing. A waiting iteration ends; undelivered events stay in the ring for other objects that have it open.
+   *
+   * @throws {Error} if an asynchronous operation of Bun uses a view of the ring; nothing has changed then
+   */
   override [Symbol.dispose](): void {
     if (this.disposed) return;
     super[Symbol.dispose]();
     this.#losses.release();
   }
 
-  /** The layout that records are decoded with. */
+  /** The type that decodes records. */
   override get types(): RingBufTypes<E> {
     return this.handle.types as RingBufTypes<E>;
   }
 
-  /** @internal */
+  /** @internal Returns the events that programs counted as lost. */
   protected override countedLosses(): number {
     return this.#losses.total;
   }

@@ -7,53 +7,70 @@ import type { CommonMapOptions } from "../maps/map_spec.ts";
 import type { MapType } from "../maps/map_types.ts";
 
 /**
- * The times at which a consumer looks for events. `"adaptive"`: when the kernel wakes it, and on a timer while many events
- * come; `"interrupt"`: only when the kernel wakes it; `"poll"`: only on a timer.
+ * Modes that decide when a consumer checks its buffer: `"interrupt"` when the kernel wakes it, `"poll"` on a timer,
+ * `"adaptive"` when the kernel wakes it, but on a timer while many events arrive.
  */
 export type WakeupMode = "adaptive" | "interrupt" | "poll";
 
 const wakeupModes: readonly WakeupMode[] = ["adaptive", "interrupt", "poll"];
 
-/** Options of every asynchronous consumer. */
+/** Options of all consumers that wait for events: `events`, `batches`, `subscribe`, `subscribeRaw` and `stream`. */
 export interface ConsumeOptions {
-  /** Ends the consumer when it aborts. Undelivered events stay in the buffer; those that a stream has read ahead are lost. */
+  /**
+   * Ends the consumer when this signal aborts. Iterations and streams fail with the reason of the signal; a subscription ends
+   * without an error. Undelivered events stay in the buffer, but those that a stream has read ahead are lost.
+   */
   readonly signal?: AbortSignal;
   /**
-   * The times at which the consumer looks into the buffer.
+   * The mode that decides when the consumer checks the buffer.
    *
-   * A wake-up costs this process about 20 µs, and the program that wrote the record an interrupt. `"adaptive"` sleeps in
-   * the kernel until an event comes. While at least `threshold` events come within an `interval`, it looks once in each
-   * `interval`, or sooner where 40 % of the buffer would be full before. Where that would be within a millisecond, it waits
-   * for wake-ups again: a buffer should hold the events of a few milliseconds. `"interrupt"` is for the shortest delay
-   * whatever it costs, `"poll"` for programs that write with `BPF_RB_NO_WAKEUP`.
+   * A wake-up costs this process about 20 µs, and the program that wrote the record an interrupt. `"adaptive"` sleeps in the
+   * kernel until an event arrives. While at least `threshold` events arrive per `interval`, it instead checks the buffer once
+   * per `interval`, or sooner if 40 % of the buffer would be full before. If that would take less than a millisecond, it waits
+   * for wake-ups again: choose a buffer that holds the events of a few milliseconds. `"interrupt"` has the shortest delay and
+   * the highest cost. `"poll"` is for programs that write with `BPF_RB_NO_WAKEUP`.
    *
    * @default "adaptive"
    */
   readonly wakeup?: WakeupMode;
-  /** Milliseconds from look to look while the kernel's wake-ups are not waited for: 1 to 60,000. @default 1 */
+  /**
+   * Milliseconds between two checks of the buffer by timer, in the modes `"poll"` and `"adaptive"`: 1 to 60,000.
+   *
+   * @default 1
+   */
   readonly interval?: number;
-  /** Events within an interval from which on `"adaptive"` stops waiting for wake-ups. @default 16 */
+  /**
+   * The number of events per interval at which `"adaptive"` changes from wake-ups to the timer: an integer from 1. It changes
+   * back after three intervals in a row with less than half as many.
+   *
+   * @default 16
+   */
   readonly threshold?: number;
   /**
-   * Looks after so many milliseconds even if the kernel did not wake: how long records that programs write with
-   * `BPF_RB_NO_WAKEUP` wait at most. 1 to 60,000.
+   * Milliseconds after which the consumer checks the buffer even if the kernel did not wake it: 1 to 60,000. It bounds the
+   * delay of records that programs write with `BPF_RB_NO_WAKEUP`, and of records below the watermark of a perf buffer.
    *
-   * @default none: such records wait for the next wake-up, or for `flush()`
+   * @default none: such records wait for the next wake-up or for `flush()`
    */
   readonly maxLatency?: number;
 }
 
-/** Options of {@link EventBuffer.drainRaw}. */
+/** Options of {@link EventBuffer.drainRaw} and {@link MergedEvents.drain}. */
 export interface RawDrainOptions {
-  /** The largest number of records to deliver. The rest stays in the buffer. @default all that are there */
+  /**
+   * The largest number of records to deliver: an integer from 1. The others stay in the buffer.
+   *
+   * @default all records that are in the buffer at the start
+   */
   readonly limit?: number;
 }
 
 /** Options of {@link EventBuffer.drain}. */
 export interface DrainOptions extends RawDrainOptions {
   /**
-   * Shows each event in place by one reused object instead of making an object for each: no copy, no garbage. The event must
-   * be a `t.struct`. Its fields can be read until the next event is shown or the drain ends; `type.copy(event)` keeps it.
+   * Passes one reused object whose getters read each event in place, instead of one object per event: no copy, no garbage. The
+   * event type must be a `t.struct`. The fields can be read until the callback returns; `type.copy(event)` returns a copy to
+   * keep.
    *
    * @default false
    */
@@ -65,35 +82,53 @@ export type EventsOptions = ConsumeOptions;
 
 /** Options of {@link EventBuffer.batches}. */
 export interface BatchesOfEventsOptions extends ConsumeOptions {
-  /** The largest number of events in a batch. @default 1024 */
+  /**
+   * The largest number of events in a batch: an integer from 1.
+   *
+   * @default 1024
+   */
   readonly max?: number;
-  /** Hands out events where they are, see {@link Batch}, instead of arrays of objects. @default false */
+  /**
+   * Returns each batch as a {@link Batch}, which reads events in place, instead of an array of objects. The event type must be
+   * a `t.struct`.
+   *
+   * @default false
+   */
   readonly inPlace?: boolean;
 }
 
-/** Options of {@link EventBuffer.subscribeRaw}. */
+/** Options of {@link EventBuffer.subscribeRaw} and {@link MergedEvents.subscribe}. */
 export interface RawSubscribeOptions extends ConsumeOptions {
   /**
-   * The largest number of events that are delivered in one turn of the event loop, before timers and I/O get their turn.
+   * The largest number of events that are delivered in one turn of the event loop, before timers and I/O run: an integer from
+   * 1.
    *
-   * @default as many as take about 2 ms
+   * @default the events that are delivered in about 2 ms
    */
   readonly budget?: number;
 }
 
 /** Options of {@link EventBuffer.subscribe}. */
 export interface SubscribeOptions extends RawSubscribeOptions {
-  /** Shows each event in place, as in {@link DrainOptions.inPlace}. @default false */
+  /**
+   * Passes one reused object that reads each event in place, as {@link DrainOptions.inPlace} does.
+   *
+   * @default false
+   */
   readonly inPlace?: boolean;
 }
 
 /** Options of {@link EventBuffer.stream}. */
 export interface StreamOptions extends ConsumeOptions {
-  /** The largest number of events that the stream reads ahead. @default 64 */
+  /**
+   * The largest number of events that the stream reads ahead: an integer from 1.
+   *
+   * @default 64
+   */
   readonly highWaterMark?: number;
 }
 
-/** {@link ConsumeOptions}, checked and complete. */
+/** Options of a consumer after {@link consumeSettings} has checked them and added the defaults. */
 export interface ConsumeSettings {
   readonly signal: AbortSignal | undefined;
   readonly wakeup: WakeupMode;
@@ -105,15 +140,25 @@ export interface ConsumeSettings {
 /** The names of {@link ConsumeOptions}. */
 const consumeOptionNames = ["signal", "wakeup", "interval", "threshold", "maxLatency"];
 
-const longestMilliseconds = 60_000;
+const maxMilliseconds = 60_000;
 
-/** Checks the signal that ends something, if there is one. @throws {TypeError} */
+/**
+ * Checks an optional signal.
+ *
+ * @throws {TypeError} if it is not an AbortSignal
+ */
 function checkSignal(signal: AbortSignal | undefined): void {
   if (signal === undefined || signal instanceof AbortSignal) return;
   throw new TypeError(`signal: expected an AbortSignal, got ${describe(signal)}`);
 }
 
-/** Checks and completes the options of a consumer. @throws {TypeError | RangeError} */
+/**
+ * Checks the options of a consumer and adds the defaults.
+ *
+ * @param what the name of the consuming method, for messages
+ * @param known names of the options that the method has besides {@link ConsumeOptions}
+ * @throws {TypeError | RangeError} if an option is misspelt, of the wrong type or out of range
+ */
 export function consumeSettings(
   what: string,
   options: ConsumeOptions,
@@ -127,27 +172,37 @@ export function consumeSettings(
       `wakeup: unknown mode ${describe(wakeup)}: ${suggest(String(wakeup), wakeupModes)}`,
     );
   }
-  checkCount("interval", interval, 1, longestMilliseconds);
+  checkCount("interval", interval, 1, maxMilliseconds);
   checkCount("threshold", threshold, 1);
-  if (maxLatency !== undefined) checkCount("maxLatency", maxLatency, 1, longestMilliseconds);
+  if (maxLatency !== undefined) checkCount("maxLatency", maxLatency, 1, maxMilliseconds);
   return { signal, wakeup, interval, threshold, maxLatency };
 }
 
-/** Options of what waits for room in a {@link UserRingBuf}. */
+/** Options of {@link UserRingBuf.write} and {@link UserRingBuf.reserveWhenFree}. */
 export interface WaitForRoomOptions {
-  /** Ends the wait: the promise is rejected with the signal's reason, and nothing was written. */
+  /** Ends the wait when this signal aborts: the promise rejects with the reason of the signal, and nothing is written. */
   readonly signal?: AbortSignal;
 }
 
 /** Options of {@link UserRingBuf.writable}. */
 export interface WritableOptions {
-  /** Ends the stream with its reason: what the ring has not taken by then is not written. */
+  /** Errors the stream with the reason of this signal when it aborts. Events that are not in the ring by then are not written. */
   readonly signal?: AbortSignal;
-  /** Events that the stream takes at most beyond what the ring has room for. @default 1 */
+  /**
+   * The number of events that the stream queues while the ring has no room: an integer from 1.
+   *
+   * @default 1
+   */
   readonly highWaterMark?: number;
 }
 
-/** Returns the signal of something that waits, checked. @throws {TypeError} */
+/**
+ * Checks the options of a method that waits, and returns their signal.
+ *
+ * @param what the name of the method, for messages
+ * @param others names of the options that the method has besides the signal
+ * @throws {TypeError} if an option is misspelt or the signal is not an AbortSignal
+ */
 export function signalOf(
   what: string,
   options: WaitForRoomOptions,
@@ -159,26 +214,31 @@ export function signalOf(
   return signal;
 }
 
-/** The type of a ring buffer's events. */
+/** The type of the events of a ring buffer. */
 export interface RingBufTypes<E extends AnyType> {
-  /** The layout of a record. Records may be longer, never shorter. */
+  /** The type of an event: the layout of a record. A record may be longer than its type, but not shorter. */
   readonly event: E;
 }
 
-/** Options of {@link RingBuf}. */
+/** Options of {@link RingBuf} and {@link UserRingBuf}. */
 export interface RingBufOptions<E extends AnyType> extends CommonMapOptions, RingBufTypes<E> {
   /**
-   * Bytes: a power of two and a multiple of the page size (4096 on x86-64); at most 2^30, as the engine maps no more than
-   * twice that and a page in one piece (for a {@link UserRingBuf} 2^31).
+   * The size of the ring in bytes: a power of two and a multiple of the page size (4096 on x86-64), at most 2^30; for a
+   * {@link UserRingBuf} at most 2^31. A record takes its length plus 8 bytes, rounded up to a multiple of 8.
    */
   readonly size: number;
 }
 
-/** The kind of a class of ring buffers. @param largest bytes: a power of two */
+/**
+ * Returns the kind of a class of ring buffers.
+ *
+ * @param maxSize the largest size in bytes, a power of two. One mapping has at most 4 GiB, and that of a ring buffer has the
+ * data twice.
+ */
 export function ringKind<ClassName extends MapClassName>(
   row: MapType,
   className: ClassName,
-  largest: number,
+  maxSize: number,
 ): MapKind<ClassName, RingBufTypes<AnyType>, RingBufOptions<AnyType>> {
   return new MapKind({
     row,
@@ -190,24 +250,23 @@ export function ringKind<ClassName extends MapClassName>(
       return { keySize: 0, valueSize: 0 };
     },
     complete({ size }) {
-      checkBufferSize("a ring buffer", size, largest);
+      checkBufferSize(size, maxSize);
       return { maxEntries: size };
     },
   });
 }
 
 /**
- * Checks the size of a buffer that programs write to.
+ * Checks the size of a buffer in bytes.
  *
- * @param what the kind of buffer, for messages
- * @throws {RangeError} that names a size which would do
+ * @throws {RangeError} if it is not a power of two from the page size to `maxSize`; the message has the next valid size
  */
-export function checkBufferSize(what: string, size: number, largest: number): void {
+export function checkBufferSize(size: number, maxSize: number): void {
   const page = pageSize();
-  if (Number.isInteger(size) && size >= page && size <= largest && Math.log2(size) % 1 === 0)
+  if (Number.isInteger(size) && size >= page && size <= maxSize && Math.log2(size) % 1 === 0)
     return;
   const nearest = 2 ** Math.max(Math.ceil(Math.log2(Number(size) || 1)), Math.log2(page));
   throw new RangeError(
-    `size: ${what} takes a power of two that is a multiple of the page size (${page}) and at most 2^${Math.log2(largest)}, got ${describe(size)}${nearest <= largest ? `; ${nearest} would do` : ""}`,
+    `size: expected a power of two that is a multiple of the page size (${page}) and at most 2^${Math.log2(maxSize)}, got ${describe(size)}${nearest <= maxSize ? `; did you mean ${nearest}?` : ""}`,
   );
 }

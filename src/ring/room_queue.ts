@@ -3,55 +3,60 @@ import { type Watch, watch } from "../loop/event_loop.ts";
 import { startTimer, stopTimer, type Timer } from "../loop/timers.ts";
 import type { UserRingWriter } from "./user_ring_writer.ts";
 
-/** Delay of the first look without a wake-up: programs that drain with BPF_RB_NO_WAKEUP wake nobody, */
-const firstLookMilliseconds = 1;
-/** doubled each time, up to this. */
-const longestLookMilliseconds = 50;
+/**
+ * The delay before the first check for room on a timer, because a drain with BPF_RB_NO_WAKEUP causes no wake-up. It doubles
+ * with each check.
+ */
+const minPollMilliseconds = 1;
+/** The upper limit of that delay. */
+const maxPollMilliseconds = 50;
 
-/** A watch for programs that drain something. */
+/** A watch that becomes ready when programs drain a user ring buffer. */
 export interface RoomSignal extends Watch {
-  /** Takes back what was signalled so far: only what is drained from now on counts. */
+  /** Discards earlier signals: only later drains make it ready. */
   forget(): void;
 }
 
-/** Somebody who waits. */
+/** A call that waits for room. */
 interface Waiter {
   readonly length: number;
-  /** Takes the room, which is there. */
+  /** Uses the room, which must be available. */
   take(): void;
   reject(reason: unknown): void;
 }
 
 /**
- * The waits for room in a ring: the first is served first, also where the room would do for a later one.
+ * The queue of the calls that wait for room in a user ring buffer. They are served in order, even if there is room for a later
+ * one and not for the first.
  *
- * A ring counts as writable unless it is full to the last byte, so that waiting for that would spin wherever the room is
- * merely too little: what is waited for is that programs drain something.
+ * The kernel reports a ring as writable unless it is completely full. To wait for that would spin while there is too little
+ * room, so the queue waits for a drain instead.
  */
 export class RoomQueue implements Disposable {
+  /** The number of waits. */
   waits = 0;
-  /** Times that the kernel told that programs had drained something. */
+  /** The number of times that the kernel signalled a drain. */
   wakeups = 0;
-  /** Looks on a timer. */
+  /** The number of checks on a timer. */
   polls = 0;
-  readonly #writer: Pick<UserRingWriter, "hasRoomFor" | "refusal">;
+  readonly #writer: Pick<UserRingWriter, "hasRoomFor" | "disposedError">;
   readonly #openSignal: (onRoom: () => void) => RoomSignal;
   readonly #waiters = new Set<Waiter>();
   #signal: RoomSignal | undefined;
   #timer: Timer | undefined;
-  #lookMilliseconds = firstLookMilliseconds;
+  #pollMilliseconds = minPollMilliseconds;
   #isReferenced = true;
 
-  /** @param openSignal called at the first wait */
+  /** @param openSignal returns a watch for drains; called at the first wait */
   constructor(
-    writer: Pick<UserRingWriter, "hasRoomFor" | "refusal">,
+    writer: Pick<UserRingWriter, "hasRoomFor" | "disposedError">,
     openSignal: (onRoom: () => void) => RoomSignal,
   ) {
     this.#writer = writer;
     this.#openSignal = openSignal;
   }
 
-  /** Serves those who wait and for whom there is room by now, and returns whether somebody still waits. */
+  /** Serves the waiting calls for which there is room now. Returns true if others still wait. */
   serve(): boolean {
     if (this.#waiters.size === 0) return false;
     this.#serve();
@@ -59,9 +64,9 @@ export class RoomQueue implements Disposable {
   }
 
   /**
-   * Waits for room for a record of so many bytes; the result is that of `take`, called as soon as there is.
+   * Waits for room for a record of `length` bytes, then calls `take` and resolves with its result.
    *
-   * Rejected with the signal's reason when that aborts before.
+   * The promise rejects with the reason of the signal if that aborts first.
    */
   wait<T>(length: number, take: () => T, signal: AbortSignal | undefined): Promise<T> {
     const { promise, resolve, reject } = Promise.withResolvers<T>();
@@ -71,7 +76,8 @@ export class RoomQueue implements Disposable {
     };
     const onAbort = (): void => {
       waiter.reject(signal?.reason);
-      // Whoever is first now may want less. Not at once: this may be called by the code of an event that is being encoded.
+      // The next call may need less room. It is served later, because an event that is being encoded can have aborted the
+      // signal.
       queueMicrotask(() => this.#serve());
     };
     const waiter: Waiter = {
@@ -89,7 +95,7 @@ export class RoomQueue implements Disposable {
         reject(reason);
       },
     };
-    // The code of an event may have aborted it, while that was encoded for this.
+    // The event that was encoded for this call can have aborted it.
     if (signal?.aborted === true) {
       reject(signal.reason);
       return promise;
@@ -97,11 +103,11 @@ export class RoomQueue implements Disposable {
     this.#waiters.add(waiter);
     this.waits++;
     signal?.addEventListener("abort", onAbort, { once: true });
-    if (this.#waiters.size === 1) this.#look();
+    if (this.#waiters.size === 1) this.#serveAndWait();
     return promise;
   }
 
-  /** Makes waits keep the process alive, or not. */
+  /** Sets whether waits keep the process alive. */
   keepAlive(alive: boolean): void {
     this.#isReferenced = alive;
     this.#signal?.keepAlive(alive);
@@ -109,12 +115,12 @@ export class RoomQueue implements Disposable {
     else this.#timer?.unref();
   }
 
-  /** Serves those for whom there is room, and schedules another look if anybody is left. */
-  #look(): void {
+  /** Serves the calls for which there is room, and waits for a drain if others remain. */
+  #serveAndWait(): void {
     stopTimer(this.#timer);
     try {
-      this.#signal ??= this.#begin();
-      // In this order: what is drained after the look is signalled.
+      this.#signal ??= this.#createSignal();
+      // In this order, so that a drain after the check for room is signalled.
       this.#signal.forget();
       this.#serve();
       if (this.#waiters.size === 0) return;
@@ -125,29 +131,29 @@ export class RoomQueue implements Disposable {
     }
     this.#timer = startTimer(() => {
       this.polls++;
-      this.#look();
-    }, this.#lookMilliseconds);
+      this.#serveAndWait();
+    }, this.#pollMilliseconds);
     if (!this.#isReferenced) this.#timer.unref();
-    this.#lookMilliseconds = Math.min(this.#lookMilliseconds * 2, longestLookMilliseconds);
+    this.#pollMilliseconds = Math.min(this.#pollMilliseconds * 2, maxPollMilliseconds);
   }
 
   #serve(): void {
     try {
       for (const waiter of this.#waiters) {
         if (!this.#writer.hasRoomFor(waiter.length)) break;
-        this.#lookMilliseconds = firstLookMilliseconds;
+        this.#pollMilliseconds = minPollMilliseconds;
         waiter.take();
       }
     } catch (error) {
       this.#rejectAll(error);
     }
-    if (this.#waiters.size === 0) this.#rest();
+    if (this.#waiters.size === 0) this.#stopWaiting();
   }
 
-  #begin(): RoomSignal {
+  #createSignal(): RoomSignal {
     const signal = this.#openSignal(() => {
       this.wakeups++;
-      this.#look();
+      this.#serveAndWait();
     });
     signal.keepAlive(this.#isReferenced);
     return signal;
@@ -155,25 +161,25 @@ export class RoomQueue implements Disposable {
 
   #rejectAll(reason: unknown): void {
     for (const waiter of this.#waiters) waiter.reject(reason);
-    this.#rest();
+    this.#stopWaiting();
   }
 
-  /** Nobody waits: nothing is looked for. */
-  #rest(): void {
+  /** Stops the timer and the watch after the last wait. */
+  #stopWaiting(): void {
     stopTimer(this.#timer);
     this.#signal?.disarm();
-    this.#lookMilliseconds = firstLookMilliseconds;
+    this.#pollMilliseconds = minPollMilliseconds;
   }
 
   [Symbol.dispose](): void {
-    if (this.#waiters.size > 0) this.#rejectAll(this.#writer.refusal());
-    this.#rest();
+    if (this.#waiters.size > 0) this.#rejectAll(this.#writer.disposedError());
+    this.#stopWaiting();
     this.#signal?.[Symbol.dispose]();
     this.#signal = undefined;
   }
 }
 
-/** Waits on the event loop until programs drain something of a user ring buffer. */
+/** Returns a watch that calls `onRoom` from the event loop when programs have drained a user ring buffer. */
 export function roomSignal(fd: number, what: string, onRoom: () => void): RoomSignal {
   const edge = new WritableEdge(fd, what);
   try {

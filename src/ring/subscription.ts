@@ -6,41 +6,49 @@ import type { RawRecordCallback } from "./drain_code.ts";
 import type { ConsumeSettings } from "./ring_options.ts";
 
 /**
- * A callback that is called with events as they come, until this is disposed of, its signal aborts, or the buffer is
- * disposed of.
+ * The subscription of a callback to the events of a buffer, from `subscribe` or `subscribeRaw`.
+ *
+ * It ends when it is disposed of, its signal aborts, the buffer is disposed of, or the memory of the buffer has impossible
+ * contents. Undelivered events stay in the buffer for the next consumer. The callback may dispose of the subscription.
  */
 export interface Subscription extends Disposable {
-  /** True until it ends. */
+  /** True until the subscription ends. */
   readonly active: boolean;
-  /** The same as those of the buffer. */
+  /**
+   * Counts of the buffer, see {@link EventBuffer.stats}.
+   *
+   * @throws {DisposedError} after disposal of the buffer
+   */
   readonly stats: ConsumerStats;
-  /** Makes the subscription keep the process alive, as it does by default. */
+  /** Makes the subscription keep the process alive. This is the default. */
   ref(): this;
-  /** Lets the process end although it goes on. */
+  /** Allows the process to end while the subscription is active. */
   unref(): this;
   /**
-   * Delivers the events that are there now, also those that programs wrote with `BPF_RB_NO_WAKEUP`, and returns their
-   * number. It does nothing where the callback itself calls it, as delivery goes on already.
+   * Delivers the events that are in the buffer now, including those that programs wrote with `BPF_RB_NO_WAKEUP`. It delivers as
+   * many as one turn of the event loop does (see {@link RawSubscribeOptions.budget}). Returns the number of events. Does
+   * nothing if it is called by the callback, or after the end.
    */
   flush(): number;
 }
 
-/** Events are delivered for so long between two looks at the clock: a few at first, as nobody knows how long they take, */
+/** The time for which events are delivered between two readings of the clock. */
 const sliceMilliseconds = 0.5;
+/** The number of events before the first reading of the clock. It is small because the time per event is unknown. */
 const firstSlice = 4;
-/** and never more than this many. */
-const largestSlice = 4096;
+/** The largest number of events between two readings of the clock. */
+const maxSlice = 4096;
 
-/** A consumer that calls a callback. */
+/** A consumer that calls a callback with each event. */
 export class CallbackConsumer extends Consumer implements Subscription {
   readonly #callback: () => RawRecordCallback;
   readonly #cursor: StructCursor<unknown> | undefined;
   readonly #budget: number | undefined;
 
   /**
-   * @param callback makes the callback for records; called at each look, as a busy buffer gets better code meanwhile
-   * @param cursor shows the events to it, if anything does
-   * @param budget events in one turn of the loop; `undefined` for as many as take {@link turnMilliseconds}
+   * @param callback returns the callback for records; called at each check, because a busy buffer changes to specialized code
+   * @param cursor the cursor that reads events in place, if any
+   * @param budget the number of events per turn of the event loop; `undefined` to limit turns to {@link turnMilliseconds}
    */
   constructor(
     source: RecordSource<unknown>,
@@ -54,7 +62,7 @@ export class CallbackConsumer extends Consumer implements Subscription {
     this.#cursor = cursor;
     this.#budget = budget;
     this.begin();
-    // Not now: the caller has no hold of this object yet, which the callback may want to dispose of.
+    // Not before the caller has this object: the callback may want to dispose of it.
     if (this.active) this.nextTurn();
   }
 
@@ -81,23 +89,23 @@ export class CallbackConsumer extends Consumer implements Subscription {
   }
 
   flush(): number {
-    return this.look();
+    return this.consume();
   }
 
-  /** Delivers what is there, as far as this turn goes, and returns how many events that were. */
-  override look(): number {
+  /** Delivers the events of one turn. Returns the number of events. */
+  override consume(): number {
     const { reader } = this.source;
     if (this.ended || reader.isDraining) return 0;
     const before = reader.totals.events;
     try {
       this.#deliver();
     } catch (error) {
-      // As with an event listener: the next event comes all the same.
+      // As in an event listener: the subscription continues.
       throwUncaught(error);
     }
     this.#cursor?.release();
     const events = reader.totals.events - before;
-    this.source.found(events);
+    this.source.countBatch(events);
     if (reader.isCorrupt) this.end();
     else if (!this.ended) this.#scheduleNext();
     return events;
@@ -107,7 +115,7 @@ export class CallbackConsumer extends Consumer implements Subscription {
     try {
       this.schedule();
     } catch (error) {
-      // Nothing would ever look again.
+      // Without a scheduled check, no event would ever be delivered again.
       this.end();
       throwUncaught(error);
     }
@@ -125,9 +133,9 @@ export class CallbackConsumer extends Consumer implements Subscription {
       const count = reader.drain(this.#callback(), slice);
       if (this.ended || reader.end !== "limit") return;
       const time = monotonicMilliseconds();
-      const ofSlice = (count * sliceMilliseconds) / Math.max(time - start, 0.001);
-      // No more than twice as many at once: the next ones may take longer.
-      slice = Math.max(Math.floor(Math.min(ofSlice, count * 2, largestSlice)), 1);
+      const countPerSlice = (count * sliceMilliseconds) / Math.max(time - start, 0.001);
+      // It at most doubles, because the next events may take longer.
+      slice = Math.max(Math.floor(Math.min(countPerSlice, count * 2, maxSlice)), 1);
       start = time;
       if (time >= end) return;
     }

@@ -1,7 +1,7 @@
 import type { DrainEnd } from "./drain_code.ts";
 import type { RecordReader } from "./reader.ts";
 
-/** The part of a reader that holds records. */
+/** The part of a reader that {@link RoundRobinReader} uses. */
 export type HoldingReader = Pick<
   RecordReader,
   | "end"
@@ -11,16 +11,16 @@ export type HoldingReader = Pick<
   | "view"
   | "offset"
   | "length"
-  | "pass"
-  | "giveBack"
-  | "unhold"
+  | "markDelivered"
+  | "releaseHeld"
+  | "cancelHold"
 >;
 
 const noView = new DataView(new ArrayBuffer(0));
 
-/** Several buffers that are held as one. They take turns, so that a busy one does not block the others. */
-export abstract class ReadersInTurn<Reader extends HoldingReader> {
-  /** The buffers that are read. */
+/** The base class of readers of several buffers. The buffers take turns, so that a busy one does not block the others. */
+export abstract class RoundRobinReader<Reader extends HoldingReader> {
+  /** The readers of the buffers. */
   readonly readers: Reader[];
   end: DrainEnd = "empty";
   /** The reader of the last record. */
@@ -32,14 +32,14 @@ export abstract class ReadersInTurn<Reader extends HoldingReader> {
     this.readers = [...readers];
   }
 
-  /** Returns the reader whose turn it is. */
+  /** Returns the reader whose turn it is, and advances to the next one. */
   protected takeTurn(): Reader {
     const reader = this.readers[this.#next % this.readers.length] as Reader;
     this.#next = (this.#next + 1) % this.readers.length;
     return reader;
   }
 
-  /** Removes a buffer. */
+  /** Removes the reader of a buffer. */
   remove(reader: Reader): void {
     const index = this.readers.indexOf(reader);
     if (index === -1) return;
@@ -82,18 +82,18 @@ export abstract class ReadersInTurn<Reader extends HoldingReader> {
     return this.current?.length ?? 0;
   }
 
-  pass(at: number, events: number): void {
-    this.current?.pass(at, events);
+  markDelivered(at: number, events: number): void {
+    this.current?.markDelivered(at, events);
   }
 
-  giveBack(): void {
-    this.current?.giveBack();
+  releaseHeld(): void {
+    this.current?.releaseHeld();
   }
 
-  unhold(): void {
+  cancelHold(): void {
     if (this.current === undefined) return;
-    this.current.unhold();
-    // It gets another turn.
+    this.current.cancelHold();
+    // The reader keeps its turn: the next hold begins with the same record.
     this.#next = this.readers.indexOf(this.current);
   }
 }

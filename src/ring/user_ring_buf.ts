@@ -27,15 +27,15 @@ declare module "../maps/map_options.ts" {
   }
 }
 
-/** The ring that a stream writes to. */
+/** The part of a ring that {@link writableStream} uses. */
 interface RecordSink<E> {
   write(event: E, options: { readonly signal: AbortSignal }): Promise<void>;
 }
 
-/** A stream's controller with the signal that it has but its declaration lacks. */
+/** The controller of a stream, with a property that its TypeScript declaration lacks. */
 type Controller = WritableStreamDefaultController & { readonly signal: AbortSignal };
 
-/** A web stream of events into a ring: it takes as many as the ring has room for. */
+/** Returns a web stream that writes events to a ring, as fast as the ring has room. */
 function writableStream<E>(
   ring: RecordSink<E>,
   signal: AbortSignal | undefined,
@@ -46,7 +46,7 @@ function writableStream<E>(
   return new WritableStream<E>(
     {
       start(controller) {
-        // Aborted by the stream's own abort(), which a write that waits for room would hold up.
+        // abort() of the stream aborts this signal at once, but calls `abort` below only after a waiting write has ended.
         stop = (controller as Controller).signal;
         if (signal === undefined) return;
         onAbort = () => controller.error(signal.reason);
@@ -69,32 +69,34 @@ function writableStream<E>(
   );
 }
 
-/** After so many records without a wait, timers and I/O get their turn. */
+/** The number of records without a wait after which `write` and `reserveWhenFree` let timers and I/O run. */
 const recordsPerTurn = 1024;
 
-/** A ring that is written to. */
-interface Writing {
+/** The state of a ring whose memory is mapped. */
+interface WriterState {
   readonly writer: UserRingWriter;
   readonly queue: RoomQueue;
 }
 
 /**
- * A user ring buffer: records of any length from user space, which programs drain in order with the helper
- * `user_ringbuf_drain`.
+ * A user ring buffer (`BPF_MAP_TYPE_USER_RINGBUF`): user space writes records of any length, and programs drain them in order
+ * with the helper `user_ringbuf_drain`.
  *
- * Kernel 6.1. The kernel's pages are mapped by the first call that needs them, and records are encoded where they lie.
- * Programs see a record as soon as it is submitted, but none that was reserved after one which is still open.
+ * The first call that needs the memory of the ring maps it. Records are encoded in place, and writing one takes no system call.
+ * Programs can drain a record as soon as it is submitted, but not before those that were reserved earlier.
  *
- * Where there is no room, `output` and `reserve` return at once, and `write` and `reserveWhenFree` wait until programs have
- * drained enough. Waiting calls are served in order, and before calls that do not wait: `output` then returns false
- * although its record might fit. A program that drains wakes them. A drain with `BPF_RB_NO_WAKEUP` is noticed within 50 ms.
+ * If there is no room, `output` and `reserve` return at once; `write` and `reserveWhenFree` wait until programs have drained
+ * enough. Waiting calls are served in order, and before calls that do not wait: `output` then returns false even if its record
+ * would fit. A program that drains wakes waiting calls; a drain with `BPF_RB_NO_WAKEUP` is detected within 50 ms.
+ * `stats.refused` counts the records of `output` and `reserve` for which there was no room.
  *
- * Only one thread of one process may write, as the kernel supports one producer. That thread may have several objects for
- * one ring (`dup`, `open`, ...). If two writers write at the same moment, one of them gets an error and can go on; the record of
- * the other may be corrupted.
+ * Only one thread of one process may write, because the kernel supports one producer. That thread may have several objects for
+ * one ring (`dup`, `open`, ...). If two threads or processes write at the same moment, one of them gets an error and can
+ * continue; the record of the other may be corrupted.
  *
- * @throws {BpfError} `EPERM` without CAP_BPF, `EINVAL` before kernel 6.1
- * @throws {TypeError | RangeError} for options that are misspelt, of the wrong type or out of range
+ * @throws {BpfError} EPERM if CAP_BPF is missing
+ * @throws {BpfError} EINVAL before Linux 6.1
+ * @throws {TypeError | RangeError} if an option is misspelt, of the wrong type or out of range
  *
  * @example
  * ```ts
@@ -122,15 +124,17 @@ interface Writing {
  * console.log(commands.backlog); // 32
  * console.log(program.testRun().returnValue, commands.backlog); // 2 0
  * ```
+ *
+ * Requires Linux 6.1.
  */
 export class UserRingBuf<E extends AnyType> extends BpfMap<"user_ringbuf"> {
   static readonly kind = /*@__PURE__*/ ringKind(USER_RINGBUF, "UserRingBuf", 2 ** 31);
-  /** The layout of a record. */
+  /** The type that encodes records. */
   readonly types: RingBufTypes<E>;
   readonly #event: Type<Infer<E>>;
-  #writing: Writing | undefined;
+  #state: WriterState | undefined;
   #isReferenced = true;
-  #sinceTurn = 0;
+  #recordsInTurn = 0;
 
   constructor(options: RingBufOptions<E>) {
     const handle = UserRingBuf.kind.handle<RingBufTypes<E>>(options);
@@ -139,17 +143,27 @@ export class UserRingBuf<E extends AnyType> extends BpfMap<"user_ringbuf"> {
     this.#event = withFixedSize(handle.types.event as Type<Infer<E>>);
   }
 
-  /** The ring's size in bytes: `maxEntries`. */
+  /** The size of the ring in bytes; the same as `maxEntries`. */
   get byteLength(): number {
     return this.maxEntries;
   }
 
-  /** Bytes that programs have yet to drain: headers, padding, and open or discarded records included. */
+  /**
+   * The number of bytes that programs have not drained yet. Headers, padding, and open and discarded records count.
+   *
+   * @throws {BpfError} EPERM if the ring is frozen
+   * @throws {DisposedError} after disposal
+   */
   get backlog(): number {
     return this.#live.writer.backlog;
   }
 
-  /** Counts of the records that this object wrote. */
+  /**
+   * Counts of the records that this object wrote, and of its waits.
+   *
+   * @throws {BpfError} EPERM if the ring is frozen
+   * @throws {DisposedError} after disposal
+   */
   get stats(): WriterStats {
     const { writer, queue } = this.#live;
     const { waits, wakeups, polls } = queue;
@@ -157,13 +171,16 @@ export class UserRingBuf<E extends AnyType> extends BpfMap<"user_ringbuf"> {
   }
 
   /**
-   * Writes an event; false when the ring is full. A value that the type refuses leaves nothing in the ring.
+   * Writes an event if the ring has room for it. Returns false if not, or if other calls wait for room.
    *
-   * @throws {TypeError | RangeError} for a value that the type refuses
-   * @throws {RangeError} when the type takes more than a record can have: the ring's size less 8 bytes, or 2^24 - 1
-   * @throws {BpfError} at the first use, `EPERM` when the ring is frozen
-   * @throws {Error} when the event's own code (a getter, a type's function) writes to the ring as well, or another thread or
-   *   process was found to
+   * If the type rejects the value, no record is written.
+   *
+   * @throws {TypeError | RangeError} if the type rejects the value
+   * @throws {RangeError} if the event type is larger than a record can be: the size of the ring minus 8 bytes, at most 2^24 - 1
+   * @throws {BpfError} EPERM if the ring is frozen
+   * @throws {Error} if the event writes to the same ring while it is encoded (in a getter, or a function of a custom type)
+   * @throws {Error} if another thread or process has written to the ring at the same time
+   * @throws {DisposedError} after disposal
    *
    * @example
    * ```ts
@@ -184,15 +201,20 @@ export class UserRingBuf<E extends AnyType> extends BpfMap<"user_ringbuf"> {
   }
 
   /**
-   * Reserves a record of `length` bytes, by default those of the event's type; `undefined` when there is no room. See
-   * {@link UserRecord}.
+   * Reserves a {@link UserRecord} of `length` bytes, to be filled in place and then submitted or discarded. Returns `undefined`
+   * if the ring has no room for it, or if other calls wait for room.
    *
-   * There may be several open records, submitted in any order: programs see them in the order of their reservation. An open
-   * record blocks those after it, also those of other objects for the ring; disposal of the ring discards it. Where a process
-   * ends without that, the ring stays blocked.
+   * Several records can be open at a time and be submitted in any order: programs drain them in the order of their reservation.
+   * An open record blocks all later ones, even those that other objects for the ring have reserved. Disposal of the ring
+   * discards open records. If a process ends without it, the ring stays blocked.
    *
-   * @throws {RangeError} for a length that is not an integer from 0 to the ring's size less 8 bytes, or to 2^24 - 1
-   * @throws {BpfError | Error} as {@link output}
+   * @param length the length in bytes: an integer from 0 to the size of the ring minus 8, at most 2^24 - 1. By default the size
+   * of the event type.
+   * @throws {RangeError} if the length is out of range
+   * @throws {BpfError} EPERM if the ring is frozen
+   * @throws {Error} if it is called by an event that is being encoded for the same ring
+   * @throws {Error} if another thread or process has written to the ring at the same time
+   * @throws {DisposedError} after disposal
    *
    * @example
    * ```ts
@@ -215,14 +237,15 @@ export class UserRingBuf<E extends AnyType> extends BpfMap<"user_ringbuf"> {
   }
 
   /**
-   * Writes an event as soon as there is room. A value is checked, and encoded, when this is called.
+   * Writes an event as soon as the ring has room for it. The returned promise resolves after that.
    *
-   * The process stays alive for it: see {@link unref}. The first wait of a ring opens what wakes the event loop, which stays
-   * open until the ring is disposed of.
+   * The value is checked and encoded during the call, not after the wait. A wait keeps the process alive ({@link unref} changes
+   * that). The first wait opens a descriptor that wakes the event loop; it is closed when the ring is disposed of. All errors
+   * reject the promise.
    *
-   * @throws as {@link output}, here as in all that follows by rejecting the promise
-   * @throws the signal's reason when that aborts first: nothing was written
-   * @throws {DisposedError} when the ring is disposed of first
+   * @throws {TypeError | RangeError | BpfError | Error} as {@link output}
+   * @throws the reason of the signal if that aborts first; nothing is written then
+   * @throws {DisposedError} if the ring is disposed of, before the call or during the wait
    *
    * @example
    * ```ts
@@ -242,16 +265,19 @@ export class UserRingBuf<E extends AnyType> extends BpfMap<"user_ringbuf"> {
     const { writer, queue } = this.#live;
     const type = this.#event;
     writer.checkType(type);
-    if (!queue.serve() && writer.output(type, event)) return await this.#giveTurn();
+    if (!queue.serve() && writer.output(type, event)) return await this.#yieldTurn();
     const bytes = new Uint8Array(type.size);
     type.write(new DataView(bytes.buffer), 0, event);
     await queue.wait(bytes.length, () => writer.copy(bytes), signal);
   }
 
   /**
-   * Reserves a record as soon as there is room: like {@link reserve}, but waits.
+   * Reserves a record as soon as the ring has room for it. The promise resolves with the {@link UserRecord}. Apart from the
+   * wait it works as {@link reserve}; the wait works as in {@link write}. All errors reject the promise.
    *
-   * @throws as {@link reserve}, and as {@link write} when the wait ends otherwise
+   * @throws {RangeError | BpfError | Error} as {@link reserve}
+   * @throws the reason of the signal if that aborts first; nothing is reserved then
+   * @throws {DisposedError} if the ring is disposed of, before the call or during the wait
    *
    * @example
    * ```ts
@@ -272,7 +298,7 @@ export class UserRingBuf<E extends AnyType> extends BpfMap<"user_ringbuf"> {
     writer.checkLength(length);
     const record = queue.serve() ? undefined : this.#reserve(writer, length);
     if (record !== undefined) {
-      await this.#giveTurn();
+      await this.#yieldTurn();
       return record;
     }
     const take = () => this.#reserve(writer, length) as UserRecord<Infer<E>>;
@@ -280,13 +306,14 @@ export class UserRingBuf<E extends AnyType> extends BpfMap<"user_ringbuf"> {
   }
 
   /**
-   * A web stream into the ring: each event is written as by {@link write}, one after another, so that whoever writes to the
-   * stream is held back while the ring is full.
+   * Returns a web stream that writes each event to the ring, as {@link write} does. The stream has backpressure while the ring
+   * is full.
    *
-   * A value that the type refuses errors the stream. Aborting the stream, the signal and the disposal of the ring end a write
-   * that waits; what the ring has taken by then, programs get.
+   * A value that the type rejects errors the stream. An abort of the stream or of the signal, and disposal of the ring, end a
+   * waiting write. Events that were written before stay in the ring.
    *
-   * @throws {TypeError | RangeError} for options that are misspelt, of the wrong type or out of range
+   * @throws {TypeError | RangeError} if an option is misspelt, of the wrong type or out of range
+   * @throws {DisposedError} after disposal
    *
    * @example
    * ```ts
@@ -302,50 +329,55 @@ export class UserRingBuf<E extends AnyType> extends BpfMap<"user_ringbuf"> {
     const signal = signalOf("writable", options, ["highWaterMark"]);
     const { highWaterMark = 1 } = options;
     checkCount("highWaterMark", highWaterMark, 1);
+    // Throws after disposal.
     void this.fd;
     return writableStream(this, signal, highWaterMark);
   }
 
-  /** Makes waits for room keep the process alive, as they do by default. */
+  /** Makes waits for room keep the process alive. This is the default. */
   ref(): this {
     return this.#keepAlive(true);
   }
 
-  /** Lets the process end although somebody waits for room. */
+  /** Allows the process to end while calls wait for room. */
   unref(): this {
     return this.#keepAlive(false);
   }
 
   /**
-   * Discards the records that are still open, ends all waits, detaches every view and closes the descriptor; a second call
-   * does nothing.
+   * Discards open records, rejects waiting calls with a {@link DisposedError}, detaches all views of records and closes the
+   * descriptor. A second call does nothing. Submitted records stay in the ring.
    *
-   * @throws {Error} while an asynchronous operation of Bun uses the view of a record: all goes on then, but for other open
-   *   records' views, which have to be asked for anew
+   * @throws {Error} if an asynchronous operation of Bun uses a view of a record. The ring stays usable then, but views of other
+   * open records may be detached: read `view` or `bytes` again
    */
   override [Symbol.dispose](): void {
-    const writing = this.#writing;
-    // First what may refuse, so that a refusal leaves all as it was.
-    writing?.writer[Symbol.dispose]();
-    this.#writing = undefined;
-    writing?.queue[Symbol.dispose]();
+    const state = this.#state;
+    // First, because it may throw: nothing else has changed then.
+    state?.writer[Symbol.dispose]();
+    this.#state = undefined;
+    state?.queue[Symbol.dispose]();
     super[Symbol.dispose]();
   }
 
-  /** @throws {DisposedError} after disposal */
-  get #live(): Writing {
-    return this.#writing ?? this.#begin();
+  /**
+   * The state of the ring, which the first access creates.
+   *
+   * @throws {DisposedError} after disposal
+   */
+  get #live(): WriterState {
+    return this.#state ?? this.#mapMemory();
   }
 
-  #begin(): Writing {
+  #mapMemory(): WriterState {
     const { fd, byteLength, id } = this;
     const what = `${this}`;
     const memory = new UserRingMemory(fd, byteLength, what);
     const writer = new UserRingWriter(memory, byteLength, id, what);
     const queue = new RoomQueue(writer, (onRoom) => roomSignal(fd, what, onRoom));
     queue.keepAlive(this.#isReferenced);
-    this.#writing = { writer, queue };
-    return this.#writing;
+    this.#state = { writer, queue };
+    return this.#state;
   }
 
   #reserve(writer: UserRingWriter, length: number): UserRecord<Infer<E>> | undefined {
@@ -353,16 +385,19 @@ export class UserRingBuf<E extends AnyType> extends BpfMap<"user_ringbuf"> {
     return at < 0 ? undefined : new ReservedRecord(writer, this.#event, at, length);
   }
 
-  /** A loop that writes as fast as programs drain would otherwise never end for anybody else. */
-  async #giveTurn(): Promise<void> {
-    if (++this.#sinceTurn < recordsPerTurn) return;
-    this.#sinceTurn = 0;
+  /**
+   * Waits for the next turn of the event loop after {@link recordsPerTurn} records. A loop of writes would otherwise block
+   * timers and I/O.
+   */
+  async #yieldTurn(): Promise<void> {
+    if (++this.#recordsInTurn < recordsPerTurn) return;
+    this.#recordsInTurn = 0;
     await new Promise<void>((resolve) => startTurn(resolve));
   }
 
   #keepAlive(alive: boolean): this {
     this.#isReferenced = alive;
-    this.#writing?.queue.keepAlive(alive);
+    this.#state?.queue.keepAlive(alive);
     return this;
   }
 }

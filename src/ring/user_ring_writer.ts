@@ -7,13 +7,15 @@ import { BPF_RINGBUF_BUSY_BIT, BPF_RINGBUF_DISCARD_BIT, BPF_RINGBUF_HDR_SZ } fro
 import { lengthInRing } from "./reader.ts";
 
 /**
- * A record that was reserved in a user ring buffer and is the caller's until it is submitted or discarded: what
- * {@link UserRingBuf.reserve} gives.
+ * A reserved record of a user ring buffer, from {@link UserRingBuf.reserve} or {@link UserRingBuf.reserveWhenFree}. Fill it,
+ * then submit or discard it.
  *
- * Until then programs see neither it nor what was reserved after it. Its bytes are at first what earlier records left there.
- * It is disposable: with `using`, a record that is not submitted, say because of an exception, is discarded at the end.
+ * Until then programs see neither this record nor records that were reserved after it. Its bytes are not zeroed: they have the
+ * content of earlier records. With `using`, a record that was not submitted, for example because of an exception, is discarded
+ * at the end of the block.
  *
- * Everything but disposal throws once it is submitted, discarded, or the ring is disposed of.
+ * After it was submitted or discarded, or the ring was disposed of, all members except `length`, `isOpen` and disposal throw an
+ * error.
  *
  * @example
  * ```ts
@@ -31,45 +33,57 @@ import { lengthInRing } from "./reader.ts";
  * ```
  */
 export interface UserRecord<E> extends Disposable {
-  /** The number of its bytes. */
+  /** The length of the record in bytes, without its header. */
   readonly length: number;
-  /** True until it is submitted or discarded, or the ring is disposed of. */
+  /** True until the record is submitted or discarded, or the ring is disposed of. */
   readonly isOpen: boolean;
   /**
-   * Its bytes in place: the ring's memory, no copy. The first use of `view` or `bytes` costs about 0.2 µs.
+   * A writable view of the record in the memory of the ring. The first use of `view` or `bytes` costs about 0.2 µs.
    *
-   * When the record is submitted or discarded, the view is detached, as is every other one of its `buffer`: a view that
-   * is kept has length 0 then, and cannot reach the records that come there later. A view whose buffer was transferred
-   * (`postMessage`, `buffer.transfer()`) can, and the ring's memory then stays mapped until the process ends: pass a copy instead.
+   * When the record is submitted or discarded, all views of its ArrayBuffer are detached: they have length 0 then, and cannot
+   * access later records. Do not transfer the ArrayBuffer (`postMessage`, `buffer.transfer()`): its receiver could still access
+   * later records, and the memory of the ring would stay mapped until the process ends.
+   *
+   * @throws {Error} if the record is not open
    */
   readonly view: DataView<ArrayBuffer>;
-  /** The same as {@link view}, as bytes. */
+  /**
+   * The bytes of the record in the memory of the ring, over the same ArrayBuffer as {@link view}.
+   *
+   * @throws {Error} if the record is not open
+   */
   readonly bytes: Uint8Array<ArrayBuffer>;
   /**
-   * Encodes an event of the ring's type at the record's start.
+   * Encodes an event by the event type of the ring, from the start of the record on. Returns the record.
    *
-   * @throws {TypeError | RangeError} for a value that the type refuses: the record stays as it is, or is written in part
-   * @throws {RangeError} when the record is shorter than the type
+   * @throws {TypeError | RangeError} if the type rejects the value; the record may have been written in part
+   * @throws {RangeError} if the record is shorter than the type
+   * @throws {Error} if the record is not open
    */
   set(event: E): this;
   /**
-   * Hands the record to programs.
+   * Submits the record: programs can drain it.
    *
-   * @throws {Error} while an asynchronous operation of Bun uses a view of it: it stays open then
+   * @throws {Error} if the record is not open
+   * @throws {Error} if an asynchronous operation of Bun uses a view of the record; it stays open then
    */
   submit(): void;
-  /** Gives the record up: programs pass over it. @throws as {@link submit} */
+  /**
+   * Discards the record: programs skip it. Its room is free again after they have drained past it.
+   *
+   * @throws {Error} as {@link submit}
+   */
   discard(): void;
 }
 
-/** The record that {@link UserRecord} describes. */
+/** The implementation of {@link UserRecord}. */
 export class ReservedRecord<E> implements UserRecord<E> {
   readonly length: number;
-  /** Its place among the writer's open records. */
+  /** The index in the array of the writer's open records. */
   index = 0;
   readonly #writer: UserRingWriter;
   readonly #type: Type<E>;
-  /** The offset of its header in the ring's data. */
+  /** The offset of the header in the data of the ring. */
   readonly #at: number;
   #state: "open" | "encoding" | "submitted" | "discarded" = "open";
   #part: ArrayBuffer | undefined;
@@ -110,7 +124,7 @@ export class ReservedRecord<E> implements UserRecord<E> {
     const { size, name } = this.#type;
     if (size > this.length) {
       throw new RangeError(
-        `a record of ${this.length} bytes is too short for its event type ${name}, which takes ${size}`,
+        `a record of ${this.length} bytes is too short for its event type ${name}, which needs ${size}: reserve a longer one`,
       );
     }
     this.#state = "encoding";
@@ -130,10 +144,10 @@ export class ReservedRecord<E> implements UserRecord<E> {
     this.#settle("discarded");
   }
 
-  /** Ends the views; they are made anew when they are asked for again. */
+  /** Detaches the views. The next access to one creates it again. */
   detach(): void {
     if (this.#part === undefined) return;
-    if (!this.#writer.endPart(this.#part)) {
+    if (!this.#writer.detachPart(this.#part)) {
       throw new Error(
         `a record of ${this.length} bytes cannot be submitted or disposed of yet: an asynchronous operation uses its memory; await that first`,
       );
@@ -141,6 +155,7 @@ export class ReservedRecord<E> implements UserRecord<E> {
     this.#part = this.#view = this.#bytes = undefined;
   }
 
+  /** Discards the record without detaching its views. */
   abandon(): void {
     this.#end("discarded");
   }
@@ -164,11 +179,11 @@ export class ReservedRecord<E> implements UserRecord<E> {
 
   #check(): void {
     if (this.#state === "open") return;
-    if (this.#writer.disposed) throw this.#writer.refusal();
+    if (this.#writer.disposed) throw this.#writer.disposedError();
     throw new Error(
       this.#state === "encoding"
         ? "a record cannot be used while an event is being encoded into it"
-        : `the record was ${this.#state} already: it cannot be used any more`,
+        : `the record was ${this.#state} already and cannot be used any more: reserve another one`,
     );
   }
 
@@ -177,134 +192,152 @@ export class ReservedRecord<E> implements UserRecord<E> {
   }
 }
 
-/** The memory that the writer of a user ring buffer shares with the kernel: `UserRingMemory`, or a test's own. */
+/** The memory that the producer of a user ring buffer shares with the kernel: `UserRingMemory`, or a fake in tests. */
 export type SharedUserRing = Pick<UserRingMemory, keyof UserRingMemory>;
 
-/** Counts of what was written to a user ring buffer since this object for it was made. */
+/** Counts of the records that were written to a user ring buffer, since the {@link UserRingBuf} object was created. */
 export interface WriterStats {
-  /** Records that were submitted. */
+  /** The number of submitted records. */
   readonly events: number;
-  /** Bytes of the ring that were taken: headers, padding and discarded records included. */
+  /** The number of bytes of the ring that were used. Headers, padding and discarded records count. */
   readonly bytes: number;
-  /** Records that were reserved and discarded. */
+  /** The number of records that were reserved and then discarded. */
   readonly discarded: number;
-  /** Records that found no room and were not waited for. */
+  /** The number of calls of `output` and `reserve` for which the ring had no room. */
   readonly refused: number;
-  /** Waits for room. */
+  /** The number of calls of `write` and `reserveWhenFree` that waited for room. */
   readonly waits: number;
-  /** Times that the kernel woke those who waited. */
+  /** The number of times that the kernel woke the event loop because programs had drained records. */
   readonly wakeups: number;
-  /** Looks for room on a timer. */
+  /** The number of times that waiting calls checked for room on a timer. */
   readonly polls: number;
-  /** Bytes that programs have yet to drain: headers, padding and discarded records included. */
+  /** The number of bytes that programs have not drained yet. Headers, padding, and open and discarded records count. */
   readonly backlog: number;
 }
 
 /** The part of {@link WriterStats} that a writer counts. */
 type WriterTotals = { -readonly [Name in "events" | "bytes" | "discarded" | "refused"]: number };
 
-/** The kernel shows a record to programs as a dynptr, which holds no more (DYNPTR_MAX_SIZE, kernel/bpf/helpers.c). */
-const largestDynptr = 2 ** 24 - 1;
-/** More room than this is not counted: what one counts in stays an integer to the engine. */
-const mostRoom = 0x7fff_fff8;
+/** The largest length of a record in bytes: programs get it as a dynptr (DYNPTR_MAX_SIZE in kernel/bpf/helpers.c). */
+const maxDynptrSize = 2 ** 24 - 1;
+/** The largest value of `#room`, in bytes. Up to it, the engine keeps the number an integer. */
+const maxKnownRoom = 0x7fff_fff8;
 
-/** Most attempts to load positions that are inconsistent. */
-const mostLooks = 100;
+/** The largest number of attempts to load consistent positions. */
+const maxAttempts = 100;
 
 /** The writer that is currently encoding an event in free room. Nested writers, of other rings, form a stack by `#outer`. */
 let innermost: UserRingWriter | undefined;
 
 /**
- * The protocol of a user ring buffer's producer, over its shared memory.
+ * A writer of a user ring buffer: the producer's side of the protocol over the shared memory (kernel/bpf/ringbuf.c).
  *
- * Several writers of one ring on one thread come to no harm: where the ring's end is, is asked of the ring each time, and
- * nothing runs in between. Two threads or processes at the same time do, which is noticed at best.
+ * Several writers of one ring on one thread are safe: each call reads the producer position from the ring, and nothing runs
+ * between that and the store. Writers on two threads or processes at the same time are not safe. That is detected in most
+ * cases, but not prevented.
  *
- * The order of memory accesses, on machines that change it (on x86-64 only the engine's compilers could, and they move nothing across
- * an atomic operation):
- * - A record's bytes and header come before the position that shows it to the kernel, or before the header that ends its
- *   busy state: both are stored by sequentially consistent atomic operations, whose release half (STLR, or CASAL and the
- *   like on arm64) holds back all stores before it. The kernel loads both with acquire semantics. The position is stored by
- *   its lower half alone where the upper one stays as it is. A load of all 64 bits sees either what was before or what is
- *   after, as for the kernel's own queued spin locks, which are released by a byte and looked at as a word.
- * - The consumer's position comes before the stores into the room that it gives back: its load (`loadPosition`, with a fence
- *   on arm64) holds back all accesses after it, and pairs with the kernel's release of that position after a callback has
+ * The order of memory accesses (on x86-64 only the engine's compilers could change it, and they move nothing across an atomic
+ * operation):
+ * - The bytes and the header of a record are stored before the position that publishes it to the kernel, or before the header
+ *   that ends its busy state. Both are stored by sequentially consistent atomic operations with release semantics (STLR, or
+ *   CASAL and the like on arm64), which come after all earlier stores. The kernel loads both with acquire semantics. Only the
+ *   lower half of the position is stored if the upper half does not change. A 64-bit load sees either the old or the new
+ *   position, as in the kernel's queued spin locks, which are released by the store of a byte and loaded as a word.
+ * - The consumer position is loaded before the stores into the room that it released. All later accesses come after that load
+ *   (`loadPosition`, with a fence on arm64), which pairs with the kernel's store-release of the position after a callback has
  *   read its record.
  */
 export class UserRingWriter implements Disposable {
   readonly totals: WriterTotals = { events: 0, bytes: 0, discarded: 0, refused: 0 };
   readonly byteLength: number;
-  /** Bytes of the longest record that the kernel takes. */
-  readonly largest: number;
+  /** The largest length of a record in bytes. */
+  readonly maxLength: number;
   readonly #id: number;
   readonly #what: string;
   readonly #memory: SharedUserRing;
   readonly #mask: number;
   readonly #open: ReservedRecord<unknown>[] = [];
-  /** The lower half of the position up to which records are reserved. */
+  /** The lower half of the producer position at the last access. */
   #position = 0;
-  /** Room that is known of from there on; there may be more. */
+  /** The number of free bytes after that position that is known; there can be more by now. */
   #room = 0;
+  /** The writer whose event is being encoded while this one encodes. */
   #outer: UserRingWriter | undefined;
   #disposed = false;
 
   /**
-   * @param memory owned from here on
-   * @param id the kernel's id of the ring: there may be several writers of one
+   * @param memory owned by this object from now on
+   * @param id the map id, which is the same for all writers of a ring
    */
   constructor(memory: SharedUserRing, byteLength: number, id: number, what: string) {
     this.#memory = memory;
     this.byteLength = byteLength;
-    this.largest = Math.min(byteLength - BPF_RINGBUF_HDR_SZ, largestDynptr);
+    this.maxLength = Math.min(byteLength - BPF_RINGBUF_HDR_SZ, maxDynptrSize);
     this.#mask = byteLength - 1;
     this.#id = id;
     this.#what = what;
   }
 
-  /** Bytes that programs have yet to drain. @throws {Error} when the positions cannot be */
+  /**
+   * The number of bytes that programs have not drained yet.
+   *
+   * @throws {Error} if the positions are impossible
+   */
   get backlog(): number {
-    return this.byteLength - this.#look();
+    return this.byteLength - this.#readRoom();
   }
 
-  /** @throws {RangeError} for a record that the kernel would not take: it would block the ring for ever */
+  /**
+   * Checks the length of a record.
+   *
+   * @throws {RangeError} if the kernel does not accept such a record: it would block the ring forever
+   */
   checkLength(length: number): void {
-    checkCount("length", length, 0, this.largest);
+    checkCount("length", length, 0, this.maxLength);
   }
 
-  /** @throws {RangeError} as {@link checkLength} */
+  /**
+   * Checks the size of an event type.
+   *
+   * @throws {RangeError} if it is larger than the largest record
+   */
   checkType<E>(type: Type<E>): void {
-    if (type.size <= this.largest) return;
+    if (type.size <= this.maxLength) return;
     throw new RangeError(
-      `event: ${type.name} takes ${type.size} bytes, and a record of the ${this.#what} has ${this.largest} at most`,
+      `event: ${type.name} needs ${type.size} bytes, but a record of the ${this.#what} has at most ${this.maxLength}`,
     );
   }
 
-  /** Returns whether a record of so many bytes could be written now. @throws {Error} when the positions cannot be */
+  /**
+   * Returns true if a record of `length` bytes can be written now.
+   *
+   * @throws {Error} if the positions are impossible
+   */
   hasRoomFor(length: number): boolean {
     return !this.#isEncoding() && this.#hasRoom(lengthInRing(length));
   }
 
   /**
-   * Writes an event; false when there is no room. A value that the type refuses leaves nothing in the ring.
+   * Writes an event. Returns false if there is no room. If the type rejects the value, no record is written.
    *
-   * @param type checked by {@link checkType}
+   * @param type the event type, which {@link checkType} must have accepted
    */
   output<E>(type: Type<E>, event: E): boolean {
-    this.#refuseInside();
+    this.#checkNotEncoding();
     const length = type.size;
     const total = lengthInRing(length);
     if (!this.#hasRoom(total)) return false;
     const at = this.#position & this.#mask;
-    // Beyond the position everything is this writer's own: the record is complete when the kernel is shown it.
+    // The kernel does not read beyond the position, so the record needs no busy bit: it is complete when it is published.
     this.#encodeInRoom(type, at + BPF_RINGBUF_HDR_SZ, event);
     this.#claim(at, length, total);
     this.totals.events++;
     return true;
   }
 
-  /** Writes a record with these bytes; false when there is no room. */
+  /** Writes a record with these bytes. Returns false if there is no room. */
   copy(bytes: Uint8Array): boolean {
-    this.#refuseInside();
+    this.#checkNotEncoding();
     const { length } = bytes;
     const total = lengthInRing(length);
     if (!this.#hasRoom(total)) return false;
@@ -315,9 +348,9 @@ export class UserRingWriter implements Disposable {
     return true;
   }
 
-  /** Reserves a record, which blocks those after it until it is settled, and returns its offset, or -1 when there is no room. */
+  /** Reserves a record and returns its offset, or -1 if there is no room. The record blocks later ones until it is settled. */
   reserve(length: number): number {
-    this.#refuseInside();
+    this.#checkNotEncoding();
     const total = lengthInRing(length);
     if (!this.#hasRoom(total)) return -1;
     const at = this.#position & this.#mask;
@@ -325,7 +358,7 @@ export class UserRingWriter implements Disposable {
     return at;
   }
 
-  /** Adds a record that the writer's disposal settles if nothing else does before. */
+  /** Adds an open record, which disposal of the writer discards unless it is settled before. */
   add(record: ReservedRecord<unknown>): void {
     record.index = this.#open.length;
     this.#open.push(record);
@@ -349,27 +382,27 @@ export class UserRingWriter implements Disposable {
     try {
       type.write(this.#memory.data, at + BPF_RINGBUF_HDR_SZ, event);
     } catch (error) {
-      throw this.#disposed ? this.refusal() : error;
+      throw this.#disposed ? this.disposedError() : error;
     }
-    if (this.#disposed) throw this.refusal();
+    if (this.#disposed) throw this.disposedError();
   }
 
-  /** A buffer over the bytes of a reserved record. */
+  /** Returns an ArrayBuffer over the bytes of a reserved record. */
   part(at: number, length: number): ArrayBuffer {
     return this.#memory.part(at + BPF_RINGBUF_HDR_SZ, length);
   }
 
-  /** Detaches the views of such a buffer. Returns false while an asynchronous operation of Bun uses one. */
-  endPart(part: ArrayBuffer): boolean {
-    return this.#memory.endPart(part);
+  /** Detaches the views of such an ArrayBuffer. Returns false if an asynchronous operation of Bun uses one. */
+  detachPart(part: ArrayBuffer): boolean {
+    return this.#memory.detachPart(part);
   }
 
   get disposed(): boolean {
     return this.#disposed;
   }
 
-  /** Returns the error of every use after disposal. */
-  refusal(): DisposedError {
+  /** Returns the error for a use after disposal. */
+  disposedError(): DisposedError {
     return new DisposedError(this.#what);
   }
 
@@ -379,23 +412,27 @@ export class UserRingWriter implements Disposable {
     try {
       type.write(this.#memory.data, offset, event);
     } catch (error) {
-      throw this.#disposed ? this.refusal() : error;
+      throw this.#disposed ? this.disposedError() : error;
     } finally {
       innermost = this.#outer;
       this.#outer = undefined;
     }
-    if (this.#disposed) throw this.refusal();
+    if (this.#disposed) throw this.disposedError();
   }
 
-  /** Refuses what an event's own code (a getter, a type's function) asks for while that event goes where it would go. */
-  #refuseInside(): void {
+  /**
+   * Checks that no event is being encoded in the room where the next record would be.
+   *
+   * @throws {Error} if this is called by the code of such an event (a getter, or a function of a custom type)
+   */
+  #checkNotEncoding(): void {
     if (innermost === undefined || !this.#isEncoding()) return;
     throw new Error(
-      `${this.#what} takes no record while an event is being encoded for it: write it before or after`,
+      `no record can be written to ${this.#what} while an event is being encoded for it: write it before or after that event`,
     );
   }
 
-  /** Returns whether an event is being encoded in this ring's room, by this object or another one for the same ring. */
+  /** Returns true if an event is being encoded in the room of this ring, by this object or another one for the same ring. */
   #isEncoding(): boolean {
     for (let writer = innermost; writer !== undefined; writer = writer.#outer) {
       if (writer.#id === this.#id) return true;
@@ -406,13 +443,13 @@ export class UserRingWriter implements Disposable {
   #hasRoom(total: number): boolean {
     // Another object for the same ring may have written meanwhile.
     const isCurrent = this.#memory.producerHalves[0] === this.#position;
-    return (isCurrent && total <= this.#room) || total <= this.#look();
+    return (isCurrent && total <= this.#room) || total <= this.#readRoom();
   }
 
-  /** Returns how many bytes of room there are now. */
-  #look(looks = 1): number {
+  /** Reads the positions and returns the number of free bytes. */
+  #readRoom(attempt = 1): number {
     const { consumer, producer } = this.#memory;
-    // In this order, as the consumer's position follows the other.
+    // In this order: the consumer position never exceeds a producer position that is loaded later.
     const end = loadPosition(consumer, 0);
     const start = Number(Atomics.load(producer, 0));
     const room = this.byteLength - (start - end);
@@ -422,23 +459,25 @@ export class UserRingWriter implements Disposable {
       (start | end) & 7 ||
       start > Number.MAX_SAFE_INTEGER
     ) {
-      // A second writer may have filled drained room between the two loads.
-      if (looks < mostLooks) return this.#look(looks + 1);
+      // A second writer can have filled drained room between the two loads.
+      if (attempt < maxAttempts) return this.#readRoom(attempt + 1);
       throw new Error(
         `${this.#what} is corrupt: programs have drained up to position ${end} of ${start}, in a ring of ${this.byteLength} bytes; was its memory changed by another process?`,
       );
     }
     this.#position = start | 0;
-    this.#room = Math.min(room, mostRoom) | 0;
+    this.#room = Math.min(room, maxKnownRoom) | 0;
     return room;
   }
 
   /**
    * Publishes a record of `total` bytes with this header to the kernel.
    *
-   * A second writer may do the same at this moment. The one that does not get the place restores the header that it found, as a
-   * wrong length there would block the ring for good. A program that drains within the nanoseconds in between can still see it; a
-   * busy header would be safe, but doubles the time of `output`.
+   * A second writer may do the same at this moment. The writer that cannot move the position restores the header that it found,
+   * because a wrong length there would block the ring forever. A program that drains within the nanoseconds in between can
+   * still read the wrong header. A busy header would prevent that, but doubles the time of `output`.
+   *
+   * @throws {Error} if another thread or process has written to the ring
    */
   #claim(at: number, header: number, total: number): void {
     const { headers, producerHalves } = this.#memory;
@@ -456,7 +495,7 @@ export class UserRingWriter implements Disposable {
     );
   }
 
-  /** Moves the producer's position. Returns false if another writer has moved it. */
+  /** Moves the producer position forward. Returns false if another writer has moved it. */
   #advance(total: number): boolean {
     const { producerHalves, producer } = this.#memory;
     const before = this.#position;
@@ -478,9 +517,9 @@ export class UserRingWriter implements Disposable {
   }
 
   /**
-   * Discards what is still reserved, and unmaps; a second call does nothing.
+   * Discards open records and unmaps the memory. A second call does nothing.
    *
-   * @throws {Error} while an asynchronous operation of Bun uses the view of a record: all goes on then
+   * @throws {Error} if an asynchronous operation of Bun uses a view of a record; the ring stays usable then
    */
   [Symbol.dispose](): void {
     if (this.#disposed) return;

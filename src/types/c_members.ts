@@ -96,10 +96,12 @@ export function isBits(type: Type<unknown> | undefined): type is BitsType<unknow
   return kind === "bits" && isType(base) && isCount(width);
 }
 
+/** Returns true for a whole number from 0 to 2^53 - 1. */
 export function isCount(value: number | undefined): value is number {
   return Number.isSafeInteger(value) && (value as number) >= 0;
 }
 
+/** Returns true for an object with the size of a type. */
 export function isType(type: Type<unknown> | undefined): type is Type<unknown> {
   return typeof type === "object" && type !== null && isCount(type.size) && type.size > 0;
 }

@@ -75,7 +75,7 @@ export function cTypeOf(kind: string, size: number): CType | undefined {
 
 export const unsignedChar = (types: CTypeWriter) => types.int("unsigned char", 1);
 export const cU8 = (types: CTypeWriter) => types.typedef("__u8", unsignedChar(types));
-export const cU16 = (types: CTypeWriter) => types.typedef("__u16", types.int("unsigned short", 2));
+const cU16 = (types: CTypeWriter) => types.typedef("__u16", types.int("unsigned short", 2));
 export const cU32 = (types: CTypeWriter) => types.typedef("__u32", types.int("unsigned int", 4));
 export const cU64 = (types: CTypeWriter) =>
   types.typedef("__u64", types.int("unsigned long long", 8));
@@ -86,6 +86,7 @@ export const cBe64 = (types: CTypeWriter) => types.typedef("__be64", cU64(types)
 export const cInAddress = (types: CTypeWriter) =>
   types.struct("in_addr", 4, [{ name: "s_addr", typeId: cBe32(types), bitOffset: 0 }]);
 
+/** Returns the id of `struct in6_addr`, with its union of bytes and words. */
 export function cIn6Address(types: CTypeWriter): number {
   const union = types.union("", 16, [
     { name: "u6_addr8", typeId: types.array(cU8(types), 16), bitOffset: 0 },

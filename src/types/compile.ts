@@ -151,7 +151,7 @@ export function scalarRecipe<T>({ read, write, refuse }: Scalar<T>): Recipe<T> {
 export type Read<T> = (view: DataView, offset: number) => T;
 
 /** Encoder of a type. */
-export type Write = (view: DataView, offset: number, value: unknown) => void;
+type Write = (view: DataView, offset: number, value: unknown) => void;
 
 /** Encoder of a type inside another one. `path` is the path from the outer value, for messages. */
 type NestedWrite = (view: DataView, offset: number, value: unknown, path: string) => void;

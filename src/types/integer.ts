@@ -90,7 +90,7 @@ function makeRefuse(range: Range<number | bigint>): (value: unknown, path: strin
 }
 
 /** Defines an integer type that DataView reads and writes with one call. */
-export function integer<T extends number | bigint>(
+function integer<T extends number | bigint>(
   accessor: Accessor,
   size: number,
   range: Range<T>,

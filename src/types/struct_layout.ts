@@ -22,7 +22,7 @@ export interface Member {
 }
 
 /** A range of bytes in a struct, which is zeroed when the struct is written. */
-export interface Gap {
+interface Gap {
   readonly offset: number;
   readonly length: number;
 }
@@ -98,7 +98,7 @@ export function layOut(fields: readonly Field[], packed: boolean): Layout {
  * @param fields members in the order of their offsets
  * @param size size of the struct in bytes; by default it ends with its last member
  */
-export function layOutAsPlaced(
+export function layOutAtOffsets(
   fields: readonly (Field & { readonly offset: number })[],
   size?: number,
 ): Layout {

@@ -184,6 +184,7 @@ export type OpaqueKind = "spin_lock" | "timer";
 
 /** Value of an {@link OpaqueType} in kernel code. */
 export interface KernelField<Kind extends OpaqueKind> {
+  /** The kind of field: `"spin_lock"` or `"timer"`. */
   readonly kind: Kind;
 }
 

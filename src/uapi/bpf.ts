@@ -2,8 +2,11 @@
 
 /** @module The kernel's numbers: flags and sizes of bpf(2). */
 
+/** Attaches to the returns of the functions: for kprobe.multi links. */
 export const BPF_F_KPROBE_MULTI_RETURN = 1;
+/** Attaches to the returns of the functions: for uprobe.multi links. */
 export const BPF_F_UPROBE_MULTI_RETURN = 1;
+/** Names the file by its descriptor: for uprobe.multi links. */
 export const BPF_F_UPROBE_MULTI_PATH_FD = 2;
 /** Stores whether the key exists or not. */
 export const BPF_ANY = 0;
@@ -13,28 +16,51 @@ export const BPF_NOEXIST = 1;
 export const BPF_EXIST = 2;
 /** Reads or stores under the spin lock of the value. Requires Linux 5.1. */
 export const BPF_F_LOCK = 4;
+/** Accesses the value of one CPU, whose number is in the upper 32 bits of the flags. */
 export const BPF_F_CPU = 8;
+/** Updates the values of all CPUs. */
 export const BPF_F_ALL_CPUS = 16;
+/** Allocates entries when they are stored, not at creation. */
 export const BPF_F_NO_PREALLOC = 1;
+/** Keeps an LRU list for each CPU instead of a common one. */
 export const BPF_F_NO_COMMON_LRU = 2;
+/** Allocates the map on the NUMA node `numa_node`. */
 export const BPF_F_NUMA_NODE = 4;
+/** Allows user space only to read through this descriptor. */
 export const BPF_F_RDONLY = 8;
+/** Allows user space only to write through this descriptor. */
 export const BPF_F_WRONLY = 16;
+/** Records build ids and file offsets in stack traces instead of addresses. */
 export const BPF_F_STACK_BUILD_ID = 32;
+/** Uses 0 as the seed of the hash function: for tests. */
 export const BPF_F_ZERO_SEED = 64;
+/** Allows programs only to read the map. */
 export const BPF_F_RDONLY_PROG = 128;
+/** Allows programs only to write to the map. */
 export const BPF_F_WRONLY_PROG = 256;
+/** Copies the storage of a listening socket to the sockets that it accepts. */
 export const BPF_F_CLONE = 512;
+/** Allows mmap(2) of the map. */
 export const BPF_F_MMAPABLE = 1024;
+/** Keeps perf events in the map after the descriptor by which they were stored is closed. */
 export const BPF_F_PRESERVE_ELEMS = 2048;
+/** Allows arrays of other lengths as inner maps in the place of this one. */
 export const BPF_F_INNER_MAP = 4096;
+/** Registers the `struct_ops` map by a link. */
 export const BPF_F_LINK = 8192;
+/** Resolves the path of a pin relative to `path_fd`. */
 export const BPF_F_PATH_FD = 16384;
+/** Takes the BTF of the value's type from `value_type_btf_obj_fd`. */
 export const BPF_F_VTYPE_BTF_OBJ_FD = 32768;
+/** Passes a BPF token in the command's field `token_fd`. */
 export const BPF_F_TOKEN_FD = 65536;
+/** Raises SIGSEGV when user space touches a missing page of an arena, instead of allocating it. */
 export const BPF_F_SEGV_ON_FAULT = 131072;
+/** Stores kernel pointers in an arena without converting them to user pointers. */
 export const BPF_F_NO_USER_CONV = 262144;
+/** Overwrites the oldest records of a full ring buffer. */
 export const BPF_F_RB_OVERWRITE = 524288;
+/** The entry has a build id and an offset. */
 export const BPF_STACK_BUILD_ID_VALID = 1;
 /** Updates the checksum of the packet: for `skb_store_bytes`. */
 export const BPF_F_RECOMPUTE_CSUM = 1;
@@ -46,8 +72,11 @@ export const BPF_F_HDR_FIELD_MASK = 15;
 export const BPF_F_PSEUDO_HDR = 16;
 /** Leaves a checksum of 0 unchanged, which in UDP means no checksum: for `l4_csum_replace`. */
 export const BPF_F_MARK_MANGLED_0 = 32;
+/** Updates a checksum of 0 too, with `BPF_F_MARK_MANGLED_0`: for `l4_csum_replace`. */
 export const BPF_F_MARK_ENFORCE = 64;
+/** The packet is IPv6: for `l4_csum_replace`. */
 export const BPF_F_IPV6 = 128;
+/** The tunnel's addresses are IPv6: for `skb_set_tunnel_key` and `skb_get_tunnel_key`. */
 export const BPF_F_TUNINFO_IPV6 = 1;
 /** Mask of the number of innermost frames to skip: for `get_stackid` and `get_stack`. */
 export const BPF_F_SKIP_FIELD_MASK = 255;
@@ -59,10 +88,15 @@ export const BPF_F_FAST_STACK_CMP = 512;
 export const BPF_F_REUSE_STACKID = 1024;
 /** Collects build ids and offsets in files instead of addresses: for `get_stack`. */
 export const BPF_F_USER_BUILD_ID = 2048;
+/** Sends IPv4 packets with a checksum of 0: for `skb_set_tunnel_key`. */
 export const BPF_F_ZERO_CSUM_TX = 2;
+/** Forbids the fragmentation of the packet: for `skb_set_tunnel_key`. */
 export const BPF_F_DONT_FRAGMENT = 4;
+/** Adds a sequence number to the tunnel header: for `skb_set_tunnel_key`. */
 export const BPF_F_SEQ_NUMBER = 8;
+/** Leaves out the key of the tunnel header: for `skb_set_tunnel_key`. */
 export const BPF_F_NO_TUNNEL_KEY = 16;
+/** Returns the tunnel's flags in `tunnel_flags`: for `skb_get_tunnel_key`. */
 export const BPF_F_TUNINFO_FLAGS = 16;
 /** Mask of the index of the CPU: for `perf_event_output` and similar helpers. */
 export const BPF_F_INDEX_MASK = 4294967295;
@@ -72,16 +106,27 @@ export const BPF_F_CURRENT_CPU = 4294967295;
 export const BPF_F_CTXLEN_MASK = 4503595332403200;
 /** The network namespace of the context: for `sk_lookup_tcp` and similar helpers. Its value is -1, in 32 bits. */
 export const BPF_F_CURRENT_NETNS = -1;
+/** Leaves the GSO size unchanged: for `skb_adjust_room`. */
 export const BPF_F_ADJ_ROOM_FIXED_GSO = 1;
+/** Reserves the room for an outer IPv4 header: for `skb_adjust_room`. */
 export const BPF_F_ADJ_ROOM_ENCAP_L3_IPV4 = 2;
+/** Reserves the room for an outer IPv6 header: for `skb_adjust_room`. */
 export const BPF_F_ADJ_ROOM_ENCAP_L3_IPV6 = 4;
+/** Reserves room for a GRE header too: for `skb_adjust_room`. */
 export const BPF_F_ADJ_ROOM_ENCAP_L4_GRE = 8;
+/** Reserves room for a UDP header too: for `skb_adjust_room`. */
 export const BPF_F_ADJ_ROOM_ENCAP_L4_UDP = 16;
+/** Keeps the state of the packet's checksum: for `skb_adjust_room`. */
 export const BPF_F_ADJ_ROOM_NO_CSUM_RESET = 32;
+/** The inner header of layer 2 is Ethernet: for `skb_adjust_room`. */
 export const BPF_F_ADJ_ROOM_ENCAP_L2_ETH = 64;
+/** The packet is IPv4 after the outer header is removed: for `skb_adjust_room`. */
 export const BPF_F_ADJ_ROOM_DECAP_L3_IPV4 = 128;
+/** The packet is IPv6 after the outer header is removed: for `skb_adjust_room`. */
 export const BPF_F_ADJ_ROOM_DECAP_L3_IPV6 = 256;
+/** Copies only the last part of the name: for `sysctl_get_name`. */
 export const BPF_F_SYSCTL_BASE_NAME = 1;
+/** Returns the size of all records: for `read_branch_records`. */
 export const BPF_F_GET_BRANCH_RECORDS_SIZE = 1;
 /** Wakes no consumer: for `ringbuf_output`, `ringbuf_submit` and `ringbuf_discard`. */
 export const BPF_RB_NO_WAKEUP = 1;
@@ -95,10 +140,15 @@ export const BPF_RB_RING_SIZE = 1;
 export const BPF_RB_CONS_POS = 2;
 /** Position of the producers: for `ringbuf_query`. */
 export const BPF_RB_PROD_POS = 3;
+/** The position of the oldest record that is not overwritten: for `ringbuf_query`. */
 export const BPF_RB_OVERWRITE_POS = 4;
+/** The bit in a record's length that is set until the record is submitted. */
 export const BPF_RINGBUF_BUSY_BIT = 2147483648;
+/** The bit in a record's length that marks a discarded record. */
 export const BPF_RINGBUF_DISCARD_BIT = 1073741824;
+/** The size of a record's header, in bytes. */
 export const BPF_RINGBUF_HDR_SZ = 8;
+/** Sets AT_SECURE of the process that is executed: for `bprm_opts_set`. */
 export const BPF_F_BPRM_SECUREEXEC = 1;
 /** Redirects to the ingress path, not the egress path: for `redirect`, `clone_redirect`, `msg_redirect_map` and similar helpers. */
 export const BPF_F_INGRESS = 1;
@@ -106,29 +156,55 @@ export const BPF_F_INGRESS = 1;
 export const BPF_F_BROADCAST = 8;
 /** Leaves out the interface that the packet came from: with `BPF_F_BROADCAST`. Requires Linux 5.14. */
 export const BPF_F_EXCLUDE_INGRESS = 16;
+/** The time is absolute: for `timer_start`. */
 export const BPF_F_TIMER_ABS = 1;
+/** Runs the timer on the CPU of the caller: for `timer_start`. */
 export const BPF_F_TIMER_CPU_PIN = 2;
+/** Fills the rest of the destination with zeros: for `copy_from_user_str`. */
 export const BPF_F_PAD_ZEROS = 1;
+/** Allows a program of a descendant cgroup to run instead of this one. */
 export const BPF_F_ALLOW_OVERRIDE = 1;
+/** Allows programs of descendant cgroups to run in addition to this one. */
 export const BPF_F_ALLOW_MULTI = 2;
+/** Replaces the attached program `replace_bpf_fd`. */
 export const BPF_F_REPLACE = 4;
+/** Attaches before `relative_fd` or `relative_id`; without one before all others. */
 export const BPF_F_BEFORE = 8;
+/** Attaches after `relative_fd` or `relative_id`; without one after all others. */
 export const BPF_F_AFTER = 16;
+/** Takes the id `relative_id` instead of the descriptor `relative_fd`. */
 export const BPF_F_ID = 32;
+/** Runs the program before those of descendant cgroups. */
 export const BPF_F_PREORDER = 64;
+/** Makes the verifier check alignment as for machines that need aligned access. */
 export const BPF_F_STRICT_ALIGNMENT = 1;
+/** Makes the verifier accept any alignment: for tests. */
 export const BPF_F_ANY_ALIGNMENT = 2;
+/** Fills the unused upper halves of registers with random bits: for tests. */
 export const BPF_F_TEST_RND_HI32 = 4;
+/** Makes the verifier save its state more often: for tests. */
 export const BPF_F_TEST_STATE_FREQ = 8;
+/** Allows the program to sleep. */
 export const BPF_F_SLEEPABLE = 16;
+/** Declares that the XDP program supports packets in several buffers. */
 export const BPF_F_XDP_HAS_FRAGS = 32;
+/** Binds the program to a network device without offloading it. */
 export const BPF_F_XDP_DEV_BOUND_ONLY = 64;
+/** Makes the verifier fail for inconsistent register bounds: for tests. */
 export const BPF_F_TEST_REG_INVARIANTS = 128;
+/** Reassembles fragments before the netfilter program runs. */
 export const BPF_F_NETFILTER_IP_DEFRAG = 1;
+/** Queries all programs that run for a cgroup, those of its ancestors included. */
 export const BPF_F_QUERY_EFFECTIVE = 1;
+/** Runs the test run of a raw tracepoint program on a given CPU. */
 export const BPF_F_TEST_RUN_ON_CPU = 1;
+/** Sends the packets of the test run where the XDP program directs them. */
 export const BPF_F_TEST_XDP_LIVE_FRAMES = 2;
+/** Gives the packet of the test run a complete checksum. */
 export const BPF_F_TEST_SKB_CHECKSUM_COMPLETE = 4;
+/** The size of an object's name with its NUL, in bytes. */
 export const BPF_OBJ_NAME_LEN = 16;
+/** All flags of the helpers that redirect packets. */
 export const BPF_F_REDIRECT_FLAGS = 25;
+/** The size of a program's tag, in bytes. */
 export const BPF_TAG_SIZE = 8;

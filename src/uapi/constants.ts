@@ -408,7 +408,11 @@ export const XDP_PASS = 2;
 export const XDP_TX = 3;
 /** Sends the packet to the target of the helper `redirect` or `redirect_map`: an interface, a CPU, or an AF_XDP socket. */
 export const XDP_REDIRECT = 4;
-/** Results of XDP programs. */
+/**
+ * Results of XDP programs.
+ *
+ * @enum
+ */
 export const xdp_action = {
   XDP_ABORTED,
   XDP_DROP,
@@ -439,7 +443,11 @@ export const TC_ACT_REPEAT = 6;
 export const TC_ACT_REDIRECT = 7;
 /** Hands the packet from hardware to the kernel; in the kernel it acts as `TC_ACT_STOLEN`. */
 export const TC_ACT_TRAP = 8;
-/** Results of programs of traffic control (`tc`, `action`), also of tcx. */
+/**
+ * Results of programs of traffic control (`tc`, `action`), also of tcx.
+ *
+ * @enum
+ */
 export const tc_action = {
   TC_ACT_UNSPEC,
   TC_ACT_OK,
@@ -463,7 +471,11 @@ export const TCX_PASS = 0;
 export const TCX_DROP = 2;
 /** Sends the packet to the target of the helper `redirect`. */
 export const TCX_REDIRECT = 7;
-/** Results of tcx programs. */
+/**
+ * Results of tcx programs.
+ *
+ * @enum
+ */
 export const tcx_action_base = {
   TCX_NEXT,
   TCX_PASS,
@@ -481,7 +493,11 @@ export const NETKIT_PASS = 0;
 export const NETKIT_DROP = 2;
 /** Sends the packet to the target of the helper `redirect` or `redirect_peer`. */
 export const NETKIT_REDIRECT = 7;
-/** Results of netkit programs. */
+/**
+ * Results of netkit programs.
+ *
+ * @enum
+ */
 export const netkit_action = {
   NETKIT_NEXT,
   NETKIT_PASS,
@@ -495,7 +511,11 @@ export type netkit_action = (typeof netkit_action)[keyof typeof netkit_action];
 export const SK_DROP = 0;
 /** Lets the packet or message pass: to the socket that was chosen, if one was. */
 export const SK_PASS = 1;
-/** Results of programs that choose or filter by socket: sk_skb, sk_msg, sk_lookup, sk_reuseport. */
+/**
+ * Results of programs that choose or filter by socket: sk_skb, sk_msg, sk_lookup, sk_reuseport.
+ *
+ * @enum
+ */
 export const sk_action = {
   SK_DROP,
   SK_PASS,
@@ -515,7 +535,11 @@ export const NF_QUEUE = 3;
 export const NF_REPEAT = 4;
 /** Accepts the packet without the hooks after this one; deprecated. */
 export const NF_STOP = 5;
-/** Results of netfilter programs, which may return `NF_DROP` and `NF_ACCEPT`. */
+/**
+ * Results of netfilter programs, which may return `NF_DROP` and `NF_ACCEPT`.
+ *
+ * @enum
+ */
 export const nf_verdict = {
   NF_DROP,
   NF_ACCEPT,
@@ -537,7 +561,11 @@ export const BPF_REDIRECT = 7;
 export const BPF_LWT_REROUTE = 128;
 /** Leaves the packet to the kernel's dissector. Requires Linux 6.1. */
 export const BPF_FLOW_DISSECTOR_CONTINUE = 129;
-/** Results of programs on lightweight tunnels (`lwt_*`) and of flow dissectors. */
+/**
+ * Results of programs on lightweight tunnels (`lwt_*`) and of flow dissectors.
+ *
+ * @enum
+ */
 export const bpf_ret_code = {
   BPF_OK,
   BPF_DROP,
@@ -552,7 +580,11 @@ export type bpf_ret_code = (typeof bpf_ret_code)[keyof typeof bpf_ret_code];
 export const BPF_ADJ_ROOM_NET = 0;
 /** Adjusts the room after the link-layer header. */
 export const BPF_ADJ_ROOM_MAC = 1;
-/** Modes of the helper `skb_adjust_room`. */
+/**
+ * Modes of the helper `skb_adjust_room`.
+ *
+ * @enum
+ */
 export const bpf_adj_room_mode = {
   BPF_ADJ_ROOM_NET,
   BPF_ADJ_ROOM_MAC,
@@ -564,7 +596,11 @@ export type bpf_adj_room_mode = (typeof bpf_adj_room_mode)[keyof typeof bpf_adj_
 export const BPF_HDR_START_MAC = 0;
 /** Counts from the network header. */
 export const BPF_HDR_START_NET = 1;
-/** Headers that the helper `skb_load_bytes_relative` can count from. */
+/**
+ * Headers that the helper `skb_load_bytes_relative` can count from.
+ *
+ * @enum
+ */
 export const bpf_hdr_start_off = {
   BPF_HDR_START_MAC,
   BPF_HDR_START_NET,
@@ -575,7 +611,11 @@ export type bpf_hdr_start_off = (typeof bpf_hdr_start_off)[keyof typeof bpf_hdr_
 export const BPF_LWT_ENCAP_SEG6 = 0;
 export const BPF_LWT_ENCAP_SEG6_INLINE = 1;
 export const BPF_LWT_ENCAP_IP = 2;
-/** Types of the helper `lwt_push_encap`. */
+/**
+ * Types of the helper `lwt_push_encap`.
+ *
+ * @enum
+ */
 export const bpf_lwt_encap_mode = {
   BPF_LWT_ENCAP_SEG6,
   BPF_LWT_ENCAP_SEG6_INLINE,
@@ -588,7 +628,11 @@ export const BPF_CSUM_LEVEL_QUERY = 0;
 export const BPF_CSUM_LEVEL_INC = 1;
 export const BPF_CSUM_LEVEL_DEC = 2;
 export const BPF_CSUM_LEVEL_RESET = 3;
-/** Levels of the helper `csum_level`. */
+/**
+ * Levels of the helper `csum_level`.
+ *
+ * @enum
+ */
 export const bpf_csum_level = {
   BPF_CSUM_LEVEL_QUERY,
   BPF_CSUM_LEVEL_INC,
@@ -598,12 +642,17 @@ export const bpf_csum_level = {
 /** Levels of the helper `csum_level`. */
 export type bpf_csum_level = (typeof bpf_csum_level)[keyof typeof bpf_csum_level];
 
-// Flags of the helper `fib_lookup`.
+/** Flags of the helper `fib_lookup`. */
 export const BPF_FIB_LOOKUP_DIRECT = 1;
+/** Flags of the helper `fib_lookup`. */
 export const BPF_FIB_LOOKUP_OUTPUT = 2;
+/** Flags of the helper `fib_lookup`. */
 export const BPF_FIB_LOOKUP_SKIP_NEIGH = 4;
+/** Flags of the helper `fib_lookup`. */
 export const BPF_FIB_LOOKUP_TBID = 8;
+/** Flags of the helper `fib_lookup`. */
 export const BPF_FIB_LOOKUP_SRC = 16;
+/** Flags of the helper `fib_lookup`. */
 export const BPF_FIB_LOOKUP_MARK = 32;
 
 export const BPF_FIB_LKUP_RET_SUCCESS = 0;
@@ -616,7 +665,11 @@ export const BPF_FIB_LKUP_RET_UNSUPP_LWT = 6;
 export const BPF_FIB_LKUP_RET_NO_NEIGH = 7;
 export const BPF_FIB_LKUP_RET_FRAG_NEEDED = 8;
 export const BPF_FIB_LKUP_RET_NO_SRC_ADDR = 9;
-/** Results of the helper `fib_lookup`. */
+/**
+ * Results of the helper `fib_lookup`.
+ *
+ * @enum
+ */
 export const bpf_fib_lookup_result = {
   BPF_FIB_LKUP_RET_SUCCESS,
   BPF_FIB_LKUP_RET_BLACKHOLE,
@@ -633,13 +686,17 @@ export const bpf_fib_lookup_result = {
 export type bpf_fib_lookup_result =
   (typeof bpf_fib_lookup_result)[keyof typeof bpf_fib_lookup_result];
 
-// Flags of the helper `check_mtu`.
+/** Flags of the helper `check_mtu`. */
 export const BPF_MTU_CHK_SEGS = 1;
 
 export const BPF_MTU_CHK_RET_SUCCESS = 0;
 export const BPF_MTU_CHK_RET_FRAG_NEEDED = 1;
 export const BPF_MTU_CHK_RET_SEGS_TOOBIG = 2;
-/** Results of the helper `check_mtu`. */
+/**
+ * Results of the helper `check_mtu`.
+ *
+ * @enum
+ */
 export const bpf_check_mtu_ret = {
   BPF_MTU_CHK_RET_SUCCESS,
   BPF_MTU_CHK_RET_FRAG_NEEDED,
@@ -648,13 +705,11 @@ export const bpf_check_mtu_ret = {
 /** Results of the helper `check_mtu`. */
 export type bpf_check_mtu_ret = (typeof bpf_check_mtu_ret)[keyof typeof bpf_check_mtu_ret];
 
-// Flags of the helpers `sk_storage_get`, `task_storage_get`, `inode_storage_get` and `cgrp_storage_get`.
 /** Creates the value where there is none. */
 export const BPF_LOCAL_STORAGE_GET_F_CREATE = 1;
 /** The older name of `BPF_LOCAL_STORAGE_GET_F_CREATE`. */
 export const BPF_SK_STORAGE_GET_F_CREATE = 1;
 
-// Flags of the helper `sk_assign` in sk_lookup programs.
 /** Replaces a socket that was chosen before. */
 export const BPF_SK_LOOKUP_F_REPLACE = 1;
 /** Takes the socket itself, without a choice among its reuseport group. */
@@ -681,7 +736,11 @@ export const BPF_SOCK_OPS_TSTAMP_SND_SW_CB = 17;
 export const BPF_SOCK_OPS_TSTAMP_SND_HW_CB = 18;
 export const BPF_SOCK_OPS_TSTAMP_ACK_CB = 19;
 export const BPF_SOCK_OPS_TSTAMP_SENDMSG_CB = 20;
-/** Events of sock_ops programs: the field `op` of their context. */
+/**
+ * Events of sock_ops programs: the field `op` of their context.
+ *
+ * @enum
+ */
 export const bpf_sock_ops_op = {
   BPF_SOCK_OPS_VOID,
   BPF_SOCK_OPS_TIMEOUT_INIT,
@@ -708,19 +767,28 @@ export const bpf_sock_ops_op = {
 /** Events of sock_ops programs: the field `op` of their context. */
 export type bpf_sock_ops_op = (typeof bpf_sock_ops_op)[keyof typeof bpf_sock_ops_op];
 
-// Events that a socket calls sock_ops programs for: flags of the helper `sock_ops_cb_flags_set`.
+/** Events that a socket calls sock_ops programs for: flags of the helper `sock_ops_cb_flags_set`. */
 export const BPF_SOCK_OPS_RTO_CB_FLAG = 1;
+/** Events that a socket calls sock_ops programs for: flags of the helper `sock_ops_cb_flags_set`. */
 export const BPF_SOCK_OPS_RETRANS_CB_FLAG = 2;
+/** Events that a socket calls sock_ops programs for: flags of the helper `sock_ops_cb_flags_set`. */
 export const BPF_SOCK_OPS_STATE_CB_FLAG = 4;
+/** Events that a socket calls sock_ops programs for: flags of the helper `sock_ops_cb_flags_set`. */
 export const BPF_SOCK_OPS_RTT_CB_FLAG = 8;
+/** Events that a socket calls sock_ops programs for: flags of the helper `sock_ops_cb_flags_set`. */
 export const BPF_SOCK_OPS_PARSE_ALL_HDR_OPT_CB_FLAG = 16;
+/** Events that a socket calls sock_ops programs for: flags of the helper `sock_ops_cb_flags_set`. */
 export const BPF_SOCK_OPS_PARSE_UNKNOWN_HDR_OPT_CB_FLAG = 32;
+/** Events that a socket calls sock_ops programs for: flags of the helper `sock_ops_cb_flags_set`. */
 export const BPF_SOCK_OPS_WRITE_HDR_OPT_CB_FLAG = 64;
+/** Events that a socket calls sock_ops programs for: flags of the helper `sock_ops_cb_flags_set`. */
 export const BPF_SOCK_OPS_ALL_CB_FLAGS = 127;
 
-// Flags of the helpers `load_hdr_opt` and `reserve_hdr_opt`, and similar helpers.
+/** Flags of the helpers `load_hdr_opt` and `reserve_hdr_opt`, and similar helpers. */
 export const BPF_LOAD_HDR_OPT_TCP_SYN = 1;
+/** Flags of the helpers `load_hdr_opt` and `reserve_hdr_opt`, and similar helpers. */
 export const BPF_WRITE_HDR_TCP_CURRENT_MSS = 1;
+/** Flags of the helpers `load_hdr_opt` and `reserve_hdr_opt`, and similar helpers. */
 export const BPF_WRITE_HDR_TCP_SYNACK_COOKIE = 2;
 
 export const BPF_TCP_ESTABLISHED = 1;
@@ -736,7 +804,11 @@ export const BPF_TCP_LISTEN = 10;
 export const BPF_TCP_CLOSING = 11;
 export const BPF_TCP_NEW_SYN_RECV = 12;
 export const BPF_TCP_BOUND_INACTIVE = 13;
-/** States of TCP sockets, as sock_ops programs get them: the numbers of `tcp_state`. */
+/**
+ * States of TCP sockets, as sock_ops programs get them: the numbers of `tcp_state`.
+ *
+ * @enum
+ */
 export const bpf_tcp_state = {
   BPF_TCP_ESTABLISHED,
   BPF_TCP_SYN_SENT,
@@ -755,18 +827,23 @@ export const bpf_tcp_state = {
 /** States of TCP sockets, as sock_ops programs get them: the numbers of `tcp_state`. */
 export type bpf_tcp_state = (typeof bpf_tcp_state)[keyof typeof bpf_tcp_state];
 
-// Flags in the context of flow dissectors.
+/** Flags in the context of flow dissectors. */
 export const BPF_FLOW_DISSECTOR_F_PARSE_1ST_FRAG = 1;
+/** Flags in the context of flow dissectors. */
 export const BPF_FLOW_DISSECTOR_F_STOP_AT_FLOW_LABEL = 2;
+/** Flags in the context of flow dissectors. */
 export const BPF_FLOW_DISSECTOR_F_STOP_AT_ENCAP = 4;
 
-// Device types, in the low half of `access_type` of cgroup/dev programs.
+/** Device types, in the low half of `access_type` of cgroup/dev programs. */
 export const BPF_DEVCG_DEV_BLOCK = 1;
+/** Device types, in the low half of `access_type` of cgroup/dev programs. */
 export const BPF_DEVCG_DEV_CHAR = 2;
 
-// Access kinds, in the high half of `access_type` of cgroup/dev programs.
+/** Access kinds, in the high half of `access_type` of cgroup/dev programs. */
 export const BPF_DEVCG_ACC_MKNOD = 1;
+/** Access kinds, in the high half of `access_type` of cgroup/dev programs. */
 export const BPF_DEVCG_ACC_READ = 2;
+/** Access kinds, in the high half of `access_type` of cgroup/dev programs. */
 export const BPF_DEVCG_ACC_WRITE = 4;
 
 export const AF_UNSPEC = 0;
@@ -812,7 +889,11 @@ export const AF_QIPCRTR = 42;
 export const AF_SMC = 43;
 export const AF_XDP = 44;
 export const AF_MCTP = 45;
-/** Address families of sockets. */
+/**
+ * Address families of sockets.
+ *
+ * @enum
+ */
 export const address_family = {
   AF_UNIX,
   AF_INET,
@@ -868,7 +949,11 @@ export const SOCK_RDM = 4;
 export const SOCK_SEQPACKET = 5;
 export const SOCK_DCCP = 6;
 export const SOCK_PACKET = 10;
-/** Types of sockets. */
+/**
+ * Types of sockets.
+ *
+ * @enum
+ */
 export const sock_type = {
   SOCK_STREAM,
   SOCK_DGRAM,
@@ -918,7 +1003,11 @@ export const IPPROTO_ICMPV6 = 58;
 export const IPPROTO_NONE = 59;
 export const IPPROTO_DSTOPTS = 60;
 export const IPPROTO_MH = 135;
-/** IP protocols: the field `protocol` of IPv4, `nexthdr` of IPv6, and the protocol of sockets. */
+/**
+ * IP protocols: the field `protocol` of IPv4, `nexthdr` of IPv6, and the protocol of sockets.
+ *
+ * @enum
+ */
 export const ip_protocol = {
   IPPROTO_IP,
   IPPROTO_ICMP,
@@ -968,7 +1057,11 @@ export const SOL_IPV6 = 41;
 export const SOL_TLS = 282;
 export const SOL_XDP = 283;
 export const SOL_MPTCP = 284;
-/** Levels of socket options. */
+/**
+ * Levels of socket options.
+ *
+ * @enum
+ */
 export const socket_level = {
   SOL_SOCKET,
   SOL_IP,
@@ -1060,7 +1153,11 @@ export const SO_TIMESTAMPNS = 35;
 export const SO_TIMESTAMPING = 37;
 export const SO_RCVTIMEO = 20;
 export const SO_SNDTIMEO = 21;
-/** Socket options of the level `SOL_SOCKET`; the same on x86-64 and arm64. */
+/**
+ * Socket options of the level `SOL_SOCKET`; the same on x86-64 and arm64.
+ *
+ * @enum
+ */
 export const socket_option = {
   SO_REUSEPORT,
   SO_ATTACH_BPF,
@@ -1173,7 +1270,11 @@ export const TCP_TX_DELAY = 37;
 export const TCP_RTO_MAX_MS = 44;
 export const TCP_RTO_MIN_US = 45;
 export const TCP_DELACK_MAX_US = 46;
-/** Socket options of the level `SOL_TCP`. */
+/**
+ * Socket options of the level `SOL_TCP`.
+ *
+ * @enum
+ */
 export const tcp_option = {
   TCP_NODELAY,
   TCP_MAXSEG,
@@ -1231,7 +1332,11 @@ export const TCP_CLOSING = 11;
 export const TCP_NEW_SYN_RECV = 12;
 /** A pseudo state of inet_diag: bound, and not in any other state. */
 export const TCP_BOUND_INACTIVE = 13;
-/** States of TCP sockets: the field `skc_state` of `struct sock_common`. */
+/**
+ * States of TCP sockets: the field `skc_state` of `struct sock_common`.
+ *
+ * @enum
+ */
 export const tcp_state = {
   TCP_ESTABLISHED,
   TCP_SYN_SENT,
@@ -1251,21 +1356,32 @@ export const tcp_state = {
 export type tcp_state = (typeof tcp_state)[keyof typeof tcp_state];
 
 export const TCP_CA_Open = 0;
-/** States of TCP's congestion control: the field `icsk_ca_state`. */
+/**
+ * States of TCP's congestion control: the field `icsk_ca_state`.
+ *
+ * @enum
+ */
 export const tcp_ca_state = {
   TCP_CA_Open,
 } as const;
 /** States of TCP's congestion control: the field `icsk_ca_state`. */
 export type tcp_ca_state = (typeof tcp_ca_state)[keyof typeof tcp_ca_state];
 
-// Flags in byte 13 of a TCP header.
+/** Flags in byte 13 of a TCP header. */
 export const TCPHDR_FIN = 1;
+/** Flags in byte 13 of a TCP header. */
 export const TCPHDR_SYN = 2;
+/** Flags in byte 13 of a TCP header. */
 export const TCPHDR_RST = 4;
+/** Flags in byte 13 of a TCP header. */
 export const TCPHDR_PSH = 8;
+/** Flags in byte 13 of a TCP header. */
 export const TCPHDR_ACK = 16;
+/** Flags in byte 13 of a TCP header. */
 export const TCPHDR_URG = 32;
+/** Flags in byte 13 of a TCP header. */
 export const TCPHDR_ECE = 64;
+/** Flags in byte 13 of a TCP header. */
 export const TCPHDR_CWR = 128;
 
 export const ETH_P_LOOP = 96;
@@ -1378,7 +1494,11 @@ export const ETH_P_XDSA = 248;
 export const ETH_P_MAP = 249;
 export const ETH_P_MCTP = 250;
 export const ETH_P_GRE_OSI = 254;
-/** Types of Ethernet frames. In the frame, and in `skb->protocol`, they are in network byte order. */
+/**
+ * Types of Ethernet frames. In the frame, and in `skb->protocol`, they are in network byte order.
+ *
+ * @enum
+ */
 export const ether_type = {
   ETH_P_ALL,
   ETH_P_LOOP,
@@ -1490,21 +1610,32 @@ export const ether_type = {
 /** Types of Ethernet frames. In the frame, and in `skb->protocol`, they are in network byte order. */
 export type ether_type = (typeof ether_type)[keyof typeof ether_type];
 
-// Sizes of Ethernet frames, in bytes.
+/** Sizes of Ethernet frames, in bytes. */
 export const ETH_ALEN = 6;
+/** Sizes of Ethernet frames, in bytes. */
 export const ETH_TLEN = 2;
+/** Sizes of Ethernet frames, in bytes. */
 export const ETH_ZLEN = 60;
+/** Sizes of Ethernet frames, in bytes. */
 export const ETH_DATA_LEN = 1500;
+/** Sizes of Ethernet frames, in bytes. */
 export const ETH_FRAME_LEN = 1514;
+/** Sizes of Ethernet frames, in bytes. */
 export const ETH_FCS_LEN = 4;
+/** Sizes of Ethernet frames, in bytes. */
 export const ETH_MIN_MTU = 68;
+/** Sizes of Ethernet frames, in bytes. */
 export const ETH_MAX_MTU = 65535;
 
-// Size and masks of VLAN tags, in host byte order.
+/** Size and masks of VLAN tags, in host byte order. */
 export const VLAN_HLEN = 4;
+/** Size and masks of VLAN tags, in host byte order. */
 export const VLAN_PRIO_MASK = 57344;
+/** Size and masks of VLAN tags, in host byte order. */
 export const VLAN_PRIO_SHIFT = 13;
+/** Size and masks of VLAN tags, in host byte order. */
 export const VLAN_CFI_MASK = 4096;
+/** Size and masks of VLAN tags, in host byte order. */
 export const VLAN_VID_MASK = 4095;
 
 export const ARPOP_REQUEST = 1;
@@ -1514,7 +1645,11 @@ export const ARPOP_RREPLY = 4;
 export const ARPOP_InREQUEST = 8;
 export const ARPOP_InREPLY = 9;
 export const ARPOP_NAK = 10;
-/** Operations of ARP, in host byte order. */
+/**
+ * Operations of ARP, in host byte order.
+ *
+ * @enum
+ */
 export const arp_operation = {
   ARPOP_REQUEST,
   ARPOP_REPLY,
@@ -1527,10 +1662,13 @@ export const arp_operation = {
 /** Operations of ARP, in host byte order. */
 export type arp_operation = (typeof arp_operation)[keyof typeof arp_operation];
 
-// Bits of the field `frag_off` of IPv4, in host byte order.
+/** Bits of the field `frag_off` of IPv4, in host byte order. */
 export const IP_CE = 32768;
+/** Bits of the field `frag_off` of IPv4, in host byte order. */
 export const IP_DF = 16384;
+/** Bits of the field `frag_off` of IPv4, in host byte order. */
 export const IP_MF = 8192;
+/** Bits of the field `frag_off` of IPv4, in host byte order. */
 export const IP_OFFSET = 8191;
 
 export const ICMP_ECHOREPLY = 0;
@@ -1546,7 +1684,11 @@ export const ICMP_INFO_REQUEST = 15;
 export const ICMP_INFO_REPLY = 16;
 export const ICMP_ADDRESS = 17;
 export const ICMP_ADDRESSREPLY = 18;
-/** Types of ICMP messages. */
+/**
+ * Types of ICMP messages.
+ *
+ * @enum
+ */
 export const icmp_type = {
   ICMP_ECHOREPLY,
   ICMP_DEST_UNREACH,
@@ -1577,7 +1719,11 @@ export const ICMPV6_MGM_REDUCTION = 132;
 export const ICMPV6_MLD2_REPORT = 143;
 export const ICMPV6_EXT_ECHO_REQUEST = 160;
 export const ICMPV6_EXT_ECHO_REPLY = 161;
-/** Types of ICMPv6 messages. */
+/**
+ * Types of ICMPv6 messages.
+ *
+ * @enum
+ */
 export const icmpv6_type = {
   ICMPV6_DEST_UNREACH,
   ICMPV6_PKT_TOOBIG,
@@ -1603,7 +1749,11 @@ export const NFPROTO_NETDEV = 5;
 export const NFPROTO_BRIDGE = 7;
 export const NFPROTO_IPV6 = 10;
 export const NFPROTO_DECNET = 12;
-/** Protocol families of netfilter. */
+/**
+ * Protocol families of netfilter.
+ *
+ * @enum
+ */
 export const nf_protocol_family = {
   NFPROTO_UNSPEC,
   NFPROTO_INET,
@@ -1623,7 +1773,11 @@ export const NF_INET_FORWARD = 2;
 export const NF_INET_LOCAL_OUT = 3;
 export const NF_INET_POST_ROUTING = 4;
 export const NF_INET_INGRESS = 5;
-/** Hooks of netfilter. */
+/**
+ * Hooks of netfilter.
+ *
+ * @enum
+ */
 export const nf_inet_hooks = {
   NF_INET_PRE_ROUTING,
   NF_INET_LOCAL_IN,
@@ -1650,7 +1804,11 @@ export const NF_IP_PRI_SELINUX_LAST = 225;
 export const NF_IP_PRI_CONNTRACK_HELPER = 300;
 export const NF_IP_PRI_CONNTRACK_CONFIRM = 2147483647;
 export const NF_IP_PRI_LAST = 2147483647;
-/** Priorities of netfilter's own hooks: a program with a lower number runs before them. */
+/**
+ * Priorities of netfilter's own hooks: a program with a lower number runs before them.
+ *
+ * @enum
+ */
 export const nf_ip_hook_priorities = {
   NF_IP_PRI_FIRST,
   NF_IP_PRI_RAW_BEFORE_DEFRAG,
@@ -1672,7 +1830,11 @@ export const nf_ip_hook_priorities = {
 export type nf_ip_hook_priorities =
   (typeof nf_ip_hook_priorities)[keyof typeof nf_ip_hook_priorities];
 
-/** Types of perf events. */
+/**
+ * Types of perf events.
+ *
+ * @enum
+ */
 export const perf_type_id = {
   PERF_TYPE_HARDWARE,
   PERF_TYPE_SOFTWARE,
@@ -1694,7 +1856,11 @@ export const PERF_COUNT_HW_BUS_CYCLES = 6;
 export const PERF_COUNT_HW_STALLED_CYCLES_FRONTEND = 7;
 export const PERF_COUNT_HW_STALLED_CYCLES_BACKEND = 8;
 export const PERF_COUNT_HW_REF_CPU_CYCLES = 9;
-/** Events of the type `PERF_TYPE_HARDWARE`. */
+/**
+ * Events of the type `PERF_TYPE_HARDWARE`.
+ *
+ * @enum
+ */
 export const perf_hw_id = {
   PERF_COUNT_HW_CPU_CYCLES,
   PERF_COUNT_HW_INSTRUCTIONS,
@@ -1710,7 +1876,11 @@ export const perf_hw_id = {
 /** Events of the type `PERF_TYPE_HARDWARE`. */
 export type perf_hw_id = (typeof perf_hw_id)[keyof typeof perf_hw_id];
 
-/** Events of the type `PERF_TYPE_SOFTWARE`. */
+/**
+ * Events of the type `PERF_TYPE_SOFTWARE`.
+ *
+ * @enum
+ */
 export const perf_sw_ids = {
   PERF_COUNT_SW_CPU_CLOCK,
   PERF_COUNT_SW_TASK_CLOCK,
@@ -1728,7 +1898,11 @@ export const perf_sw_ids = {
 /** Events of the type `PERF_TYPE_SOFTWARE`. */
 export type perf_sw_ids = (typeof perf_sw_ids)[keyof typeof perf_sw_ids];
 
-/** Error numbers; the same on x86-64 and arm64. Programs return them negative: `-EPERM`. */
+/**
+ * Error numbers; the same on x86-64 and arm64. Programs return them negative: `-EPERM`.
+ *
+ * @enum
+ */
 export const errno = {
   EPERM,
   ENOENT,
@@ -1904,7 +2078,11 @@ export const SIGIO = 29;
 export const SIGPOLL = 29;
 export const SIGPWR = 30;
 export const SIGSYS = 31;
-/** Signals; the same on x86-64 and arm64. */
+/**
+ * Signals; the same on x86-64 and arm64.
+ *
+ * @enum
+ */
 export const signal_number = {
   SIGHUP,
   SIGINT,
@@ -1979,7 +2157,11 @@ export const CAP_WAKE_ALARM = 35;
 export const CAP_BLOCK_SUSPEND = 36;
 export const CAP_AUDIT_READ = 37;
 export const CAP_CHECKPOINT_RESTORE = 40;
-/** Capabilities: the argument of `cap_capable`, and bits of `struct kernel_cap_t`. */
+/**
+ * Capabilities: the argument of `cap_capable`, and bits of `struct kernel_cap_t`.
+ *
+ * @enum
+ */
 export const capability = {
   CAP_NET_ADMIN,
   CAP_SYS_ADMIN,
@@ -2026,38 +2208,65 @@ export const capability = {
 /** Capabilities: the argument of `cap_capable`, and bits of `struct kernel_cap_t`. */
 export type capability = (typeof capability)[keyof typeof capability];
 
-// Flags of clone(2), unshare(2) and setns(2).
+/** Flags of clone(2), unshare(2) and setns(2). */
 export const CLONE_VM = 256;
+/** Flags of clone(2), unshare(2) and setns(2). */
 export const CLONE_FS = 512;
+/** Flags of clone(2), unshare(2) and setns(2). */
 export const CLONE_FILES = 1024;
+/** Flags of clone(2), unshare(2) and setns(2). */
 export const CLONE_SIGHAND = 2048;
+/** Flags of clone(2), unshare(2) and setns(2). */
 export const CLONE_PIDFD = 4096;
+/** Flags of clone(2), unshare(2) and setns(2). */
 export const CLONE_PTRACE = 8192;
+/** Flags of clone(2), unshare(2) and setns(2). */
 export const CLONE_VFORK = 16384;
+/** Flags of clone(2), unshare(2) and setns(2). */
 export const CLONE_PARENT = 32768;
+/** Flags of clone(2), unshare(2) and setns(2). */
 export const CLONE_THREAD = 65536;
+/** Flags of clone(2), unshare(2) and setns(2). */
 export const CLONE_NEWNS = 131072;
+/** Flags of clone(2), unshare(2) and setns(2). */
 export const CLONE_SYSVSEM = 262144;
+/** Flags of clone(2), unshare(2) and setns(2). */
 export const CLONE_SETTLS = 524288;
+/** Flags of clone(2), unshare(2) and setns(2). */
 export const CLONE_PARENT_SETTID = 1048576;
+/** Flags of clone(2), unshare(2) and setns(2). */
 export const CLONE_CHILD_CLEARTID = 2097152;
+/** Flags of clone(2), unshare(2) and setns(2). */
 export const CLONE_DETACHED = 4194304;
+/** Flags of clone(2), unshare(2) and setns(2). */
 export const CLONE_UNTRACED = 8388608;
+/** Flags of clone(2), unshare(2) and setns(2). */
 export const CLONE_CHILD_SETTID = 16777216;
+/** Flags of clone(2), unshare(2) and setns(2). */
 export const CLONE_NEWUTS = 67108864;
+/** Flags of clone(2), unshare(2) and setns(2). */
 export const CLONE_NEWIPC = 134217728;
+/** Flags of clone(2), unshare(2) and setns(2). */
 export const CLONE_NEWUSER = 268435456;
+/** Flags of clone(2), unshare(2) and setns(2). */
 export const CLONE_NEWPID = 536870912;
+/** Flags of clone(2), unshare(2) and setns(2). */
 export const CLONE_IO = 2147483648;
+/** Flags of clone(2), unshare(2) and setns(2). */
 export const CLONE_CLEAR_SIGHAND = 4294967296;
+/** Flags of clone(2), unshare(2) and setns(2). */
 export const CLONE_INTO_CGROUP = 8589934592;
+/** Flags of clone(2), unshare(2) and setns(2). */
 export const CLONE_AUTOREAP = 17179869184;
+/** Flags of clone(2), unshare(2) and setns(2). */
 export const CLONE_NNP = 34359738368;
+/** Flags of clone(2), unshare(2) and setns(2). */
 export const CLONE_PIDFD_AUTOKILL = 68719476736;
+/** Flags of clone(2), unshare(2) and setns(2). */
 export const CLONE_EMPTY_MNTNS = 137438953472;
+/** Flags of clone(2), unshare(2) and setns(2). */
 export const CLONE_NEWTIME = 128;
 
-// Bits of the field `flags` of `struct task_struct`. They are internal to the kernel; these are the same from Linux 5.10 to 7.2.
 /** The task is an idle thread. */
 export const PF_IDLE = 2;
 /** The task is exiting. */
@@ -2082,7 +2291,11 @@ export const SCHED_BATCH = 3;
 export const SCHED_IDLE = 5;
 export const SCHED_DEADLINE = 6;
 export const SCHED_EXT = 7;
-/** Scheduling policies: the field `policy` of `struct task_struct`. */
+/**
+ * Scheduling policies: the field `policy` of `struct task_struct`.
+ *
+ * @enum
+ */
 export const sched_policy = {
   SCHED_NORMAL,
   SCHED_FIFO,
@@ -2095,36 +2308,56 @@ export const sched_policy = {
 /** Scheduling policies: the field `policy` of `struct task_struct`. */
 export type sched_policy = (typeof sched_policy)[keyof typeof sched_policy];
 
-// Flags of mmap(2) and mprotect(2); the same on x86-64 and arm64.
+/** Flags of mmap(2) and mprotect(2); the same on x86-64 and arm64. */
 export const PROT_EXEC = 4;
 
-// Access masks of security hooks, such as `inode_permission`.
+/** Access masks of security hooks, such as `inode_permission`. */
 export const MAY_EXEC = 1;
+/** Access masks of security hooks, such as `inode_permission`. */
 export const MAY_WRITE = 2;
+/** Access masks of security hooks, such as `inode_permission`. */
 export const MAY_READ = 4;
+/** Access masks of security hooks, such as `inode_permission`. */
 export const MAY_APPEND = 8;
+/** Access masks of security hooks, such as `inode_permission`. */
 export const MAY_ACCESS = 16;
+/** Access masks of security hooks, such as `inode_permission`. */
 export const MAY_OPEN = 32;
+/** Access masks of security hooks, such as `inode_permission`. */
 export const MAY_CHDIR = 64;
 
-// Arguments of openat(2), unlinkat(2) and similar calls.
+/** Arguments of openat(2), unlinkat(2) and similar calls. */
 export const AT_FDCWD = -100;
+/** Arguments of openat(2), unlinkat(2) and similar calls. */
 export const AT_SYMLINK_NOFOLLOW = 256;
+/** Arguments of openat(2), unlinkat(2) and similar calls. */
 export const AT_SYMLINK_FOLLOW = 1024;
+/** Arguments of openat(2), unlinkat(2) and similar calls. */
 export const AT_EMPTY_PATH = 4096;
+/** Arguments of openat(2), unlinkat(2) and similar calls. */
 export const AT_REMOVEDIR = 512;
 
-// Flags of openat(2), as far as they are the same on x86-64 and arm64.
+/** Flags of openat(2), as far as they are the same on x86-64 and arm64. */
 export const O_RDWR = 2;
+/** Flags of openat(2), as far as they are the same on x86-64 and arm64. */
 export const O_CREAT = 64;
+/** Flags of openat(2), as far as they are the same on x86-64 and arm64. */
 export const O_EXCL = 128;
+/** Flags of openat(2), as far as they are the same on x86-64 and arm64. */
 export const O_NOCTTY = 256;
+/** Flags of openat(2), as far as they are the same on x86-64 and arm64. */
 export const O_TRUNC = 512;
+/** Flags of openat(2), as far as they are the same on x86-64 and arm64. */
 export const O_APPEND = 1024;
+/** Flags of openat(2), as far as they are the same on x86-64 and arm64. */
 export const O_NONBLOCK = 2048;
+/** Flags of openat(2), as far as they are the same on x86-64 and arm64. */
 export const O_DSYNC = 4096;
+/** Flags of openat(2), as far as they are the same on x86-64 and arm64. */
 export const O_NOATIME = 262144;
+/** Flags of openat(2), as far as they are the same on x86-64 and arm64. */
 export const O_CLOEXEC = 524288;
+/** Flags of openat(2), as far as they are the same on x86-64 and arm64. */
 export const O_SYNC = 1052672;
 
 export const S_IFMT = 61440;
@@ -2135,7 +2368,11 @@ export const S_IFBLK = 24576;
 export const S_IFDIR = 16384;
 export const S_IFCHR = 8192;
 export const S_IFIFO = 4096;
-/** Types of files: the bits `S_IFMT` of a mode. */
+/**
+ * Types of files: the bits `S_IFMT` of a mode.
+ *
+ * @enum
+ */
 export const file_type = {
   S_IFMT,
   S_IFSOCK,

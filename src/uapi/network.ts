@@ -43,6 +43,7 @@ export const XDP_FLAGS_UPDATE_IF_NOEXIST = 1;
 export const IFNAMSIZ = 16;
 /** Every frame: for sockets, not in frames. */
 export const ETH_P_ALL = 3;
+/** The size of an Ethernet header, in bytes. */
 export const ETH_HLEN = 14;
 export const TC_H_CLSACT = 4294967281;
 export const TC_H_MIN_INGRESS = 65522;

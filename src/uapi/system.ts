@@ -61,24 +61,35 @@ export const SYS_lsm_list_modules = {
 } as const;
 
 // fcntl(2) and open(2); the same on x86-64 and arm64.
+/** Opens a location in the file system, without access to the file's contents. */
 export const O_PATH = 2097152;
+/** The mask of the access mode. */
 export const O_ACCMODE = 3;
+/** Opens for reading. */
 export const O_RDONLY = 0;
+/** Opens for writing. */
 export const O_WRONLY = 1;
 export const F_GETFL = 3;
 export const F_DUPFD_CLOEXEC = 1030;
 
 // mmap(2) and mremap(2); the same on x86-64 and arm64.
+/** Allows reads of the pages. */
 export const PROT_READ = 1;
+/** Allows writes to the pages. */
 export const PROT_WRITE = 2;
+/** Allows no access to the pages. */
 export const PROT_NONE = 0;
+/** Maps at exactly the given address. */
 export const MAP_FIXED = 16;
+/** Maps memory without a file. */
 export const MAP_ANONYMOUS = 32;
 export const MAP_POPULATE = 32768;
 export const MAP_FIXED_NOREPLACE = 1048576;
 export const MREMAP_MAYMOVE = 1;
 export const MREMAP_FIXED = 2;
+/** Shares changes with other mappings of the file. */
 export const MAP_SHARED = 1;
+/** Keeps changes private to the mapping. */
 export const MAP_PRIVATE = 2;
 
 // memfd_create(2).
@@ -104,7 +115,9 @@ export const CLOCK_BOOTTIME = 7;
 export const RLIMIT_MEMLOCK = 8;
 
 // unshare(2), setns(2) and pidfd_open(2); the same on x86-64 and arm64.
+/** Creates or enters a cgroup namespace. */
 export const CLONE_NEWCGROUP = 33554432;
+/** Creates or enters a network namespace. */
 export const CLONE_NEWNET = 1073741824;
 export const PIDFD_THREAD = 128;
 

@@ -30,7 +30,7 @@ export interface RawMember {
   readonly bits?: number;
 }
 
-export const kindFlag = 1 << 31;
+const kindFlag = 1 << 31;
 
 /** Builder of raw BTF. Its methods return the id of the new type. */
 export class RawTypes {

@@ -1,14 +1,14 @@
 import { writeSync } from "node:fs";
 import { expect, test } from "bun:test";
 import { pageSize } from "../../src/ffi/mapped_memory.ts";
-import { memoryFile } from "../../src/ffi/memory_file.ts";
+import { createMemoryFile } from "../../src/ffi/memory_file.ts";
 import { RingMemory } from "../../src/ffi/ring_memory.ts";
 
 const size = 65536;
 
 /** Pages of a simulated ring, in a file. A program would need minutes to reach positions of gigabytes. */
 class Pages implements Disposable {
-  readonly #file = memoryFile(new Uint8Array(2 * pageSize() + 2 * size), "ring");
+  readonly #file = createMemoryFile(new Uint8Array(2 * pageSize() + 2 * size), "ring");
   readonly memory = new RingMemory(this.#file.fd, size, "ring");
 
   /** Stores the consumer position, as a consumer in another process does. */

@@ -21,7 +21,7 @@ export function isGood({ guests }: KernelReport): boolean {
 }
 
 /** Counts tests by outcome. */
-export function countOutcomes(tests: readonly TestResult[]): Readonly<Record<Outcome, number>> {
+function countOutcomes(tests: readonly TestResult[]): Readonly<Record<Outcome, number>> {
   const counts: Record<Outcome, number> = { pass: 0, fail: 0, skip: 0, todo: 0 };
   for (const { outcome } of tests) counts[outcome]++;
   return counts;

@@ -16,7 +16,7 @@ export interface TestResult {
 }
 
 /** An error outside of tests: a file that could not be loaded, or an unhandled exception. */
-export interface StrayError {
+interface StrayError {
   readonly file: string;
   /** The printed error. */
   readonly details: string;

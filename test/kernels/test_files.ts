@@ -9,6 +9,8 @@ const kernelIndependent = [
   "test/kernels/",
   "test/package.test.ts",
   "test/readme.test.ts",
+  "test/lint.test.ts",
+  "test/workflows.test.ts",
   "test/cli/command_line.test.ts",
   "test/cli/format.test.ts",
   "test/cli/output.test.ts",

@@ -4,7 +4,7 @@ import type { Pointer } from "bun:ffi";
 import { loadProbeProgram, type ProbeProgram } from "../../src/features/probe_program.ts";
 import {
   createLink,
-  type LinkParts,
+  type LinkRequest,
   type LinkTarget,
   openRawTracepoint,
 } from "../../src/ffi/bpf_link.ts";
@@ -26,7 +26,7 @@ export interface Attached extends Disposable {
 function attach(
   program: Omit<ProbeProgram, "code">,
   returned: number,
-  attachType: LinkParts["attachType"],
+  attachType: LinkRequest["attachType"],
   target: LinkTarget,
 ): Attached {
   const code = [asm.mov(asm.r0, returned), asm.exit()];

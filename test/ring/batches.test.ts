@@ -12,7 +12,7 @@ function put(producer: Producer, count: number, from = 0): void {
   for (let value = from; value < from + count; value++) producer.putNumber(value);
 }
 
-bpfTest("arrays hold what is there, at most so many, and come as events come", async () => {
+bpfTest("batches() yields arrays of at most `max` events and waits for more", async () => {
   using test = setup();
   const { ring, producer } = test;
   put(producer, 10);
@@ -32,64 +32,58 @@ bpfTest("arrays hold what is there, at most so many, and come as events come", a
   expect(ring.drain(() => {})).toBe(1);
 });
 
-bpfTest(
-  "in place, a batch shows its events any number of times, until the next is asked for",
-  async () => {
-    using test = setup();
-    const { ring, producer } = test;
-    put(producer, 10);
-    producer.discard();
-    put(producer, 2, 10);
-    const values: number[][] = [];
-    const batches: Batch<{ value: number }>[] = [];
-    const events = new Set<{ value: number }>();
-    for await (const batch of ring.batches({ max: 8, inPlace: true })) {
-      batches.push(batch);
-      expect(batch.released).toBe(false);
-      const seen: number[] = [];
-      for (const event of batch) {
-        events.add(event);
-        seen.push(event.value);
-      }
-      expect(Array.from(batch, ({ value }) => value)).toEqual(seen);
-      expect(batch.length).toBe(seen.length);
-      values.push(seen);
-      // Its room is the programs' only afterwards.
-      expect(ring.backlog).toBeGreaterThanOrEqual(batch.length * 16);
-      if (values.length === 2) break;
+bpfTest("a batch in place can be iterated repeatedly until the next one is requested", async () => {
+  using test = setup();
+  const { ring, producer } = test;
+  put(producer, 10);
+  producer.discard();
+  put(producer, 2, 10);
+  const values: number[][] = [];
+  const batches: Batch<{ value: number }>[] = [];
+  const events = new Set<{ value: number }>();
+  for await (const batch of ring.batches({ max: 8, inPlace: true })) {
+    batches.push(batch);
+    expect(batch.released).toBe(false);
+    const seen: number[] = [];
+    for (const event of batch) {
+      events.add(event);
+      seen.push(event.value);
     }
-    expect(values).toEqual([
-      [0, 1, 2, 3, 4, 5, 6, 7],
-      [8, 9, 10, 11],
-    ]);
-    expect(ring.backlog).toBe(0);
-    expect(events.size).toBe(1);
-    for (const batch of batches) {
-      expect(batch.released).toBe(true);
-      expect(() => [...batch]).toThrow("this batch is over");
-    }
-    expect(() => [...events][0]?.value).toThrow("this event was released");
-    expect(ring.stats).toMatchObject({ events: 12, discarded: 1, batches: 2, largestBatch: 8 });
-  },
-);
+    expect(Array.from(batch, ({ value }) => value)).toEqual(seen);
+    expect(batch.length).toBe(seen.length);
+    values.push(seen);
+    // The room is released only after the next request.
+    expect(ring.backlog).toBeGreaterThanOrEqual(batch.length * 16);
+    if (values.length === 2) break;
+  }
+  expect(values).toEqual([
+    [0, 1, 2, 3, 4, 5, 6, 7],
+    [8, 9, 10, 11],
+  ]);
+  expect(ring.backlog).toBe(0);
+  expect(events.size).toBe(1);
+  for (const batch of batches) {
+    expect(batch.released).toBe(true);
+    expect(() => [...batch]).toThrow("the batch was released");
+  }
+  expect(() => [...events][0]?.value).toThrow("this event was released");
+  expect(ring.stats).toMatchObject({ events: 12, discarded: 1, batches: 2, largestBatch: 8 });
+});
 
-bpfTest(
-  "in place, leaving the inner loop releases the whole batch, as it was handed out",
-  async () => {
-    using test = setup();
-    const { ring, producer } = test;
-    put(producer, 10);
-    for await (const batch of ring.batches({ max: 6, inPlace: true })) {
-      for (const { value } of batch) if (value === 1) break;
-      break;
-    }
-    const rest: number[] = [];
-    ring.drain(({ value }) => void rest.push(value));
-    expect(rest).toEqual([6, 7, 8, 9]);
-  },
-);
+bpfTest("leaving the loop over a batch in place releases the whole batch", async () => {
+  using test = setup();
+  const { ring, producer } = test;
+  put(producer, 10);
+  for await (const batch of ring.batches({ max: 6, inPlace: true })) {
+    for (const { value } of batch) if (value === 1) break;
+    break;
+  }
+  const rest: number[] = [];
+  ring.drain(({ value }) => void rest.push(value));
+  expect(rest).toEqual([6, 7, 8, 9]);
+});
 
-bpfTest("in place, disposal of the ring ends the batch that is being read", async () => {
+bpfTest("disposal of the ring releases the batch in place that is being read", async () => {
   using test = setup();
   const { ring, producer } = test;
   put(producer, 4);
@@ -101,14 +95,14 @@ bpfTest("in place, disposal of the ring ends the batch that is being read", asyn
         if (seen === 2) ring[Symbol.dispose]();
         if (seen === 2) expect(() => event.value).toThrow();
       }
-    }).toThrow("this batch is over");
+    }).toThrow("the batch was released");
   }
   expect(seen).toBe(2);
   expect(() => ring.batches()).toThrow(DisposedError);
 });
 
 bpfTest(
-  "a record that is too short comes after the events before it, and ends the iteration",
+  "a record that is too short rejects after the events before it were delivered, and ends the iteration",
   async () => {
     using test = setup();
     const { ring, producer } = test;
@@ -127,7 +121,7 @@ bpfTest(
 );
 
 bpfTest(
-  "in place, a record that is too short ends the reading of its batch with a RangeError",
+  "iterating a batch in place throws a RangeError at a record that is too short",
   async () => {
     using test = setup();
     const { ring, producer } = test;
@@ -146,7 +140,7 @@ bpfTest(
   },
 );
 
-bpfTest("several calls of next() at once get a batch each", async () => {
+bpfTest("several waiting calls of next() get one batch each", async () => {
   using test = setup();
   const { ring, producer } = test;
   const batches = ring.batches({ max: 2 });
@@ -159,7 +153,7 @@ bpfTest("several calls of next() at once get a batch each", async () => {
   await batches.return?.();
 });
 
-bpfTest("options are checked", () => {
+bpfTest("batches() checks its options", () => {
   using test = setup();
   const { ring } = test;
   expect(() => ring.batches({ max: 0 })).toThrow("max: expected an integer from 1");

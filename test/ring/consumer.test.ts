@@ -1,4 +1,4 @@
-// When a consumer looks, over a ring in ordinary memory: the wake-ups are the test's.
+// The times at which a consumer checks its ring. The ring is in ordinary memory, and the test sends the wake-ups.
 import { expect, test } from "bun:test";
 import { Consumer } from "../../src/ring/consumer.ts";
 import { type ConsumeOptions, consumeSettings } from "../../src/ring/ring_options.ts";
@@ -7,13 +7,13 @@ import { FakeRing } from "./fake_ring.ts";
 import { FakeSource } from "./fake_source.ts";
 import { isGuest, testUnless } from "../support/skipping.ts";
 
-/** A consumer that drains at each look. */
+/** A consumer that drains the ring at each check. */
 class Drainer extends Consumer implements Disposable {
   readonly memory: FakeRing;
   readonly counts: FakeSource<number>;
-  /** Events that each look found. */
-  readonly looks: number[] = [];
-  /** Called before each look: what programs wrote until then. */
+  /** The number of events that each check found. */
+  readonly checks: number[] = [];
+  /** Called before each check: writes what programs have written until then. */
   before: () => void = () => {};
   limit = Number.MAX_SAFE_INTEGER;
 
@@ -34,10 +34,10 @@ class Drainer extends Consumer implements Disposable {
     return this.counts.isArmed;
   }
 
-  override look(): number {
+  override consume(): number {
     this.before();
     const found = this.source.reader.drain(() => {}, this.limit);
-    this.looks.push(found);
+    this.checks.push(found);
     this.schedule();
     return found;
   }
@@ -46,7 +46,7 @@ class Drainer extends Consumer implements Disposable {
     for (let value = 0; value < count; value++) this.memory.putNumber(value);
   }
 
-  /** The kernel's wake-up. */
+  /** Sends a wake-up as the kernel does. */
   wake(): void {
     expect(this.isArmed).toBe(true);
     this.counts.wake();
@@ -65,9 +65,9 @@ class Drainer extends Consumer implements Disposable {
 
 const intervals = (count: number) => Bun.sleep(count * 3 + 5);
 
-test("few events at a time are waited for by wake-up, without a timer", async () => {
+test("a consumer with few events waits for wake-ups, without a timer", async () => {
   using consumer = new Drainer();
-  consumer.look();
+  consumer.consume();
   for (let round = 0; round < 10; round++) {
     await Bun.sleep(2);
     consumer.put(5);
@@ -75,27 +75,27 @@ test("few events at a time are waited for by wake-up, without a timer", async ()
     expect(consumer.isArmed).toBe(true);
   }
   await intervals(3);
-  expect(consumer.looks).toEqual([0, ...Array.from({ length: 10 }, () => 5)]);
+  expect(consumer.checks).toEqual([0, ...Array.from({ length: 10 }, () => 5)]);
   expect(consumer.counts).toMatchObject({ wakeups: 10, polls: 0 });
 });
 
-test("after a wake-up that finds much it polls, and sleeps again when it runs dry", async () => {
+test("a consumer polls after a wake-up with many events, and waits for wake-ups again when few arrive", async () => {
   using consumer = new Drainer();
-  consumer.look();
+  consumer.consume();
   consumer.put(20);
   consumer.wake();
   expect(consumer.isArmed).toBe(false);
-  consumer.before = () => consumer.put(consumer.looks.length < 6 ? 10 : 0);
+  consumer.before = () => consumer.put(consumer.checks.length < 6 ? 10 : 0);
   await intervals(12);
   expect(consumer.isArmed).toBe(true);
-  // 20 at the wake-up, four looks of 10, and three that found nothing.
-  expect(consumer.looks).toEqual([0, 20, 10, 10, 10, 10, 0, 0, 0]);
+  // 20 at the wake-up, four checks with 10 each, and three without events.
+  expect(consumer.checks).toEqual([0, 20, 10, 10, 10, 10, 0, 0, 0]);
   expect(consumer.counts).toMatchObject({ wakeups: 1, polls: 7 });
 });
 
-test("many wake-ups within an interval count together", () => {
+test("the events of all wake-ups within an interval count towards the threshold", () => {
   using consumer = new Drainer({ interval: 60_000, threshold: 16 });
-  consumer.look();
+  consumer.consume();
   for (let round = 0; round < 7; round++) {
     consumer.put(2);
     consumer.wake();
@@ -106,12 +106,12 @@ test("many wake-ups within an interval count together", () => {
   expect(consumer.isArmed).toBe(false);
 });
 
-/** A test of what comes at a rate that emulated machines do not reach. */
+/** A test with a rate of events that emulated machines do not reach. */
 const rateTest = testUnless(isGuest ? "an emulated machine is too slow for that rate" : undefined);
 
-rateTest("a ring that would be full within a millisecond is waited for by wake-up", () => {
+rateTest("a consumer waits for wake-ups if the ring would be full within a millisecond", () => {
   using consumer = new Drainer();
-  consumer.look();
+  consumer.consume();
   for (let round = 0; round < 10; round++) {
     // 16 bytes a record, 255 fit: this is more than 40 %.
     consumer.put(120);
@@ -121,31 +121,34 @@ rateTest("a ring that would be full within a millisecond is waited for by wake-u
   expect(consumer.counts).toMatchObject({ wakeups: 10, polls: 0 });
 });
 
-test("a ring that would be full before the interval is over is looked at sooner", async () => {
+test("a ring that would be full before the interval ends is checked sooner", async () => {
   using consumer = new Drainer({ interval: 60_000 });
-  consumer.look();
-  // 30 records of 16 bytes: at this rate, 40 % of the ring are full in less than four milliseconds.
+  consumer.consume();
+  // 30 records of 16 bytes: at this rate, 40 % of the ring is full in less than four milliseconds.
   consumer.put(30);
   consumer.wake();
   expect(consumer.isArmed).toBe(false);
-  for (let left = 200; consumer.looks.length < 3 && left > 0; left--) await Bun.sleep(5);
-  expect(consumer.looks.slice(0, 3)).toEqual([0, 30, 0]);
+  for (let left = 200; consumer.checks.length < 3 && left > 0; left--) await Bun.sleep(5);
+  expect(consumer.checks.slice(0, 3)).toEqual([0, 30, 0]);
 });
 
-rateTest("where wake-ups are not waited for, such a ring is looked at at every turn", async () => {
-  using consumer = new Drainer({ wakeup: "poll" });
-  consumer.put(120);
-  consumer.look();
-  consumer.before = () => consumer.put(120);
-  let turns = 0;
-  while (turns++ < 20) await new Promise<void>((resolve) => setImmediate(resolve));
-  expect(consumer.looks.length).toBeGreaterThan(10);
-  expect(consumer.looks.every((found) => found === 120)).toBe(true);
-});
+rateTest(
+  "in poll mode, a ring that would be full within a millisecond is checked in every turn",
+  async () => {
+    using consumer = new Drainer({ wakeup: "poll" });
+    consumer.put(120);
+    consumer.consume();
+    consumer.before = () => consumer.put(120);
+    let turns = 0;
+    while (turns++ < 20) await new Promise<void>((resolve) => setImmediate(resolve));
+    expect(consumer.checks.length).toBeGreaterThan(10);
+    expect(consumer.checks.every((found) => found === 120)).toBe(true);
+  },
+);
 
-test("interrupt never polls, whatever comes", async () => {
+test("interrupt mode never polls, even with many events", async () => {
   using consumer = new Drainer({ wakeup: "interrupt" });
-  consumer.look();
+  consumer.consume();
   for (let round = 0; round < 5; round++) {
     consumer.put(200);
     consumer.wake();
@@ -155,68 +158,68 @@ test("interrupt never polls, whatever comes", async () => {
   expect(consumer.counts).toMatchObject({ wakeups: 5, polls: 0 });
 });
 
-test("poll never waits for a wake-up", async () => {
+test("poll mode never waits for a wake-up", async () => {
   using consumer = new Drainer({ wakeup: "poll" });
-  consumer.look();
+  consumer.consume();
   await intervals(10);
   expect(consumer.isArmed).toBe(false);
   expect(consumer.counts.wakeups).toBe(0);
   expect(consumer.counts.polls).toBeGreaterThanOrEqual(3);
 });
 
-test("what a limit leaves is looked at at the next turn, before any wait", async () => {
+test("events that a limit leaves are delivered in the next turn, before any wait", async () => {
   using consumer = new Drainer();
   consumer.limit = 10;
   consumer.put(35);
-  consumer.look();
+  consumer.consume();
   expect(consumer.isArmed).toBe(false);
   for (let turn = 0; turn < 4; turn++) await new Promise<void>((resolve) => setImmediate(resolve));
-  expect(consumer.looks.slice(0, 4)).toEqual([10, 10, 10, 5]);
+  expect(consumer.checks.slice(0, 4)).toEqual([10, 10, 10, 5]);
 });
 
-test("a record that stays reserved is asked for ever less often, and never waited for by wake-up", async () => {
+test("a record that stays reserved is polled with increasing delays, without a wait for a wake-up", async () => {
   using consumer = new Drainer();
   const busy = consumer.memory.reserve(4);
-  consumer.look();
+  consumer.consume();
   await Bun.sleep(200);
   expect(consumer.isArmed).toBe(false);
   // After 1, 3, 7, 15, 31, 63, 113, 163 ms.
-  expect(consumer.looks.length).toBeGreaterThan(3);
-  expect(consumer.looks.length).toBeLessThanOrEqual(10);
+  expect(consumer.checks.length).toBeGreaterThan(3);
+  expect(consumer.checks.length).toBeLessThanOrEqual(10);
   consumer.memory.commit(busy, 4);
   await Bun.sleep(70);
-  expect(consumer.looks.at(-1)).toBe(1);
+  expect(consumer.checks.at(-1)).toBe(1);
   expect(consumer.isArmed).toBe(true);
 });
 
-test("records that stay reserved behind others that come delay nothing for long", async () => {
+test("reserved records do not delay events for long if others are submitted before them", async () => {
   using consumer = new Drainer();
   let held = consumer.memory.reserve(4);
   consumer.before = () => {
-    // What was held is submitted, others come, and the next one is held.
+    // The reserved record is submitted, others follow, and another record is reserved.
     consumer.memory.commit(held, 4);
     consumer.put(3);
     held = consumer.memory.reserve(4);
   };
-  consumer.look();
-  for (let left = 400; consumer.looks.length < 20 && left > 0; left--) await Bun.sleep(1);
-  expect(consumer.looks.length).toBeGreaterThanOrEqual(20);
-  expect(new Set(consumer.looks)).toEqual(new Set([4]));
+  consumer.consume();
+  for (let left = 400; consumer.checks.length < 20 && left > 0; left--) await Bun.sleep(1);
+  expect(consumer.checks.length).toBeGreaterThanOrEqual(20);
+  expect(new Set(consumer.checks)).toEqual(new Set([4]));
 });
 
-test("a maximum latency looks although no wake-up came, and the wait goes on", async () => {
+test("maxLatency checks the ring without a wake-up, and the wait continues", async () => {
   using consumer = new Drainer({ maxLatency: 3 });
-  consumer.look();
+  consumer.consume();
   consumer.put(2);
   await Bun.sleep(15);
-  expect(consumer.looks.slice(0, 2)).toEqual([0, 2]);
+  expect(consumer.checks.slice(0, 2)).toEqual([0, 2]);
   expect(consumer.isArmed).toBe(true);
-  const { length } = consumer.looks;
+  const { length } = consumer.checks;
   consumer.wake();
-  expect(consumer.looks.length).toBe(length + 1);
+  expect(consumer.checks.length).toBe(length + 1);
 });
 
-test("after its disposal nothing looks any more", async () => {
+test("an ended consumer does not check the ring", async () => {
   for (const prepare of [
     (consumer: Drainer) => consumer.memory.reserve(4),
     (consumer: Drainer) => consumer.put(20),
@@ -228,11 +231,11 @@ test("after its disposal nothing looks any more", async () => {
   ]) {
     const consumer = new Drainer({ maxLatency: 1 });
     prepare(consumer);
-    consumer.look();
+    consumer.consume();
     consumer[Symbol.dispose]();
-    const { length } = consumer.looks;
+    const { length } = consumer.checks;
     await intervals(2);
-    expect(consumer.looks.length).toBe(length);
+    expect(consumer.checks.length).toBe(length);
     expect(consumer.isArmed).toBe(false);
   }
 });

@@ -9,7 +9,7 @@ import { runBun } from "../support/run.ts";
 import { Producer } from "./producer.ts";
 import { repetitions } from "../support/effort.ts";
 
-bpfTest("everything but disposal throws DisposedError after disposal", () => {
+bpfTest("every method except disposal throws DisposedError after disposal", () => {
   const ring = new RingBuf({ size: 4096, event: t.struct({ value: t.u32 }) });
   ring.drain(() => {});
   ring.drain(() => {}, { inPlace: true });
@@ -42,7 +42,7 @@ bpfTest("everything but disposal throws DisposedError after disposal", () => {
   expect(`${ring}`).toStartWith("ringbuf map");
 });
 
-bpfTest("disposal in a drain's callback ends the drain, and what was delivered is released", () => {
+bpfTest("disposal in the callback of a drain ends the drain and releases delivered records", () => {
   const ring = new RingBuf({ size: 4096, event: t.u32 });
   using observer = ring.dup();
   using producer = new Producer(ring);
@@ -60,7 +60,7 @@ bpfTest("disposal in a drain's callback ends the drain, and what was delivered i
   expect(events).toEqual([1, 2, 3]);
 });
 
-bpfTest("disposal in the loop's body ends for await", async () => {
+bpfTest("disposal in the body of a for await loop ends the loop", async () => {
   const ring = new RingBuf({ size: 4096, event: t.u32 });
   using producer = new Producer(ring);
   producer.putNumber(1);
@@ -73,21 +73,21 @@ bpfTest("disposal in the loop's body ends for await", async () => {
   expect(events).toEqual([1]);
 });
 
-bpfTest("disposal while for await waits ends it", async () => {
+bpfTest("disposal ends a for await loop that waits", async () => {
   const ring = new RingBuf({ size: 4096, event: t.u32 });
   setTimeout(() => ring[Symbol.dispose](), 10);
   for await (const _ of ring) expect.unreachable();
   expect(ring.disposed).toBe(true);
 });
 
-bpfTest("disposal between the start of an iteration and its first next() ends it", async () => {
+bpfTest("disposal before the first next() ends the iteration", async () => {
   const ring = new RingBuf({ size: 4096, event: t.u32 });
   const iterator = ring[Symbol.asyncIterator]();
   ring[Symbol.dispose]();
   expect(await iterator.next()).toEqual({ done: true, value: undefined });
 });
 
-bpfTest("using and await using dispose", async () => {
+bpfTest("using and await using dispose of the ring", async () => {
   const rings: RingBuf<t.Type<number>>[] = [];
   {
     using first = new RingBuf({ size: 4096, event: t.u32 });
@@ -99,7 +99,7 @@ bpfTest("using and await using dispose", async () => {
 });
 
 bpfTest(
-  "a ring whose memory Bun still reads refuses to be disposed of, and can be later",
+  "disposal throws while Bun reads the memory of the ring, and works afterwards",
   async () => {
     const ring = new RingBuf({ size: 1 << 20, event: t.u32 });
     using producer = new Producer(ring);
@@ -120,7 +120,7 @@ bpfTest(
   },
 );
 
-bpfTest("1,000 rings, drained and disposed of, leave nothing open", () => {
+bpfTest("1,000 rings that were drained and disposed of leave no descriptor open", () => {
   const before = countResources();
   for (let round = 0; round < repetitions(1000); round++) {
     using ring = new RingBuf({ size: 4096, event: t.u32 });
@@ -129,7 +129,7 @@ bpfTest("1,000 rings, drained and disposed of, leave nothing open", () => {
   expect(countResources()).toEqual(before);
 });
 
-bpfTest("a ring that cannot be made leaves nothing open", () => {
+bpfTest("a failed constructor leaves no descriptor open", () => {
   const before = countResources();
   for (let round = 0; round < 10; round++) {
     expect(() => new RingBuf({ size: 4096, event: t.u32, name: "no spaces" })).toThrow(RangeError);
@@ -137,7 +137,7 @@ bpfTest("a ring that cannot be made leaves nothing open", () => {
   expect(countResources()).toEqual(before);
 });
 
-bpfTest("a view kept after disposal cannot crash compiled code", async () => {
+bpfTest("a view that is kept after disposal cannot crash compiled code", async () => {
   const child = `${import.meta.dir}/children/view_after_disposal.ts`;
   const ended = await runBun([child], { timeout: 30_000 });
   expect(ended).toMatchObject({ exitCode: 0, signalCode: null, stdout: "survived\n" });

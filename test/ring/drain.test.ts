@@ -12,13 +12,13 @@ function drained(ring: RingBuf<t.Type<number>>, limit?: number): number[] {
   return events;
 }
 
-bpfTest("an empty ring drains nothing and calls nothing", () => {
+bpfTest("drain() of an empty ring returns 0 without a call", () => {
   using setup = numbers();
   expect(setup.ring.drain(() => expect.unreachable())).toBe(0);
   expect(setup.ring.backlog).toBe(0);
 });
 
-bpfTest("drain decodes what is there, in order, and returns how many", () => {
+bpfTest("drain() decodes all events in order and returns their number", () => {
   using setup = numbers();
   const { ring, producer } = setup;
   for (const value of [3, 1, 2]) producer.putNumber(value);
@@ -29,7 +29,7 @@ bpfTest("drain decodes what is there, in order, and returns how many", () => {
   expect(ring.backlog).toBe(0);
 });
 
-bpfTest("a limit leaves the rest in the ring", () => {
+bpfTest("a limit leaves the other events in the ring", () => {
   using setup = numbers();
   for (let value = 0; value < 5; value++) setup.producer.putNumber(value);
   expect(drained(setup.ring, 2)).toEqual([0, 1]);
@@ -38,7 +38,7 @@ bpfTest("a limit leaves the rest in the ring", () => {
   expect(drained(setup.ring, 2)).toEqual([]);
 });
 
-bpfTest("discarded records are passed over and count towards no limit", () => {
+bpfTest("discarded records are skipped and do not count towards the limit", () => {
   using setup = numbers();
   const { ring, producer } = setup;
   producer.discard();
@@ -52,7 +52,7 @@ bpfTest("discarded records are passed over and count towards no limit", () => {
   expect(ring.backlog).toBe(0);
 });
 
-bpfTest("drainRaw gives the place of each record in one view of the ring's memory", () => {
+bpfTest("drainRaw() passes each record as an offset in one view of the ring's memory", () => {
   using setup = numbers();
   const { ring, producer } = setup;
   producer.putNumber(7);
@@ -72,42 +72,50 @@ bpfTest("drainRaw gives the place of each record in one view of the ring's memor
   expect(firsts).toEqual([7, 0xffff_ffff]);
 });
 
-bpfTest("a record longer than the event type is decoded from its start", () => {
+bpfTest("a record that is longer than the event type is decoded from its start", () => {
   using setup = numbers();
   setup.producer.put(Uint8Array.of(1, 0, 0, 0, 9, 9, 9));
   expect(drained(setup.ring)).toEqual([1]);
 });
 
-bpfTest("a record shorter than the event type is a RangeError, and what follows it stays", () => {
-  using setup = numbers();
-  const { ring, producer } = setup;
-  producer.putNumber(1);
-  producer.put(Uint8Array.of(1, 2, 3));
-  producer.putNumber(2);
-  const events: number[] = [];
-  const drain = () => ring.drain((event) => void events.push(event));
-  expect(drain).toThrow(
-    new RangeError(`a record of ${ring} has 3 bytes, but its event type u32 takes 4`),
-  );
-  expect(events).toEqual([1]);
-  expect(drain()).toBe(1);
-  expect(events).toEqual([1, 2]);
-});
+bpfTest(
+  "drain() throws a RangeError at a record that is too short, and the following events stay",
+  () => {
+    using setup = numbers();
+    const { ring, producer } = setup;
+    producer.putNumber(1);
+    producer.put(Uint8Array.of(1, 2, 3));
+    producer.putNumber(2);
+    const events: number[] = [];
+    const drain = () => ring.drain((event) => void events.push(event));
+    expect(drain).toThrow(
+      new RangeError(
+        `a record of ${ring} has 3 bytes, but its event type u32 needs 4: open the map with the type that programs write`,
+      ),
+    );
+    expect(events).toEqual([1]);
+    expect(drain()).toBe(1);
+    expect(events).toEqual([1, 2]);
+  },
+);
 
-bpfTest("the record whose callback throws counts as delivered, and the rest stays", () => {
-  using setup = numbers();
-  const { ring, producer } = setup;
-  for (const value of [1, 2, 3]) producer.putNumber(value);
-  const failure = new Error("of the callback");
-  expect(() =>
-    ring.drain((event) => {
-      if (event === 2) throw failure;
-    }),
-  ).toThrow(failure);
-  expect(drained(ring)).toEqual([3]);
-});
+bpfTest(
+  "the event whose callback throws counts as delivered, and the following events stay",
+  () => {
+    using setup = numbers();
+    const { ring, producer } = setup;
+    for (const value of [1, 2, 3]) producer.putNumber(value);
+    const failure = new Error("of the callback");
+    expect(() =>
+      ring.drain((event) => {
+        if (event === 2) throw failure;
+      }),
+    ).toThrow(failure);
+    expect(drained(ring)).toEqual([3]);
+  },
+);
 
-bpfTest("another object for the same ring is no second consumer", async () => {
+bpfTest("another object for the same ring cannot be a second consumer", async () => {
   using setup = numbers();
   const { ring, producer } = setup;
   using other = ring.dup();
@@ -122,7 +130,7 @@ bpfTest("another object for the same ring is no second consumer", async () => {
   const iterator = other[Symbol.asyncIterator]();
   expect(() => ring.drain(() => {})).toThrow("end that iteration first");
   expect(() => ring[Symbol.asyncIterator]()).toThrow("end that iteration first");
-  // A drain that throws, and an iteration that ends, make way.
+  // After a drain that throws, and after an iteration, other consumers are allowed.
   await iterator.return?.();
   producer.putNumber(4);
   const fail = () => {
@@ -132,7 +140,7 @@ bpfTest("another object for the same ring is no second consumer", async () => {
   expect(other.drain(() => {})).toBe(0);
 });
 
-bpfTest("a drain inside a drain is refused, and the outer one goes on", () => {
+bpfTest("a drain inside a drain throws, and the outer one continues", () => {
   using setup = numbers();
   const { ring, producer } = setup;
   producer.putNumber(1);
@@ -148,21 +156,21 @@ bpfTest("a drain inside a drain is refused, and the outer one goes on", () => {
   expect([count, refusals]).toEqual([2, 2]);
 });
 
-bpfTest("drain takes what is there when it starts, so that a program that keeps pace ends", () => {
+bpfTest("drain() leaves events that programs write during the call", () => {
   using setup = numbers();
   const { ring, producer } = setup;
   producer.putNumber(0);
   const events: number[] = [];
   ring.drain((event) => {
     events.push(event);
-    // Were it endless, this is where it stops.
+    // Ends a drain that would otherwise be endless.
     if (events.length < 1000) producer.putNumber(event + 1);
   });
   expect(events).toEqual([0]);
   expect(drained(ring)).toEqual([1]);
 });
 
-bpfTest("a long drain releases room as it goes", () => {
+bpfTest("a long drain releases room before it ends", () => {
   using setup = numbers();
   const { ring, producer } = setup;
   while (producer.putNumber(0));
@@ -174,20 +182,23 @@ bpfTest("a long drain releases room as it goes", () => {
   expect(readmitted).toBeGreaterThan(count / 2);
 });
 
-bpfTest("two objects for one ring take turns: each record is delivered to one of them", () => {
-  using setup = numbers();
-  const { ring, producer } = setup;
-  using other = ring.dup();
-  const seen: number[] = [];
-  for (let value = 0; value < 2000; value++) {
-    expect(producer.putNumber(value)).toBe(true);
-    if (value % 3 === 0) seen.push(...drained(value % 2 === 0 ? ring : other));
-  }
-  seen.push(...drained(other));
-  expect(seen).toEqual(Array.from({ length: 2000 }, (_, value) => value));
-});
+bpfTest(
+  "two objects for one ring can drain in turn, and each record is delivered to one of them",
+  () => {
+    using setup = numbers();
+    const { ring, producer } = setup;
+    using other = ring.dup();
+    const seen: number[] = [];
+    for (let value = 0; value < 2000; value++) {
+      expect(producer.putNumber(value)).toBe(true);
+      if (value % 3 === 0) seen.push(...drained(value % 2 === 0 ? ring : other));
+    }
+    seen.push(...drained(other));
+    expect(seen).toEqual(Array.from({ length: 2000 }, (_, value) => value));
+  },
+);
 
-bpfTest("arguments are checked before anything is taken", () => {
+bpfTest("drain() and drainRaw() check their arguments before they consume anything", () => {
   using setup = numbers();
   const { ring, producer } = setup;
   producer.putNumber(1);

@@ -8,7 +8,7 @@ import { FakeRing } from "./fake_ring.ts";
 const children = `${import.meta.dir}/children`;
 const everything = Number.MAX_SAFE_INTEGER;
 
-test("a copy of the code is another function of the same text", () => {
+test("a copy of the code is a different function with the same source text", () => {
   const copies = [specialize(), specialize()];
   for (const copy of copies) {
     expect(copy).not.toBe(sharedDrainCode);
@@ -20,7 +20,7 @@ test("a copy of the code is another function of the same text", () => {
   expect(copies[0]?.drain).not.toBe(copies[1]?.drain as DrainCode["drain"]);
 });
 
-test("a reader gets its own code once it is busy, and reads the same with it", () => {
+test("a busy reader gets a copy of the code, and reads the same records with it", () => {
   const memory = new FakeRing(65536);
   using reader = new RingReader(memory, memory.size, "fake ring");
   const codes = new Set<DrainCode>();
@@ -39,7 +39,7 @@ test("a reader gets its own code once it is busy, and reads the same with it", (
   expect(reader.totals).toMatchObject({ events: 10_000, bytes: 160_000 });
 });
 
-test("records held in between do not disturb the count of what is given back", () => {
+test("holding records between drains does not change the count of released bytes", () => {
   const memory = new FakeRing();
   using reader = new RingReader(memory, memory.size, "fake ring");
   for (let value = 0; value < 10; value++) memory.putNumber(value);
@@ -47,30 +47,30 @@ test("records held in between do not disturb the count of what is given back", (
   expect(reader.hold(3, 4096)).toBe(3);
   expect(memory.consumer).toBe(32);
   const at = reader.locate(0);
-  reader.pass(at, 1);
-  reader.giveBack();
-  // One of the three was passed: the others are still to come.
+  reader.markDelivered(at, 1);
+  reader.releaseHeld();
+  // One of the three was delivered; the others were not.
   expect(memory.consumer).toBe(48);
-  reader.giveBack();
+  reader.releaseHeld();
   expect(reader.hold(100, 40)).toBe(2);
-  reader.pass(reader.heldBytes, 2);
-  reader.giveBack();
+  reader.markDelivered(reader.heldBytes, 2);
+  reader.releaseHeld();
   expect(reader.drain(() => {}, everything)).toBe(5);
   expect(reader.totals).toMatchObject({ events: 10, bytes: 160 });
   expect(memory.consumer).toBe(memory.producer);
 });
 
-test("what is held is released by disposal only as far as it was passed", () => {
+test("disposal releases held records only up to the last delivered one", () => {
   const memory = new FakeRing();
   const reader = new RingReader(memory, memory.size, "fake ring");
   for (let value = 0; value < 4; value++) memory.putNumber(value);
   reader.hold(4, 4096);
-  reader.pass(reader.locate(0), 1);
+  reader.markDelivered(reader.locate(0), 1);
   reader[Symbol.dispose]();
   expect(memory.consumer).toBe(16);
 });
 
-test("nothing but records that programs gave up is given back without being held", () => {
+test("discarded records without events between them are released without a hold", () => {
   const memory = new FakeRing();
   using reader = new RingReader(memory, memory.size, "fake ring");
   for (let count = 0; count < 3; count++) memory.commit(memory.reserve(8), 8, { discard: true });
@@ -79,7 +79,7 @@ test("nothing but records that programs gave up is given back without being held
   expect(reader.totals).toMatchObject({ events: 0, discarded: 3, bytes: 48 });
 });
 
-test("a record in what is held that changes is an error, and none is read outside", () => {
+test("a held record whose header changes is an error, and nothing beyond the records is read", () => {
   const memory = new FakeRing();
   using reader = new RingReader(memory, memory.size, "fake ring");
   memory.putNumber(1);
@@ -87,11 +87,13 @@ test("a record in what is held that changes is an error, and none is read outsid
   reader.hold(2, 4096);
   memory.setHeader(16, 1000, 0);
   const second = reader.locate(0);
-  expect(() => reader.locate(second)).toThrow("is corrupt: at position 16 a record claims 1000");
+  expect(() => reader.locate(second)).toThrow(
+    "is corrupt: the record at position 16 has a length of 1000",
+  );
   expect(reader.isCorrupt).toBe(true);
 });
 
-bpfTest("where code must not be made from strings, rings are drained all the same", async () => {
+bpfTest("rings can be drained if code cannot be generated from strings", async () => {
   const args = ["--disallow-code-generation-from-strings", `${children}/no_code_generation.ts`];
   expect(await runBun(args)).toMatchObject({
     exitCode: 0,
@@ -100,19 +102,16 @@ bpfTest("where code must not be made from strings, rings are drained all the sam
   });
 });
 
-bpfTest(
-  "loops that wait for another thread's records see them, however well they are compiled",
-  async () => {
-    const ended = await runBun([`${children}/spinning.ts`], { timeout: 30_000 });
-    expect(ended).toMatchObject({
-      exitCode: 0,
-      stdout: "backlog: seen\ndrain: seen\ndrainRaw: seen\n",
-      stderr: "",
-    });
-  },
-);
+bpfTest("loops that wait for records of another thread see them in optimized code", async () => {
+  const ended = await runBun([`${children}/spinning.ts`], { timeout: 30_000 });
+  expect(ended).toMatchObject({
+    exitCode: 0,
+    stdout: "backlog: seen\ndrain: seen\ndrainRaw: seen\n",
+    stderr: "",
+  });
+});
 
-bpfTest("events and views in place that are kept end no process, in compiled code", async () => {
+bpfTest("events and views in place that are kept do not crash optimized code", async () => {
   const ended = await runBun([`${children}/kept_in_place.ts`], { timeout: 30_000 });
   expect(ended).toMatchObject({ exitCode: 0, signalCode: null, stdout: "survived\n", stderr: "" });
 });

@@ -3,21 +3,21 @@ import { ArrayMap, asm, type LiveMap, Program, RingBuf, t } from "../../src/inde
 const { r0, r1, r2, r3, r4, r6, r7, fp } = asm;
 
 const request = t.struct({ flags: t.u64Number, limit: t.u32, count: t.u32 });
-/** Records that are shorter have no room for their length, and are told by what can be read of them. */
+/** Shorter records have no room for their length. Their first bytes identify them. */
 const shortest = 4;
 
-/** What a drain is asked to do. */
+/** Options of a drain. */
 export interface DrainRequest {
   /** Flags of `bpf_user_ringbuf_drain()`. */
   readonly flags?: number;
-  /** Records after which the callback ends the drain. */
+  /** The number of records after which the callback ends the drain. */
   readonly limit?: number;
 }
 
 /**
- * Drains a user ring buffer on demand, in the kernel, and gives back what its callback read of each record.
+ * Drains a user ring buffer in the kernel on demand, and returns what the callback has read of each record.
  *
- * A record of 4 bytes or more has to begin with its length, as 32 bits.
+ * A record of 4 bytes or more must begin with its length as a 32-bit number.
  */
 export class Drainer implements Disposable {
   readonly program: Program;
@@ -83,13 +83,13 @@ export class Drainer implements Disposable {
     });
   }
 
-  /** Drains; how many records, or the helper's error as a negative number. */
+  /** Drains the ring. Returns the number of records, or the negative errno of the helper. */
   drain({ flags = 0, limit = 0x7fff_ffff }: DrainRequest = {}): number {
     this.#request.set(0, { flags, limit, count: 0 });
     return this.program.testRun().returnValue | 0;
   }
 
-  /** Drains, and what the callback read since the last time. */
+  /** Drains the ring. Returns what the callback has read since the last call. */
   read(what: DrainRequest = {}): Uint8Array[] {
     const result = this.drain(what);
     if (result < 0) throw new Error(`user_ringbuf_drain: ${result}`);
@@ -100,7 +100,7 @@ export class Drainer implements Disposable {
     return records;
   }
 
-  /** The same as numbers: the second 32 bits of each record. */
+  /** Drains the ring. Returns the second 32 bits of each record as a number. */
   readNumbers(what: DrainRequest = {}): number[] {
     return this.read(what).map((bytes) => new DataView(bytes.buffer).getUint32(4, true));
   }
@@ -113,7 +113,7 @@ export class Drainer implements Disposable {
   }
 }
 
-/** Reads the first bytes of the record: r0 is 0 when it has so many. */
+/** Instructions that read the first bytes of the record. r0 is 0 if the record has that many. */
 function readRecord(length: number) {
   return [
     asm.mov(r1, r7),
@@ -125,10 +125,10 @@ function readRecord(length: number) {
   ];
 }
 
-/** How far a {@link sequenceChecker} got. */
+/** The progress of a {@link sequenceChecker}. */
 export const checkedState = t.struct({ next: t.u64Number, wrong: t.u64Number });
 
-/** A program that drains records of one 64-bit number each, and counts those that are not one more than the last. */
+/** Returns a program that drains records of one 64-bit number each, and counts those that are not the last number plus 1. */
 export function sequenceChecker(ring: LiveMap, state: LiveMap): Program {
   return new Program({
     section: "syscall",

@@ -4,10 +4,10 @@ import { FakeRing } from "./fake_ring.ts";
 const headerSize = 8;
 const lengthMask = 0x3fff_ffff;
 
-/** A ring in overwrite mode, in ordinary memory: programs that write to it do what the kernel's code does. */
+/** A fake of a ring in overwrite mode, in ordinary memory. It is written as the kernel does. */
 export class FakeOverwriteRing extends FakeRing implements OverwrittenRing {
   overwrite = 0;
-  /** Called before each answer to {@link overwritePosition}: what a program does at that very moment. */
+  /** Called at the start of {@link overwritePosition}: does what a program does at that moment. */
   meanwhile: (() => void) | undefined;
 
   overwritePosition(): number {
@@ -24,7 +24,7 @@ export class FakeOverwriteRing extends FakeRing implements OverwrittenRing {
     return super.reserve(length);
   }
 
-  /** A record of so many bytes, each of them the low byte of its number. */
+  /** Writes a record of `length` bytes, each of which is the low byte of its number. */
   put(number: number, length: number): void {
     const position = this.reserve(length);
     for (let at = 0; at < length; at++) {

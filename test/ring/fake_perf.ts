@@ -3,15 +3,15 @@ import { PERF_RECORD_LOST, PERF_RECORD_SAMPLE } from "../../src/uapi/system.ts";
 
 const headerSize = 8;
 
-/** One CPU's perf buffer in ordinary memory, for the contents that no program can be made to write. */
+/** A fake of the perf buffer of one CPU, in ordinary memory, for contents that no program writes. */
 export class FakePerf implements SharedPerfBuffer {
   readonly size: number;
   readonly data: DataView<ArrayBuffer>;
-  /** How far is written; a test may set it. */
+  /** The position up to which records are written. Tests may set it. */
   written = 0;
   released = 0;
-  /** How often it was asked how far is written. */
-  looks = 0;
+  /** The number of times that this position was read. */
+  checks = 0;
 
   constructor(size = 4096, position = 0) {
     this.size = size;
@@ -19,7 +19,7 @@ export class FakePerf implements SharedPerfBuffer {
     this.written = this.released = position;
   }
 
-  /** Bytes at the next position. */
+  /** Writes bytes at the next position. */
   write(bytes: ArrayLike<number>): void {
     for (let at = 0; at < bytes.length; at++) {
       this.data.setUint8((this.written + at) % this.size, bytes[at] as number);
@@ -27,7 +27,7 @@ export class FakePerf implements SharedPerfBuffer {
     this.written += bytes.length;
   }
 
-  /** A record with these bytes behind its header, whatever the type; `size` is what its header claims. */
+  /** Writes a record of any type with these bytes after its header. `size` is the size in the header. */
   record(type: number, body: ArrayLike<number>, size: number = headerSize + body.length): void {
     const record = new Uint8Array(headerSize + body.length);
     const view = new DataView(record.buffer);
@@ -37,7 +37,7 @@ export class FakePerf implements SharedPerfBuffer {
     this.write(record);
   }
 
-  /** What a program writes; the padding is all ones. */
+  /** Writes a record as a program does. All bits of the padding are set. */
   sample(payload: ArrayLike<number>): void {
     const length = Math.ceil((payload.length + 4) / 8) * 8 - 4;
     const body = new Uint8Array(4 + length).fill(0xff);
@@ -46,12 +46,12 @@ export class FakePerf implements SharedPerfBuffer {
     this.record(PERF_RECORD_SAMPLE, body);
   }
 
-  /** A record of one 32-bit number: 16 bytes. */
+  /** Writes a record of one 32-bit number: 16 bytes. */
   putNumber(value: number): void {
     this.sample(new Uint8Array(Uint32Array.of(value).buffer));
   }
 
-  /** What the kernel writes before the first record that found room again: 24 bytes. */
+  /** Writes the record that the kernel writes before the first record that has room again: 24 bytes. */
   lost(count: number): void {
     this.record(PERF_RECORD_LOST, new Uint8Array(BigUint64Array.of(77n, BigInt(count)).buffer));
   }
@@ -63,7 +63,7 @@ export class FakePerf implements SharedPerfBuffer {
   }
 
   head(): number {
-    this.looks++;
+    this.checks++;
     return this.written;
   }
 
@@ -76,7 +76,7 @@ export class FakePerf implements SharedPerfBuffer {
   }
 }
 
-/** A reader of some of them, the first of which is CPU 0's; `memory` is what it disposes of. */
+/** Returns a reader of several fakes, from CPU 0 on. The reader disposes of `memory`. */
 export function readerOf(
   memories: readonly FakePerf[],
   memory: Disposable = { [Symbol.dispose]() {} },
@@ -85,7 +85,7 @@ export function readerOf(
   return new PerfReader(cpus, memory, memories[0]?.size ?? 0, "fake map");
 }
 
-/** The 32-bit numbers that a drain gives. */
+/** Returns the 32-bit numbers that a drain delivers. */
 export function numbersOf(reader: PerfReader, limit: number = Number.MAX_SAFE_INTEGER): number[] {
   const numbers: number[] = [];
   reader.drain((view, offset) => void numbers.push(view.getUint32(offset, true)), limit);

@@ -4,16 +4,16 @@ const headerSize = 8;
 const busyBit = 0x8000_0000;
 const discardBit = 0x4000_0000;
 
-/** A ring buffer in ordinary memory, for the states that no program can be made to show. */
+/** A fake of a ring buffer, in ordinary memory, for states that no program causes. */
 export class FakeRing implements SharedRing {
   readonly size: number;
-  /** The data, twice in a row: this class writes both copies. */
+  /** The data, twice in a row. This class writes both copies. */
   readonly data: DataView;
   producer = 0;
   consumer = 0;
   readonly overwrittenBytes = 0;
-  /** How often a consumer looked whether something is new. */
-  looks = 0;
+  /** The number of times that a consumer read the positions. */
+  checks = 0;
   disposed = false;
 
   constructor(size = 4096) {
@@ -21,7 +21,7 @@ export class FakeRing implements SharedRing {
     this.data = new DataView(new ArrayBuffer(2 * size));
   }
 
-  /** Reserves a record as a program does: busy until {@link commit}. Returns its position. */
+  /** Reserves a record as a program does. It is busy until {@link commit}. Returns its position. */
   reserve(length: number): number {
     const position = this.producer;
     this.setHeader(position, length, busyBit);
@@ -29,12 +29,12 @@ export class FakeRing implements SharedRing {
     return position;
   }
 
-  /** Submits a reserved record, or gives it up. */
+  /** Submits or discards a reserved record. */
   commit(position: number, length: number, { discard = false } = {}): void {
     this.setHeader(position, length, discard ? discardBit : 0);
   }
 
-  /** A record of one 32-bit number. */
+  /** Writes a record of one 32-bit number. */
   putNumber(value: number): void {
     const position = this.reserve(4);
     this.set(position + headerSize, value);
@@ -53,7 +53,7 @@ export class FakeRing implements SharedRing {
   }
 
   look(): void {
-    this.looks++;
+    this.checks++;
   }
 
   releasedPosition(): number {

@@ -4,18 +4,18 @@ import { RingReader } from "../../src/ring/reader.ts";
 import type { Type } from "../../src/types/type.ts";
 import type { FakeRing } from "./fake_ring.ts";
 
-/** A ring in ordinary memory for consumers, whose wake-ups the test counts and makes. */
+/** A source over a ring in ordinary memory. The test counts and sends the wake-ups. */
 export class FakeSource<E> extends RecordSource<E> {
-  /** True while a wake-up is waited for. */
+  /** True while a consumer waits for a wake-up. */
   isArmed = false;
-  /** Times that a wake-up was waited for. */
+  /** The number of waits for a wake-up. */
   armed = 0;
-  /** True when the wait keeps the process alive. */
+  /** True if the wait keeps the process alive. */
   isWatchReferenced = true;
-  /** Errors of arming and of ending the wait. */
+  /** Errors that arming and ending the wait throw. */
   failures: { arm?: Error; dispose?: Error } = {};
   onReady = (): void => {};
-  /** True once the last consumer gave the place up. */
+  /** True after the last consumer has ended. */
   isFree = true;
 
   constructor(memory: FakeRing, type: Type<E>) {
@@ -30,7 +30,7 @@ export class FakeSource<E> extends RecordSource<E> {
     super(map, type, new RingReader(memory, memory.size, "fake ring"));
   }
 
-  /** The kernel's wake-up. */
+  /** Sends a wake-up as the kernel does. */
   wake(): void {
     this.isArmed = false;
     this.onReady();
@@ -68,5 +68,5 @@ export class FakeSource<E> extends RecordSource<E> {
   }
 }
 
-/** The kernel's ids are above 0. */
+/** The map id of the last fake. Ids of the kernel are above 0. */
 let nextId = -1;

@@ -1,6 +1,6 @@
 import { afterEach, expect, jest, test } from "bun:test";
 import { monotonicNanoseconds, PerfBuffer, RingBuf, t, UserRingBuf } from "../../src/index.ts";
-import { PullIterator, takeEvents } from "../../src/ring/iterators.ts";
+import { PullIterator, eventItems } from "../../src/ring/iterators.ts";
 import { consumeSettings } from "../../src/ring/ring_options.ts";
 import { bridgeTest } from "../loop/bridges.ts";
 import { Drainer } from "./drainer.ts";
@@ -17,7 +17,7 @@ afterEach(() => {
 
 const noWakeup = 1;
 
-/** Lets timers and I/O have their turn until the condition holds, for at most ten seconds of the machine's clock. */
+/** Lets timers and I/O run until the condition holds, for at most ten seconds of the machine's clock. */
 async function until(condition: () => boolean): Promise<void> {
   const end = monotonicNanoseconds() + 10e9;
   while (!condition() && monotonicNanoseconds() < end) {
@@ -25,7 +25,7 @@ async function until(condition: () => boolean): Promise<void> {
   }
 }
 
-/** Puts 100 events four times: with real timers, with fake ones, after those, and with fake ones once more. */
+/** Writes 100 events four times: with real timers, with fake ones, after the fake ones, and with fake ones again. */
 async function putFourTimes(
   putNumber: (value: number) => boolean | number,
   received: readonly number[],
@@ -35,7 +35,7 @@ async function putFourTimes(
     else jest.useFakeTimers();
     for (let value = phase * 100; value < (phase + 1) * 100; value++) {
       putNumber(value);
-      // Few at a time, so that there are waits in between.
+      // A few at a time, so that the consumer waits in between.
       if (value % 10 === 9) await until(() => received.length === value + 1);
     }
     expect(received).toHaveLength((phase + 1) * 100);
@@ -43,7 +43,7 @@ async function putFourTimes(
   expect(received).toEqual(Array.from({ length: 400 }, (_, value) => value));
 }
 
-/** Ways to consume a ring, each of which appends what it gets. */
+/** Ways to consume a ring. Each appends the events that it gets. */
 const ways: Readonly<
   Record<
     string,
@@ -87,7 +87,7 @@ const ways: Readonly<
 };
 
 for (const [way, consume] of Object.entries(ways)) {
-  bpfTest(`${way} delivers 400 of 400 events, whatever timers are fake`, async () => {
+  bpfTest(`${way} delivers 400 of 400 events with real and with fake timers`, async () => {
     using ring = new RingBuf({ size: 65536, event: t.u32 });
     using producer = new Producer(ring);
     const received: number[] = [];
@@ -97,7 +97,7 @@ for (const [way, consume] of Object.entries(ways)) {
 }
 
 bridgeTest(
-  "events come while timers are fake",
+  "events are delivered while timers are fake",
   async () => {
     using ring = new RingBuf({ size: 65536, event: t.u32 });
     using producer = new Producer(ring);
@@ -109,7 +109,7 @@ bridgeTest(
   bpfTest,
 );
 
-bpfTest("events of a perf buffer come while timers are fake", async () => {
+bpfTest("events of a perf buffer are delivered while timers are fake", async () => {
   using buffer = new PerfBuffer({ event: t.u32, watermark: 1024 });
   using producer = new PerfProducer(buffer);
   const received: number[] = [];
@@ -117,7 +117,7 @@ bpfTest("events of a perf buffer come while timers are fake", async () => {
   await putFourTimes((value) => producer.putNumber(value), received);
 });
 
-mapTest("user_ringbuf")("waits for room go on while timers are fake", async () => {
+mapTest("user_ringbuf")("waits for room continue while timers are fake", async () => {
   using ring = new UserRingBuf({ size: 4096, event: t.bytes(2040) });
   using drainer = new Drainer(ring);
   for (const fake of [true, false, true]) {
@@ -127,7 +127,7 @@ mapTest("user_ringbuf")("waits for room go on while timers are fake", async () =
     let isWritten = false;
     const written = ring.write(new Uint8Array(2040)).then(() => (isWritten = true));
     expect(isWritten).toBe(false);
-    // Nobody is woken: a timer looks.
+    // Without a wake-up, a timer checks for room.
     expect(drainer.drain({ flags: noWakeup })).toBe(2);
     await until(() => isWritten);
     expect(isWritten).toBe(true);
@@ -136,19 +136,19 @@ mapTest("user_ringbuf")("waits for room go on while timers are fake", async () =
   }
 });
 
-test("a record that is reserved and not submitted is looked at again while timers are fake", async () => {
+test("a reserved record is checked again while timers are fake", async () => {
   const memory = new FakeRing();
   const source = new FakeSource(memory, t.u32);
   const settings = consumeSettings("test", {}, []);
-  const iterator = new PullIterator(source, "iteration", settings, takeEvents(source));
+  const iterator = new PullIterator(source, "iteration", settings, eventItems(source));
   for (const fake of [true, false, true]) {
     if (fake) jest.useFakeTimers();
     else jest.useRealTimers();
     const busy = memory.reserve(4);
     let value: number | undefined;
     const next = iterator.next().then((result) => (value = result.value));
-    const before = memory.looks;
-    await until(() => memory.looks > before + 3);
+    const before = memory.checks;
+    await until(() => memory.checks > before + 3);
     memory.set(busy + 8, 5);
     memory.commit(busy, 4);
     await until(() => value !== undefined);
@@ -158,16 +158,19 @@ test("a record that is reserved and not submitted is looked at again while timer
   await iterator.return();
 });
 
-bpfTest("a timer that is cancelled or unreferenced while timers are fake stays so", async () => {
-  jest.useFakeTimers();
-  using ring = new RingBuf({ size: 4096, event: t.u32 });
-  using subscription = ring.subscribe(() => {}, { wakeup: "poll" });
-  subscription.unref();
-  await until(() => ring.stats.polls > 2);
-  expect(ring.stats.polls).toBeGreaterThan(2);
-  subscription[Symbol.dispose]();
-  const { polls } = ring.stats;
-  const end = monotonicNanoseconds() + 20e6;
-  await until(() => monotonicNanoseconds() > end);
-  expect(ring.stats.polls).toBe(polls);
-});
+bpfTest(
+  "a timer that is cancelled or unreferenced while timers are fake stays cancelled or unreferenced",
+  async () => {
+    jest.useFakeTimers();
+    using ring = new RingBuf({ size: 4096, event: t.u32 });
+    using subscription = ring.subscribe(() => {}, { wakeup: "poll" });
+    subscription.unref();
+    await until(() => ring.stats.polls > 2);
+    expect(ring.stats.polls).toBeGreaterThan(2);
+    subscription[Symbol.dispose]();
+    const { polls } = ring.stats;
+    const end = monotonicNanoseconds() + 20e6;
+    await until(() => monotonicNanoseconds() > end);
+    expect(ring.stats.polls).toBe(polls);
+  },
+);

@@ -3,11 +3,11 @@ import type { SharedUserRing } from "../../src/ring/user_ring_writer.ts";
 const headerSize = 8;
 const busyBit = 0x8000_0000;
 const discardBit = 0x4000_0000;
-/** Around what is shared there is memory that nobody may touch. */
+/** Bytes of guard memory before and after the shared memory, which must not change. */
 const guard = 64;
 const positionsSize = 8;
 
-/** A user ring buffer in ordinary memory, and the kernel's side of it (kernel/bpf/ringbuf.c). */
+/** A fake of a user ring buffer, in ordinary memory, with the kernel's side of it (kernel/bpf/ringbuf.c). */
 export class FakeUserRing implements SharedUserRing {
   readonly size: number;
   readonly data: DataView<ArrayBuffer>;
@@ -16,10 +16,10 @@ export class FakeUserRing implements SharedUserRing {
   readonly producerHalves: Int32Array<ArrayBuffer>;
   readonly producer: BigUint64Array<ArrayBuffer>;
   readonly consumer: BigUint64Array<ArrayBuffer> = new BigUint64Array(1);
-  /** Everything that a writer could reach. */
+  /** All memory that a faulty writer could access. */
   readonly everything: Uint8Array;
   disposed = false;
-  /** Whether disposal is refused, as it is while an operation uses the memory. */
+  /** True if disposal throws, as it does while an operation uses the memory. */
   isPinned = false;
 
   constructor(size = 4096, position = 0n) {
@@ -42,7 +42,7 @@ export class FakeUserRing implements SharedUserRing {
     );
   }
 
-  endPart(part: ArrayBuffer): boolean {
+  detachPart(part: ArrayBuffer): boolean {
     if (!part.detached) part.transfer(0);
     return part.detached;
   }
@@ -55,12 +55,15 @@ export class FakeUserRing implements SharedUserRing {
     return this.consumer[0] as bigint;
   }
 
-  /** Where a position is in {@link data}. */
+  /** Returns the offset of a position in {@link data}. */
   offsetOf(position: bigint): number {
     return Number(position & BigInt(this.size - 1));
   }
 
-  /** What the kernel finds: the next record's bytes, `"discarded"` after passing over one, or why it stops. */
+  /**
+   * Returns what the kernel finds: the bytes of the next record, `"discarded"` after it has skipped one, or the reason for its
+   * end.
+   */
   peek(): Uint8Array | "discarded" | "empty" | "busy" | "invalid" {
     const [producer, consumer] = [this.producerPosition, this.consumerPosition];
     if (producer % 8n !== 0n) return "invalid";
@@ -78,13 +81,13 @@ export class FakeUserRing implements SharedUserRing {
     return this.bytes.slice(offset + headerSize, offset + headerSize + length);
   }
 
-  /** Drains as the helper does; the records' bytes. */
+  /** Drains the ring as the helper does. Returns the bytes of the records. */
   drain(limit = Number.POSITIVE_INFINITY): Uint8Array[] {
     const records: Uint8Array[] = [];
     while (records.length < limit) {
       const found = this.peek();
       if (found === "discarded") continue;
-      if (found === "invalid") throw new Error("the kernel would say EINVAL");
+      if (found === "invalid") throw new Error("the kernel returns EINVAL");
       if (found === "empty" || found === "busy") break;
       records.push(found);
       const total = BigInt(Math.ceil((found.length + headerSize) / 8) * 8);

@@ -7,11 +7,11 @@ import { isGuest } from "../support/skipping.ts";
 import { repetitions } from "../support/effort.ts";
 import { runMany } from "../support/run_program.ts";
 
-/** The program that floods counts atomically. */
+/** Runs only if programs can count with atomic instructions. */
 const countingTest = testWith(features.instructions.get("fetching_atomics"));
 
 countingTest(
-  "under flood each record comes once and in order, by few looks, while timers and a server run",
+  "under flood, each record is delivered once and in order with few checks, while timers and a server run",
   async () => {
     using ring = new RingBuf({ size: 1 << 20, event: countedEvent });
     using state = new ArrayMap({ value: counterState, length: 1 });
@@ -48,7 +48,7 @@ countingTest(
     expect(events).toBe(next);
     expect(next).toBe(state.get(0)?.next as number);
     expect(next).toBeGreaterThan(isGuest ? 1000 : 10_000);
-    // More than one record for each look, and looks by timer for the most part.
+    // More than one record per check, and most checks by timer.
     expect(batches).toBeLessThan(events / 4);
     expect(polls).toBeGreaterThan(wakeups / 4);
     expect(ticks).toBeGreaterThan(3);
@@ -56,7 +56,7 @@ countingTest(
 );
 
 countingTest(
-  "for await keeps up with the order under flood, and what finds no room is counted",
+  "under flood, for await delivers in order, and events without room are counted",
   async () => {
     using ring = new RingBuf({ size: 16384, event: countedEvent });
     using state = new ArrayMap({ value: counterState, length: 1 });
@@ -76,7 +76,7 @@ countingTest(
 );
 
 countingTest(
-  "memory stays as it is while millions of events are shown in place or raw",
+  "memory does not grow while millions of events are read in place or raw",
   async () => {
     using ring = new RingBuf({ size: 256 * 1024, event: t.struct({ sequence: t.u64Number }) });
     using state = new ArrayMap({ value: counterState, length: 1 });

@@ -1,8 +1,8 @@
-/** @module A program that runs without a pause on another thread. */
+/** @module Runs of a program without a pause, on another thread. */
 import { packet } from "./producer.ts";
 import { endWorker } from "../support/end_worker.ts";
 
-/** Runs the program until this is disposed of: from then on it runs no more, and its descriptor is not used. */
+/** Runs the program on another thread until the result is disposed of. After that, the thread does not use the descriptor. */
 export async function flood(programFd: number): Promise<AsyncDisposable> {
   const worker = new Worker(`${import.meta.dir}/children/flood_worker.ts`, { ref: false });
   const ready = Promise.withResolvers<void>();

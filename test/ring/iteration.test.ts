@@ -8,7 +8,7 @@ import { runMany } from "../support/run_program.ts";
 
 const children = `${import.meta.dir}/children`;
 
-bpfTest("for await delivers what is there and then what comes, in order", async () => {
+bpfTest("for await delivers present events and then new ones, in order", async () => {
   using ring = new RingBuf({ size: 4096, event: t.u32 });
   using producer = new Producer(ring);
   producer.putNumber(0);
@@ -17,30 +17,33 @@ bpfTest("for await delivers what is there and then what comes, in order", async 
   for await (const event of ring) {
     events.push(event);
     if (event === 20) break;
-    // From a timer, so that the loop waits for it.
+    // From a timer, so that the loop has to wait.
     if (event > 0) setTimeout(() => producer.putNumber(event + 1), event % 3);
   }
   expect(events).toEqual(Array.from({ length: 21 }, (_, value) => value));
 });
 
-bpfTest("leaving the loop keeps the rest, and a second loop goes on in order", async () => {
-  using ring = new RingBuf({ size: 4096, event: t.u32 });
-  using producer = new Producer(ring);
-  for (let value = 0; value < 6; value++) producer.putNumber(value);
-  const events: number[] = [];
-  for await (const event of ring) {
-    events.push(event);
-    if (event === 2) break;
-  }
-  ring.drain((event) => void events.push(event), { limit: 1 });
-  for await (const event of ring) {
-    events.push(event);
-    if (event === 5) break;
-  }
-  expect(events).toEqual([0, 1, 2, 3, 4, 5]);
-});
+bpfTest(
+  "leaving the loop keeps undelivered events, and a second loop continues in order",
+  async () => {
+    using ring = new RingBuf({ size: 4096, event: t.u32 });
+    using producer = new Producer(ring);
+    for (let value = 0; value < 6; value++) producer.putNumber(value);
+    const events: number[] = [];
+    for await (const event of ring) {
+      events.push(event);
+      if (event === 2) break;
+    }
+    ring.drain((event) => void events.push(event), { limit: 1 });
+    for await (const event of ring) {
+      events.push(event);
+      if (event === 5) break;
+    }
+    expect(events).toEqual([0, 1, 2, 3, 4, 5]);
+  },
+);
 
-bpfTest("an error thrown in the loop's body ends the iteration", async () => {
+bpfTest("an exception in the loop's body ends the iteration", async () => {
   using ring = new RingBuf({ size: 4096, event: t.u32 });
   using producer = new Producer(ring);
   producer.putNumber(1);
@@ -53,7 +56,7 @@ bpfTest("an error thrown in the loop's body ends the iteration", async () => {
 });
 
 bpfTest(
-  "a record that is too short ends the loop with a RangeError; the next one goes on",
+  "a record that is too short ends the loop with a RangeError, and the next loop continues after it",
   async () => {
     using ring = new RingBuf({ size: 4096, event: t.u32 });
     using producer = new Producer(ring);
@@ -64,9 +67,9 @@ bpfTest(
         if (event === 2) break;
       }
     };
-    // The first is there at once, the second comes while the loop waits.
+    // The first record is there at the start, the second arrives while the loop waits.
     producer.put(Uint8Array.of(1));
-    await expect(loop()).rejects.toThrow("has 1 bytes, but its event type u32 takes 4");
+    await expect(loop()).rejects.toThrow("has 1 bytes, but its event type u32 needs 4");
     const waiting = loop();
     producer.put(Uint8Array.of(1, 2));
     producer.putNumber(2);
@@ -76,7 +79,7 @@ bpfTest(
   },
 );
 
-bpfTest("a second consumer is refused while a loop runs", async () => {
+bpfTest("a second consumer throws while a loop runs", async () => {
   using ring = new RingBuf({ size: 4096, event: t.u32 });
   using producer = new Producer(ring);
   producer.putNumber(1);
@@ -88,7 +91,7 @@ bpfTest("a second consumer is refused while a loop runs", async () => {
   expect(ring.drain(() => {})).toBe(0);
 });
 
-bpfTest("calls of next() that wait at the same time are answered in order", async () => {
+bpfTest("calls of next() that wait at the same time resolve in order", async () => {
   using ring = new RingBuf({ size: 4096, event: t.u32 });
   using producer = new Producer(ring);
   const iterator = ring[Symbol.asyncIterator]();
@@ -118,7 +121,7 @@ testWith(features.instructions.get("fetching_atomics"))(
     for await (const { sequence } of ring) {
       expect(sequence).toBe(events++);
       if (ring.backlog < 8000) refill();
-      // Without a turn for timers this goes on until here.
+      // Ends a loop that does not let timers run.
       if (fired || events === 2_000_000) break;
     }
     clearTimeout(timer);
@@ -128,7 +131,7 @@ testWith(features.instructions.get("fetching_atomics"))(
 );
 
 bpfTest(
-  "the process ends by itself when the loop has ended, and lives while it waits",
+  "a waiting loop keeps the process alive, and the process exits after the loop",
   async () => {
     const ended = await runBun([`${children}/break_out.ts`], { timeout: 20_000 });
     expect(ended).toMatchObject({ exitCode: 0, stdout: "1\nleft\n", stderr: "" });

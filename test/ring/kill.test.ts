@@ -1,4 +1,4 @@
-// Disposal at every point of a consumer's life: nothing crashes, nothing is delivered twice or lost, nothing stays open.
+// Disposal at every point of a consumer's life. It must not crash, deliver twice, lose events or leave descriptors open.
 import { expect } from "bun:test";
 import { ArrayMap, RingBuf, type Subscription, t, features } from "../../src/index.ts";
 import { bridgeTest } from "../loop/bridges.ts";
@@ -15,12 +15,12 @@ const children = `${import.meta.dir}/children`;
 const Event = t.struct({ value: t.u32 });
 type Ring = RingBuf<t.Type<{ value: number }>>;
 
-/** Ends a consumer; what it had been given by then has been seen when the promise is fulfilled. */
+/** Ends a consumer. The promise resolves when the consumer has seen all events that were delivered to it. */
 type End = () => Promise<void>;
 
 const turn = () => new Promise<void>((resolve) => setImmediate(resolve));
 
-/** Begins a consumer of each kind, in one of the ways that it has. */
+/** Functions that start a consumer, one per kind. `how` selects its options. */
 const kinds: readonly ((ring: Ring, seen: (value: number) => void, how: number) => End)[] = [
   (ring, seen) => {
     const subscription = ring.subscribe(({ value }) => seen(value));
@@ -53,7 +53,7 @@ const kinds: readonly ((ring: Ring, seen: (value: number) => void, how: number) 
     };
     const done = read();
     return async () => {
-      // A batch that was handed out is to be read before the iteration ends: it is over then.
+      // A delivered batch must be read before the iteration ends, which releases it.
       await turn();
       await batches.return?.();
       await done;
@@ -107,11 +107,11 @@ bridgeTest(
 );
 
 bpfTest(
-  "10,000 rings, disposed of at any point of a consumer's life, leave nothing open",
+  "10,000 rings that are disposed of at any point of a consumer's life leave no descriptor open",
   async () => {
     const seed = anySeed();
     const random = randomNumbers(seed);
-    // A watch of its own keeps the bridge: to open one takes longer than all the rest.
+    // This subscription keeps the bridge open: opening one takes longer than everything else.
     using kept = new RingBuf({ size: 4096, event: Event });
     using _ = kept.subscribe(() => {});
     const before = await settledResources();
@@ -134,7 +134,7 @@ bpfTest(
 );
 
 testWith(features.instructions.get("fetching_atomics"))(
-  "under flood, a ring disposed of from its callback ends at once, every time",
+  "under flood, disposal of a ring in its callback ends the subscription at once",
   async () => {
     using shared = new RingBuf({ size: 65536, event: countedEvent });
     using state = new ArrayMap({ value: counterState, length: 1 });
@@ -166,12 +166,12 @@ testWith(features.instructions.get("fetching_atomics"))(
   },
 );
 
-bpfTest("a process with consumers that were all ended, in any way, can exit", async () => {
+bpfTest("a process exits if all its consumers have ended, in any way", async () => {
   const ended = await runBun([`${children}/ended_consumers.ts`], { timeout: 20_000 });
   expect(ended).toMatchObject({ exitCode: 0, stdout: "done\n", stderr: "" });
 });
 
-bpfTest("unreferenced consumers let the process end, and deliver until then", async () => {
+bpfTest("unreferenced consumers let the process exit and deliver until then", async () => {
   for (const bridge of ["io_uring", "aio", "timer"]) {
     const env = { BUN_BPF_LOOP: bridge };
     const ended = await runBun([`${children}/unreferenced.ts`], { timeout: 20_000, env });

@@ -7,7 +7,10 @@ const { r0, r1, r2, r3 } = asm;
 const size = 64 * 1024 * 1024;
 const longest = size / 4;
 
-/** A program that reserves a quarter of the ring and gives it up: what a program writes takes time, positions do not. */
+/**
+ * Returns a program that reserves a quarter of the ring and discards it. That moves positions fast: to write records takes
+ * longer.
+ */
 function passer(ring: RingBuf<t.Type<unknown>>): Program {
   return new Program({
     section: "socket",
@@ -31,7 +34,7 @@ function passer(ring: RingBuf<t.Type<unknown>>): Program {
   });
 }
 
-bpfTest("a real ring goes on past 2^31 and 2^32 bytes, in every way to consume it", async () => {
+bpfTest("a ring works beyond 2^31 and 2^32 bytes, with every kind of consumer", async () => {
   using ring = new RingBuf({ size, event: t.struct({ value: t.u32 }) });
   using producer = new Producer(ring);
   using program = passer(ring);
@@ -41,7 +44,7 @@ bpfTest("a real ring goes on past 2^31 and 2^32 bytes, in every way to consume i
   const put = () => {
     for (let count = 0; count < 3; count++) expect(producer.putNumber(written++)).toBe(true);
   };
-  // One in five leaves no room for a quarter.
+  // Three quarters per round: the numbered records leave no room for a fourth.
   for (let round = 0; ring.stats.bytes < 2 ** 32 + size; round++) {
     put();
     for (let run = 0; run < 3; run++) program.testRun({ data: packet });

@@ -26,7 +26,7 @@ function newRing(name = ""): RingBuf<t.Type<number>> {
   return new RingBuf({ size: 4096, event, name });
 }
 
-/** A program that loses an event each time it runs: none of this size fits. */
+/** Returns a program that loses an event in each run: the ring has no room for its size. */
 function losing(ring: string | LiveMap, maps: Record<string, LiveMap> = {}): Program {
   const code: Code = [
     asm.reserveOrCount(ring, 5000, "out", { stack: -8 }),
@@ -36,7 +36,7 @@ function losing(ring: string | LiveMap, maps: Record<string, LiveMap> = {}): Pro
   return new Program({ section: "socket", license: "GPL", code, maps });
 }
 
-/** How many BPF maps are open here. */
+/** Returns the number of BPF maps that this process has open. */
 function openMaps(): number {
   const { descriptors } = countResources();
   return Object.entries(descriptors)
@@ -45,7 +45,7 @@ function openMaps(): number {
 }
 
 describe("the counter of a ring", () => {
-  bpfTest("is made when it is first asked for", () => {
+  bpfTest("is created when it is first read", () => {
     const before = openMaps();
     using ring = newRing();
     expect([ring.stats.lost, openMaps() - before]).toEqual([0, 1]);
@@ -54,7 +54,7 @@ describe("the counter of a ring", () => {
     expect(ring.stats.lost).toBe(0);
   });
 
-  bpfTest("is made for a program that refers to it", () => {
+  bpfTest("is created for a program that refers to it", () => {
     const before = openMaps();
     using ring = newRing();
     using program = losing("ring", { ring });
@@ -63,7 +63,7 @@ describe("the counter of a ring", () => {
     expect([ring.stats.lost, ring.lost.sum(0)]).toEqual([3, 3]);
   });
 
-  bpfTest("has a number for each CPU, and a name by which to find it", () => {
+  bpfTest("has one entry with a count per CPU, and a name derived from that of the ring", () => {
     using ring = newRing("fifteen_letters");
     expect(ring.lost).toBeInstanceOf(PerCpuArrayMap);
     expect(ring.lost.name).toBe("fifteen_le_lost");
@@ -76,7 +76,7 @@ describe("the counter of a ring", () => {
     expect(ring.stats.lost).toBe(cpus * 2 ** 40 + (cpus * (cpus - 1)) / 2);
   });
 
-  bpfTest("counts on while other programs begin and end", () => {
+  bpfTest("keeps its count while programs are loaded and closed", () => {
     using ring = newRing();
     for (let round = 1; round <= 3; round++) {
       using program = losing("ring", { ring });
@@ -86,7 +86,7 @@ describe("the counter of a ring", () => {
   });
 });
 
-describe("the objects for one ring", () => {
+describe("objects for the same ring", () => {
   const others: Readonly<
     Record<string, (ring: RingBuf<t.Type<number>>) => RingBuf<t.Type<number>>>
   > = {
@@ -95,7 +95,7 @@ describe("the objects for one ring", () => {
     fromId: (ring) => RingBuf.fromId(ring.id, { event }),
   };
   for (const [name, open] of Object.entries(others)) {
-    bpfTest(`share the counter: by ${name}`, () => {
+    bpfTest(`share the counter, if opened by ${name}`, () => {
       using ring = newRing();
       using other = open(ring);
       using program = losing("other", { other });
@@ -105,7 +105,7 @@ describe("the objects for one ring", () => {
     });
   }
 
-  bpfTest("share it until the last of them is disposed of", () => {
+  bpfTest("share the counter until the last of them is disposed of", () => {
     using bpffs = new DetachedMount("bpf");
     const before = openMaps();
     const ring = new RingBuf({ size: 4096, event, pin: `${bpffs.path}/ring` });
@@ -120,13 +120,13 @@ describe("the objects for one ring", () => {
     opened[Symbol.dispose]();
     expect(lost.disposed).toBe(true);
     expect(openMaps()).toBe(before);
-    // The program counts on where nobody looks: the next object begins anew.
+    // The program keeps the old counter. The next object creates a new one.
     runOneByOne(program, 1);
     using last = RingBuf.open(`${bpffs.path}/ring`, { event });
     expect(last.stats.lost).toBe(0);
   });
 
-  bpfTest("do not share it with those for another ring", () => {
+  bpfTest("do not share the counter with objects for another ring", () => {
     using one = newRing();
     using two = newRing();
     using program = losing("one", { one, two });
@@ -136,7 +136,7 @@ describe("the objects for one ring", () => {
 });
 
 describe("disposal", () => {
-  bpfTest("of a ring is that of its counter", () => {
+  bpfTest("of a ring closes its counter", () => {
     const before = countResources();
     for (let round = 0; round < 100; round++) {
       using ring = newRing();
@@ -153,7 +153,7 @@ describe("disposal", () => {
     expect(() => losing("ring", { ring })).toThrow(DisposedError);
   });
 
-  bpfTest("that the ring refuses leaves the counter", async () => {
+  bpfTest("that throws keeps the counter open", async () => {
     const ring = newRing();
     using program = new Program({
       section: "socket",
@@ -181,7 +181,7 @@ describe("disposal", () => {
     expect(lost.disposed).toBe(true);
   });
 
-  bpfTest("of a ring ends no program's counting", () => {
+  bpfTest("of a ring does not stop programs from counting", () => {
     const ring = newRing();
     using program = losing("ring", { ring });
     using counter = ring.lost.dup();
@@ -191,8 +191,8 @@ describe("disposal", () => {
   });
 });
 
-describe("a program's name for the counter", () => {
-  bpfTest("is that of the ring, whatever is in it", () => {
+describe("the name of the counter in a program", () => {
+  bpfTest("is derived from the name of the ring, with any characters", () => {
     using ring = newRing();
     for (const name of ["a.b", "lost", "a.lost", "with spaces"]) {
       const before = ring.stats.lost;
@@ -202,18 +202,18 @@ describe("a program's name for the counter", () => {
     }
   });
 
-  bpfTest("is not needed for a ring that is open", () => {
+  bpfTest("is not needed for an open ring", () => {
     using ring = newRing();
     using program = losing(ring);
     runOneByOne(program, 6);
     expect(ring.stats.lost).toBe(6);
-    // What another thread has of a ring: descriptors.
+    // Another thread has only the descriptors of the ring and its counter.
     using other = losing({ fd: ring.fd, lost: { fd: ring.lost.fd } });
     runOneByOne(other, 6);
     expect(ring.stats.lost).toBe(12);
   });
 
-  bpfTest("may be that of a map that the program is given", () => {
+  bpfTest("can be that of a map in the options of the program", () => {
     using ring = newRing();
     using own = new PerCpuArrayMap({ value: t.u64Number, length: 1 });
     const before = openMaps();
@@ -223,7 +223,7 @@ describe("a program's name for the counter", () => {
     expect(openMaps()).toBe(before);
   });
 
-  bpfTest("is refused where the map counts nothing", () => {
+  bpfTest("is rejected if the map cannot be a counter", () => {
     using events = new HashMap({ key: t.u32, value: t.u64, maxEntries: 1, name: "counts" });
     using ring = newRing();
     for (const map of [events, { fd: ring.fd }]) {
@@ -237,7 +237,7 @@ describe("a program's name for the counter", () => {
     }
   });
 
-  bpfTest("is refused where there is no such ring, or what it counts in is no map", () => {
+  bpfTest("is rejected if the ring is missing, or the counter is not a map", () => {
     using ring = newRing();
     expect(() => losing("rings", { ring })).toThrow('a map "rings" that is not given: did you');
     const code = [asm.countLost("rings", { stack: -8 }), asm.exit()];
@@ -251,7 +251,7 @@ describe("a program's name for the counter", () => {
 });
 
 bpfTest(
-  "processes that share a pinned ring count in one counter that is pinned beside it",
+  "processes that share a pinned ring can share a counter that is pinned next to it",
   async () => {
     using bpffs = new DetachedMount("bpf");
     const folder = bpffs.path.replace("self", `${process.pid}`);

@@ -10,7 +10,7 @@ import { Producer } from "./producer.ts";
 /** BPF_RB_NO_WAKEUP */
 const noWakeup = 1;
 
-/** Two rings and a program for each. */
+/** Two rings with a producer each. */
 class Rings implements Disposable {
   readonly a = new RingBuf({ size: 4096, event: t.u32 });
   readonly b = new RingBuf({ size: 4096, event: t.u32 });
@@ -24,7 +24,7 @@ class Rings implements Disposable {
     }
   }
 
-  /** Puts into `b` what wakes nobody. */
+  /** Writes an event to `b` without a wake-up. */
   putSilently(value: number): void {
     expect(this.#toB.putNumber(value, { flags: noWakeup })).toBe(true);
   }
@@ -34,7 +34,7 @@ class Rings implements Disposable {
   }
 }
 
-/** Takes so many events. */
+/** Returns the next `count` events of an iteration. */
 async function take<T>(events: AsyncIterable<T>, count: number): Promise<T[]> {
   const taken: T[] = [];
   for await (const event of events) {
@@ -47,13 +47,13 @@ async function take<T>(events: AsyncIterable<T>, count: number): Promise<T[]> {
 type Pair = { readonly from: string; readonly event: unknown };
 const short = ({ from, event }: Pair): string => `${from}${event as number}`;
 
-describe("the events of several buffers", () => {
-  bpfTest("come in one loop, each with the name of its buffer", async () => {
+describe("events of several buffers", () => {
+  bpfTest("are delivered to one loop, each with the name of its buffer", async () => {
     using rings = new Rings();
     rings.put("a", 1, 2);
     rings.put("b", 3);
     expect((await take(rings.merged, 3)).map(short).toSorted()).toEqual(["a1", "a2", "b3"]);
-    // Also those that come while the loop sleeps, of either buffer.
+    // Also events of either buffer that arrive while the loop waits.
     for (const [to, value] of [
       ["b", 4],
       ["a", 5],
@@ -65,7 +65,7 @@ describe("the events of several buffers", () => {
     }
   });
 
-  bpfTest("have a type that the name selects", async () => {
+  bpfTest("have the type of the buffer with that name", async () => {
     using numbers = new RingBuf({ size: 4096, event: t.u32 });
     using structs = new RingBuf({ size: 4096, event: t.struct({ value: t.u32, rest: t.u32 }) });
     using toNumbers = new Producer(numbers);
@@ -91,13 +91,13 @@ describe("the events of several buffers", () => {
     }>();
   });
 
-  bpfTest("are as long as the types of their own buffers, whichever comes first", async () => {
+  bpfTest("have the size of the type of their buffer, in any order of the buffers", async () => {
     using numbers = new RingBuf({ size: 4096, event: t.u32 });
     using structs = new RingBuf({ size: 4096, event: t.struct({ value: t.u32, rest: t.u32 }) });
     using toNumbers = new Producer(numbers);
     using toStructs = new Producer(structs);
     const merged = new MergedEvents({ numbers, structs });
-    // Each consumer begins with another buffer.
+    // Each consumer begins with a different buffer.
     for (let round = 0; round < 2; round++) {
       toNumbers.putNumber(1);
       toStructs.put(Uint8Array.of(2, 0, 0, 0, 3, 0, 0, 0));
@@ -108,12 +108,12 @@ describe("the events of several buffers", () => {
     for (let round = 0; round < 2; round++) {
       toStructs.put(Uint8Array.of(1, 2, 3, 4, 5));
       expect(() => merged.drain(() => {})).toThrow(
-        `a record of ${structs} has 5 bytes, but its event type struct { value: u32, rest: u32 } takes 8`,
+        `a record of ${structs} has 5 bytes, but its event type struct { value: u32, rest: u32 } needs 8: open the map with the type that programs write`,
       );
     }
   });
 
-  bpfTest("come from each in turn, however many another has", async () => {
+  bpfTest("are delivered from each buffer in turn, even if one has many", async () => {
     using rings = new Rings();
     rings.put("a", ...Array(200).keys());
     rings.put("b", 1, 2, 3);
@@ -121,7 +121,7 @@ describe("the events of several buffers", () => {
     expect(first.filter(({ from }) => from === "b").map(short)).toEqual(["b1", "b2", "b3"]);
     const drained: string[] = [];
     rings.put("b", 4);
-    // Few at a time: the turn goes on from one drain to the next.
+    // A few at a time: the turn continues from one drain to the next.
     for (let round = 0; round < 2; round++) {
       rings.merged.drain((event) => void drained.push(short(event)), { limit: 5 });
       rings.put("b", 5 + round);
@@ -129,7 +129,7 @@ describe("the events of several buffers", () => {
     expect(drained.some((event) => event.startsWith("b"))).toBe(true);
   });
 
-  bpfTest("stay in their buffer if they were not delivered", async () => {
+  bpfTest("stay in their buffer if they are not delivered", async () => {
     using rings = new Rings();
     rings.put("a", 1, 2);
     rings.put("b", 1, 2);
@@ -142,7 +142,7 @@ describe("the events of several buffers", () => {
   });
 
   bpfTest(
-    "come once each and in the order of their buffer, however they are consumed",
+    "are delivered once, in the order of their buffer, to every kind of consumer",
     async () => {
       const seed = anySeed();
       const random = randomNumbers(seed);
@@ -184,7 +184,7 @@ describe("the events of several buffers", () => {
     },
   );
 
-  bpfTest("of ring buffers and perf buffers come together", async () => {
+  bpfTest("of ring buffers and perf buffers can be merged", async () => {
     using ring = new RingBuf({ size: 4096, event: t.u32 });
     using perf = new PerfBuffer({ size: 4096, event: t.u32 });
     using toRing = new Producer(ring);
@@ -202,8 +202,8 @@ describe("the events of several buffers", () => {
   });
 });
 
-describe("one consumer for several buffers", () => {
-  bpfTest("is the consumer of each", () => {
+describe("a consumer of several buffers", () => {
+  bpfTest("is the consumer of each buffer", () => {
     using rings = new Rings();
     {
       using subscription = rings.merged.subscribe(() => {});
@@ -215,13 +215,13 @@ describe("one consumer for several buffers", () => {
       using _ = rings.b.subscribe(() => {});
       expect(() => rings.merged.drain(() => {})).toThrow(`${rings.b} has a consumer already`);
       expect(() => rings.merged.events()).toThrow(`${rings.b} has a consumer already`);
-      // What was claimed before the refusal is free again.
+      // The buffers that were claimed before the error are free again.
       expect(rings.a.drain(() => {})).toBe(0);
     }
     expect(rings.merged.drain(() => {})).toBe(0);
   });
 
-  bpfTest("refuses the same buffer twice", () => {
+  bpfTest("rejects the same buffer twice", () => {
     using rings = new Rings();
     using again = rings.a.dup();
     const merged = new MergedEvents({ a: rings.a, again });
@@ -229,7 +229,7 @@ describe("one consumer for several buffers", () => {
     expect(rings.a.drain(() => {})).toBe(0);
   });
 
-  bpfTest("goes on without a buffer that is disposed of, and ends after the last", async () => {
+  bpfTest("continues if a buffer is disposed of, and ends after the last one", async () => {
     using rings = new Rings();
     const got: string[] = [];
     const ended = (async () => {
@@ -246,7 +246,7 @@ describe("one consumer for several buffers", () => {
     await ended;
   });
 
-  bpfTest("goes on when a buffer is disposed of in the callback", async () => {
+  bpfTest("continues if the callback disposes of a buffer", async () => {
     for (const disposed of ["a", "b"] as const) {
       using rings = new Rings();
       const got: string[] = [];
@@ -267,7 +267,7 @@ describe("one consumer for several buffers", () => {
     }
   });
 
-  bpfTest("goes on when the buffer whose events are held is disposed of", async () => {
+  bpfTest("continues if the buffer whose events are held is disposed of", async () => {
     using rings = new Rings();
     rings.put("a", 1, 2, 3);
     rings.put("b", 4, 5);
@@ -280,7 +280,7 @@ describe("one consumer for several buffers", () => {
     expect(got).toEqual(["a1", "b4", "b5"]);
   });
 
-  bpfTest("is flushed by any of its buffers, and has counts of all", () => {
+  bpfTest("is flushed by any of its buffers, and counts the events of all", () => {
     using rings = new Rings();
     const got: string[] = [];
     using subscription = rings.merged.subscribe((event) => void got.push(short(event)));
@@ -298,7 +298,7 @@ describe("one consumer for several buffers", () => {
     });
   });
 
-  bpfTest("keeps the process alive as long as one of its buffers does", async () => {
+  bpfTest("keeps the process alive if one of its buffers is referenced", async () => {
     const run = async (unreferenced: string, milliseconds: number): Promise<string> => {
       const { stdout, stderr } = await runBun(
         [
@@ -315,40 +315,46 @@ setTimeout(() => { console.log("alive"); process.exit(); }, ${milliseconds}).unr
       expect(stderr).toBe("");
       return stdout;
     };
-    // The timers keep no process alive: only one that the rings do sees its end.
+    // The timers do not keep the process alive, so they fire only if the rings do.
     expect(await Promise.all([run("a", 300), run("a, b", 20_000)])).toEqual(["alive\n", ""]);
   });
 
-  bpfTest("is woken for what is written while another buffer's wake-up is served", async () => {
-    using rings = new Rings();
-    const got: string[] = [];
-    using _ = rings.merged.subscribe((event) => {
-      got.push(short(event));
-      // The consumer of b is behind: this record wakes nobody.
-      if (event.from === "b" && event.event === 1) rings.put("b", 2);
-    });
-    await Bun.sleep(20);
-    rings.putSilently(1);
-    rings.put("a", 7);
-    for (let left = 2000; got.length < 3 && left > 0; left--) await Bun.sleep(1);
-    expect(got.toSorted()).toEqual(["a7", "b1", "b2"]);
-  });
+  bpfTest(
+    "is woken for an event that is written during the wake-up of another buffer",
+    async () => {
+      using rings = new Rings();
+      const got: string[] = [];
+      using _ = rings.merged.subscribe((event) => {
+        got.push(short(event));
+        // The consumer of b has not caught up: the kernel sends no wake-up for this record.
+        if (event.from === "b" && event.event === 1) rings.put("b", 2);
+      });
+      await Bun.sleep(20);
+      rings.putSilently(1);
+      rings.put("a", 7);
+      for (let left = 2000; got.length < 3 && left > 0; left--) await Bun.sleep(1);
+      expect(got.toSorted()).toEqual(["a7", "b1", "b2"]);
+    },
+  );
 
-  bpfTest("ends with the reason of its signal", async () => {
+  bpfTest("rejects with the reason of its signal", async () => {
     using rings = new Rings();
     const events = rings.merged.events({ signal: AbortSignal.timeout(5) });
     expect(await events.next().catch((error: Error) => error.name)).toBe("TimeoutError");
     expect(rings.a.drain(() => {})).toBe(0);
   });
 
-  bpfTest("goes on after an exception of a callback, which is an uncaught one", async () => {
-    expect(await runBun([join(import.meta.dir, "children/throwing_merged.ts")])).toMatchObject({
-      stdout: "a1\nuncaught: of a1\nb3\na2\n",
-      stderr: "",
-    });
-  });
+  bpfTest(
+    "continues after an exception of a callback, which becomes an uncaught exception",
+    async () => {
+      expect(await runBun([join(import.meta.dir, "children/throwing_merged.ts")])).toMatchObject({
+        stdout: "a1\nuncaught: of a1\nb3\na2\n",
+        stderr: "",
+      });
+    },
+  );
 
-  bpfTest("refuses values that are not buffers, and no buffers", () => {
+  bpfTest("rejects values that are not buffers, and an empty object", () => {
     using rings = new Rings();
     expect(() => new MergedEvents({})).toThrow("expected at least one buffer");
     // @ts-expect-error: no buffer

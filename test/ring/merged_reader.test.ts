@@ -1,10 +1,10 @@
-// The perf buffers of several CPUs as one, over ordinary memory.
+// The reader of the perf buffers of several CPUs, over ordinary memory.
 import { expect, test } from "bun:test";
 import { FakePerf, numbersOf, readerOf } from "./fake_perf.ts";
 
 const everything = Number.MAX_SAFE_INTEGER;
 
-test("every CPU has its turn, however busy another one is", () => {
+test("every CPU gets its turn, even if another one is busy", () => {
   const busy = new FakePerf(65536);
   const memories = [busy, new FakePerf(65536), new FakePerf(65536)];
   using reader = readerOf(memories);
@@ -13,17 +13,17 @@ test("every CPU has its turn, however busy another one is", () => {
   memories[2]?.putNumber(20_000);
   const numbers = numbersOf(reader);
   expect(numbers.length).toBe(4003);
-  // Each within a turn of the busy one.
+  // Each of them follows a turn of the busy one.
   expect(numbers.indexOf(10_001)).toBeLessThan(300);
   expect(numbers.indexOf(20_000)).toBeLessThan(600);
-  // The order of each is kept.
+  // Records of each CPU are in order.
   const order = (from: number, to: number) =>
     numbers.filter((value) => value >= from && value < to);
   expect(order(0, 10_000)).toEqual(Array.from({ length: 4000 }, (_, value) => value));
   expect(order(10_000, 20_000)).toEqual([10_000, 10_001]);
 });
 
-test("turns go on from one drain to the next, whatever its limit", () => {
+test("turns continue from one drain to the next, with any limit", () => {
   const memories = [new FakePerf(), new FakePerf(), new FakePerf()];
   using reader = readerOf(memories);
   for (let value = 0; value < 10; value++) {
@@ -37,7 +37,7 @@ test("turns go on from one drain to the next, whatever its limit", () => {
   expect(cpus).toEqual(Array.from({ length: 30 }, (_, index) => index % 3));
 });
 
-test("the CPU of a record is known in its callback, and -1 before the first", () => {
+test("cpu is that of the record in its callback, and -1 before the first one", () => {
   const memories = [new FakePerf(8192), new FakePerf(8192)];
   using reader = readerOf(memories);
   expect(reader.cpu).toBe(-1);
@@ -48,7 +48,7 @@ test("the CPU of a record is known in its callback, and -1 before the first", ()
   expect(reader.totals.events).toBe(600);
 });
 
-test("what is held is of one CPU at a time, and of each in turn", () => {
+test("a hold has records of one CPU, and holds take the CPUs in turn", () => {
   const memories = [new FakePerf(), new FakePerf(), new FakePerf()];
   using reader = readerOf(memories);
   for (const [cpu, memory] of memories.entries()) {
@@ -64,8 +64,8 @@ test("what is held is of one CPU at a time, and of each in turn", () => {
     }
     expect(held.map((value) => Math.floor(value / 100))).toEqual(held.map(() => reader.cpu));
     seen.push(held);
-    reader.pass(reader.heldBytes, count);
-    reader.giveBack();
+    reader.markDelivered(reader.heldBytes, count);
+    reader.releaseHeld();
   }
   expect(seen).toEqual([
     [0, 1, 2],
@@ -76,17 +76,17 @@ test("what is held is of one CPU at a time, and of each in turn", () => {
   expect([reader.end, reader.totals.events, reader.backlog]).toEqual(["empty", 10, 0]);
 });
 
-test("a reader that holds nothing has nothing to locate or to give back", () => {
+test("a reader without held records locates and releases nothing", () => {
   using reader = readerOf([new FakePerf()]);
   expect([reader.heldBytes, reader.locate(0), reader.offset, reader.length]).toEqual([0, -1, 0, 0]);
   expect(reader.view.byteLength).toBe(0);
-  reader.giveBack();
-  reader.pass(0, 0);
+  reader.releaseHeld();
+  reader.markDelivered(0, 0);
   reader.interrupt();
   expect(reader.totals.events).toBe(0);
 });
 
-test("one buffer that is corrupt is an error before anything is taken out of the others", () => {
+test("a corrupt buffer is an error before records of the others are delivered", () => {
   const memories = [new FakePerf(), new FakePerf()];
   using reader = readerOf(memories);
   memories[0]?.putNumber(1);
@@ -97,25 +97,25 @@ test("one buffer that is corrupt is an error before anything is taken out of the
   expect(reader.isCorrupt).toBe(true);
 });
 
-test("disposal in a callback ends the drain, and touches nothing from then on", () => {
+test("disposal in a callback ends the drain, and the memory is not accessed after that", () => {
   const memories = [new FakePerf(), new FakePerf()];
   let unmapped = 0;
   const reader = readerOf(memories, {
     [Symbol.dispose]() {
       unmapped++;
-      // As views of unmapped memory are.
+      // Like views of unmapped memory.
       for (const { data } of memories) data.buffer.transfer(0);
     },
   });
   for (const value of [1, 2, 3]) for (const memory of memories) memory.putNumber(value);
   expect(reader.drain(() => reader[Symbol.dispose](), everything)).toBe(1);
   reader[Symbol.dispose]();
-  reader.giveBack();
+  reader.releaseHeld();
   expect([unmapped, reader.totals.events]).toEqual([1, 1]);
   expect(memories.map(({ released }) => released)).toEqual([0, 0]);
 });
 
-test("disposal while records are held does not release them", () => {
+test("disposal does not release held records that were not delivered", () => {
   const memory = new FakePerf();
   const reader = readerOf([memory], {
     [Symbol.dispose]: () => void memory.data.buffer.transfer(0),
@@ -124,13 +124,13 @@ test("disposal while records are held does not release them", () => {
   memory.putNumber(1);
   memory.putNumber(2);
   reader.hold(2, everything);
-  reader.pass(reader.locate(0), 1);
+  reader.markDelivered(reader.locate(0), 1);
   reader[Symbol.dispose]();
-  reader.giveBack();
+  reader.releaseHeld();
   expect(memory.released).toBe(0);
 });
 
-test("the copy of a record that wrapped around the end is detached by disposal", () => {
+test("disposal detaches the copy of a record that wraps around the end", () => {
   const memory = new FakePerf(256, 256 - 8);
   const reader = readerOf([memory]);
   memory.putNumber(7);
@@ -144,7 +144,7 @@ test("the copy of a record that wrapped around the end is detached by disposal",
   expect(() => kept?.getUint8(0)).toThrow(TypeError);
 });
 
-test("a disposal that is refused leaves all as it was", () => {
+test("a disposal that throws changes nothing", () => {
   const memory = new FakePerf();
   let isUsed = true;
   const reader = readerOf([memory], {

@@ -1,4 +1,4 @@
-// Several descriptors that are waited for as one, by each bridge.
+// One watch for several descriptors, with each bridge.
 import { expect } from "bun:test";
 import { closeSync, constants, mkdtempSync, openSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
@@ -6,40 +6,40 @@ import { join } from "node:path";
 import { MergedWatch, type WatchedSource } from "../../src/ring/perf_cpus.ts";
 import { bridgeTest, Signal } from "../loop/bridges.ts";
 
-/** Long enough for every bridge to report, and for one that spins to be seen spinning. */
-const aWhile = 60;
+/** Milliseconds in which every bridge reports, and a spinning one reports many times. */
+const settleMilliseconds = 60;
 
-/** Expects as many reports, however slow the machine is, and no more. */
+/** Waits for this number of reports, on a slow machine too, and expects no more. */
 async function expectReports(reports: () => number, count: number): Promise<void> {
   for (let left = 2000; reports() < count && left > 0; left--) await Bun.sleep(1);
-  await Bun.sleep(aWhile);
+  await Bun.sleep(settleMilliseconds);
   expect(reports()).toBe(count);
 }
 
-/** A source that says of itself that nothing was written: an eventfd stays ready once it is. */
+/** A source that is never due although its descriptor, an eventfd, stays ready. */
 function sourceOf(signal: { readonly fd: number }): WatchedSource {
   return { fd: signal.fd, isDue: false };
 }
 
-/** A descriptor that hung up: the reading end of a pipe whose last writer is gone. */
+/** A descriptor that reports a hang-up: the read end of a pipe after its last writer was closed. */
 function hungUp(): { readonly fd: number } & Disposable {
   const folder = mkdtempSync(join(tmpdir(), "merged-watch-"));
   const path = join(folder, "pipe");
   Bun.spawnSync(["mkfifo", path]);
   const fd = openSync(path, constants.O_RDONLY | constants.O_NONBLOCK);
-  // A pipe without a writer that never had one is not hung up yet.
+  // A pipe that never had a writer does not report a hang-up.
   closeSync(openSync(path, constants.O_WRONLY));
   rmSync(folder, { recursive: true });
   return { fd, [Symbol.dispose]: () => closeSync(fd) };
 }
 
-bridgeTest("one of several that is ready is reported, once for each arming", async () => {
+bridgeTest("a ready descriptor is reported once per arming", async () => {
   using first = new Signal();
   using second = new Signal();
   let reports = 0;
   using watch = new MergedWatch([sourceOf(first), sourceOf(second)], () => void reports++);
   watch.arm();
-  await Bun.sleep(aWhile);
+  await Bun.sleep(settleMilliseconds);
   expect(reports).toBe(0);
   second.raise();
   await expectReports(() => reports, 1);
@@ -48,7 +48,7 @@ bridgeTest("one of several that is ready is reported, once for each arming", asy
   await expectReports(() => reports, 2);
 });
 
-bridgeTest("those that become ready together are reported together", async () => {
+bridgeTest("descriptors that become ready together are reported together", async () => {
   const signals = Array.from({ length: 8 }, () => new Signal());
   let reports = 0;
   {
@@ -58,47 +58,50 @@ bridgeTest("those that become ready together are reported together", async () =>
     );
     for (const signal of signals) signal.raise();
     watch.arm();
-    await Bun.sleep(aWhile);
+    await Bun.sleep(settleMilliseconds);
   }
   for (const signal of signals) signal[Symbol.dispose]();
   expect(reports).toBe(1);
 });
 
-bridgeTest("nothing is reported while it is not armed, and it is when it is again", async () => {
+bridgeTest("a disarmed watch does not report, and reports after it is armed again", async () => {
   using signal = new Signal();
   let reports = 0;
   using watch = new MergedWatch([sourceOf(signal)], () => void reports++);
   watch.arm();
   watch.disarm();
   signal.raise();
-  await Bun.sleep(aWhile);
+  await Bun.sleep(settleMilliseconds);
   expect(reports).toBe(0);
   watch.arm();
   await expectReports(() => reports, 1);
 });
 
-bridgeTest("one that hung up does not make it spin, and the others are heard", async () => {
-  using signal = new Signal();
-  using dead = hungUp();
-  let reports = 0;
-  const watch = new MergedWatch([sourceOf(dead), sourceOf(signal)], () => {
-    reports++;
+bridgeTest(
+  "a hang-up does not make the watch spin, and the other descriptors are reported",
+  async () => {
+    using signal = new Signal();
+    using dead = hungUp();
+    let reports = 0;
+    const watch = new MergedWatch([sourceOf(dead), sourceOf(signal)], () => {
+      reports++;
+      watch.arm();
+    });
     watch.arm();
-  });
-  watch.arm();
-  await Bun.sleep(aWhile);
-  watch.disarm();
-  watch.arm();
-  await Bun.sleep(aWhile);
-  expect(reports).toBe(0);
-  watch[Symbol.dispose]();
-  using other = new MergedWatch([sourceOf(dead), sourceOf(signal)], () => void reports++);
-  other.arm();
-  signal.raise();
-  await expectReports(() => reports, 1);
-});
+    await Bun.sleep(settleMilliseconds);
+    watch.disarm();
+    watch.arm();
+    await Bun.sleep(settleMilliseconds);
+    expect(reports).toBe(0);
+    watch[Symbol.dispose]();
+    using other = new MergedWatch([sourceOf(dead), sourceOf(signal)], () => void reports++);
+    other.arm();
+    signal.raise();
+    await expectReports(() => reports, 1);
+  },
+);
 
-bridgeTest("what a descriptor that hung up has left is reported before", async () => {
+bridgeTest("unread records of a descriptor are reported before its hang-up", async () => {
   using dead = hungUp();
   let isDue = true;
   let reports = 0;
@@ -117,7 +120,7 @@ bridgeTest("what a descriptor that hung up has left is reported before", async (
   await expectReports(() => reports, 1);
 });
 
-bridgeTest("what is due is reported although no wake-up came", async () => {
+bridgeTest("a due source is reported without a wake-up", async () => {
   using silent = new Signal();
   let isDue = true;
   let asked = 0;
@@ -134,25 +137,25 @@ bridgeTest("what is due is reported although no wake-up came", async () => {
     isDue = false;
     watch.arm();
   });
-  // When the wait begins,
+  // At the start of the wait,
   watch.arm();
   await Promise.resolve();
   expect(reports).toBe(1);
   // a little later,
   isDue = true;
   await expectReports(() => reports, 2);
-  // and not for ever.
+  // and not forever.
   const askedBefore = asked;
-  await Bun.sleep(aWhile);
+  await Bun.sleep(settleMilliseconds);
   expect(asked).toBe(askedBefore);
 });
 
-bridgeTest("disposal takes back a report that is on its way", async () => {
+bridgeTest("disposal cancels a pending report", async () => {
   using silent = new Signal();
   let reports = 0;
   const watch = new MergedWatch([{ fd: silent.fd, isDue: true }], () => void reports++);
   watch.arm();
   watch[Symbol.dispose]();
-  await Bun.sleep(aWhile);
+  await Bun.sleep(settleMilliseconds);
   expect(reports).toBe(0);
 });

@@ -13,7 +13,7 @@ import { onCpu, PerfProducer } from "./perf_producer.ts";
 import { producedRing } from "./rings.ts";
 
 describe("peek", () => {
-  bpfTest("returns the next event each time, and leaves it there", async () => {
+  bpfTest("returns the next event each time, and leaves it in the buffer", async () => {
     using setup = producedRing(t.u32);
     const { ring, producer } = setup;
     expect(ring.peek()).toBeUndefined();
@@ -40,7 +40,7 @@ describe("peek", () => {
     const { ring, producer } = setup;
     producer.discard();
     expect(ring.peek()).toBeUndefined();
-    // They are given back, as there is nothing else.
+    // They are released, because no event follows.
     expect([ring.backlog, ring.stats.discarded]).toEqual([0, 1]);
     producer.discard();
     producer.putNumber(5);
@@ -50,7 +50,7 @@ describe("peek", () => {
     expect(ring.stats.discarded).toBe(2);
   });
 
-  bpfTest("raw shows the record in place", () => {
+  bpfTest("has a raw form that passes the record in place", () => {
     using setup = producedRing(t.u32);
     const { ring, producer } = setup;
     expect(ring.peekRaw(() => expect.unreachable())).toBe(false);
@@ -62,15 +62,17 @@ describe("peek", () => {
     });
     expect([peeked, lengths]).toEqual([true, [3]]);
     expect(() => ring.peek()).toThrow(
-      new RangeError(`a record of ${ring} has 3 bytes, but its event type u32 takes 4`),
+      new RangeError(
+        `a record of ${ring} has 3 bytes, but its event type u32 needs 4: open the map with the type that programs write`,
+      ),
     );
-    // It stays.
+    // The record stays.
     expect(ring.drainRaw(() => {})).toBe(1);
     // @ts-expect-error: no function
     expect(() => ring.peekRaw(1)).toThrow("peekRaw: expected a function, got 1");
   });
 
-  bpfTest("is refused while there is a consumer, and refuses others meanwhile", () => {
+  bpfTest("throws while there is a consumer, and others throw during its callback", () => {
     using setup = producedRing(t.u32);
     const { ring, producer } = setup;
     producer.putNumber(1);
@@ -99,15 +101,15 @@ describe("peek", () => {
     expect(ring.peek()).toBe(2);
   });
 
-  bpfTest("fails where the buffer of a view was transferred", () => {
+  bpfTest("fails if the ArrayBuffer of a view was transferred", () => {
     using setup = producedRing(t.u32);
     const { ring, producer } = setup;
     producer.putNumber(1);
     ring.peekRaw(({ buffer }) => void (buffer as ArrayBuffer).transfer().transfer(0));
-    expect(() => ring.peek()).toThrow("the buffer of a view of its memory was transferred");
+    expect(() => ring.peek()).toThrow("the ArrayBuffer of a view of its memory was transferred");
   });
 
-  bpfTest("may dispose of the buffer", () => {
+  bpfTest("allows its callback to dispose of the buffer", () => {
     const { ring, producer } = producedRing(t.u32);
     producer.putNumber(1);
     ring.peekRaw(() => ring[Symbol.dispose]());
@@ -125,7 +127,7 @@ describe("peek", () => {
     expect(memory.consumer).toBe(0);
   });
 
-  test("in overwrite mode gives what a drain gives next, although that was overwritten since", () => {
+  test("in overwrite mode returns what the next drain delivers, even if that was overwritten meanwhile", () => {
     const seed = anySeed();
     const random = randomNumbers(seed);
     const memory = new FakeOverwriteRing();
@@ -148,7 +150,7 @@ describe("peek", () => {
     expect(peeked).toBeGreaterThan(100);
   });
 
-  test("of several CPUs gives what a drain gives next", () => {
+  test("of several CPUs returns what the next drain delivers", () => {
     const seed = anySeed();
     const random = randomNumbers(seed);
     const memories = [new FakePerf(), new FakePerf(), new FakePerf()];
@@ -166,7 +168,7 @@ describe("peek", () => {
     }
   });
 
-  bpfTest("of a perf buffer leaves the event, too, and tells its CPU", () => {
+  bpfTest("of a perf buffer leaves the event in the buffer and sets cpu", () => {
     using buffer = new PerfBuffer({ event: t.u32, size: 4096 });
     using producer = new PerfProducer(buffer);
     expect([buffer.peek(), buffer.cpu]).toEqual([undefined, -1]);

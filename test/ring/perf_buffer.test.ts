@@ -21,24 +21,24 @@ function drained(buffer: PerfBuffer<t.Type<number>>, limit?: number): number[] {
   return events;
 }
 
-/** The length that the kernel says of a record with a payload of so many bytes. */
+/** Returns the length that the kernel reports for a record with a payload of `length` bytes. */
 function padded(length: number): number {
   return Math.ceil((length + 4) / 8) * 8 - 4;
 }
 
-/** The bytes of a record that can be told from every other: its number, then a pattern made of it. */
+/** Returns the bytes of a record that differ from those of every other: its number, then a pattern that is computed from it. */
 function payload(sequence: number, length: number): Uint8Array {
   return Uint8Array.from({ length }, (_, index) => (sequence * 7 + index * 13 + length) & 0xff);
 }
 
 describe("a drain", () => {
-  bpfTest("of an empty buffer gives nothing", () => {
+  bpfTest("of an empty buffer returns 0 without a call", () => {
     using buffer = new PerfBuffer({ event: t.u32, size });
     expect(buffer.drain(() => expect.unreachable())).toBe(0);
     expect(buffer.drainRaw(() => expect.unreachable())).toBe(0);
   });
 
-  bpfTest("decodes what is there, in order, as far as the limit goes", () => {
+  bpfTest("decodes events in order, up to the limit", () => {
     using buffer = new PerfBuffer({ event: t.u32, size });
     using producer = new PerfProducer(buffer);
     onCpu(buffer.cpus[0] as number, () => {
@@ -50,7 +50,7 @@ describe("a drain", () => {
     expect(buffer.stats).toMatchObject({ events: 3, bytes: 48, lost: 0, backlog: 0, batches: 2 });
   });
 
-  bpfTest("takes what is there when it starts", () => {
+  bpfTest("leaves records that programs write during the call", () => {
     using buffer = new PerfBuffer({ event: t.u32, size });
     using producer = new PerfProducer(buffer);
     producer.putNumber(0);
@@ -63,7 +63,7 @@ describe("a drain", () => {
     expect(drained(buffer)).toEqual([1]);
   });
 
-  bpfTest("refuses another consumer meanwhile", () => {
+  bpfTest("makes other consumers throw meanwhile", () => {
     using buffer = new PerfBuffer({ event: t.u32, size });
     using producer = new PerfProducer(buffer);
     producer.putNumber(1);
@@ -78,7 +78,7 @@ describe("a drain", () => {
     expect(() => buffer.drain(() => {})).toThrow("end that subscription first");
   });
 
-  bpfTest("ends with a record that is too short for its type, and goes on behind it", () => {
+  bpfTest("throws at a record that is too short, and the next drain continues after it", () => {
     using buffer = new PerfBuffer({
       event: t.struct({ first: t.u64Number, second: t.u64Number }),
       size,
@@ -91,13 +91,13 @@ describe("a drain", () => {
     });
     expect(() => buffer.drain(() => {})).toThrow(
       new RangeError(
-        `a record of ${buffer} has 12 bytes, but its event type ${buffer.types.event.name} takes 16`,
+        `a record of ${buffer} has 12 bytes, but its event type ${buffer.types.event.name} needs 16: open the map with the type that programs write`,
       ),
     );
     expect(buffer.drain(() => {}, { inPlace: true })).toBe(1);
   });
 
-  bpfTest("in place shows one object, also for a record that wraps around the end", () => {
+  bpfTest("in place passes one object, even for a record that wraps around the end", () => {
     using buffer = new PerfBuffer({ event: t.struct({ value: t.u32, text: t.bytes(64) }), size });
     using producer = new PerfProducer(buffer, 68);
     const shown = new Set<object>();
@@ -115,7 +115,7 @@ describe("a drain", () => {
     expect(shown.size).toBe(1);
   });
 
-  bpfTest("gives every length of payload whole, over many wrap-arounds, with its padding", () => {
+  bpfTest("delivers payloads of every length with their padding, over many wrap-arounds", () => {
     using buffer = new PerfBuffer({ event: t.u8, size });
     using producer = new PerfProducer(buffer, 700);
     let bytes = 0;
@@ -137,12 +137,12 @@ describe("a drain", () => {
       }
     });
     expect(bytes / size).toBeGreaterThan(500);
-    // That CPU's, and the one of copies.
+    // The view of that CPU, and that of copies.
     expect(views.size).toBeLessThanOrEqual(2);
     expect(buffer.stats.bytes).toBe(bytes);
   });
 
-  bpfTest("gives random records of random CPUs whole, each CPU's in order", () => {
+  bpfTest("delivers random records of random CPUs complete, those of each CPU in order", () => {
     const seed = anySeed();
     const random = randomNumbers(seed);
     using buffer = new PerfBuffer({ event: t.u8, size });
@@ -167,7 +167,7 @@ describe("a drain", () => {
     const writeSome = (cpu: number) => {
       for (let count = 0; count < 50; count++) {
         const record = payload(written + refused, [0, 1024][random(8)] ?? random(1025));
-        const answer = producer.answer(record);
+        const answer = producer.output(record);
         if (answer === 0) {
           expected.get(cpu)?.push(record);
           written++;
@@ -184,13 +184,13 @@ describe("a drain", () => {
     }
     drain(Number.MAX_SAFE_INTEGER);
     expect([received, written > 1000, refused > 0]).toEqual([written, true, true]);
-    // What was lost at the end is known with the record after it.
+    // The kernel reports the last losses with the next record.
     for (const cpu of buffer.cpus) onCpu(cpu, () => producer.putNumber(0));
     buffer.drain(() => {});
     expect({ seed, lost: buffer.stats.lost }).toEqual({ seed, lost: refused });
   });
 
-  bpfTest("gives the longest record that there can be", () => {
+  bpfTest("delivers a record of the maximum length", () => {
     using buffer = new PerfBuffer({ event: t.u8, size: 1 << 17 });
     const longest = 65516;
     using producer = new PerfProducer(buffer, longest);
@@ -207,8 +207,8 @@ describe("a drain", () => {
   });
 });
 
-describe("what finds no room", () => {
-  bpfTest("is counted, and so exactly: what is delivered and what is lost is all there was", () => {
+describe("a record without room", () => {
+  bpfTest("is counted exactly: delivered and lost records add up to all records", () => {
     using buffer = new PerfBuffer({ event: perfCounted, size });
     using states = new PerCpuArrayMap({ value: perfCounterState, length: 1 });
     using program = perfCounter(buffer, states);
@@ -221,7 +221,7 @@ describe("what finds no room", () => {
         next.set(cpu, sequence + 1);
       });
     }
-    // What was lost last is known with the record after it.
+    // The kernel reports the last losses with the next record.
     for (const cpu of buffer.cpus) onCpu(cpu, () => runMany(program, 1));
     buffer.drain(() => {});
     const counts = states.get(0) ?? [];
@@ -231,26 +231,26 @@ describe("what finds no room", () => {
     expect(buffer.stats).toMatchObject({ events: written, lost });
   });
 
-  bpfTest("is known with the next record that finds room", () => {
+  bpfTest("is reported with the next record that has room", () => {
     using buffer = new PerfBuffer({ event: t.u32, size });
     using producer = new PerfProducer(buffer);
     onCpu(buffer.cpus[0] as number, () => {
       let written = 0;
       while (producer.putNumber(0)) written++;
       expect(written).toBe(size / 16 - 1);
-      for (let more = 0; more < 9; more++) expect(producer.answer(new Uint8Array(4))).toBe(ENOSPC);
+      for (let more = 0; more < 9; more++) expect(producer.output(new Uint8Array(4))).toBe(ENOSPC);
       expect([drained(buffer).length, buffer.stats.lost]).toEqual([written, 0]);
       producer.putNumber(1);
       expect([drained(buffer), buffer.stats.lost]).toEqual([[1], 10]);
-      // One that no buffer has room for is lost, too.
+      // A record that is longer than the buffer is lost, too.
       using longer = new PerfProducer(buffer, size);
-      expect(longer.answer(new Uint8Array(size))).toBe(ENOSPC);
+      expect(longer.output(new Uint8Array(size))).toBe(ENOSPC);
       producer.putNumber(2);
       expect([drained(buffer), buffer.stats.lost]).toEqual([[2], 11]);
     });
   });
 
-  bpfTest("can be written again while a long drain goes on", () => {
+  bpfTest("can be written again during a long drain, which releases room", () => {
     using buffer = new PerfBuffer({ event: t.u32, size });
     using producer = new PerfProducer(buffer);
     onCpu(buffer.cpus[0] as number, () => {
@@ -265,11 +265,11 @@ describe("what finds no room", () => {
 });
 
 describe("a pause", () => {
-  bpfTest("drops records of all CPUs and counts them, and keeps what was there", () => {
+  bpfTest("drops and counts new records of all CPUs, and keeps the records in the buffer", () => {
     using buffer = new PerfBuffer({ event: t.u32, size });
     using producer = new PerfProducer(buffer);
     const putOnEach = (value: number) =>
-      buffer.cpus.map((cpu) => onCpu(cpu, () => producer.answer(Uint8Array.of(value, 0, 0, 0))));
+      buffer.cpus.map((cpu) => onCpu(cpu, () => producer.output(Uint8Array.of(value, 0, 0, 0))));
     const on = buffer.cpus.length;
     expect(new Set(putOnEach(1))).toEqual(new Set([0]));
     expect(buffer.pause()).toBe(buffer);
@@ -287,16 +287,16 @@ describe("a pause", () => {
     expect(buffer.stats.lost).toBe(3 * on);
   });
 
-  bpfTest("can be the start", () => {
+  bpfTest("can be set by an option", () => {
     using buffer = new PerfBuffer({ event: t.u32, size, paused: true });
     using producer = new PerfProducer(buffer);
-    expect([buffer.paused, producer.answer(new Uint8Array(4))]).toEqual([true, ENOSPC]);
+    expect([buffer.paused, producer.output(new Uint8Array(4))]).toEqual([true, ENOSPC]);
     buffer.resume();
-    expect(producer.answer(new Uint8Array(4))).toBe(0);
+    expect(producer.output(new Uint8Array(4))).toBe(0);
     expect(drained(buffer)).toEqual([0]);
   });
 
-  bpfTest("after disposal is refused", () => {
+  bpfTest("throws after disposal", () => {
     const buffer = new PerfBuffer({ event: t.u32, size });
     buffer[Symbol.dispose]();
     expect(() => buffer.pause()).toThrow("disposed");

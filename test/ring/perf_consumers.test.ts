@@ -21,7 +21,7 @@ const size = 4096;
 const children = `${import.meta.dir}/children`;
 const valueEvent = t.struct({ value: t.u32 });
 
-/** The same with more time, for machines that are busy with something else. */
+/** A bpfTest with a longer timeout, for machines that are busy with something else. */
 const slowBpfTest = ((name: string, body: () => Promise<void>) =>
   bpfTest(name, body, 60_000)) as typeof bpfTest;
 
@@ -35,7 +35,7 @@ function numbers(count: number, from = 0): number[] {
   return Array.from({ length: count }, (_, index) => from + index);
 }
 
-/** Puts a number on one CPU after the other, each from a timer. */
+/** Writes numbers on one CPU after the other, each from a timer. */
 function putOnEach(
   buffer: PerfBuffer<t.Type<unknown>>,
   producer: PerfProducer,
@@ -52,7 +52,7 @@ function putOnEach(
 
 describe("events of all CPUs", () => {
   bridgeTest(
-    "come one by one",
+    "are delivered one by one",
     async () => {
       using buffer = new PerfBuffer({ event: t.u32, size });
       using producer = new PerfProducer(buffer);
@@ -70,7 +70,7 @@ describe("events of all CPUs", () => {
   );
 
   bridgeTest(
-    "come to a subscription",
+    "are delivered to a subscription",
     async () => {
       using buffer = new PerfBuffer({ event: valueEvent, size });
       using producer = new PerfProducer(buffer);
@@ -92,7 +92,7 @@ describe("events of all CPUs", () => {
     bpfTest,
   );
 
-  bpfTest("come in place to a raw subscription", async () => {
+  bpfTest("are delivered in place to a raw subscription", async () => {
     using buffer = new PerfBuffer({ event: t.u32, size });
     using producer = new PerfProducer(buffer);
     const events: number[] = [];
@@ -105,7 +105,7 @@ describe("events of all CPUs", () => {
     expect(events.sort((a, b) => a - b)).toEqual(numbers(20));
   });
 
-  bpfTest("come in arrays", async () => {
+  bpfTest("are delivered in arrays", async () => {
     using buffer = new PerfBuffer({ event: t.u32, size });
     using producer = new PerfProducer(buffer);
     for (const cpu of buffer.cpus) {
@@ -122,7 +122,7 @@ describe("events of all CPUs", () => {
     expect(events.length % 30).toBe(1);
   });
 
-  bpfTest("come in batches in place, each of one CPU", async () => {
+  bpfTest("are delivered in batches in place, each with events of one CPU", async () => {
     using buffer = new PerfBuffer({ event: valueEvent, size });
     using producer = new PerfProducer(buffer);
     const round = () => {
@@ -142,17 +142,17 @@ describe("events of all CPUs", () => {
         next.set(cpu, expected + 1);
         events++;
       }
-      // Twice: a batch can be read again while it lasts.
+      // Twice: a batch can be iterated again until it is released.
       expect([...batch].length).toBe(batch.length);
       if (events < rounds * 100 * buffer.cpus.length) continue;
-      // Enough for the buffers to wrap around their ends some times.
+      // Enough events for the buffers to wrap around several times.
       if (rounds++ === 20) break;
       setTimeout(round, 1);
     }
     expect(events).toBe(20 * 100 * buffer.cpus.length);
   });
 
-  bpfTest("come as a stream", async () => {
+  bpfTest("are delivered by a stream", async () => {
     using buffer = new PerfBuffer({ event: t.u32, size });
     using producer = new PerfProducer(buffer);
     putOnEach(buffer, producer, 20);
@@ -164,7 +164,7 @@ describe("events of all CPUs", () => {
     expect(events.sort((a, b) => a - b)).toEqual(numbers(20));
   });
 
-  bpfTest("leave room for a timer, although one CPU writes without a pause", async () => {
+  bpfTest("do not block timers, even if one CPU writes without a pause", async () => {
     using buffer = new PerfBuffer({ event: perfCounted, size: 65536 });
     using states = new PerCpuArrayMap({ value: perfCounterState, length: 1 });
     using program = perfCounter(buffer, states);
@@ -182,7 +182,7 @@ describe("events of all CPUs", () => {
 
 describe("a wake-up", () => {
   bridgeTest(
-    "follows each record after which the loop fell asleep",
+    "follows each record that is written while the loop waits",
     async (bridge) => {
       using buffer = new PerfBuffer({ event: t.u32, size });
       using producer = new PerfProducer(buffer);
@@ -190,7 +190,7 @@ describe("a wake-up", () => {
       const records = repetitions(bridge === "timer" ? 500 : 2000, 200);
       let expected = 0;
       const put = () => {
-        // Some on one CPU, then some on the next.
+        // Several on one CPU, then several on the next.
         const cpu = buffer.cpus[Math.floor(expected / 50) % buffer.cpus.length] as number;
         onCpu(cpu, () => producer.putNumber(expected)) ?? producer.putNumber(expected);
       };
@@ -212,7 +212,7 @@ describe("a wake-up", () => {
       using states = new PerCpuArrayMap({ value: perfCounterState, length: 1 });
       using program = perfCounter(buffer, states);
       const answers = new Int32Array(new SharedArrayBuffer(4));
-      // One in some thousands is lost where this goes wrong, and then nothing follows it.
+      // With such a bug, one wake-up in some thousands is lost, and then no other follows.
       const records = repetitions(bridge === "timer" ? 500 : 10_000);
       const order: AnsweredOrder = { programFd: program.fd, records, packet, answers };
       const worker = new Worker(`${children}/answered_producer.ts`, { ref: false });
@@ -227,7 +227,7 @@ describe("a wake-up", () => {
     slowBpfTest,
   );
 
-  bpfTest("waits for the watermark, and what is below it for somebody who looks", async () => {
+  bpfTest("comes at the watermark; records below it are delivered by flush()", async () => {
     const watermark = 1024;
     using buffer = new PerfBuffer({ event: t.u32, size, watermark });
     using producer = new PerfProducer(buffer);
@@ -245,11 +245,11 @@ describe("a wake-up", () => {
     // With the 65th record, more than 1024 bytes are written.
     put(5);
     await until(() => events === 65);
-    // Again it is what was written that counts, not what was left unread.
+    // The watermark counts written bytes, not unread ones.
     put(50);
     await Bun.sleep(30);
     expect(events).toBe(65);
-    // In as many parts as turns have time for.
+    // In one or several turns of the event loop.
     let flushed = 0;
     for (let part = subscription.flush(); part > 0; part = subscription.flush()) flushed += part;
     expect([flushed, events]).toEqual([50, 115]);
@@ -258,7 +258,7 @@ describe("a wake-up", () => {
     expect(buffer.stats.wakeups).toBe(2);
   });
 
-  bpfTest("wakes for this many records; fewer wait for the next read", async () => {
+  bpfTest("comes after wakeupEvents records; fewer wait for the next read", async () => {
     using buffer = new PerfBuffer({ event: t.u32, size, wakeupEvents: 10 });
     using producer = new PerfProducer(buffer);
     const cpu = buffer.cpus[0] as number;
@@ -274,7 +274,7 @@ describe("a wake-up", () => {
     expect([events, buffer.stats.wakeups]).toEqual([0, 0]);
     put(1);
     await until(() => events === 10);
-    // The kernel counts what was written, whether it was read or not.
+    // The kernel counts written records, read or unread.
     put(4);
     expect(subscription.flush()).toBe(4);
     put(5);
@@ -285,7 +285,7 @@ describe("a wake-up", () => {
     expect(buffer.stats.wakeups).toBe(2);
   });
 
-  bpfTest("that is late by a watermark comes by maxLatency", async () => {
+  bpfTest("that a watermark delays is replaced by maxLatency", async () => {
     using buffer = new PerfBuffer({ event: t.u32, size, watermark: 2048 });
     using producer = new PerfProducer(buffer);
     let events = 0;
@@ -296,7 +296,7 @@ describe("a wake-up", () => {
     expect(buffer.stats.wakeups).toBe(0);
   });
 
-  bpfTest("is not missed when a burst was read by a timer before", async () => {
+  bpfTest("is not missed after a timer has read a burst", async () => {
     using buffer = new PerfBuffer({ event: t.u32, size: 65536 });
     using producer = new PerfProducer(buffer);
     let events = 0;
@@ -315,7 +315,7 @@ describe("a wake-up", () => {
     expect(buffer.stats.lost).toBe(0);
   });
 
-  bpfTest("keeps the process alive for as long as there is somebody to be woken", async () => {
+  bpfTest("keeps the process alive as long as a consumer waits for it", async () => {
     const ended = await runBun([`${children}/perf_lifetime.ts`], { timeout: 20_000 });
     expect(ended).toMatchObject({
       exitCode: 0,

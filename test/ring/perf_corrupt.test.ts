@@ -1,4 +1,4 @@
-// What a perf buffer's memory cannot hold, and holds all the same.
+// Impossible contents of the memory of a perf buffer.
 import { describe, expect, test } from "bun:test";
 import { anySeed, randomNumbers } from "../support/random_numbers.ts";
 import { FakePerf, numbersOf, readerOf } from "./fake_perf.ts";
@@ -6,10 +6,10 @@ import { repetitions } from "../support/effort.ts";
 
 const everything = Number.MAX_SAFE_INTEGER;
 
-describe("contents that cannot be", () => {
+describe("impossible contents", () => {
   const corrupt = "the buffer of CPU 0 of fake map is corrupt: ";
 
-  test("are an error before anything is read, as positions", () => {
+  test("of positions are an error before a record is read", () => {
     for (const [released, written] of [
       [16, 0],
       [0, 4096 + 8],
@@ -18,21 +18,21 @@ describe("contents that cannot be", () => {
       const memory = new FakePerf(4096, released);
       memory.written = written;
       using reader = readerOf([memory]);
-      const message = `${corrupt}${released} bytes of it were read and the kernel has written ${written}, in a buffer of 4096 bytes`;
+      const message = `${corrupt}records were read up to position ${released}, and the kernel has written up to ${written}, in a buffer of 4096 bytes`;
       expect(() => numbersOf(reader)).toThrow(message);
       expect(() => reader.hold(1, 4096)).toThrow(message);
       expect(reader.isCorrupt).toBe(true);
     }
   });
 
-  test("are an error at the record, again and again, behind those before it", () => {
+  test("of a record are an error in each drain, after the records before it were delivered", () => {
     for (const [body, size, type] of [
       [16, 0, 9],
       [16, 4, 9],
       [16, 20, 9],
       [16, 32, 9],
       [16, 0xfff8, 3],
-      // A sample without room for the length of its data, and one whose data claim more than there is.
+      // A sample without room for the length of its data, and one whose data is longer than the sample.
       [0, 8, 9],
       [24, 32, 9],
     ] as const) {
@@ -40,7 +40,7 @@ describe("contents that cannot be", () => {
       using reader = readerOf([memory]);
       memory.putNumber(1);
       memory.record(type, new Uint8Array(body).fill(255), size);
-      const message = `${corrupt}at position 16 a record of type ${type} claims ${size} bytes, which cannot be, and the kernel has written up to ${memory.written}; did this process`;
+      const message = `${corrupt}the record of type ${type} at position 16 has an impossible size of ${size} bytes; the kernel has written up to ${memory.written}; did this process`;
       const numbers: number[] = [];
       const drain = () =>
         reader.drain((view, offset) => void numbers.push(view.getUint32(offset, true)), everything);
@@ -55,13 +55,13 @@ describe("contents that cannot be", () => {
     }
   });
 
-  test("of any kind neither make a look endless nor have it read outside", () => {
+  test("of any kind neither make a drain endless nor make it read outside the memory", () => {
     const seed = anySeed();
     const random = randomNumbers(seed);
     for (let round = 0; round < repetitions(3000); round++) {
       const memory = new FakePerf(1024);
       for (let at = 0; at < memory.size; at += 8) {
-        // Mostly headers that could be, so that a walk gets somewhere.
+        // Mostly valid headers, so that a drain gets beyond the first one.
         memory.data.setUint32(at, random(4) === 0 ? random(12) : 9, true);
         memory.data.setUint16(at + 4, random(0x10000), true);
         memory.data.setUint16(at + 6, random(8) === 0 ? random(0x10000) : 8 * random(8), true);
@@ -75,10 +75,10 @@ describe("contents that cannot be", () => {
         count++;
         if (offset + length > view.byteLength) throw new Error("outside");
       };
-      const attempt = (look: () => void) => {
+      const attempt = (read: () => void) => {
         count = 0;
         try {
-          look();
+          read();
         } catch (error) {
           if (!`${error}`.includes("is corrupt")) throw new Error(`seed ${seed}`, { cause: error });
         }

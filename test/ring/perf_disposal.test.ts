@@ -16,7 +16,7 @@ import { countsTowardsLimit } from "../../src/ffi/permission.ts";
 const children = `${import.meta.dir}/children`;
 const size = 4096;
 
-/** At -1 the kernel lets everybody lock what they like. */
+/** At -1 the kernel does not limit locked memory. */
 const isBounded = Number(readFileSync("/proc/sys/kernel/perf_event_paranoid", "utf8")) > -1;
 const lockedMemoryTest = testUnless(
   bpfObstacle ??
@@ -28,7 +28,7 @@ function newBuffer(): PerfBuffer<t.Type<number>> {
   return new PerfBuffer({ event: t.u32, size });
 }
 
-/** Puts numbers on one CPU, so that they keep their order. */
+/** Writes numbers on one CPU, so that they keep their order. */
 function put(buffer: PerfBuffer<t.Type<unknown>>, producer: PerfProducer, values: number[]): void {
   onCpu(buffer.cpus[0] as number, () => {
     for (const value of values) producer.putNumber(value);
@@ -36,7 +36,7 @@ function put(buffer: PerfBuffer<t.Type<unknown>>, producer: PerfProducer, values
 }
 
 describe("after disposal", () => {
-  bpfTest("everything but disposal throws DisposedError", () => {
+  bpfTest("every method except disposal throws DisposedError", () => {
     const buffer = newBuffer();
     buffer[Symbol.dispose]();
     buffer[Symbol.dispose]();
@@ -58,7 +58,7 @@ describe("after disposal", () => {
     expect(`${buffer}`).toStartWith("perf_event_array map");
   });
 
-  bpfTest("views have no length: those of the kernel's memory, and that of copies", () => {
+  bpfTest("views have length 0: those of the kernel's memory and that of copies", () => {
     const buffer = newBuffer();
     using map = buffer.dup();
     using producer = new PerfProducer(map);
@@ -74,7 +74,7 @@ describe("after disposal", () => {
     for (const view of views) expect(() => view.getUint8(0)).toThrow(TypeError);
   });
 
-  bpfTest("programs that still have the map write nowhere", () => {
+  bpfTest("programs that still use the map cannot write records", () => {
     const buffer = newBuffer();
     using producer = new PerfProducer(buffer);
     expect(producer.putNumber(1)).toBe(true);
@@ -96,7 +96,7 @@ describe("disposal", () => {
     expect([count, events]).toEqual([2, [1, 2]]);
   });
 
-  bpfTest("in the body of a loop ends the loop, whatever it is over", async () => {
+  bpfTest("in the body of a loop ends the loop over any iterator", async () => {
     const loops: readonly ((
       buffer: PerfBuffer<t.Type<{ value: number }>>,
     ) => AsyncIterable<unknown>)[] = [
@@ -117,14 +117,14 @@ describe("disposal", () => {
     }
   });
 
-  bpfTest("while a loop waits ends it", async () => {
+  bpfTest("ends a loop that waits", async () => {
     const buffer = newBuffer();
     setTimeout(() => buffer[Symbol.dispose](), 10);
     for await (const _ of buffer) expect.unreachable();
     expect(buffer.disposed).toBe(true);
   });
 
-  bpfTest("by a subscription's callback ends the subscription", async () => {
+  bpfTest("in the callback of a subscription ends the subscription", async () => {
     const buffer = newBuffer();
     using producer = new PerfProducer(buffer);
     put(buffer, producer, [1, 2, 3]);
@@ -137,7 +137,7 @@ describe("disposal", () => {
     expect([events, subscription.active]).toEqual([[1], false]);
   });
 
-  bpfTest("when a wake-up is on its way ends the wait for it", async () => {
+  bpfTest("during a pending wake-up ends the wait", async () => {
     for (let round = 0; round < 50; round++) {
       const buffer = newBuffer();
       using producer = new PerfProducer(buffer);
@@ -154,11 +154,11 @@ describe("disposal", () => {
     }
   });
 
-  bpfTest("is refused while Bun still reads the memory, and leaves all as it was", async () => {
+  bpfTest("throws while Bun reads the memory, and changes nothing", async () => {
     const buffer = new PerfBuffer({ event: t.u32, size: 1 << 20 });
     using producer = new PerfProducer(buffer);
     let memory: Uint8Array | undefined;
-    // Of the CPU whose pages are the last.
+    // A view of the CPU whose pages are the last.
     onCpu(buffer.cpus.at(-1) as number, () => producer.putNumber(5));
     buffer.drainRaw((view) => {
       memory = new Uint8Array(view.buffer, view.byteOffset, view.byteLength);
@@ -177,7 +177,7 @@ describe("disposal", () => {
     expect(buffer.disposed).toBe(true);
   });
 
-  bpfTest("of 1,000 buffers, drained or subscribed to, leaves nothing open", async () => {
+  bpfTest("of 1,000 buffers, drained or subscribed to, leaves no descriptor open", async () => {
     const before = countResources();
     for (let round = 0; round < repetitions(1000); round++) {
       using buffer = newBuffer();
@@ -188,7 +188,7 @@ describe("disposal", () => {
     expect(countResources()).toEqual(before);
   });
 
-  bpfTest("leaves another thread's events in the map, which took it over", async () => {
+  bpfTest("keeps the events of another thread that has taken the map over", async () => {
     const buffer = newBuffer();
     using map = buffer.dup();
     using producer = new PerfProducer(map);
@@ -213,8 +213,8 @@ describe("disposal", () => {
   });
 });
 
-describe("a perf buffer that cannot be made", () => {
-  bpfTest("leaves nothing open", () => {
+describe("a failed constructor of a perf buffer", () => {
+  bpfTest("leaves no descriptor open", () => {
     using first = newBuffer();
     using map = first.dup();
     const before = countResources();
@@ -229,7 +229,7 @@ describe("a perf buffer that cannot be made", () => {
     expect(first.drain(() => {})).toBe(1);
   });
 
-  bpfTest("says which capability is missing", async () => {
+  bpfTest("names the missing capability", async () => {
     const preload = ["--preload", "./test/support/drop_capabilities.ts"];
     const ended = await runBun([...preload, `${children}/perf_refused.ts`]);
     const lines = ended.stdout.trimEnd().split("\n");
@@ -240,7 +240,7 @@ describe("a perf buffer that cannot be made", () => {
   });
 
   lockedMemoryTest(
-    "for want of memory that may be locked says what would help, and leaves nothing",
+    "names the remedy if the limit on locked memory is reached, and leaves no descriptor open",
     async () => {
       const ended = await runBun([`${children}/perf_locked_memory.ts`]);
       expect(ended).toMatchObject({ stderr: "", exitCode: 0 });

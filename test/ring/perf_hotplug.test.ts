@@ -1,10 +1,10 @@
-// CPUs that come online after a perf buffer was made, or again.
+// CPUs that come online after a perf buffer was created, or again.
 import { existsSync, writeFileSync } from "node:fs";
 import { afterAll, afterEach, describe, expect, jest } from "bun:test";
 import { openOutputEvent } from "../../src/ffi/perf_event.ts";
 import { PerfBuffer, PerfEventArray, possibleCpus, t } from "../../src/index.ts";
 import { type ConsumerStats, RecordSource } from "../../src/ring/consumer.ts";
-import { PullIterator, takeEvents } from "../../src/ring/iterators.ts";
+import { PullIterator, eventItems } from "../../src/ring/iterators.ts";
 import { perfLayout } from "../../src/ring/perf_cpus.ts";
 import { type Machine, PerfEvents } from "../../src/ring/perf_events.ts";
 import { consumeSettings } from "../../src/ring/ring_options.ts";
@@ -16,15 +16,15 @@ import { onCpu, PerfProducer } from "./perf_producer.ts";
 
 const ENOENT = -2;
 const size = 4096;
-/** The time between two looks at which CPUs are online. */
+/** The interval of the checks for online CPUs. */
 const checkMilliseconds = 1000;
 
-/** This machine, some of whose CPUs are told to be offline. */
+/** A fake of this machine on which CPUs can be offline. */
 class FakeMachine implements Machine {
   readonly offline = new Set<number>();
   suspended = 0;
   time = 0;
-  /** Thrown when an event is opened. */
+  /** The error that opening an event throws, if any. */
   failure: Error | undefined;
 
   now(): number {
@@ -49,14 +49,14 @@ class FakeMachine implements Machine {
   }
 }
 
-/** A map with perf events on a machine of the test's own, and a program that writes to it. */
+/** A map with perf events on a fake machine, and a program that writes to it. */
 class Setup implements Disposable {
   readonly machine = new FakeMachine();
   readonly map = new PerfEventArray();
   readonly producer = new PerfProducer(this.map);
   readonly events: PerfEvents;
   readonly cpus = this.machine.onlineCpus();
-  /** One of several, which can be offline. */
+  /** A CPU, one of several, that the tests take offline. */
   readonly last = this.cpus.at(-1) as number;
 
   constructor({ overwrite = false, offline = [] as readonly number[] } = {}) {
@@ -70,7 +70,7 @@ class Setup implements Disposable {
 
   put(cpu: number, ...values: number[]): number[] {
     const put = (value: number) =>
-      this.producer.answer(new Uint8Array(Uint32Array.of(value).buffer));
+      this.producer.output(new Uint8Array(Uint32Array.of(value).buffer));
     return onCpu(cpu, () => values.map(put)) as number[];
   }
 
@@ -101,7 +101,7 @@ class Setup implements Disposable {
 const switchOf = (cpu: number): string => `/sys/devices/system/cpu/cpu${cpu}/online`;
 const setOnline = (cpu: number, isOnline: boolean): void =>
   writeFileSync(switchOf(cpu), isOnline ? "1" : "0");
-/** A CPU that these tests may switch on and off: of a machine that runs for them alone, and with one CPU. */
+/** A CPU that these tests may take offline: on a virtual machine for tests only. */
 const switched = isGuest
   ? possibleCpus().findLast((cpu) => cpu > 0 && existsSync(switchOf(cpu)))
   : undefined;
@@ -142,11 +142,11 @@ describe("a CPU that comes online", () => {
     expect([setup.drained(), events.reader.cpu]).toEqual([[2], last]);
   });
 
-  severalTest("is read while a consumer waits, and wakes it", async () => {
+  severalTest("is read while a consumer waits, and wakes the consumer", async () => {
     using setup = new Setup({ offline: [lastCpu] });
     const source = setup.source();
     const settings = consumeSettings("test", { wakeup: "interrupt" }, []);
-    const iterator = new PullIterator(source, "iteration", settings, takeEvents(source));
+    const iterator = new PullIterator(source, "iteration", settings, eventItems(source));
     const next = iterator.next();
     await Bun.sleep(10);
     setup.machine.offline.clear();
@@ -162,7 +162,7 @@ describe("a CPU that comes online", () => {
     const source = setup.source();
     const settings = consumeSettings("test", { wakeup: "interrupt" }, []);
     jest.useFakeTimers();
-    const iterator = new PullIterator(source, "iteration", settings, takeEvents(source));
+    const iterator = new PullIterator(source, "iteration", settings, eventItems(source));
     const next = iterator.next();
     jest.useRealTimers();
     setup.machine.offline.clear();
@@ -172,7 +172,7 @@ describe("a CPU that comes online", () => {
     await iterator.return();
   });
 
-  severalTest("is paused and overwrites like the others", async () => {
+  severalTest("is paused, or in overwrite mode, like the others", async () => {
     using setup = new Setup({ offline: [lastCpu], overwrite: true });
     setup.events.pause(true);
     setup.machine.offline.clear();
@@ -186,32 +186,35 @@ describe("a CPU that comes online", () => {
     expect(setup.drained()).toEqual(values.slice(-size / 16));
   });
 
-  severalTest("and cannot be opened is reported once, until it was offline again", async () => {
-    using setup = new Setup({ offline: [lastCpu] });
-    const { machine } = setup;
-    const before = countResources();
-    machine.offline.clear();
-    machine.failure = new Error("no event today");
-    setup.machine.time += checkMilliseconds;
-    expect(() => setup.drained()).toThrow("no event today");
-    setup.machine.time += checkMilliseconds;
-    expect(setup.drained()).toEqual([]);
-    expect(countResources()).toEqual(before);
-    machine.offline.add(lastCpu);
-    setup.machine.time += checkMilliseconds;
-    setup.drained();
-    machine.offline.clear();
-    machine.failure = undefined;
-    setup.machine.time += checkMilliseconds;
-    setup.drained();
-    expect(setup.events.cpus).toEqual(setup.cpus);
-  });
+  severalTest(
+    "and whose event cannot be opened is reported once until it is offline again",
+    async () => {
+      using setup = new Setup({ offline: [lastCpu] });
+      const { machine } = setup;
+      const before = countResources();
+      machine.offline.clear();
+      machine.failure = new Error("no event today");
+      setup.machine.time += checkMilliseconds;
+      expect(() => setup.drained()).toThrow("no event today");
+      setup.machine.time += checkMilliseconds;
+      expect(setup.drained()).toEqual([]);
+      expect(countResources()).toEqual(before);
+      machine.offline.add(lastCpu);
+      setup.machine.time += checkMilliseconds;
+      setup.drained();
+      machine.offline.clear();
+      machine.failure = undefined;
+      setup.machine.time += checkMilliseconds;
+      setup.drained();
+      expect(setup.events.cpus).toEqual(setup.cpus);
+    },
+  );
 });
 
 describe("a CPU that was offline", () => {
   for (const overwrite of [false, true]) {
     severalTest(
-      `has what it left read${overwrite ? " in overwrite mode" : ""}, and is heard again`,
+      `has its remaining records read${overwrite ? " in overwrite mode" : ""}, and is read again when online`,
       async () => {
         using setup = new Setup({ overwrite });
         const { machine, events, last } = setup;
@@ -219,9 +222,9 @@ describe("a CPU that was offline", () => {
         setup.put(last, 1, 2);
         machine.offline.add(last);
         setup.machine.time += checkMilliseconds;
-        // It comes back before that was read.
+        // It is online again before these records are read.
         events.reader.hold(1, 0);
-        events.reader.unhold();
+        events.reader.cancelHold();
         expect(events.cpus).toEqual(setup.cpus.filter((cpu) => cpu !== last));
         machine.offline.clear();
         setup.machine.time += checkMilliseconds;
@@ -229,7 +232,7 @@ describe("a CPU that was offline", () => {
         expect(events.cpus).toEqual(setup.cpus);
         setup.put(last, 3);
         expect(setup.drained()).toEqual([3]);
-        // The old event is gone.
+        // The old event was closed.
         setup.machine.time += checkMilliseconds;
         setup.drained();
         expect(countResources()).toEqual(before);
@@ -237,7 +240,7 @@ describe("a CPU that was offline", () => {
     );
   }
 
-  severalTest("while the machine was suspended is read again", async () => {
+  severalTest("during a suspend is read again", async () => {
     using setup = new Setup();
     const old = [...setup.events.reader.readers];
     setup.put(setup.last, 1);
@@ -253,8 +256,8 @@ describe("a CPU that was offline", () => {
   });
 });
 
-describe("the kernel", () => {
-  switchTest("takes a CPU online, offline and online, and a subscription reads it", async () => {
+describe("on the running kernel", () => {
+  switchTest("a CPU that goes online, offline and online is read by a subscription", async () => {
     const cpu = switched as number;
     setOnline(cpu, false);
     try {
@@ -266,7 +269,7 @@ describe("the kernel", () => {
       expect(buffer.cpus).not.toContain(cpu);
       for (let round = 1; round <= 2; round++) {
         setOnline(cpu, true);
-        // Nobody listens yet.
+        // The CPU has no perf event yet.
         expect(put(10 * round)).toBe(false);
         await until(() => buffer.cpus.includes(cpu));
         expect(put(round)).toBe(true);
@@ -280,7 +283,7 @@ describe("the kernel", () => {
     }
   });
 
-  switchTest("takes a CPU online, and the next drain reads it", async () => {
+  switchTest("a CPU that goes online is read by the next drain", async () => {
     const cpu = switched as number;
     setOnline(cpu, false);
     try {

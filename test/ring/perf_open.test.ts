@@ -25,7 +25,7 @@ function drained(buffer: PerfBuffer<t.Type<number>>): number[] {
 }
 
 describe("a perf buffer", () => {
-  bpfTest("says what it is", () => {
+  bpfTest("has the properties that it was created with", () => {
     using buffer = new PerfBuffer({ event: t.u64, name: "events" });
     expect(buffer).toMatchObject({
       type: "perf_event_array",
@@ -48,17 +48,17 @@ describe("a perf buffer", () => {
     expect(third).toMatchObject({ wakeupEvents: 100, watermark: undefined, paused: true });
   });
 
-  bpfTest("refuses options that cannot be, and names what would do", () => {
+  bpfTest("rejects invalid options and suggests a valid size", () => {
     const make = (options: object) => () => new PerfBuffer({ event: t.u32, ...options });
     for (const [wrong, remedy] of [
-      [100, "4096 would do"],
-      [5000, "8192 would do"],
-      [4096.5, "8192 would do"],
-      [0, "4096 would do"],
+      [100, "did you mean 4096?"],
+      [5000, "did you mean 8192?"],
+      [4096.5, "did you mean 8192?"],
+      [0, "did you mean 4096?"],
     ] as const) {
       expect(make({ size: wrong })).toThrow(RangeError);
       expect(make({ size: wrong })).toThrow(
-        "size: the buffer of a CPU takes a power of two that is a multiple of the page size",
+        "size: expected a power of two that is a multiple of the page size",
       );
       expect(make({ size: wrong })).toThrow(remedy);
     }
@@ -77,7 +77,7 @@ describe("a perf buffer", () => {
       );
     }
     expect(make({ watermark: 64, wakeupEvents: 2 })).toThrow(
-      "wakeupEvents: there is a watermark already",
+      "wakeupEvents: watermark is set, too: use only one of the two",
     );
     expect(make({ paused: 1 })).toThrow("paused: expected true or false, got 1");
     expect(make({ watermarks: 1 })).toThrow('did you mean "watermark"?');
@@ -86,7 +86,7 @@ describe("a perf buffer", () => {
     expect(make({ name: "no spaces" })).toThrow(RangeError);
   });
 
-  test("refuses more memory than the engine can have in one piece", () => {
+  test("rejects more memory than one mapping can have", () => {
     expect(() => new PerfPages(4, 8, 2 ** 30, "perf buffers")).toThrow(
       "size: 4 buffers of 1073741824 bytes, and a page more for each, are more than the 4 GiB",
     );
@@ -94,7 +94,7 @@ describe("a perf buffer", () => {
 });
 
 describe("another object for the map", () => {
-  bpfTest("is refused while there is one, and takes over when that is disposed of", () => {
+  bpfTest("throws while there is a first one, and takes over after its disposal", () => {
     using bpffs = new DetachedMount("bpf");
     const pin = `${bpffs.path}/events`;
     const first = new PerfBuffer({ event: t.u32, size, pin });
@@ -125,18 +125,21 @@ describe("another object for the map", () => {
     }
   });
 
-  bpfTest("of this object's map alone has no events left once this is disposed of", () => {
-    using bpffs = new DetachedMount("bpf");
-    const pin = `${bpffs.path}/events`;
-    const buffer = new PerfBuffer({ event: t.u32, size, pin });
-    using map = PerfEventArray.open(pin);
-    using producer = new PerfProducer(map);
-    expect(producer.answer(new Uint8Array(4))).toBe(0);
-    buffer[Symbol.dispose]();
-    expect(producer.answer(new Uint8Array(4))).toBe(ENOENT);
-  });
+  bpfTest(
+    "gets no records after disposal of the perf buffer, which removes the perf events",
+    () => {
+      using bpffs = new DetachedMount("bpf");
+      const pin = `${bpffs.path}/events`;
+      const buffer = new PerfBuffer({ event: t.u32, size, pin });
+      using map = PerfEventArray.open(pin);
+      using producer = new PerfProducer(map);
+      expect(producer.output(new Uint8Array(4))).toBe(0);
+      buffer[Symbol.dispose]();
+      expect(producer.output(new Uint8Array(4))).toBe(ENOENT);
+    },
+  );
 
-  bpfTest("may have fewer places than there are CPUs, and must be of the kind", () => {
+  bpfTest("may have fewer entries than there are CPUs, and must be a perf_event_array", () => {
     using short = new PerfEventArray({ length: 1 });
     using buffer = PerfBuffer.fromFd(short.fd, { event: t.u32 });
     expect(buffer.cpus).toEqual([0]);
@@ -154,7 +157,7 @@ describe("another object for the map", () => {
     expect(() => PerfBuffer.fromFd(ring.fd, { event: t.u32 })).toThrow(TypeError);
   });
 
-  bpfTest("is refused by a map that is frozen, and leaves nothing open", () => {
+  bpfTest("fails for a frozen map, and leaves no descriptor open", () => {
     using map = new PerfEventArray();
     map.freeze();
     const before = countResources();
@@ -163,7 +166,7 @@ describe("another object for the map", () => {
     expect(refusal.message).toStartWith(`cannot store the perf event of CPU 0 in ${map}: `);
     expect(refusal.hint).toContain("frozen");
     expect(countResources()).toEqual(before);
-    // Nor is it noted as another object's.
+    // The map can be claimed by another object after that.
     expect(() => PerfBuffer.fromFd(map.fd, { event: t.u32, size })).toThrow("frozen");
   });
 });

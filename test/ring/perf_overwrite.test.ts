@@ -24,11 +24,11 @@ const size = 4096;
 const recordSize = 16;
 const recordsInBuffer = size / recordSize;
 
-/** One CPU's buffer in ordinary memory, written as the kernel does: downwards, whatever was read. */
+/** A fake of the buffer of one CPU, in ordinary memory. It is written downwards over unread records, as the kernel does. */
 class FakeBackward implements BackwardPerfBuffer {
   readonly data = new DataView(new ArrayBuffer(size));
   isPaused = false;
-  /** Called when a look pauses this: what a program completes at that moment. */
+  /** Called when a copy pauses the event: writes what a program completes at that moment. */
   meanwhile: (() => void) | undefined;
   #head = 0;
   readonly #bytes = new Uint8Array(this.data.buffer);
@@ -56,7 +56,7 @@ class FakeBackward implements BackwardPerfBuffer {
     }
   }
 
-  /** A sample that begins with a number, and has so many bytes more. */
+  /** Writes a sample that begins with a number and has this many bytes after it. */
   sample(number: number, more = 0): void {
     const body = new Uint8Array(8 + Math.ceil(more / 8) * 8).fill(number);
     const view = new DataView(body.buffer);
@@ -75,8 +75,8 @@ class FakeBackward implements BackwardPerfBuffer {
   }
 }
 
-describe("a look at a buffer that is written downwards", () => {
-  test("gives the complete records, oldest first, and those since the last look", () => {
+describe("a copy of a buffer that is written downwards", () => {
+  test("has the complete records since the last copy, oldest first", () => {
     const seed = anySeed();
     const random = randomNumbers(seed);
     const memory = new FakeBackward();
@@ -94,15 +94,15 @@ describe("a look at a buffer that is written downwards", () => {
     };
     for (let round = 0; round < repetitions(300, 60); round++) {
       for (let more = random([3, 30, 200][random(3)] as number); more > 0; more--) write();
-      // A record that was under way is completed although the look has paused already.
+      // A record that was being written is completed although the event is paused.
       if (random(3) === 0) memory.meanwhile = write;
       const limit = random(2) === 0 ? Number.MAX_SAFE_INTEGER : 1 + random(20);
       const got = numbersOf(reader, limit);
       expect(memory.isPaused).toBe(false);
       memory.meanwhile = undefined;
-      // What a look has copied is read before there is another one.
+      // The copy is read completely before it is renewed.
       if (inCopy === 0) {
-        // As many of the newest as are whole.
+        // The newest records that are complete.
         let bytes = 0;
         const whole = unread.toReversed().findIndex((one) => (bytes += one.bytes) > size);
         const lost = whole === -1 ? 0 : unread.length - whole;
@@ -120,7 +120,7 @@ describe("a look at a buffer that is written downwards", () => {
     expect(wraps).toBeGreaterThan(0);
   });
 
-  test("counts what the kernel has lost", () => {
+  test("counts the records that the kernel reports as lost", () => {
     const memory = new FakeBackward();
     using reader = memory.reader();
     memory.sample(1);
@@ -130,19 +130,19 @@ describe("a look at a buffer that is written downwards", () => {
     expect(reader.totals.bytes).toBe(memory.written());
   });
 
-  test("stops at an impossible record", () => {
+  test("ends at a record with an impossible size", () => {
     const memory = new FakeBackward();
     using reader = memory.reader();
     memory.sample(1);
     memory.sample(2);
-    // The size of the older one.
+    // The size of the older record.
     memory.data.setUint16(size - 16 + 6, 0, true);
     expect([numbersOf(reader), reader.totals.overwrittenBytes]).toEqual([[2], 16]);
     memory.sample(3);
     expect(numbersOf(reader)).toEqual([3]);
   });
 
-  test("has no views left after disposal", () => {
+  test("has detached views after disposal", () => {
     const memory = new FakeBackward();
     const reader = memory.reader();
     memory.sample(1);
@@ -164,7 +164,7 @@ describe("a perf buffer in overwrite mode", () => {
   const range = (from: number, to: number): number[] =>
     Array.from({ length: to - from }, (_, index) => from + index);
 
-  bpfTest("keeps the newest records, which come in order", () => {
+  bpfTest("keeps the newest records and delivers them in order", () => {
     using buffer = make();
     using producer = new PerfProducer(buffer);
     expect([buffer.overwrite, drained(buffer)]).toEqual([true, []]);
@@ -181,7 +181,7 @@ describe("a perf buffer in overwrite mode", () => {
       lost: 0,
       backlog: 0,
     });
-    // What was read does not come again.
+    // Delivered records are not delivered again.
     expect(drained(buffer)).toEqual([]);
     onCpu(buffer.cpus[0] as number, () => {
       for (const value of range(0, 3)) producer.putNumber(value);
@@ -189,7 +189,7 @@ describe("a perf buffer in overwrite mode", () => {
     expect([...drained(buffer, 2), ...drained(buffer)]).toEqual([0, 1, 2]);
   });
 
-  bpfTest("gives records of every length whole, those of each CPU in order", () => {
+  bpfTest("delivers records of every length complete, those of each CPU in order", () => {
     const seed = anySeed();
     const random = randomNumbers(seed);
     using buffer = new PerfBuffer({ event: t.u32, size, overwrite: true });
@@ -224,7 +224,7 @@ describe("a perf buffer in overwrite mode", () => {
   });
 
   bpfTest(
-    "under flood gives at each look the newest records, whole and without a gap",
+    "under flood, each drain delivers the newest records, complete and without a gap",
     async () => {
       using buffer = new PerfBuffer({ event: perfCounted, size: 16 * size, overwrite: true });
       using states = new PerCpuArrayMap({ value: perfCounterState, length: 1 });
@@ -233,7 +233,7 @@ describe("a perf buffer in overwrite mode", () => {
       const wrong: string[] = [];
       {
         await using _ = await flood(program.fd);
-        for (let look = 0; look < repetitions(200, 20); look++) {
+        for (let round = 0; round < repetitions(200, 20); round++) {
           const last = new Map<number, number>();
           buffer.drain(({ sequence }) => {
             const { cpu } = buffer;
@@ -244,7 +244,7 @@ describe("a perf buffer in overwrite mode", () => {
             last.set(cpu, sequence);
           });
           for (const [cpu, sequence] of last) newest.set(cpu, sequence);
-          await Bun.sleep(look % 3);
+          await Bun.sleep(round % 3);
         }
       }
       expect(wrong).toEqual([]);
@@ -257,22 +257,22 @@ describe("a perf buffer in overwrite mode", () => {
     },
   );
 
-  bpfTest("can be read as a snapshot of all CPUs, in a pause", () => {
+  bpfTest("can be read as a snapshot of all CPUs while paused", () => {
     using buffer = make();
     using producer = new PerfProducer(buffer);
     for (const cpu of buffer.cpus) onCpu(cpu, () => producer.putNumber(cpu));
     buffer.pause();
-    expect(producer.answer(new Uint8Array(4))).toBe(ENOSPC);
+    expect(producer.output(new Uint8Array(4))).toBe(ENOSPC);
     expect(drained(buffer).toSorted()).toEqual([...buffer.cpus].toSorted());
-    // The look has not ended the pause.
-    expect(producer.answer(new Uint8Array(4))).toBe(ENOSPC);
+    // The drain has not ended the pause.
+    expect(producer.output(new Uint8Array(4))).toBe(ENOSPC);
     buffer.resume();
-    expect(producer.answer(new Uint8Array(4))).toBe(0);
+    expect(producer.output(new Uint8Array(4))).toBe(0);
     expect(drained(buffer)).toEqual([0]);
     expect(buffer.stats.lost).toBe(2);
   });
 
-  bpfTest("wakes a consumer once for each half of it", async () => {
+  bpfTest("wakes a consumer once for each half of the buffer", async () => {
     using buffer = make();
     using producer = new PerfProducer(buffer);
     const cpu = buffer.cpus[0] as number;
@@ -286,12 +286,12 @@ describe("a perf buffer in overwrite mode", () => {
     expect(events).toEqual([]);
     onCpu(cpu, () => producer.putNumber(recordsInBuffer / 2));
     for (let left = 2000; events.length === 0 && left > 0; left--) await Bun.sleep(1);
-    // A turn may be over before all are delivered.
+    // A turn of the event loop may end before all events are delivered.
     while (subscription.flush() > 0);
     expect(events).toEqual(range(0, recordsInBuffer / 2 + 1));
   });
 
-  bpfTest("has the other consumers, too", async () => {
+  bpfTest("works with the other consumers", async () => {
     using buffer = new PerfBuffer({ event: t.struct({ value: t.u32 }), size, overwrite: true });
     using producer = new PerfProducer(buffer);
     const cpu = buffer.cpus[0] as number;
@@ -300,7 +300,7 @@ describe("a perf buffer in overwrite mode", () => {
     put(1, 2, 3, 4);
     for await (const event of buffer) {
       expect(event).toEqual({ value: 1 });
-      // Programs overwrite all of it meanwhile; the copy of the last look is read first.
+      // Programs overwrite all records meanwhile. The existing copy is read first.
       put(...range(100, 100 + 2 * recordsInBuffer));
       break;
     }
@@ -319,7 +319,7 @@ describe("a perf buffer in overwrite mode", () => {
   });
 
   bpfTest(
-    "cannot be read any more where the buffer of a view was transferred, and can be disposed of",
+    "cannot be read after the ArrayBuffer of a view was transferred, but can be disposed of",
     () => {
       using buffer = make();
       using producer = new PerfProducer(buffer);
@@ -328,19 +328,19 @@ describe("a perf buffer in overwrite mode", () => {
       buffer.peekRaw(({ buffer: memory }) => void (memory as ArrayBuffer).transfer());
       for (const read of [() => buffer.peek(), () => buffer.drain(() => {})]) {
         expect(read).toThrow(
-          "cannot be read any more: the buffer of a view of its memory was transferred",
+          "cannot be read any more: the ArrayBuffer of a view of its memory was transferred",
         );
       }
       expect(buffer.backlog).toBe(0);
     },
   );
 
-  bpfTest("is refused together with other wake-up options, and leaves nothing open", () => {
+  bpfTest("rejects other wake-up options, and leaves no descriptor open", () => {
     const before = countResources();
     const make = (options: object) => () =>
       new PerfBuffer({ event: t.u32, size, overwrite: true, ...options });
-    expect(make({ watermark: 100 })).toThrow("leave out watermark");
-    expect(make({ wakeupEvents: 10 })).toThrow("leave out wakeupEvents");
+    expect(make({ watermark: 100 })).toThrow("remove watermark");
+    expect(make({ wakeupEvents: 10 })).toThrow("remove wakeupEvents");
     expect(make({ overwrite: 1 })).toThrow("overwrite: expected true or false, got 1");
     {
       using buffer = make({})();

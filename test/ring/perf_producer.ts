@@ -6,10 +6,10 @@ const { r0, r1, r2, r3, r4, r5, r6, r7, r9 } = asm;
 
 const headerSize = 16;
 
-/** `BPF_F_CURRENT_CPU`: the buffer of the CPU that the program runs on. */
+/** `BPF_F_CURRENT_CPU`: selects the buffer of the CPU that the program runs on. */
 const currentCpu = 0xffff_ffff;
 
-/** Writes records to a perf buffer on demand: each call runs a program in the kernel, on the CPU that this thread is on. */
+/** Writes records to a perf buffer on demand: each call runs a program on the CPU that this thread runs on. */
 export class PerfProducer implements Disposable {
   readonly #request: ArrayMap<t.Type<Uint8Array>>;
   readonly #program: Program;
@@ -45,8 +45,8 @@ export class PerfProducer implements Disposable {
     });
   }
 
-  /** Writes a record; what the helper answered: 0, or below that an error. */
-  answer(payload: Uint8Array, index = currentCpu): number {
+  /** Writes a record. Returns the result of the helper: 0, or a negative errno. */
+  output(payload: Uint8Array, index = currentCpu): number {
     this.#bytes.set(payload, headerSize);
     this.#view.setUint32(0, payload.length, true);
     this.#view.setUint32(8, index, true);
@@ -54,9 +54,9 @@ export class PerfProducer implements Disposable {
     return this.#program.testRun({ data: packet }).returnValue | 0;
   }
 
-  /** Writes a record; false when there is no room. */
+  /** Writes a record. Returns false if there is no room. */
   put(payload: Uint8Array): boolean {
-    return this.answer(payload) === 0;
+    return this.output(payload) === 0;
   }
 
   /** Writes a record of one 32-bit number. */
@@ -70,7 +70,7 @@ export class PerfProducer implements Disposable {
   }
 }
 
-/** How far a {@link perfCounter} got. */
+/** The progress of a {@link perfCounter}. */
 export const perfCounterState = t.struct({
   next: t.u64Number,
   lost: t.u64Number,
@@ -80,8 +80,8 @@ export const perfCounterState = t.struct({
 export const perfCounted = t.struct({ sequence: t.u64Number });
 
 /**
- * A program that writes one record a run, with a number from 0 upwards for each CPU; a number that found no room is counted in
- * `states`, a per-CPU array, and comes again. It returns 0 for a record that was written.
+ * Returns a program that writes one record per run, numbered from 0 on each CPU. A number without room is counted in `states`,
+ * a per-CPU array, and used again. The program returns 0 if the record was written.
  */
 export function perfCounter(buffer: LiveMap, states: LiveMap): Program {
   return new Program({
@@ -127,10 +127,10 @@ const { sched_getaffinity, sched_setaffinity } = dlopen("libc.so.6", {
   sched_getaffinity: { args: ["i32", "u64", "ptr"], returns: "i32" },
   sched_setaffinity: { args: ["i32", "u64", "ptr"], returns: "i32" },
 }).symbols;
-/** Bytes of a cpu_set_t: a bit for each of 1024 CPUs. */
+/** The size of a cpu_set_t in bytes: it has 1024 bits, one per CPU. */
 const setSize = 128;
 
-/** Runs `body` on one CPU; without it, where this process may not run there. */
+/** Runs `body` on one CPU. Returns `undefined` without running it if this process may not run on that CPU. */
 export function onCpu<Result>(cpu: number, body: () => Result): Result | undefined {
   const before = new Uint8Array(setSize);
   sched_getaffinity(0, setSize, before);

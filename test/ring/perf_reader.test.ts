@@ -1,26 +1,26 @@
-// The protocol of a perf buffer, over ordinary memory.
+// The protocol of perf buffers, over ordinary memory.
 import { describe, expect, test } from "bun:test";
 import type { CpuReader, PerfReader } from "../../src/ring/perf_reader.ts";
 import { anySeed, randomNumbers } from "../support/random_numbers.ts";
 import { FakePerf, numbersOf, readerOf } from "./fake_perf.ts";
 
 const everything = Number.MAX_SAFE_INTEGER;
-/** A type of records that this library has no use for. */
+/** A type of records that this library skips. */
 const PERF_RECORD_COMM = 3;
 
-/** The numbers of what is held, each passed as it is found, at most so many of them. */
+/** Returns the numbers of at most `limit` held records, and marks each as delivered. */
 function passedNumbers(reader: PerfReader, most = everything): number[] {
   const numbers: number[] = [];
   for (let at = reader.locate(0); at !== -1; at = reader.locate(at)) {
     numbers.push(reader.view.getUint32(reader.offset, true));
-    reader.pass(at, 1);
+    reader.markDelivered(at, 1);
     if (numbers.length >= most) break;
   }
   return numbers;
 }
 
 describe("a drain", () => {
-  test("gives records in order, counts lost ones, and passes over types that it does not know", () => {
+  test("delivers records in order, counts lost ones and skips unknown types", () => {
     const memory = new FakePerf();
     using reader = readerOf([memory]);
     memory.record(PERF_RECORD_COMM, new Uint8Array(32));
@@ -35,21 +35,21 @@ describe("a drain", () => {
     expect([reader.backlog, reader.end, memory.released]).toEqual([0, "empty", memory.written]);
   });
 
-  test("is told why it stopped", () => {
+  test("sets the reason for its end", () => {
     const memory = new FakePerf();
     using reader = readerOf([memory]);
     expect([numbersOf(reader), reader.end]).toEqual([[], "empty"]);
     for (const value of [1, 2, 3]) memory.putNumber(value);
     memory.lost(1);
     expect([numbersOf(reader, 1), reader.end]).toEqual([[1], "limit"]);
-    // There is no event more, but the loss is still to be read.
+    // No event follows, but the record of the loss is still unread.
     expect([numbersOf(reader, 2), reader.end]).toEqual([[2, 3], "limit"]);
     expect([numbersOf(reader, 1), reader.end, reader.totals.lost]).toEqual([[], "empty", 1]);
     memory.putNumber(4);
     expect([numbersOf(reader, 1), reader.end]).toEqual([[4], "empty"]);
   });
 
-  test("gives records of every length at every place, and a copy of one that wraps around the end", () => {
+  test("delivers records of every length at every offset, and a copy of one that wraps around the end", () => {
     const size = 512;
     for (let length = 0; length < size - 24; length++) {
       const memory = new FakePerf(size);
@@ -72,7 +72,7 @@ describe("a drain", () => {
     }
   });
 
-  test("reads what is lost wherever that wraps", () => {
+  test("reads a record of losses that wraps around the end", () => {
     const memory = new FakePerf(256);
     using reader = readerOf([memory]);
     for (let round = 1; round <= 100; round++) {
@@ -93,21 +93,21 @@ describe("a drain", () => {
     expect(memory.released).toBe(2 ** 40 + 4096 - 8 + 1000 * 16);
   });
 
-  test("takes what is there when it starts", () => {
+  test("leaves records that programs write during the call", () => {
     const memories = [new FakePerf(), new FakePerf()];
     using reader = readerOf(memories);
     memories[0]?.putNumber(0);
     const numbers: number[] = [];
     reader.drain((view, offset) => {
       numbers.push(view.getUint32(offset, true));
-      // On the CPU whose turn it is, and on one whose turn comes.
+      // On the CPU whose turn it is, and on one whose turn follows.
       if (numbers.length < 100) for (const memory of memories) memory.putNumber(numbers.length);
     }, everything);
     expect(numbers).toEqual([0]);
     expect(numbersOf(reader)).toEqual([1, 1]);
   });
 
-  test("releases room as it goes", () => {
+  test("releases room before it ends", () => {
     const memory = new FakePerf();
     using reader = readerOf([memory]);
     for (let value = 0; value < 4096 / 16; value++) memory.putNumber(value);
@@ -117,7 +117,7 @@ describe("a drain", () => {
     expect(memory.released).toBe(4096);
   });
 
-  test("keeps what follows a record whose callback throws, or ends the drain", () => {
+  test("keeps the records after one whose callback throws or ends the drain", () => {
     const memories = [new FakePerf(), new FakePerf()];
     using reader = readerOf(memories);
     for (const value of [1, 2, 3]) for (const memory of memories) memory.putNumber(value);
@@ -131,7 +131,7 @@ describe("a drain", () => {
     expect(numbersOf(reader).sort()).toEqual([2, 2, 3, 3]);
   });
 
-  test("of a busy buffer has code of its own, with which it reads the same", () => {
+  test("of a busy buffer uses a copy of the code, and reads the same records with it", () => {
     const memory = new FakePerf(65536);
     using reader = readerOf([memory]);
     const codes = new Set<unknown>();
@@ -148,7 +148,7 @@ describe("a drain", () => {
   });
 });
 
-test("a wake-up is due after this many records, read or not", () => {
+test("a wake-up is due after wakeupEvents records, read or unread", () => {
   const seed = anySeed();
   const random = randomNumbers(seed);
   const memory = new FakePerf();
@@ -171,8 +171,8 @@ test("a wake-up is due after this many records, read or not", () => {
         break;
       case 1: {
         const held = buffer.hold(1 + random(5), 4096);
-        buffer.pass(buffer.heldBytes, held);
-        buffer.giveBack();
+        buffer.markDelivered(buffer.heldBytes, held);
+        buffer.releaseHeld();
         read += held;
         break;
       }
@@ -183,7 +183,7 @@ test("a wake-up is due after this many records, read or not", () => {
   expect(Math.min(counts.due, counts.notDue)).toBeGreaterThan(100);
 });
 
-test("a wake-up is due when the kernel has woken since what was read", () => {
+test("a wake-up is due if the kernel has sent one after the last read position", () => {
   const memory = new FakePerf();
   using buffer = readerOf([memory]);
   const reader = buffer.readers[0] as CpuReader;
@@ -198,7 +198,7 @@ test("a wake-up is due when the kernel has woken since what was read", () => {
     memory.putNumber(0);
     seen.push(due());
   }
-  // Not at a multiple of the watermark but beyond it, as the kernel has it.
+  // The kernel wakes beyond a multiple of the watermark, not at it.
   expect(seen.map((answers) => answers[1])).toEqual([false, false, true, true, true, true]);
   expect(seen.map((answers) => answers[2])).toEqual([false, false, false, false, true, true]);
   expect(seen.map((answers) => answers[0])).toEqual(seen.map(() => true));
@@ -214,26 +214,26 @@ test("a wake-up is due when the kernel has woken since what was read", () => {
   expect(due()).toEqual([true, true, true]);
 });
 
-describe("records that are held", () => {
-  test("are given back as far as they were passed", () => {
+describe("held records", () => {
+  test("are released up to the last delivered one", () => {
     const memory = new FakePerf();
     using reader = readerOf([memory]);
     for (let value = 0; value < 10; value++) memory.putNumber(value);
     expect(reader.hold(3, everything)).toBe(3);
     expect(passedNumbers(reader, 2)).toEqual([0, 1]);
     expect(memory.released).toBe(0);
-    reader.giveBack();
-    reader.giveBack();
+    reader.releaseHeld();
+    reader.releaseHeld();
     expect(memory.released).toBe(32);
     expect(reader.hold(100, 40)).toBe(2);
     expect(reader.heldBytes).toBe(32);
-    reader.pass(reader.heldBytes, 2);
-    reader.giveBack();
+    reader.markDelivered(reader.heldBytes, 2);
+    reader.releaseHeld();
     expect(numbersOf(reader)).toEqual([4, 5, 6, 7, 8, 9]);
     expect(reader.totals).toMatchObject({ events: 10, bytes: 160 });
   });
 
-  test("may have a longer first one", () => {
+  test("are at least one, even if it is longer than the limit", () => {
     const memory = new FakePerf();
     using reader = readerOf([memory]);
     memory.sample(new Uint8Array(100));
@@ -242,7 +242,7 @@ describe("records that are held", () => {
     expect([reader.locate(0), reader.length, reader.locate(112)]).toEqual([112, 100, -1]);
   });
 
-  test("count what was lost between them once, whatever of it is passed", () => {
+  test("count losses between them once, whichever of them are delivered", () => {
     const memory = new FakePerf(256);
     using reader = readerOf([memory]);
     let lost = 0;
@@ -256,14 +256,14 @@ describe("records that are held", () => {
       while (reader.hold(2, 256) > 0) {
         const passed = passedNumbers(reader, 1 + (round % 2));
         expect(passed).toEqual(passed.map(() => expected++));
-        reader.giveBack();
+        reader.releaseHeld();
       }
     }
     expect(reader.totals).toMatchObject({ events: 600, lost: (lost * (lost + 1)) / 2 });
     expect([expected, reader.backlog]).toEqual([600, 0]);
   });
 
-  test("are none where there is nothing of programs, which is given back", () => {
+  test("are none if no record is an event, and the other records are released", () => {
     const memory = new FakePerf();
     using reader = readerOf([memory]);
     memory.lost(3);
@@ -272,7 +272,7 @@ describe("records that are held", () => {
     expect([memory.released, reader.totals.lost, reader.end]).toEqual([40, 3, "empty"]);
   });
 
-  test("are shown in place, and copied when they wrap around the end", () => {
+  test("are read in place, and copied if they wrap around the end", () => {
     const size = 256;
     const memory = new FakePerf(size);
     using reader = readerOf([memory]);
@@ -286,8 +286,8 @@ describe("records that are held", () => {
       const { buffer, byteOffset } = reader.view;
       const got = new Uint8Array(buffer, byteOffset + reader.offset, round);
       expect(Buffer.compare(got, payload)).toBe(0);
-      reader.pass(at, 1);
-      reader.giveBack();
+      reader.markDelivered(at, 1);
+      reader.releaseHeld();
     }
     expect(views.size).toBe(2);
   });

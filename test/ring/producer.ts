@@ -2,22 +2,22 @@ import { ArrayMap, asm, type LiveMap, Program, t } from "../../src/index.ts";
 
 const { r0, r1, r2, r3, r4, r6, r7, r8 } = asm;
 
-/** Socket filters want a packet of an Ethernet header at least. */
+/** A packet of the minimum length for socket filters: an Ethernet header. */
 export const packet: Uint8Array = new Uint8Array(14);
 
-/** What the program is asked to do. */
+/** A request to the program. */
 const actions = { output: 0, submit: 1, discard: 2 } as const;
 
-/** Bytes of the records that are reserved rather than copied: the kernel wants that to be a constant. */
+/** The size of records that are reserved, not copied. The verifier demands a constant. */
 export const reservedSize = 24;
 const headerSize = 16;
 
-/** A flag of `bpf_ringbuf_submit()` and its kin. */
+/** A flag of `bpf_ringbuf_submit()`, `bpf_ringbuf_discard()` and `bpf_ringbuf_output()`. */
 export interface PutOptions {
   readonly flags?: number;
 }
 
-/** Makes records of a ring buffer on demand: each call runs a program in the kernel. */
+/** Writes records to a ring buffer on demand: each call runs a program in the kernel. */
 export class Producer implements Disposable {
   readonly #request: ArrayMap<t.Type<Uint8Array>>;
   readonly #program: Program;
@@ -72,28 +72,28 @@ export class Producer implements Disposable {
     });
   }
 
-  /** The program's descriptor: another thread may run it, which repeats the last request. */
+  /** The descriptor of the program. Another thread that runs the program repeats the last request. */
   get programFd(): number {
     return this.#program.fd;
   }
 
-  /** Copies a record into the ring; false when it is full. */
+  /** Copies a record into the ring. Returns false if the ring is full. */
   put(payload: Uint8Array, options: PutOptions = {}): boolean {
     this.#bytes.set(payload, headerSize);
     return this.#run(actions.output, payload.length, options);
   }
 
-  /** Puts a record of one 32-bit number. */
+  /** Writes a record of one 32-bit number. */
   putNumber(value: number, options: PutOptions = {}): boolean {
     return this.put(new Uint8Array(Uint32Array.of(value).buffer), options);
   }
 
-  /** Reserves a record of {@link reservedSize} bytes, all ones, and submits it. */
+  /** Reserves a record of {@link reservedSize} bytes, sets all bits and submits it. */
   submit(options: PutOptions = {}): boolean {
     return this.#run(actions.submit, 0, options);
   }
 
-  /** Reserves a record and gives it up again: it takes room that the consumer has to pass over. */
+  /** Reserves and discards a record. The consumer has to skip it. */
   discard(options: PutOptions = {}): boolean {
     return this.#run(actions.discard, 0, options);
   }
@@ -118,15 +118,15 @@ export const countedEvent = t.struct({
   padding: t.u32,
 });
 
-/** How far a {@link counter} got. */
+/** The progress of a {@link counter}. */
 export const counterState = t.struct({
   next: t.u64Number,
   lost: t.u64Number,
 });
 
 /**
- * A program that submits one record a run, numbered from 0 upwards; a number that found no room is counted as lost in
- * `state` and comes again.
+ * Returns a program that submits one record per run, numbered from 0. A number without room is counted as lost in `state` and
+ * used again.
  */
 export function counter(ring: LiveMap, state: LiveMap): Program {
   return new Program({

@@ -1,5 +1,5 @@
 import { expect, test } from "bun:test";
-import { PullIterator, takeEvents } from "../../src/ring/iterators.ts";
+import { PullIterator, eventItems } from "../../src/ring/iterators.ts";
 import { RingReader } from "../../src/ring/reader.ts";
 import { consumeSettings } from "../../src/ring/ring_options.ts";
 import { u32 } from "../../src/types/integer.ts";
@@ -15,7 +15,7 @@ function drained(reader: RingReader, limit = everything): number[] {
   return events;
 }
 
-test("a record that is reserved and not submitted stops the drain and everything behind it", () => {
+test("a reserved record ends the drain and blocks the records after it", () => {
   const memory = new FakeRing();
   using reader = new RingReader(memory, memory.size, "fake ring");
   memory.putNumber(1);
@@ -30,7 +30,7 @@ test("a record that is reserved and not submitted stops the drain and everything
   expect(reader.end).toBe("empty");
 });
 
-test("why a drain stopped", () => {
+test("a drain sets the reason for its end", () => {
   const memory = new FakeRing();
   using reader = new RingReader(memory, memory.size, "fake ring");
   expect(drained(reader)).toEqual([]);
@@ -43,7 +43,7 @@ test("why a drain stopped", () => {
   expect(reader.end).toBe("empty");
 });
 
-test("positions beyond 32 bits and beyond the size are followed", () => {
+test("positions beyond 32 bits and beyond the size work", () => {
   const memory = new FakeRing();
   memory.producer = memory.consumer = 2 ** 40 + 4096 - 8;
   using reader = new RingReader(memory, memory.size, "fake ring");
@@ -54,39 +54,39 @@ test("positions beyond 32 bits and beyond the size are followed", () => {
   expect(memory.consumer).toBe(2 ** 40 + 4096 - 8 + 1000 * 16);
 });
 
-/** An iterator over a fake ring whose wake-ups the test counts and makes. */
+/** Returns an iterator over a fake ring. The test counts and sends the wake-ups. */
 function iterate(memory: FakeRing) {
   const source = new FakeSource(memory, u32);
   const settings = consumeSettings("test", {}, []);
-  const iterator = new PullIterator(source, "iteration", settings, takeEvents(source));
+  const iterator = new PullIterator(source, "iteration", settings, eventItems(source));
   return { iterator, source };
 }
 
-test("waiting for a busy record neither spins nor loses it", async () => {
+test("a wait for a reserved record neither spins nor loses the record", async () => {
   const memory = new FakeRing();
   const { iterator, source } = iterate(memory);
   const busy = memory.reserve(4);
   const next = iterator.next();
   const started = performance.now();
   await Bun.sleep(100);
-  // The kernel would report the ring as readable at once: to arm a wait for it is to spin.
+  // The kernel reports such a ring as readable at once, so an armed wait would spin.
   expect(source.armed).toBe(0);
-  expect(memory.looks).toBeGreaterThan(1);
-  expect(memory.looks).toBeLessThan(performance.now() - started + 20);
+  expect(memory.checks).toBeGreaterThan(1);
+  expect(memory.checks).toBeLessThan(performance.now() - started + 20);
   memory.set(busy + 8, 5);
   memory.commit(busy, 4);
   expect(await next).toEqual({ done: false, value: 5 });
-  const looks = memory.looks;
+  const checks = memory.checks;
   const waiting = iterator.next();
   await Bun.sleep(20);
   expect(source.armed).toBe(1);
-  // An empty ring is not looked at until the kernel says so.
-  expect(memory.looks).toBe(looks + 1);
+  // An empty ring is not checked before the kernel sends a wake-up.
+  expect(memory.checks).toBe(checks + 1);
   await iterator.return();
   expect(await waiting).toEqual({ done: true, value: undefined });
 });
 
-test("a busy record that is given up is waited past", async () => {
+test("a wait for a reserved record ends if the record is discarded", async () => {
   const memory = new FakeRing();
   const { iterator, source } = iterate(memory);
   const busy = memory.reserve(4);
@@ -100,19 +100,19 @@ test("a busy record that is given up is waited past", async () => {
   expect(await next).toEqual({ done: false, value: 8 });
 });
 
-test("the end of an iteration stops looking for a busy record", async () => {
+test("the end of an iteration ends the checks for a reserved record", async () => {
   const memory = new FakeRing();
   const { iterator } = iterate(memory);
   memory.reserve(4);
   const next = iterator.next();
   await iterator.return();
   expect(await next).toEqual({ done: true, value: undefined });
-  const { looks } = memory;
+  const { checks } = memory;
   await Bun.sleep(10);
-  expect(memory.looks).toBe(looks);
+  expect(memory.checks).toBe(checks);
 });
 
-test("a wake-up for nothing goes back to sleep", async () => {
+test("a wake-up without an event starts another wait", async () => {
   const memory = new FakeRing();
   const { iterator, source } = iterate(memory);
   const next = iterator.next();
@@ -124,16 +124,16 @@ test("a wake-up for nothing goes back to sleep", async () => {
   expect(await next).toEqual({ done: false, value: 1 });
 });
 
-test("a wait that cannot begin is an error of next(), and ends the iteration", async () => {
+test("a wait that cannot start rejects next() and ends the iteration", async () => {
   const memory = new FakeRing();
   const { iterator, source } = iterate(memory);
-  source.failures.arm = new Error("no wait today");
-  await expect(iterator.next()).rejects.toThrow("no wait today");
+  source.failures.arm = new Error("wait failed on purpose");
+  await expect(iterator.next()).rejects.toThrow("wait failed on purpose");
   expect(source.isFree).toBe(true);
   expect(await iterator.next()).toEqual({ done: true, value: undefined });
 });
 
-test("a record that claims more than programs have written is an error, again and again", () => {
+test("a record that is longer than the written bytes is an error in each drain", () => {
   const memory = new FakeRing();
   using reader = new RingReader(memory, memory.size, "fake ring");
   memory.putNumber(1);
@@ -143,14 +143,14 @@ test("a record that claims more than programs have written is an error, again an
   const drain = () =>
     reader.drain((view, offset) => void events.push(view.getUint32(offset, true)), everything);
   const message =
-    "fake ring is corrupt: at position 16 a record claims 1000 bytes, but programs have written up to 32 only; was its memory changed by another process?";
+    "fake ring is corrupt: the record at position 16 has a length of 1000 bytes, but programs have written only up to 32; was its memory changed by another process?";
   expect(drain).toThrow(message);
   expect(drain).toThrow(message);
   expect(events).toEqual([1]);
   expect(memory.consumer).toBe(16);
 });
 
-test("positions that cannot be are an error before anything is read", () => {
+test("impossible positions are an error before a record is read", () => {
   for (const [consumer, producer] of [
     [16, 0],
     [0, 4096 + 8],
@@ -165,7 +165,7 @@ test("positions that cannot be are an error before anything is read", () => {
   }
 });
 
-test("no content of the memory makes a drain endless or read outside it", () => {
+test("no content of the memory makes a drain endless or makes it read outside the memory", () => {
   const seed = (Math.random() * 0x1_0000_0000) >>> 0;
   let state = seed;
   const random = () => {
@@ -176,7 +176,7 @@ test("no content of the memory makes a drain endless or read outside it", () => 
     const memory = new FakeRing();
     using reader = new RingReader(memory, memory.size, "fake ring");
     for (let at = 0; at < memory.size; at += 4) {
-      // Mostly lengths that could be, so that a walk gets somewhere.
+      // Mostly valid lengths, so that a drain gets beyond the first record.
       memory.set(at, random() % 4 === 0 ? random() : random() % 256);
     }
     memory.consumer = random() % 5 === 0 ? random() : (random() >>> 12) * 8;
@@ -194,7 +194,7 @@ test("no content of the memory makes a drain endless or read outside it", () => 
   }
 });
 
-test("disposal unmaps once and releases what was delivered", () => {
+test("disposal unmaps the memory once and releases delivered records", () => {
   const memory = new FakeRing();
   const reader = new RingReader(memory, memory.size, "fake ring");
   memory.putNumber(1);
@@ -205,7 +205,7 @@ test("disposal unmaps once and releases what was delivered", () => {
   expect(memory.disposed).toBe(false);
 });
 
-test("a position is never moved back, even if another process consumes as well", () => {
+test("the consumer position is never moved back, even if another process consumes the ring", () => {
   const memory = new FakeRing();
   using reader = new RingReader(memory, memory.size, "fake ring");
   for (const value of [1, 2, 3]) memory.putNumber(value);
@@ -217,15 +217,15 @@ test("a position is never moved back, even if another process consumes as well",
   expect([events, memory.consumer]).toEqual([[1], memory.producer]);
 });
 
-test("a record that stays reserved is looked at ever less often, until it is submitted", async () => {
+test("a reserved record is checked with increasing delays until it is submitted", async () => {
   const memory = new FakeRing();
   const busy = memory.reserve(4);
   const { iterator } = iterate(memory);
   const next = iterator.next();
   await Bun.sleep(400);
   // After 1, 3, 7, 15, 31, 63, 113 ms, and then every 50 ms.
-  expect(memory.looks).toBeLessThanOrEqual(15);
-  expect(memory.looks).toBeGreaterThan(5);
+  expect(memory.checks).toBeLessThanOrEqual(15);
+  expect(memory.checks).toBeGreaterThan(5);
   memory.set(busy + 8, 7);
   memory.commit(busy, 4);
   expect(await next).toEqual({ done: false, value: 7 });

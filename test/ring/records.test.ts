@@ -5,12 +5,12 @@ import { anySeed, randomNumbers } from "../support/random_numbers.ts";
 import { Producer } from "./producer.ts";
 import { repetitions } from "../support/effort.ts";
 
-/** The bytes of a record that can be told from every other: its number, then a pattern made of it. */
+/** Returns the bytes of a record that differ from those of every other: its number, then a pattern that is computed from it. */
 function payload(sequence: number, length: number): Uint8Array {
   return Uint8Array.from({ length }, (_, index) => (sequence * 7 + index * 13 + length) & 0xff);
 }
 
-bpfTest("records are as long as the event's type was when the ring was made", async () => {
+bpfTest("records have the size that the event type had when the ring was created", async () => {
   const event = { ...t.u32, kind: "changing", size: 4 };
   using ring = new RingBuf({ size: 4096, event });
   using producer = new Producer(ring, 64);
@@ -25,63 +25,66 @@ bpfTest("records are as long as the event's type was when the ring was made", as
   expect(take()).toEqual([7]);
   event.size = 0;
   producer.put(Uint8Array.of(7, 0));
-  expect(take).toThrow("has 2 bytes, but its event type u32 takes 4");
+  expect(take).toThrow("has 2 bytes, but its event type u32 needs 4");
 });
 
-bpfTest("records of every length come whole and in order, over hundreds of wrap-arounds", () => {
-  const seed = anySeed();
-  const random = randomNumbers(seed);
-  const size = 8192;
-  using ring = new RingBuf({ size, event: t.u8 });
-  using producer = new Producer(ring, size / 4);
-  const expected: { sequence: number; length: number }[] = [];
-  let bytes = 0;
-  let lost = 0;
-  let received = 0;
-  const drain = (limit: number) => {
-    ring.drainRaw(
-      (view, offset, length) => {
-        const next = expected.shift();
-        if (next === undefined) return expect.unreachable(`more than was put, seed ${seed}`);
-        const { sequence } = next;
-        const got = new Uint8Array(view.buffer, view.byteOffset + offset, length);
-        if (Buffer.compare(got, payload(sequence, next.length)) !== 0) {
-          expect.unreachable(`record ${sequence} of ${next.length} bytes differs, seed ${seed}`);
-        }
-        received++;
-      },
-      { limit },
-    );
-  };
-  const records = repetitions(6000, 2000);
-  for (let sequence = 0; sequence < records; sequence++) {
-    if (random(10) === 0) {
-      producer.discard();
-      bytes += 32;
+bpfTest(
+  "records of every length are delivered complete and in order, over hundreds of wrap-arounds",
+  () => {
+    const seed = anySeed();
+    const random = randomNumbers(seed);
+    const size = 8192;
+    using ring = new RingBuf({ size, event: t.u8 });
+    using producer = new Producer(ring, size / 4);
+    const expected: { sequence: number; length: number }[] = [];
+    let bytes = 0;
+    let lost = 0;
+    let received = 0;
+    const drain = (limit: number) => {
+      ring.drainRaw(
+        (view, offset, length) => {
+          const next = expected.shift();
+          if (next === undefined) return expect.unreachable(`more than was put, seed ${seed}`);
+          const { sequence } = next;
+          const got = new Uint8Array(view.buffer, view.byteOffset + offset, length);
+          if (Buffer.compare(got, payload(sequence, next.length)) !== 0) {
+            expect.unreachable(`record ${sequence} of ${next.length} bytes differs, seed ${seed}`);
+          }
+          received++;
+        },
+        { limit },
+      );
+    };
+    const records = repetitions(6000, 2000);
+    for (let sequence = 0; sequence < records; sequence++) {
+      if (random(10) === 0) {
+        producer.discard();
+        bytes += 32;
+      }
+      // Every eighth record has the minimum or the maximum length.
+      const length = [0, size / 4][random(8)] ?? random(size / 4 + 1);
+      if (producer.put(payload(sequence, length))) {
+        expected.push({ sequence, length });
+        bytes += length + 8;
+      } else {
+        lost++;
+      }
+      if (random(3) === 0) drain(1 + random(5));
     }
-    // Every eighth has no bytes at all, or as many as fit: the ends of the range are where mistakes are.
-    const length = [0, size / 4][random(8)] ?? random(size / 4 + 1);
-    if (producer.put(payload(sequence, length))) {
-      expected.push({ sequence, length });
-      bytes += length + 8;
-    } else {
-      lost++;
-    }
-    if (random(3) === 0) drain(1 + random(5));
-  }
-  drain(Number.MAX_SAFE_INTEGER);
-  expect({ seed, left: expected.length, backlog: ring.backlog }).toEqual({
-    seed,
-    left: 0,
-    backlog: 0,
-  });
-  expect(received + lost).toBe(records);
-  expect(bytes / size).toBeGreaterThan(100);
-});
+    drain(Number.MAX_SAFE_INTEGER);
+    expect({ seed, left: expected.length, backlog: ring.backlog }).toEqual({
+      seed,
+      left: 0,
+      backlog: 0,
+    });
+    expect(received + lost).toBe(records);
+    expect(bytes / size).toBeGreaterThan(100);
+  },
+);
 
-bpfTest("one record may take all of the ring", () => {
+bpfTest("one record can fill the ring", () => {
   using ring = new RingBuf({ size: 4096, event: t.u8 });
-  // Less its header, and the 8 bytes by which the kernel tells a full ring from an empty one.
+  // Without its header, and without the 8 bytes that distinguish a full ring from an empty one.
   const longest = 4096 - 16;
   using producer = new Producer(ring, longest);
   for (let round = 0; round < 20; round++) {

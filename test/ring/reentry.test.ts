@@ -1,7 +1,7 @@
-// What the code that a consumer calls may do to it and to its ring: each event is delivered once, and the ring stays whole.
+// Callbacks that use their consumer or its ring: each event is delivered once, and the ring stays intact.
 import { expect, test } from "bun:test";
 import { RingBuf, type Subscription, t } from "../../src/index.ts";
-import { PullIterator, takeEvents } from "../../src/ring/iterators.ts";
+import { PullIterator, eventItems } from "../../src/ring/iterators.ts";
 import { RingReader, SnapshotRing } from "../../src/ring/reader.ts";
 import { consumeSettings } from "../../src/ring/ring_options.ts";
 import { CallbackConsumer } from "../../src/ring/subscription.ts";
@@ -19,9 +19,9 @@ function setup(count: number) {
 }
 
 const numbers = (count: number) => Array.from({ length: count }, (_, index) => index);
-const underWay = "is being drained: the callback that runs has to return first";
+const drainError = "is being drained: call this after the running callback has returned";
 
-/** Subscribes; at the event `last` the callback ends that and does something else. */
+/** Subscribes to a ring. At the event `last`, the callback ends the subscription and calls `then`. */
 async function subscribeUntil(
   ring: RingBuf<t.Type<{ value: number }>>,
   last: number,
@@ -44,14 +44,14 @@ async function subscribeUntil(
 }
 
 bpfTest(
-  "a drain in the callback of a subscription that has ended waits for that to return",
+  "a drain in the callback of a subscription that it has ended throws until the callback returns",
   async () => {
     using test = setup(200);
     const { ring, producer } = test;
     const seen: number[] = [];
     await subscribeUntil(ring, 149, seen, () => {
-      expect(() => ring.drain(() => {})).toThrow(underWay);
-      expect(() => ring.drainRaw(() => {})).toThrow(underWay);
+      expect(() => ring.drain(() => {})).toThrow(drainError);
+      expect(() => ring.drainRaw(() => {})).toThrow(drainError);
     });
     ring.drain(({ value }) => void seen.push(value));
     expect(seen).toEqual(numbers(200));
@@ -60,7 +60,7 @@ bpfTest(
   },
 );
 
-bpfTest("another object for the ring goes on from there at once", async () => {
+bpfTest("another object for the ring can continue in the callback", async () => {
   using test = setup(20);
   const { ring } = test;
   using other = ring.dup();
@@ -74,9 +74,12 @@ bpfTest("another object for the ring goes on from there at once", async () => {
   expect(ring.backlog).toBe(0);
 });
 
-bpfTest("every other consumer can begin in the callback, and goes on behind it", async () => {
-  const kinds: readonly ((ring: RingBuf<t.Type<{ value: number }>>) => AsyncIterable<number[]>)[] =
-    [
+bpfTest(
+  "every other consumer can start in the callback, and continues after its event",
+  async () => {
+    const kinds: readonly ((
+      ring: RingBuf<t.Type<{ value: number }>>,
+    ) => AsyncIterable<number[]>)[] = [
       async function* (ring) {
         for await (const { value } of ring) yield [value];
       },
@@ -89,56 +92,54 @@ bpfTest("every other consumer can begin in the callback, and goes on behind it",
         }
       },
     ];
-  for (const kind of kinds) {
-    using test = setup(10);
-    const { ring } = test;
-    const seen: number[] = [];
-    const done = Promise.withResolvers<void>();
-    const go = async () => {
-      for await (const values of kind(ring)) {
-        seen.push(...values);
-        if (seen.length >= 10) break;
-      }
-    };
-    await subscribeUntil(ring, 4, seen, () => {
-      done.resolve(go());
-      expect(ring.flush()).toBe(0);
-    });
-    await done.promise;
-    expect(seen).toEqual(numbers(10));
-  }
-});
-
-bpfTest(
-  "a type's own code that ends the iteration which reads with it delivers nothing twice",
-  async () => {
-    let ends = () => {};
-    const Odd = t.custom<number>({
-      size: 4,
-      read(view, offset) {
-        ends();
-        return view.getUint32(offset, true);
-      },
-      write() {},
-    });
-    using ring = new RingBuf({ size: 4096, event: Odd });
-    using producer = new Producer(ring);
-    for (const value of numbers(5)) producer.putNumber(value);
-    const batches = ring.batches();
-    ends = () => {
-      ends = () => {};
-      void batches.return?.();
-      expect(() => ring.drainRaw(() => {})).toThrow(underWay);
-    };
-    const { value: first } = await batches.next();
-    expect(first).toEqual([0]);
-    const rest: number[] = [];
-    ring.drain((value) => void rest.push(value));
-    expect(rest).toEqual([1, 2, 3, 4]);
+    for (const kind of kinds) {
+      using test = setup(10);
+      const { ring } = test;
+      const seen: number[] = [];
+      const done = Promise.withResolvers<void>();
+      const go = async () => {
+        for await (const values of kind(ring)) {
+          seen.push(...values);
+          if (seen.length >= 10) break;
+        }
+      };
+      await subscribeUntil(ring, 4, seen, () => {
+        done.resolve(go());
+        expect(ring.flush()).toBe(0);
+      });
+      await done.promise;
+      expect(seen).toEqual(numbers(10));
+    }
   },
 );
 
-bpfTest("a drain that is refused leaves the events of the one under way as they are", () => {
+bpfTest("no event is delivered twice if `read` of its type ends the iteration", async () => {
+  let ends = () => {};
+  const Odd = t.custom<number>({
+    size: 4,
+    read(view, offset) {
+      ends();
+      return view.getUint32(offset, true);
+    },
+    write() {},
+  });
+  using ring = new RingBuf({ size: 4096, event: Odd });
+  using producer = new Producer(ring);
+  for (const value of numbers(5)) producer.putNumber(value);
+  const batches = ring.batches();
+  ends = () => {
+    ends = () => {};
+    void batches.return?.();
+    expect(() => ring.drainRaw(() => {})).toThrow(drainError);
+  };
+  const { value: first } = await batches.next();
+  expect(first).toEqual([0]);
+  const rest: number[] = [];
+  ring.drain((value) => void rest.push(value));
+  expect(rest).toEqual([1, 2, 3, 4]);
+});
+
+bpfTest("a nested drain that throws does not change the events of the outer one", () => {
   using test = setup(2);
   const { ring } = test;
   const values: number[] = [];
@@ -152,7 +153,7 @@ bpfTest("a drain that is refused leaves the events of the one under way as they 
   expect(values).toEqual([0, 1]);
 });
 
-bpfTest("records that programs give up are counted once, however events are taken", async () => {
+bpfTest("discarded records are counted once by every kind of consumer", async () => {
   using test = setup(1);
   const { ring, producer } = test;
   producer.discard();
@@ -178,21 +179,26 @@ bpfTest("records that programs give up are counted once, however events are take
   expect(ring.stats).toMatchObject({ events: 3, discarded: 4, backlog: 0 });
 });
 
-bpfTest("several who wait for a batch in place each have a turn with theirs", async () => {
-  using test = setup(0);
-  const { ring, producer } = test;
-  const batches = ring.batches({ max: 1, inPlace: true });
-  const read = async () => {
-    const { value } = await batches.next();
-    return value === undefined ? [] : Array.from(value, (event: { value: number }) => event.value);
-  };
-  const reading = [read(), read(), read()];
-  for (const value of numbers(3)) producer.putNumber(value);
-  expect(await Promise.all(reading)).toEqual([[0], [1], [2]]);
-  await batches.return?.();
-});
+bpfTest(
+  "several waiting calls of next() get their batches in place in separate turns",
+  async () => {
+    using test = setup(0);
+    const { ring, producer } = test;
+    const batches = ring.batches({ max: 1, inPlace: true });
+    const read = async () => {
+      const { value } = await batches.next();
+      return value === undefined
+        ? []
+        : Array.from(value, (event: { value: number }) => event.value);
+    };
+    const reading = [read(), read(), read()];
+    for (const value of numbers(3)) producer.putNumber(value);
+    expect(await Promise.all(reading)).toEqual([[0], [1], [2]]);
+    await batches.return?.();
+  },
+);
 
-bpfTest("a stream takes no more than it is to hold", async () => {
+bpfTest("a stream reads no more events ahead than its highWaterMark", async () => {
   using ring = new RingBuf({ size: 65536, event: t.u32 });
   using producer = new Producer(ring);
   for (const value of numbers(300)) producer.putNumber(value);
@@ -205,7 +211,7 @@ bpfTest("a stream takes no more than it is to hold", async () => {
   await reader.cancel();
 });
 
-bpfTest("what was drained with once does not live for as long as the ring", async () => {
+bpfTest("the ring does not keep the callbacks of earlier drains alive", async () => {
   using ring = new RingBuf({ size: 4096, event: t.u32 });
   const drainOnce = () => {
     const large = new Uint8Array(1 << 20);
@@ -218,16 +224,16 @@ bpfTest("what was drained with once does not live for as long as the ring", asyn
     await Bun.sleep(1);
     Bun.gc(true);
   }
-  // The collector may take a value on the stack for one of them.
+  // The garbage collector can mistake a value on the stack for a reference.
   expect(callbacks.filter((callback) => callback.deref() !== undefined).length).toBeLessThan(5);
 });
 
-test("an end that the kernel refuses frees the place all the same", async () => {
+test("other consumers are allowed even if the end of a wait fails", async () => {
   const dispose = new Error("of the watch");
   const settings = consumeSettings("test", {}, []);
   const source = new FakeSource(new FakeRing(), t.u32);
   source.failures = { dispose };
-  const iterator = new PullIterator(source, "iteration", settings, takeEvents(source));
+  const iterator = new PullIterator(source, "iteration", settings, eventItems(source));
   const waiting = iterator.next();
   expect(source.isFree).toBe(false);
   expect(() => iterator.end()).toThrow(dispose);
@@ -241,7 +247,7 @@ test("an end that the kernel refuses frees the place all the same", async () => 
   expect([subscription.active, other.isFree]).toEqual([false, true]);
 });
 
-bpfTest("an iteration that begins and ends in the callback gives nothing back", async () => {
+bpfTest("an iteration that starts and ends in the callback releases nothing", async () => {
   using test = setup(10);
   const { ring, producer } = test;
   producer.discard();
@@ -256,7 +262,7 @@ bpfTest("an iteration that begins and ends in the callback gives nothing back", 
   expect(ring.stats).toMatchObject({ events: 10, discarded: 1, bytes: 10 * 16 + 32, backlog: 0 });
 });
 
-test("views of an overwriting ring's copy end with it", () => {
+test("disposal detaches the views of the copy of a ring in overwrite mode", () => {
   const memory = new FakeOverwriteRing(4096);
   const reader = new RingReader(new SnapshotRing(memory, 4096), 4096, "fake ring");
   memory.put(1, 8);

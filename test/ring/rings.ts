@@ -1,33 +1,33 @@
-/** @module Rings with a program at the other end, which are disposed of together. */
+/** @module Rings together with the program at their other end. */
 import { RingBuf, type t, UserRingBuf } from "../../src/index.ts";
 import { Drainer } from "./drainer.ts";
 import { Producer } from "./producer.ts";
 
-/** A ring of a page, and a program that fills it. */
+/** Creates a ring of one page, and a program that writes to it. */
 export function producedRing<Event>(
   event: t.Type<Event>,
 ): { readonly ring: RingBuf<t.Type<Event>>; readonly producer: Producer } & Disposable {
   const ring = new RingBuf({ size: 4096, event });
-  return together({ ring, producer: new Producer(ring) });
+  return disposedTogether({ ring, producer: new Producer(ring) });
 }
 
-/** A user ring, and a program that empties it. */
+/** Creates a user ring, and a program that drains it. */
 export function drainedRing<Event>(
   event: t.Type<Event>,
   size = 4096,
 ): { readonly ring: UserRingBuf<t.Type<Event>>; readonly drainer: Drainer } & Disposable {
   const ring = new UserRingBuf({ size, event });
-  return together({ ring, drainer: new Drainer(ring) });
+  return disposedTogether({ ring, drainer: new Drainer(ring) });
 }
 
-/** What is disposed of as one, the last first. */
-function together<Parts extends Readonly<Record<string, Disposable>>>(
-  parts: Parts,
-): Parts & Disposable {
+/** Returns an object that disposes of several resources, the last one first. */
+function disposedTogether<Resources extends Readonly<Record<string, Disposable>>>(
+  resources: Resources,
+): Resources & Disposable {
   return {
-    ...parts,
+    ...resources,
     [Symbol.dispose]() {
-      for (const part of Object.values(parts).reverse()) part[Symbol.dispose]();
+      for (const resource of Object.values(resources).reverse()) resource[Symbol.dispose]();
     },
   };
 }

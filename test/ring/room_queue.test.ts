@@ -3,13 +3,13 @@ import { getEventListeners } from "node:events";
 import { DisposedError } from "../../src/index.ts";
 import { RoomQueue, type RoomSignal } from "../../src/ring/room_queue.ts";
 
-/** A ring that has as much room as the test says, and whose wake-ups the test makes. */
+/** A queue of a fake ring. The test sets the room and sends the wake-ups. */
 class Room implements Disposable {
   readonly queue: RoomQueue;
   room = 0;
-  looks = 0;
+  checks = 0;
   armed = 0;
-  /** Whether a wait is armed now. */
+  /** True while a wait is armed. */
   isArmed = false;
   isReferenced = true;
   isSignalOpen = false;
@@ -20,11 +20,11 @@ class Room implements Disposable {
   constructor() {
     const writer = {
       hasRoomFor: (length: number) => {
-        this.looks++;
+        this.checks++;
         if (this.failure !== undefined) throw this.failure;
         return length <= this.room;
       },
-      refusal: () => new DisposedError("fake ring"),
+      disposedError: () => new DisposedError("fake ring"),
     };
     this.queue = new RoomQueue(writer, (onRoom) => this.#signal(onRoom));
   }
@@ -53,7 +53,7 @@ class Room implements Disposable {
     };
   }
 
-  /** Waits for room, and takes it. */
+  /** Waits for room and uses it. */
   take(length: number, signal?: AbortSignal): Promise<number> {
     const take = (): number => {
       this.room -= length;
@@ -63,7 +63,7 @@ class Room implements Disposable {
     return this.queue.wait(length, take, signal);
   }
 
-  /** Has room come, and whoever waits be told. */
+  /** Adds room and sends a wake-up. */
   free(length: number): void {
     this.room += length;
     this.wake();
@@ -74,7 +74,7 @@ class Room implements Disposable {
   }
 }
 
-/** What became of a promise by now. */
+/** Returns the state of a promise: its value, its error or "waits". */
 async function stateOf(promise: Promise<unknown>): Promise<string> {
   await Bun.sleep(0);
   const pending = Symbol("pending");
@@ -86,7 +86,7 @@ async function stateOf(promise: Promise<unknown>): Promise<string> {
   }
 }
 
-test("whoever waits first is served first, also where a later one would fit", async () => {
+test("waits are served in order, even if a later one would fit", async () => {
   using room = new Room();
   const waiting = [room.take(100), room.take(8), room.take(50)];
   room.free(60);
@@ -100,18 +100,18 @@ test("whoever waits first is served first, also where a later one would fit", as
   expect(room.queue).toMatchObject({ waits: 3, wakeups: 3 });
 });
 
-test("whoever asks meanwhile has those who wait be served", async () => {
+test("serve() serves waiting calls before the wake-up arrives", async () => {
   using room = new Room();
   const waiting = room.take(10);
   expect(room.queue.serve()).toBe(true);
-  // Drained, and the wake-up is still on its way.
+  // Programs have drained, but the wake-up is still pending.
   room.room = 10;
   expect(room.queue.serve()).toBe(false);
   expect([room.room, room.isArmed]).toEqual([0, false]);
   expect(await waiting).toBe(10);
 });
 
-test("a signal takes one out of the queue, and with it its claim", async () => {
+test("a signal removes a wait from the queue, and the next one is served", async () => {
   using room = new Room();
   room.room = 10;
   const abort = new AbortController();
@@ -125,7 +125,7 @@ test("a signal takes one out of the queue, and with it its claim", async () => {
   expect(room.taken).toEqual([10]);
   expect(getEventListeners(abort.signal, "abort")).toEqual([]);
   expect(await stateOf(waiting[2] as Promise<number>)).toBe("waits");
-  // The one in the middle, and the last one.
+  // The wait in the middle, and the last one.
   const others = [new AbortController(), new AbortController()];
   const more = others.map(({ signal }) => room.take(5, signal));
   for (const other of others) other.abort(reason);
@@ -135,7 +135,7 @@ test("a signal takes one out of the queue, and with it its claim", async () => {
   expect(room.taken).toEqual([10, 10]);
 });
 
-test("a signal that was not needed is let go of", async () => {
+test("a signal has no listener after the wait", async () => {
   using room = new Room();
   const { signal } = new AbortController();
   const waiting = room.take(10, signal);
@@ -145,7 +145,7 @@ test("a signal that was not needed is let go of", async () => {
   expect(getEventListeners(signal, "abort")).toEqual([]);
 });
 
-test("nobody looks when nobody waits", async () => {
+test("an empty queue does not check for room", async () => {
   using room = new Room();
   const abort = new AbortController();
   const waiting = [room.take(10), room.take(20, abort.signal)];
@@ -155,12 +155,12 @@ test("nobody looks when nobody waits", async () => {
   await expect(waiting[1]).rejects.toThrow("aborted");
   await Bun.sleep(0);
   expect(room.isArmed).toBe(false);
-  const { looks } = room;
+  const { checks } = room;
   await Bun.sleep(60);
-  expect(room.looks).toBe(looks);
+  expect(room.checks).toBe(checks);
 });
 
-test("room that nobody is told of is found by looking, ever less often", async () => {
+test("room without a wake-up is found by checks with increasing delays", async () => {
   using room = new Room();
   const waiting = room.take(10);
   await Bun.sleep(400);
@@ -173,7 +173,7 @@ test("room that nobody is told of is found by looking, ever less often", async (
   expect(await waiting).toBe(10);
 });
 
-test("wake-ups that bring too little do not end the wait, and each is waited for anew", async () => {
+test("wake-ups with too little room do not end the wait, which is armed again", async () => {
   using room = new Room();
   const waiting = room.take(10);
   for (let count = 0; count < 10; count++) {
@@ -184,7 +184,7 @@ test("wake-ups that bring too little do not end the wait, and each is waited for
   expect(room.armed).toBe(10);
 });
 
-test("what fails fails for whom it concerns", async () => {
+test("an error rejects the waits that it affects", async () => {
   using room = new Room();
   const failure = new Error("on purpose");
   const fail = (): never => {
@@ -209,9 +209,9 @@ test("what fails fails for whom it concerns", async () => {
   expect(await room.take(5)).toBe(5);
 });
 
-test("a wait that cannot begin is rejected", async () => {
-  const failure = new Error("no wait today");
-  const writer = { hasRoomFor: () => false, refusal: () => new DisposedError("fake ring") };
+test("a wait that cannot start is rejected", async () => {
+  const failure = new Error("wait failed on purpose");
+  const writer = { hasRoomFor: () => false, disposedError: () => new DisposedError("fake ring") };
   using queue = new RoomQueue(writer, () => {
     throw failure;
   });
@@ -221,7 +221,7 @@ test("a wait that cannot begin is rejected", async () => {
   }
 });
 
-test("disposal rejects those who wait, and ends the looking", async () => {
+test("disposal rejects waits and ends the checks", async () => {
   const room = new Room();
   const abort = new AbortController();
   const waiting = [room.take(1), room.take(2, abort.signal)];
@@ -229,12 +229,12 @@ test("disposal rejects those who wait, and ends the looking", async () => {
   room[Symbol.dispose]();
   for (const each of waiting) await expect(each).rejects.toThrow(DisposedError);
   abort.abort();
-  const { looks } = room;
+  const { checks } = room;
   await Bun.sleep(20);
-  expect([room.looks, room.isArmed, room.isSignalOpen]).toEqual([looks, false, false]);
+  expect([room.checks, room.isArmed, room.isSignalOpen]).toEqual([checks, false, false]);
 });
 
-test("whether a wait keeps the process alive can be said before it begins, and while it lasts", async () => {
+test("keepAlive() works before a wait starts and during it", async () => {
   using room = new Room();
   room.queue.keepAlive(false);
   const waiting = room.take(1);

@@ -8,11 +8,11 @@ import { Drainer } from "./drainer.ts";
 const userRingTest = mapTest("user_ringbuf");
 
 const event = t.struct({ length: t.u32, value: t.u32 });
-/** Longer than any bridge takes to tell. */
+/** Milliseconds in which every bridge reports. */
 const milliseconds = 30;
 
 bridgeTest(
-  "a drain is signalled, and that the ring is writable is not",
+  "a drain is signalled, but not that the ring is writable",
   async () => {
     using ring = new UserRingBuf({ size: 4096, event });
     using drainer = new Drainer(ring);
@@ -28,7 +28,7 @@ bridgeTest(
     drainer.drain({ limit: 1 });
     await Bun.sleep(milliseconds);
     expect(calls).toBe(1);
-    // What was signalled before is forgotten; what comes between that and the wait is not.
+    // forget() discards earlier signals, but not those between it and the wait.
     signal.forget();
     signal.arm();
     await Bun.sleep(milliseconds);
@@ -38,7 +38,7 @@ bridgeTest(
     signal.arm();
     await Bun.sleep(milliseconds);
     expect(calls).toBe(2);
-    // A drain that finds nothing signals nothing, unless it is told to, and one that finds something unless it is not to.
+    // An empty drain signals only with BPF_RB_FORCE_WAKEUP. Another drain signals unless it has BPF_RB_NO_WAKEUP.
     signal.forget();
     signal.arm();
     const [noWakeup, forceWakeup] = [1, 2];
@@ -54,7 +54,7 @@ bridgeTest(
 );
 
 bridgeTest(
-  "a drain is signalled also after others whose room was taken again at once",
+  "a drain is signalled even if the room of earlier ones was used again at once",
   async () => {
     using ring = new UserRingBuf({ size: 4096, event });
     using drainer = new Drainer(ring);

@@ -1,7 +1,7 @@
 import { expect, test } from "bun:test";
 import { ArrayMap, asm, type LiveMap, Program, RingBuf, t } from "../../src/index.ts";
 import { RecordSource } from "../../src/ring/consumer.ts";
-import { takeEvents } from "../../src/ring/iterators.ts";
+import { eventItems } from "../../src/ring/iterators.ts";
 import { RingReader } from "../../src/ring/reader.ts";
 import { u32 } from "../../src/types/integer.ts";
 import type { Order } from "./children/second_consumer.ts";
@@ -15,14 +15,14 @@ import { endWorker } from "../support/end_worker.ts";
 const everything = Number.MAX_SAFE_INTEGER;
 const { r0, r1, r2, r3, r4, r6, r7 } = asm;
 
-/** A ring with the records 0 to 9, of 16 bytes each, and a reader. */
+/** Creates a ring with the records 0 to 9, of 16 bytes each, and a reader. */
 function numbered(): { memory: FakeRing; reader: RingReader } {
   const memory = new FakeRing();
   for (let value = 0; value < 10; value++) memory.putNumber(value);
   return { memory, reader: new RingReader(memory, memory.size, "fake ring") };
 }
 
-/** Drains, and calls `during` with each number before it is noted. */
+/** Drains a reader. Calls `during` with each number before it is added to the result. */
 function drained(reader: RingReader, during: (value: number) => void = () => {}): number[] {
   const events: number[] = [];
   reader.drain((view, offset) => {
@@ -33,7 +33,7 @@ function drained(reader: RingReader, during: (value: number) => void = () => {})
   return events;
 }
 
-test("a consumer that was overtaken leaves the position where it is, and goes on from there", () => {
+test("a consumer that was overtaken keeps the position and continues from there", () => {
   const { memory, reader } = numbered();
   const events = drained(reader, (value) => {
     if (value === 2) {
@@ -57,11 +57,11 @@ test("a consumer that has read more than another one released does not read it t
   expect(drained(reader)).toEqual([]);
 });
 
-test("the position is always that of a record, whatever was read where programs wrote meanwhile", () => {
+test("the position is always the start of a record, even if programs overwrite records while they are read", () => {
   const { memory, reader } = numbered();
   const events = drained(reader, (value) => {
     if (value !== 3) return;
-    // Another consumer released 0 to 6, and a program wrote over what follows: what looks like a record ends within 8.
+    // Another consumer has released 0 to 6, and a program has written garbage that looks like a record which ends within 8.
     memory.consumer = 7 * 16;
     memory.setHeader(4 * 16, 4 * 16 + 8 - 8, 0);
   });
@@ -72,7 +72,7 @@ test("the position is always that of a record, whatever was read where programs 
   expect(memory.consumer).toBe(160);
 });
 
-test("garbage in place of a header is not corruption where another consumer released it", () => {
+test("garbage in place of a header is not an error if another consumer has released the record", () => {
   const { memory, reader } = numbered();
   const events = drained(reader, (value) => {
     if (value !== 3) return;
@@ -86,34 +86,34 @@ test("garbage in place of a header is not corruption where another consumer rele
   expect(drained(reader)).toEqual([6, 7, 8, 9]);
 });
 
-test("garbage in place of a header is corruption where nobody released it", () => {
+test("garbage in place of a header is an error if no consumer has released the record", () => {
   const { memory, reader } = numbered();
   const drain = () =>
     drained(reader, (value) => {
       if (value === 3) memory.setHeader(4 * 16, 100_000, 0);
     });
-  expect(drain).toThrow("at position 64 a record claims 100000 bytes");
+  expect(drain).toThrow("the record at position 64 has a length of 100000 bytes");
   expect(reader.isCorrupt).toBe(true);
 });
 
-test("records that are held and that another consumer released are missing, without an error", () => {
+test("held records that another consumer releases are skipped without an error", () => {
   const { memory, reader } = numbered();
   expect(reader.hold(everything, memory.size)).toBe(10);
   let at = reader.locate(0);
-  reader.pass(at, 1);
+  reader.markDelivered(at, 1);
   memory.consumer = 6 * 16;
   memory.setHeader(16, 100_000, 0);
   at = reader.locate(at);
   expect(at).toBe(-1);
-  reader.pass(reader.heldBytes, 0);
-  reader.giveBack();
+  reader.markDelivered(reader.heldBytes, 0);
+  reader.releaseHeld();
   expect(memory.consumer).toBe(6 * 16);
   expect(reader.hold(everything, memory.size)).toBe(4);
   reader.locate(0);
   expect(reader.view.getUint32(reader.offset, true)).toBe(6);
 });
 
-/** A reader that another consumer overtakes as soon as it holds records, once. */
+/** A reader that another consumer overtakes once, as soon as it holds records. */
 class OvertakenReader extends RingReader {
   readonly #memory: FakeRing;
   #wasOvertaken = false;
@@ -134,7 +134,7 @@ class OvertakenReader extends RingReader {
   }
 }
 
-test("records that another consumer released right after they were held are not shown", () => {
+test("records that another consumer releases right after the hold are not delivered", () => {
   for (const way of ["iteration", "peek"] as const) {
     const { memory } = numbered();
     const source = new RecordSource(
@@ -143,12 +143,12 @@ test("records that another consumer released right after they were held are not 
       new OvertakenReader(memory),
     );
     const events: (number | undefined)[] = [];
-    const taker = takeEvents(source);
+    const items = eventItems(source);
     for (let round = 0; round < 2; round++) {
-      if (way === "iteration") events.push(taker.take() ? taker.taken : undefined);
+      if (way === "iteration") events.push(items.take() ? items.item : undefined);
       else source.peek((view, offset) => events.push(view.getUint32(offset, true)));
     }
-    taker.settle();
+    items.settle();
     expect([way, ...events]).toEqual(way === "iteration" ? [way, undefined, 6] : [way, 6]);
     expect(source.reader.totals.events).toBe(way === "iteration" ? 1 : 0);
   }
@@ -157,7 +157,7 @@ test("records that another consumer released right after they were held are not 
 test("a position that another consumer moved back is moved forward again", () => {
   const { memory, reader } = numbered();
   expect(drained(reader)).toHaveLength(10);
-  // libbpf's consumers store the position that they are at, whatever it is by then.
+  // Consumers of libbpf store the position that they have reached, even if it was moved meanwhile.
   memory.consumer = 32;
   memory.setHeader(32, 100_000, 0);
   memory.putNumber(10);
@@ -170,7 +170,7 @@ test("positions that another consumer moves between the two loads are read again
   const moved = 2 * memory.size;
   let looks = 0;
   memory.look = () => {
-    // The first look reads the consumer's position, another consumer empties the ring, and the producer's is read then.
+    // The first attempt reads the consumer position, another consumer empties the ring, and then the producer position is read.
     if (looks++ === 0) memory.producer = moved + 16;
     else memory.consumer = moved;
   };
@@ -180,10 +180,10 @@ test("positions that another consumer moves between the two loads are read again
   expect(memory.consumer).toBe(moved + 16);
 });
 
-/** A ring whose consumer position is read, and exchanged, in halves: a look may see the halves of two different ones. */
+/** A ring whose consumer position is loaded and exchanged in halves: a load can combine halves of two positions. */
 class RingInHalves extends FakeRing {
   position = 0;
-  /** What the next look sees too little. */
+  /** The number of bytes by which the next load is too low. */
   missing = 0;
 
   override look(): void {
@@ -206,7 +206,7 @@ class RingInHalves extends FakeRing {
   }
 }
 
-test("a position that another consumer moves past 4 GiB while it is read stays where that moved it", () => {
+test("a position that another consumer moves past 4 GiB during a load is not changed", () => {
   const memory = new RingInHalves();
   const border = 2 ** 32;
   memory.position = memory.producer = border - 32;
@@ -224,7 +224,7 @@ test("a position that another consumer moves past 4 GiB while it is read stays w
 
 const producerState = t.struct({ sequence: t.u64Number, bytes: t.bytes(120) });
 
-/** A program that writes a record of 8 to 120 bytes that begins with its number; a number that found no room comes again. */
+/** Returns a program that writes a record of 8 to 120 bytes that begins with its number. A number without room is used again. */
 function sizedProducer(ring: LiveMap, state: LiveMap): Program {
   return new Program({
     section: "socket",
@@ -253,7 +253,7 @@ function sizedProducer(ring: LiveMap, state: LiveMap): Program {
 }
 
 bpfTest(
-  "two threads that consume one ring keep it intact, and neither ends",
+  "two threads that consume one ring keep it intact, and neither fails",
   async () => {
     using ring = new RingBuf({ size: 4096, event: t.u64Number });
     using state = new ArrayMap({ value: producerState, length: 1 });
@@ -290,10 +290,11 @@ bpfTest(
     });
     const numbers = seen.subarray(0, sequence);
     expect(sequence).toBeGreaterThan(1000);
-    // Those that both read are delivered twice. None was missing in 65,000; it takes garbage that looks like a record.
+    // Records that both read are delivered twice. A missing one would need garbage that looks like a record: 0 of 65,000 were
+    // missing.
     expect(numbers.filter((count) => count === 0).length).toBeLessThan(sequence / 100);
     expect(results.every(({ events }) => events > 0)).toBe(true);
-    // The ring is intact: new records come in order.
+    // The ring is intact: new records are delivered in order.
     for (let round = 0; round < 100; round++) {
       for (let run = 0; run < 10; run++) program.testRun({ data: new Uint8Array(14) });
       const events: number[] = [];

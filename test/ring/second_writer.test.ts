@@ -36,7 +36,7 @@ mapTest("user_ringbuf")(
     const results = await Promise.all(writers.map(({ result }) => result));
     await Promise.all(writers.map(({ worker }) => endWorker(worker)));
     expect(results.flatMap(({ failures }) => failures)).toEqual([]);
-    // New records are read: nothing before them blocks the ring.
+    // New records can be drained, so nothing blocks the ring.
     while (drainer.drain() > 0);
     expect(ring.backlog).toBe(0);
     const bytes = new Uint8Array(16);

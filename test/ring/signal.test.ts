@@ -9,7 +9,7 @@ const kinds = {
 } as const;
 
 for (const [kind, iterate] of Object.entries(kinds)) {
-  bpfTest(`${kind}: an abort while it waits rejects with the reason, once`, async () => {
+  bpfTest(`${kind}: an abort during a wait rejects once, with the reason`, async () => {
     using ring = new RingBuf({ size: 4096, event: t.u32 });
     const controller = new AbortController();
     const reason = new Error("enough");
@@ -23,7 +23,7 @@ for (const [kind, iterate] of Object.entries(kinds)) {
   });
 
   bpfTest(
-    `${kind}: an abort between two calls rejects the next one, and keeps what is there`,
+    `${kind}: an abort between two calls rejects the next call and keeps the events`,
     async () => {
       using ring = new RingBuf({ size: 4096, event: t.u32 });
       using producer = new Producer(ring);
@@ -41,17 +41,17 @@ for (const [kind, iterate] of Object.entries(kinds)) {
     },
   );
 
-  bpfTest(`${kind}: a signal that has aborted lets nothing begin`, async () => {
+  bpfTest(`${kind}: an aborted signal rejects the first call`, async () => {
     using ring = new RingBuf({ size: 4096, event: t.u32 });
     using producer = new Producer(ring);
     producer.putNumber(1);
     const iterator = iterate(ring, AbortSignal.abort());
-    // The place is free at once.
+    // Another consumer is allowed at once.
     expect(ring.drain(() => {})).toBe(1);
     await expect(iterator.next()).rejects.toHaveProperty("name", "AbortError");
   });
 
-  bpfTest(`${kind}: an abort after the end changes nothing`, async () => {
+  bpfTest(`${kind}: an abort after the end has no effect`, async () => {
     using ring = new RingBuf({ size: 4096, event: t.u32 });
     const controller = new AbortController();
     const iterator = iterate(ring, controller.signal);
@@ -62,7 +62,7 @@ for (const [kind, iterate] of Object.entries(kinds)) {
   });
 }
 
-bpfTest("for await with a timeout ends with a TimeoutError", async () => {
+bpfTest("for await with AbortSignal.timeout() throws a TimeoutError", async () => {
   using ring = new RingBuf({ size: 4096, event: t.u32 });
   const loop = async () => {
     for await (const _ of ring.events({ signal: AbortSignal.timeout(10) })) expect.unreachable();

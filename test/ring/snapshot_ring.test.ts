@@ -16,7 +16,7 @@ function open(size = 4096): { memory: FakeOverwriteRing; reader: RingReader } {
   return { memory, reader: new RingReader(new SnapshotRing(memory, size), size, "fake ring") };
 }
 
-/** The numbers of the records that are there; each must consist of its number alone. */
+/** Returns the numbers of all records. Every byte of a record must be that of its number. */
 function drained(reader: RingReader, limit = everything): number[] {
   const numbers: number[] = [];
   reader.drain((view, offset, length) => {
@@ -28,7 +28,7 @@ function drained(reader: RingReader, limit = everything): number[] {
   return numbers;
 }
 
-test("what fits is delivered as by any ring", () => {
+test("a ring that is not overwritten delivers all records", () => {
   const { memory, reader } = open();
   for (let number = 0; number < 10; number++) memory.put(number, 16);
   expect(drained(reader, 3)).toEqual([0, 1, 2]);
@@ -38,21 +38,21 @@ test("what fits is delivered as by any ring", () => {
   expect(memory.consumer).toBe(memory.producer);
 });
 
-test("of more than fits the last are delivered, and how much was missed is counted", () => {
+test("the newest records are delivered, and overwritten bytes are counted", () => {
   const { memory, reader } = open();
-  // 24 bytes a record: 170 fit.
+  // 24 bytes per record: 170 fit.
   for (let number = 0; number < 250; number++) memory.put(number, 16);
   const numbers = drained(reader);
   expect(numbers).toEqual(Array.from({ length: 170 }, (_, index) => 80 + index));
   expect(reader.totals.overwrittenBytes).toBe(80 * 24);
 });
 
-test("records that are overwritten while they are copied are not delivered, and those behind them are", () => {
+test("records that are overwritten during the copy are not delivered, but later ones are", () => {
   const { memory, reader } = open();
   for (let number = 0; number < 170; number++) memory.put(number, 16);
   let looks = 0;
   memory.meanwhile = () => {
-    // The second time is after the copy.
+    // The second call is after the copy.
     if (++looks === 2) for (let number = 170; number < 180; number++) memory.put(number, 16);
   };
   expect(drained(reader)).toEqual(Array.from({ length: 160 }, (_, index) => 10 + index));
@@ -60,7 +60,7 @@ test("records that are overwritten while they are copied are not delivered, and 
   expect(drained(reader)).toEqual(Array.from({ length: 10 }, (_, index) => 170 + index));
 });
 
-test("all of it overwritten during the copy is nothing delivered, and nothing lost count of", () => {
+test("if all records are overwritten during the copy, none is delivered and all are counted", () => {
   const { memory, reader } = open();
   for (let number = 0; number < 100; number++) memory.put(number, 16);
   let looks = 0;
@@ -73,14 +73,14 @@ test("all of it overwritten during the copy is nothing delivered, and nothing lo
   expect(events * 24 + overwrittenBytes).toBe(700 * 24);
 });
 
-test("what was copied is delivered although it was overwritten since", () => {
+test("copied records are delivered even if they were overwritten after the copy", () => {
   const { memory, reader } = open();
   for (let number = 0; number < 100; number++) memory.put(number, 16);
   expect(drained(reader, 10)).toHaveLength(10);
   for (let number = 100; number < 250; number++) memory.put(number, 16);
   expect(drained(reader)).toEqual(Array.from({ length: 90 }, (_, index) => 10 + index));
   expect(reader.totals.overwrittenBytes).toBe(0);
-  // The 150 after them are all there still.
+  // The 150 records after them are complete.
   expect(drained(reader)).toHaveLength(150);
 });
 
@@ -96,7 +96,7 @@ test("a record that was being written when it was copied is copied again", () =>
   expect(drained(reader)).toEqual([2, 3]);
 });
 
-test("whatever programs and reader do in turn, each record is whole, in order, and delivered or counted", () => {
+test("each record is complete, in order, and delivered or counted, for random actions of programs and reader", () => {
   const seed = anySeed();
   const random = randomNumbers(seed);
   const { memory, reader } = open();
@@ -114,7 +114,7 @@ test("whatever programs and reader do in turn, each record is whole, in order, a
   for (let round = 0; round < repetitions(3000); round++) {
     for (let count = random(30); count > 0; count--) put();
     for (const number of drained(reader, 1 + random(60))) {
-      // The number's low byte: no more than 255 records fit into the ring.
+      // The low byte of the number suffices: at most 255 records fit into the ring.
       const gap = (number - last + 256 * 1000) & 255;
       expect({ seed, gap: gap > 0 }).toEqual({ seed, gap: true });
       last = number;
@@ -132,7 +132,7 @@ test("whatever programs and reader do in turn, each record is whole, in order, a
   expect(overwrittenBytes).toBeGreaterThan(0);
 });
 
-test("no content of the memory makes it endless, or a crash", () => {
+test("no content of the memory makes a drain endless or crashes it", () => {
   const seed = anySeed();
   const random = randomNumbers(seed);
   for (let round = 0; round < repetitions(1000); round++) {
@@ -155,7 +155,7 @@ test("no content of the memory makes it endless, or a crash", () => {
   }
 });
 
-/** Why there is no ring in overwrite mode here. */
+/** The reason for which this kernel has no ring in overwrite mode, if any. */
 function findObstacle(): string | undefined {
   if (bpfObstacle !== undefined) return bpfObstacle;
   try {
@@ -170,7 +170,7 @@ function findObstacle(): string | undefined {
 const obstacleHere = findObstacle();
 
 bpfTest(
-  "the kernel's own ring in overwrite mode keeps the newest, or is refused with the reason",
+  "a ring of the kernel in overwrite mode keeps the newest records, or its constructor throws the reason",
   () => {
     if (obstacleHere !== undefined) {
       expect(obstacleHere).toContain("the flag rb_overwrite needs kernel 6.19");
@@ -181,7 +181,7 @@ bpfTest(
     for (let number = 0; number < 1000; number++) expect(producer.putNumber(number)).toBe(true);
     const events: number[] = [];
     ring.drain((event) => void events.push(event));
-    // 16 bytes a record, and the ring is never quite full.
+    // 16 bytes per record, and the ring is never completely full.
     expect(events).toEqual(Array.from({ length: 255 }, (_, index) => 745 + index));
     expect(ring.stats).toMatchObject({ events: 255, overwrittenBytes: 745 * 16, lost: 0 });
     producer.putNumber(5);
@@ -190,7 +190,7 @@ bpfTest(
 );
 
 testUnless(obstacleHere)(
-  "what floods the kernel's ring in overwrite mode is delivered in order, or counted",
+  "under flood, a ring of the kernel in overwrite mode delivers in order or counts",
   async () => {
     using ring = new RingBuf({ size: 65536, event: countedEvent, flags: ["rb_overwrite"] });
     using state = new ArrayMap({ value: counterState, length: 1 });
@@ -211,7 +211,7 @@ testUnless(obstacleHere)(
     }
     const written = state.get(0)?.next ?? 0;
     for (let left = 1000; left > 0 && last !== written - 1; left--) await Bun.sleep(5);
-    // 16 bytes a record.
+    // 16 bytes per record.
     expect(events + subscription.stats.overwrittenBytes / 16).toBe(written);
     expect(events).toBeGreaterThan(100);
     expect(state.get(0)?.lost).toBe(0);

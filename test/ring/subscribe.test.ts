@@ -20,36 +20,39 @@ function numbers(count: number, from = 0): number[] {
   return Array.from({ length: count }, (_, index) => from + index);
 }
 
-bpfTest("what is there comes at the next turn, and what comes later as it comes", async () => {
-  using ring = new RingBuf({ size: 4096, event: t.u32 });
-  using producer = new Producer(ring);
-  for (const value of numbers(5)) producer.putNumber(value);
-  const events: number[] = [];
-  using subscription = ring.subscribe((event) => void events.push(event));
-  expect(events).toEqual([]);
-  expect(subscription.active).toBe(true);
-  await until(() => events.length === 5);
-  for (const value of numbers(20, 5)) {
-    producer.putNumber(value);
-    if (value % 3 === 0) await Bun.sleep(2);
-  }
-  await until(() => events.length === 25);
-  expect(events).toEqual(numbers(25));
-});
+bpfTest(
+  "present events are delivered in the next turn, and later ones when they arrive",
+  async () => {
+    using ring = new RingBuf({ size: 4096, event: t.u32 });
+    using producer = new Producer(ring);
+    for (const value of numbers(5)) producer.putNumber(value);
+    const events: number[] = [];
+    using subscription = ring.subscribe((event) => void events.push(event));
+    expect(events).toEqual([]);
+    expect(subscription.active).toBe(true);
+    await until(() => events.length === 5);
+    for (const value of numbers(20, 5)) {
+      producer.putNumber(value);
+      if (value % 3 === 0) await Bun.sleep(2);
+    }
+    await until(() => events.length === 25);
+    expect(events).toEqual(numbers(25));
+  },
+);
 
 bridgeTest(
-  "what is written while something is flushed wakes the subscription",
+  "an event that is written during a flush wakes the subscription",
   async () => {
     using ring = new RingBuf({ size: 4096, event: t.u32 });
     using producer = new Producer(ring);
     const events: number[] = [];
     using subscription = ring.subscribe((event) => {
       events.push(event);
-      // The consumer is behind: this record wakes nobody.
+      // The consumer has not caught up: the kernel sends no wake-up for this record.
       if (event % 2 === 0) producer.putNumber(event + 1);
     });
     for (const first of [0, 2, 4]) {
-      // Until it waits.
+      // Until the subscription waits.
       await Bun.sleep(20);
       producer.putNumber(first, { flags: noWakeup });
       expect(subscription.flush()).toBe(1);
@@ -62,7 +65,7 @@ bridgeTest(
   bpfTest,
 );
 
-bpfTest("subscribeRaw gives the place of each record", async () => {
+bpfTest("subscribeRaw() passes the view, offset and length of each record", async () => {
   using ring = new RingBuf({ size: 4096, event: t.u32 });
   using producer = new Producer(ring);
   const seen: [value: number, length: number][] = [];
@@ -79,7 +82,7 @@ bpfTest("subscribeRaw gives the place of each record", async () => {
 });
 
 bpfTest(
-  "a subscription that its callback disposes of keeps what it was not called with",
+  "a subscription that its callback disposes of leaves undelivered events in the ring",
   async () => {
     using ring = new RingBuf({ size: 4096, event: t.u32 });
     using producer = new Producer(ring);
@@ -98,7 +101,7 @@ bpfTest(
   },
 );
 
-bpfTest("a ring that the callback disposes of ends the subscription", async () => {
+bpfTest("disposal of the ring in the callback ends the subscription", async () => {
   const ring = new RingBuf({ size: 4096, event: t.u32 });
   using observer = ring.dup();
   using producer = new Producer(ring);
@@ -114,53 +117,59 @@ bpfTest("a ring that the callback disposes of ends the subscription", async () =
   expect(events).toEqual(numbers(4));
 });
 
-bpfTest("a signal ends it in silence, also from the callback, and what follows stays", async () => {
-  using ring = new RingBuf({ size: 4096, event: t.u32 });
-  using producer = new Producer(ring);
-  for (const value of numbers(4)) producer.putNumber(value);
-  const controller = new AbortController();
-  const events: number[] = [];
-  const { signal } = controller;
-  const subscription = ring.subscribe(
-    (event) => {
-      events.push(event);
-      if (event === 1) controller.abort();
-    },
-    { signal },
-  );
-  await until(() => !subscription.active);
-  expect(ring.drain((event) => void events.push(event))).toBe(2);
-  expect(events).toEqual(numbers(4));
-  const late = ring.subscribe(() => expect.unreachable(), { signal });
-  expect(late.active).toBe(false);
-  producer.putNumber(9);
-  await Bun.sleep(5);
-  expect(ring.drain(() => {})).toBe(1);
-});
-
-bpfTest("an error of the callback is an uncaught one, and the subscription goes on", async () => {
-  const ended = await runBun([`${children}/throwing_subscriber.ts`], { timeout: 20_000 });
-  expect(ended).toMatchObject({
-    exitCode: 0,
-    stderr: "",
-    stdout: "0\nuncaught: of event 1\n2\nuncaught: too short\n4\nend 5\n",
-  });
-});
+bpfTest(
+  "a signal ends a subscription without an error, even in the callback, and later events stay",
+  async () => {
+    using ring = new RingBuf({ size: 4096, event: t.u32 });
+    using producer = new Producer(ring);
+    for (const value of numbers(4)) producer.putNumber(value);
+    const controller = new AbortController();
+    const events: number[] = [];
+    const { signal } = controller;
+    const subscription = ring.subscribe(
+      (event) => {
+        events.push(event);
+        if (event === 1) controller.abort();
+      },
+      { signal },
+    );
+    await until(() => !subscription.active);
+    expect(ring.drain((event) => void events.push(event))).toBe(2);
+    expect(events).toEqual(numbers(4));
+    const late = ring.subscribe(() => expect.unreachable(), { signal });
+    expect(late.active).toBe(false);
+    producer.putNumber(9);
+    await Bun.sleep(5);
+    expect(ring.drain(() => {})).toBe(1);
+  },
+);
 
 bpfTest(
-  "a wait that the kernel refuses ends the subscription with an uncaught error, and frees the ring",
+  "an exception of the callback becomes an uncaught exception, and the subscription continues",
+  async () => {
+    const ended = await runBun([`${children}/throwing_subscriber.ts`], { timeout: 20_000 });
+    expect(ended).toMatchObject({
+      exitCode: 0,
+      stderr: "",
+      stdout: "0\nuncaught: of event 1\n2\nuncaught: too short\n4\nend 5\n",
+    });
+  },
+);
+
+bpfTest(
+  "a wait that fails ends the subscription with an uncaught error, and other consumers are allowed",
   async () => {
     const env = { BUN_BPF_LOOP: "io_uring" };
     const ended = await runBun([`${children}/failing_wait.ts`], { timeout: 20_000, env });
     expect(ended).toMatchObject({
       exitCode: 0,
-      stdout: "1\nuncaught: no wait today\nfalse\n2\n",
+      stdout: "1\nuncaught: wait failed on purpose\nfalse\n2\n",
       stderr: "",
     });
   },
 );
 
-bpfTest("a budget bounds a turn, and timers and I/O come in between", async () => {
+bpfTest("a budget limits the events per turn, and timers and I/O run in between", async () => {
   using ring = new RingBuf({ size: 65536, event: t.u32 });
   using producer = new Producer(ring);
   for (const value of numbers(1000)) producer.putNumber(value);
@@ -185,12 +194,12 @@ bpfTest("a budget bounds a turn, and timers and I/O come in between", async () =
   await until(() => events.length === 1000);
   isOver = true;
   expect(events).toEqual(numbers(1000));
-  // Two of its turns may fall between two of the test's.
+  // Two turns of the subscription may fall between two turns of the test.
   expect(largest).toBeLessThanOrEqual(20);
   expect(turns).toBeGreaterThanOrEqual(50);
 });
 
-bpfTest("a slow callback without a budget lets timers fire before the ring is empty", async () => {
+bpfTest("a slow callback without a budget does not block timers", async () => {
   using ring = new RingBuf({ size: 65536, event: t.u32 });
   using producer = new Producer(ring);
   for (const value of numbers(3000)) producer.putNumber(value);
@@ -209,7 +218,7 @@ bpfTest("a slow callback without a budget lets timers fire before the ring is em
   expect(atTimer).toBeLessThan(3000);
 });
 
-bpfTest("in place, one object shows each event, and nothing after the look", async () => {
+bpfTest("in place, one object reads each event, and throws after the delivery", async () => {
   using ring = new RingBuf({ size: 4096, event: t.struct({ value: t.u32 }) });
   using producer = new Producer(ring);
   const shown = new Set<{ readonly value: number }>();
@@ -232,17 +241,17 @@ bpfTest("in place, one object shows each event, and nothing after the look", asy
   expect(() => event?.value).toThrow("this event was released");
 });
 
-bpfTest("in place takes a struct, and says so", () => {
+bpfTest("inPlace throws for an event type that is not a struct", () => {
   using ring = new RingBuf({ size: 4096, event: t.u32 });
-  const message = "inPlace: expected an event that is a t.struct";
+  const message = "inPlace: expected an event type that is a t.struct";
   expect(() => ring.subscribe(() => {}, { inPlace: true })).toThrow(message);
   expect(() => ring.drain(() => {}, { inPlace: true })).toThrow(message);
   expect(() => ring.batches({ inPlace: true })).toThrow(message);
-  // Nothing stayed registered.
+  // No consumer is registered.
   expect(ring.drain(() => {})).toBe(0);
 });
 
-bpfTest("there is one consumer at a time, of whatever kind", async () => {
+bpfTest("a second consumer of any kind throws", async () => {
   using ring = new RingBuf({ size: 4096, event: t.u32 });
   using other = ring.dup();
   const refusal = "has a consumer already: end that subscription first";
@@ -268,28 +277,31 @@ bpfTest("there is one consumer at a time, of whatever kind", async () => {
   expect(ring.drain(() => {})).toBe(0);
 });
 
-bpfTest("flush delivers what no wake-up told of, and does nothing inside a callback", async () => {
-  using ring = new RingBuf({ size: 4096, event: t.u32 });
-  using producer = new Producer(ring);
-  const noWakeup = { flags: 1 };
-  const events: number[] = [];
-  const inner: number[] = [];
-  using subscription = ring.subscribe((event) => {
-    events.push(event);
-    inner.push(subscription.flush(), ring.flush());
-  });
-  await Bun.sleep(5);
-  for (const value of numbers(3)) producer.putNumber(value, noWakeup);
-  await Bun.sleep(5);
-  expect(events).toEqual([]);
-  expect(subscription.flush()).toBe(3);
-  expect(events).toEqual([0, 1, 2]);
-  producer.putNumber(3, noWakeup);
-  expect(ring.flush()).toBe(1);
-  expect(inner).toEqual([0, 0, 0, 0, 0, 0, 0, 0]);
-});
+bpfTest(
+  "flush() delivers events without a wake-up, and does nothing inside a callback",
+  async () => {
+    using ring = new RingBuf({ size: 4096, event: t.u32 });
+    using producer = new Producer(ring);
+    const noWakeup = { flags: 1 };
+    const events: number[] = [];
+    const inner: number[] = [];
+    using subscription = ring.subscribe((event) => {
+      events.push(event);
+      inner.push(subscription.flush(), ring.flush());
+    });
+    await Bun.sleep(5);
+    for (const value of numbers(3)) producer.putNumber(value, noWakeup);
+    await Bun.sleep(5);
+    expect(events).toEqual([]);
+    expect(subscription.flush()).toBe(3);
+    expect(events).toEqual([0, 1, 2]);
+    producer.putNumber(3, noWakeup);
+    expect(ring.flush()).toBe(1);
+    expect(inner).toEqual([0, 0, 0, 0, 0, 0, 0, 0]);
+  },
+);
 
-bpfTest("a maximum latency reads records that no wake-up tells of", async () => {
+bpfTest("maxLatency delivers records without a wake-up", async () => {
   using ring = new RingBuf({ size: 4096, event: t.u32 });
   using producer = new Producer(ring);
   const events: number[] = [];
@@ -300,14 +312,14 @@ bpfTest("a maximum latency reads records that no wake-up tells of", async () => 
     await until(() => events.length === value + 1);
   }
   expect(subscription.stats.polls).toBeGreaterThanOrEqual(3);
-  // The kernel wakes it as before.
+  // Wake-ups of the kernel still work.
   const { wakeups } = subscription.stats;
   producer.putNumber(3);
   await until(() => events.length === 4);
   expect(subscription.stats.wakeups).toBeGreaterThan(wakeups);
 });
 
-bpfTest("by polling alone, nothing waits for a wake-up", async () => {
+bpfTest("poll mode delivers without wake-ups", async () => {
   using ring = new RingBuf({ size: 4096, event: t.u32 });
   using producer = new Producer(ring);
   const events: number[] = [];
@@ -320,7 +332,7 @@ bpfTest("by polling alone, nothing waits for a wake-up", async () => {
   expect(subscription.stats).toMatchObject({ wakeups: 0, events: 10 });
 });
 
-bpfTest("options are checked before anything begins", () => {
+bpfTest("subscribe() checks its options before it claims the ring", () => {
   using ring = new RingBuf({ size: 4096, event: t.u32 });
   const subscribe = (options: object) => () => ring.subscribe(() => {}, options);
   expect(subscribe({ buget: 1 })).toThrow('did you mean "budget"?');

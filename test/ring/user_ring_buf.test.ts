@@ -16,7 +16,7 @@ const userRingTest = mapTest("user_ringbuf");
 
 const numbered = t.struct({ length: t.u32, value: t.u32 });
 
-userRingTest("a user ring says what it is", () => {
+userRingTest("a user ring has the properties that it was created with", () => {
   using ring = new UserRingBuf({ size: 8192, event: t.u64, name: "commands" });
   expect(ring).toMatchObject({
     byteLength: 8192,
@@ -31,27 +31,22 @@ userRingTest("a user ring says what it is", () => {
   expect(ring.info().maxEntries).toBe(8192);
 });
 
-userRingTest(
-  "a user ring has records of the size that the event's type had when it was made",
-  () => {
-    const event = { ...t.u32, kind: "changing", size: 4 };
-    using ring = new UserRingBuf({ size: 4096, event });
-    expect(ring.types.event).toBe(event);
-    for (const later of [NaN, -8, 1.5, 5000, 2 ** 31]) {
-      event.size = later;
-      expect(ring.output(7)).toBe(true);
-      using record = ring.reserve();
-      expect(record?.length).toBe(4);
-      record?.set(8);
-    }
-    expect(ring.stats).toMatchObject({ events: 5, discarded: 5, bytes: 160 });
-    expect(() => new UserRingBuf({ size: 4096, event })).toThrow(
-      /^event: size: expected an integer/,
-    );
-  },
-);
+userRingTest("records have the size that the event type had when the user ring was created", () => {
+  const event = { ...t.u32, kind: "changing", size: 4 };
+  using ring = new UserRingBuf({ size: 4096, event });
+  expect(ring.types.event).toBe(event);
+  for (const later of [NaN, -8, 1.5, 5000, 2 ** 31]) {
+    event.size = later;
+    expect(ring.output(7)).toBe(true);
+    using record = ring.reserve();
+    expect(record?.length).toBe(4);
+    record?.set(8);
+  }
+  expect(ring.stats).toMatchObject({ events: 5, discarded: 5, bytes: 160 });
+  expect(() => new UserRingBuf({ size: 4096, event })).toThrow(/^event: size: expected an integer/);
+});
 
-userRingTest("a user ring can be referred to by a program that drains it", () => {
+userRingTest("a program that drains a user ring can refer to it by name", () => {
   using ring = new UserRingBuf({ size: 4096, event: t.u64 });
   const { r0, r1, r2, r3, r4, r10 } = asm;
   using program = new Program({
@@ -70,45 +65,45 @@ userRingTest("a user ring can be referred to by a program that drains it", () =>
       asm.exit(),
     ],
   });
-  // Nothing has been put into it.
+  // The ring is empty.
   expect(program.testRun().returnValue).toBe(0);
 });
 
-userRingTest("a user ring opened otherwise takes its size from the kernel", () => {
-  using bpffs = new DetachedMount("bpf");
-  const pin = `${bpffs.path}/ring`;
-  using ring = new UserRingBuf({ size: 16384, event: t.u32, pin });
-  for (const open of [
-    () => UserRingBuf.open(pin, { event: t.u32 }),
-    () => UserRingBuf.fromId(ring.id, { event: t.u32 }),
-    () => UserRingBuf.fromFd(ring.fd, { event: t.u32 }),
-    () => ring.dup(),
-  ]) {
-    using other = open();
-    expect([other.byteLength, other.id]).toEqual([16384, ring.id]);
-    expect(other.fd).not.toBe(ring.fd);
-  }
-  expect(() => RingBuf.fromFd(ring.fd, { event: t.u32 })).toThrow(
-    "type is user_ringbuf, not ringbuf",
-  );
-  ring[Symbol.dispose]();
-  expect(() => ring.fd).toThrow("user_ringbuf map");
-});
-
 userRingTest(
-  "a size that the kernel would refuse, and misspelt options, are refused before",
+  "a user ring that is opened by path, id or descriptor gets its size from the kernel",
   () => {
-    for (const size of [0, 1, 4095, 12288, 2 ** 32, Number.NaN, undefined as never]) {
-      expect(() => new UserRingBuf({ size, event: t.u32 })).toThrow(RangeError);
+    using bpffs = new DetachedMount("bpf");
+    const pin = `${bpffs.path}/ring`;
+    using ring = new UserRingBuf({ size: 16384, event: t.u32, pin });
+    for (const open of [
+      () => UserRingBuf.open(pin, { event: t.u32 }),
+      () => UserRingBuf.fromId(ring.id, { event: t.u32 }),
+      () => UserRingBuf.fromFd(ring.fd, { event: t.u32 }),
+      () => ring.dup(),
+    ]) {
+      using other = open();
+      expect([other.byteLength, other.id]).toEqual([16384, ring.id]);
+      expect(other.fd).not.toBe(ring.fd);
     }
-    // @ts-expect-error: misspelt on purpose
-    expect(() => new UserRingBuf({ sise: 4096, event: t.u32 })).toThrow('did you mean "size"?');
-    // @ts-expect-error: no type on purpose
-    expect(() => new UserRingBuf({ size: 4096 })).toThrow("event: expected a type such as t.u32");
+    expect(() => RingBuf.fromFd(ring.fd, { event: t.u32 })).toThrow(
+      "type is user_ringbuf, not ringbuf",
+    );
+    ring[Symbol.dispose]();
+    expect(() => ring.fd).toThrow("user_ringbuf map");
   },
 );
 
-userRingTest("1,000 user rings leave nothing open", () => {
+userRingTest("an invalid size and misspelt options are rejected before the system call", () => {
+  for (const size of [0, 1, 4095, 12288, 2 ** 32, Number.NaN, undefined as never]) {
+    expect(() => new UserRingBuf({ size, event: t.u32 })).toThrow(RangeError);
+  }
+  // @ts-expect-error: misspelt on purpose
+  expect(() => new UserRingBuf({ sise: 4096, event: t.u32 })).toThrow('did you mean "size"?');
+  // @ts-expect-error: no type on purpose
+  expect(() => new UserRingBuf({ size: 4096 })).toThrow("event: expected a type such as t.u32");
+});
+
+userRingTest("1,000 user rings leave no descriptor open", () => {
   const before = openKernelObjects();
   for (let round = 0; round < repetitions(1000); round++) {
     using ring = new UserRingBuf({ size: 4096, event: t.u32 });
@@ -117,7 +112,7 @@ userRingTest("1,000 user rings leave nothing open", () => {
   expect(openKernelObjects()).toEqual(before);
 });
 
-userRingTest("everything but disposal throws DisposedError after disposal", () => {
+userRingTest("every method except disposal throws DisposedError after disposal", () => {
   for (const isWrittenTo of [false, true]) {
     const ring = new UserRingBuf({ size: 4096, event: t.u32 });
     const record = isWrittenTo ? ring.reserve() : undefined;
@@ -143,7 +138,7 @@ userRingTest("everything but disposal throws DisposedError after disposal", () =
   }
 });
 
-userRingTest("disposal discards the records that are open: others go on behind them", () => {
+userRingTest("disposal discards open records and unblocks the records after them", () => {
   const ring = new UserRingBuf({ size: 4096, event: numbered });
   using other = ring.dup();
   using drainer = new Drainer(other);
@@ -160,7 +155,7 @@ userRingTest("disposal discards the records that are open: others go on behind t
 });
 
 userRingTest(
-  "a record whose view Bun still reads is neither submitted nor unmapped until it is done",
+  "submit and disposal throw while Bun reads the view of a record, and work afterwards",
   async () => {
     const length = 1 << 20;
     using ring = new UserRingBuf({ size: 2 * length, event: numbered });
@@ -183,19 +178,19 @@ userRingTest(
   },
 );
 
-/** How many epoll instances this process has, Bun's own included. */
+/** Returns the number of epoll instances of this process, including that of Bun. */
 function epollInstances(): number {
   return readdirSync("/proc/self/fd").filter((fd) => {
     try {
       return readlinkSync(`/proc/self/fd/${fd}`) === "anon_inode:[eventpoll]";
     } catch {
-      // The descriptor of the directory listing itself is gone by now.
+      // The descriptor of the directory listing itself is closed by now.
       return false;
     }
   }).length;
 }
 
-userRingTest("1,000 rings with somebody who waits leave nothing open", async () => {
+userRingTest("1,000 rings with a waiting call leave no descriptor open", async () => {
   const before = [countResources(), epollInstances()];
   for (let round = 0; round < repetitions(1000); round++) {
     using ring = new UserRingBuf({ size: 4096, event: t.u32 });
@@ -210,7 +205,7 @@ userRingTest("1,000 rings with somebody who waits leave nothing open", async () 
 });
 
 userRingTest(
-  "a record's view that is kept cannot reach other records, nor crash compiled code",
+  "a view of a record that is kept cannot access other records or crash optimized code",
   async () => {
     const child = `${import.meta.dir}/children/user_ring_views.ts`;
     const ended = await runBun([child], { timeout: 30_000 });

@@ -7,7 +7,7 @@ import { repetitions } from "../support/effort.ts";
 
 type Reserve = (length: number) => ReservedRecord<number> | undefined;
 
-/** Random numbers that a seed repeats; the seed is part of every failure. */
+/** Returns random numbers and their seed. Every failure reports the seed, to repeat it. */
 function randomNumbers(): { seed: number; below(limit: number): number } {
   const seed = (Math.random() * 0x1_0000_0000) >>> 0;
   let state = seed;
@@ -20,7 +20,7 @@ function randomNumbers(): { seed: number; below(limit: number): number } {
   };
 }
 
-/** A type of so many bytes, whose values are a byte that fills them, or -1 for one that is refused half way. */
+/** Returns a type of `size` bytes. A value is the byte that fills them, or -1 to throw after half of them. */
 function filled(size: number): Type<number> {
   return t.custom<number>({
     size,
@@ -34,7 +34,7 @@ function filled(size: number): Type<number> {
   });
 }
 
-test("whatever is done, what is written is the records, where they belong, and nothing else", () => {
+test("after random actions, the ring has all records at their positions, and no other memory has changed", () => {
   const { seed, below } = randomNumbers();
   for (let round = 0; round < 60; round++) {
     const size = 4096 << below(3);
@@ -54,7 +54,7 @@ test("whatever is done, what is written is the records, where they belong, and n
   }
 });
 
-/** Does random things to a ring, and to a model of it, and compares. */
+/** Applies random actions to a ring and to a model of it, and compares them. */
 function runModel(
   memory: FakeUserRing,
   writer: UserRingWriter,
@@ -64,7 +64,7 @@ function runModel(
   const model = memory.everything.slice();
   const data = model.byteLength - 64 - 2 * memory.size;
   const header = new DataView(model.buffer);
-  /** What programs will get, in order: bytes, or an open or discarded record. */
+  /** The records that programs will drain, in order: submitted, open or discarded. */
   const expected: { bytes: Uint8Array | undefined; state: "open" | "submitted" | "discarded" }[] =
     [];
   const open: { record: ReservedRecord<number>; entry: (typeof expected)[number]; at: number }[] =
@@ -82,7 +82,7 @@ function runModel(
     return at;
   };
   for (let step = 0; step < repetitions(300); step++) {
-    const length = below(4) === 0 ? below(writer.largest + 1) : below(200);
+    const length = below(4) === 0 ? below(writer.maxLength + 1) : below(200);
     const fits = Math.ceil((length + 8) / 8) * 8 <= roomLeft();
     const value = below(256);
     const bytes = new Uint8Array(length).fill(value);
@@ -94,7 +94,7 @@ function runModel(
         if (below(4) === 0 && fits) {
           const at = data + memory.offsetOf(position) + 8;
           expect(() => writer.output(type, -1)).toThrow("refused on purpose");
-          // Free room holds whatever it holds, as far as the record would have gone.
+          // The free room that the record would have used can have any content.
           model.set(memory.everything.subarray(at, at + length), at);
           break;
         }

@@ -15,7 +15,7 @@ function numbers(size?: number) {
   return { ...made, put: (value: number) => made.ring.output({ length: 8, value }) };
 }
 
-userRingTest("programs get events in the order in which they were written", () => {
+userRingTest("programs drain events in the order in which they were written", () => {
   using setup = numbers();
   const { ring, drainer, put } = setup;
   for (const value of [3, 1, 2]) expect(put(value)).toBe(true);
@@ -33,7 +33,7 @@ userRingTest("programs get events in the order in which they were written", () =
   });
 });
 
-userRingTest("a full ring takes no more until programs have drained", () => {
+userRingTest("output() returns false for a full ring until programs have drained it", () => {
   using setup = numbers();
   const { ring, drainer, put } = setup;
   for (let value = 0; value < 256; value++) expect(put(value)).toBe(true);
@@ -44,69 +44,66 @@ userRingTest("a full ring takes no more until programs have drained", () => {
   expect(drainer.readNumbers()).toEqual(Array.from({ length: 256 }, (_, index) => index + 2));
 });
 
-/** A record of the test below: what was written into it, and what became of it. */
+/** A record of the following test: its bytes and its state. */
 interface Written {
   readonly record: UserRecord<unknown>;
   readonly bytes: Uint8Array;
   state: "open" | "submitted" | "discarded";
 }
 
-userRingTest(
-  "records of any length arrive as they are, while the ring wraps around hundreds of times",
-  () => {
-    const seed = (Math.random() * 0x1_0000_0000) >>> 0;
-    let state = seed;
-    const below = (limit: number): number => {
-      state = (Math.imul(state, 1664525) + 1013904223) | 0;
-      return (state >>> 8) % limit;
-    };
-    using setup = numbers(8192);
-    const { ring, drainer } = setup;
-    /** In the order of their reservation, from the first that programs did not get. */
-    let written: Written[] = [];
-    const settle = (one: Written, how: "submit" | "discard"): void => {
-      one.record[how]();
-      one.state = how === "submit" ? "submitted" : "discarded";
-    };
-    const drain = (): void => {
-      const firstOpen = written.findIndex((one) => one.state === "open");
-      const ready = written.slice(0, firstOpen === -1 ? written.length : firstOpen);
-      written = written.slice(ready.length);
-      const submitted = ready.filter((one) => one.state === "submitted");
-      expect(drainer.read()).toEqual(submitted.map(({ bytes }) => bytes));
-    };
-    try {
-      for (let step = 0; step < 20_000; step++) {
-        const open = written.filter((one) => one.state === "open");
-        const record = ring.reserve(below(8) === 0 ? below(4097) : below(100));
-        if (record === undefined || open.length > 5) {
-          record?.discard();
-          if (below(2) === 0) drain();
-          for (const one of open.sort(() => below(3) - 1)) {
-            settle(one, below(4) === 0 ? "discard" : "submit");
-          }
-          drain();
-          continue;
+userRingTest("records of any length are drained unchanged, over hundreds of wrap-arounds", () => {
+  const seed = (Math.random() * 0x1_0000_0000) >>> 0;
+  let state = seed;
+  const below = (limit: number): number => {
+    state = (Math.imul(state, 1664525) + 1013904223) | 0;
+    return (state >>> 8) % limit;
+  };
+  using setup = numbers(8192);
+  const { ring, drainer } = setup;
+  /** The records that programs have not drained, in the order of their reservation. */
+  let written: Written[] = [];
+  const settle = (one: Written, how: "submit" | "discard"): void => {
+    one.record[how]();
+    one.state = how === "submit" ? "submitted" : "discarded";
+  };
+  const drain = (): void => {
+    const firstOpen = written.findIndex((one) => one.state === "open");
+    const ready = written.slice(0, firstOpen === -1 ? written.length : firstOpen);
+    written = written.slice(ready.length);
+    const submitted = ready.filter((one) => one.state === "submitted");
+    expect(drainer.read()).toEqual(submitted.map(({ bytes }) => bytes));
+  };
+  try {
+    for (let step = 0; step < 20_000; step++) {
+      const open = written.filter((one) => one.state === "open");
+      const record = ring.reserve(below(8) === 0 ? below(4097) : below(100));
+      if (record === undefined || open.length > 5) {
+        record?.discard();
+        if (below(2) === 0) drain();
+        for (const one of open.sort(() => below(3) - 1)) {
+          settle(one, below(4) === 0 ? "discard" : "submit");
         }
-        const { bytes, view, length } = record;
-        for (let index = 0; index < length; index++) bytes[index] = below(256);
-        if (length >= 4) view.setUint32(0, length, true);
-        const one: Written = { record, bytes: bytes.slice(), state: "open" };
-        written.push(one);
-        const what = below(10);
-        if (what > 1) settle(one, what === 2 ? "discard" : "submit");
+        drain();
+        continue;
       }
-      for (const one of written) if (one.state === "open") settle(one, "submit");
-      drain();
-    } catch (error) {
-      throw new Error(`seed ${seed}: ${error}`, { cause: error });
+      const { bytes, view, length } = record;
+      for (let index = 0; index < length; index++) bytes[index] = below(256);
+      if (length >= 4) view.setUint32(0, length, true);
+      const one: Written = { record, bytes: bytes.slice(), state: "open" };
+      written.push(one);
+      const what = below(10);
+      if (what > 1) settle(one, what === 2 ? "discard" : "submit");
     }
-    expect(ring.stats.bytes).toBeGreaterThan(8192 * 200);
-    expect(ring.backlog).toBe(0);
-  },
-);
+    for (const one of written) if (one.state === "open") settle(one, "submit");
+    drain();
+  } catch (error) {
+    throw new Error(`seed ${seed}: ${error}`, { cause: error });
+  }
+  expect(ring.stats.bytes).toBeGreaterThan(8192 * 200);
+  expect(ring.backlog).toBe(0);
+});
 
-userRingTest("an open record holds up what was reserved behind it", () => {
+userRingTest("an open record blocks the records that were reserved after it", () => {
   using setup = numbers();
   const { ring, drainer, put } = setup;
   put(1);
@@ -122,7 +119,7 @@ userRingTest("an open record holds up what was reserved behind it", () => {
   expect(ring.stats).toMatchObject({ events: 4, discarded: 1, backlog: 0 });
 });
 
-userRingTest("a value that the type refuses leaves no trace", () => {
+userRingTest("a value that the type rejects leaves the ring unchanged", () => {
   using setup = numbers();
   const { ring, drainer, put } = setup;
   expect(() => put(-1)).toThrow(RangeError);
@@ -147,7 +144,7 @@ userRingTest("lengths are checked before anything is written", () => {
     );
   }
   using large = new UserRingBuf({ size: 4096, event: t.bytes(4089) });
-  const message = "event: bytes(4089) takes 4089 bytes, and a record of the user_ringbuf map";
+  const message = "event: bytes(4089) needs 4089 bytes, but a record of the user_ringbuf map";
   expect(() => large.output(new Uint8Array(4089))).toThrow(message);
   expect(() => large.reserve()).toThrow("length: expected an integer from 0 to 4088, got 4089");
   expect([ring.backlog, large.backlog]).toEqual([0, 0]);
@@ -156,7 +153,7 @@ userRingTest("lengths are checked before anything is written", () => {
   expect([whole.backlog, whole.reserve(0)]).toEqual([4096, undefined]);
 });
 
-/** A program that drains and looks at nothing. */
+/** Returns a program that drains the ring and ignores its records. */
 function swallow(ring: UserRingBuf<t.Type<unknown>>): Program {
   const { r0, r1, r2, r3, r4 } = asm;
   return new Program({
@@ -171,25 +168,28 @@ function swallow(ring: UserRingBuf<t.Type<unknown>>): Program {
   });
 }
 
-userRingTest("the longest record is the longest that the kernel takes", () => {
-  using ring = new UserRingBuf({ size: 2 ** 25, event: t.u32 });
-  using program = swallow(ring);
-  expect(() => ring.reserve(2 ** 24)).toThrow("from 0 to 16777215");
-  using record = ring.reserve(2 ** 24 - 1);
-  record?.bytes.fill(1);
-  record?.submit();
-  expect([program.testRun().returnValue, ring.backlog]).toEqual([1, 0]);
-  // What it says to one byte more: E2BIG, again and again, also when that is discarded.
-  using memory = new UserRingMemory(ring.fd, ring.byteLength, "ring");
-  const at = memory.producerHalves[0] as number;
-  memory.headers[at / 4] = (2 ** 24) | 0x4000_0000;
-  memory.producerHalves[0] = at + 2 ** 24 + 8;
-  for (let attempt = 0; attempt < 2; attempt++) {
-    expect([program.testRun().returnValue | 0, ring.backlog]).toEqual([-7, 2 ** 24 + 8]);
-  }
-});
+userRingTest(
+  "the longest record that can be reserved is the longest that the kernel accepts",
+  () => {
+    using ring = new UserRingBuf({ size: 2 ** 25, event: t.u32 });
+    using program = swallow(ring);
+    expect(() => ring.reserve(2 ** 24)).toThrow("from 0 to 16777215");
+    using record = ring.reserve(2 ** 24 - 1);
+    record?.bytes.fill(1);
+    record?.submit();
+    expect([program.testRun().returnValue, ring.backlog]).toEqual([1, 0]);
+    // For one byte more, the kernel returns E2BIG in each drain, even if the record is discarded.
+    using memory = new UserRingMemory(ring.fd, ring.byteLength, "ring");
+    const at = memory.producerHalves[0] as number;
+    memory.headers[at / 4] = (2 ** 24) | 0x4000_0000;
+    memory.producerHalves[0] = at + 2 ** 24 + 8;
+    for (let attempt = 0; attempt < 2; attempt++) {
+      expect([program.testRun().returnValue | 0, ring.backlog]).toEqual([-7, 2 ** 24 + 8]);
+    }
+  },
+);
 
-userRingTest("the kernel follows positions beyond 2^32", () => {
+userRingTest("the kernel accepts positions beyond 2^32", () => {
   using ring = new UserRingBuf({ size: 2 ** 25, event: t.u32 });
   using program = swallow(ring);
   let drained = 0;
@@ -204,7 +204,7 @@ userRingTest("the kernel follows positions beyond 2^32", () => {
   expect(ring.stats.bytes).toBeGreaterThan(2 ** 33);
 });
 
-userRingTest("several objects for one ring may write in turn, also while records are open", () => {
+userRingTest("several objects for one ring can write in turn, even while records are open", () => {
   using setup = numbers();
   const { ring, drainer, put } = setup;
   using other = ring.dup();
@@ -218,7 +218,7 @@ userRingTest("several objects for one ring may write in turn, also while records
   expect([ring.stats.events, other.stats.events]).toEqual([3, 2]);
 });
 
-userRingTest("a frozen ring can be opened and drained, and not written to", () => {
+userRingTest("a frozen ring can be opened and drained, but not written to", () => {
   using setup = numbers();
   setup.ring.freeze();
   const message =
@@ -228,7 +228,7 @@ userRingTest("a frozen ring can be opened and drained, and not written to", () =
   expect(setup.drainer.drain()).toBe(0);
 });
 
-userRingTest("1,000 rings that are written to leave nothing open", () => {
+userRingTest("1,000 rings with records leave no descriptor open", () => {
   const before = countResources();
   for (let round = 0; round < repetitions(1000); round++) {
     using ring = new UserRingBuf({ size: 4096, event: t.u32 });

@@ -16,7 +16,7 @@ function* numbers(count: number): Generator<t.Infer<typeof event>> {
 }
 
 bridgeTest(
-  "a stream writes all that is piped into it, held back by the ring",
+  "a stream writes all piped events, with backpressure of the ring",
   async () => {
     using setup = setUp();
     const { ring, drainer } = setup;
@@ -35,7 +35,7 @@ bridgeTest(
     const read: number[] = [];
     while (read.length < count) {
       await Bun.sleep(2);
-      // One waits for room, one in the stream, and one on its way.
+      // One event waits for room, one is in the stream, and one is being piped.
       expect(taken - read.length).toBeLessThanOrEqual(held + 3);
       read.push(...drainer.readNumbers({ limit: 200 }));
     }
@@ -46,13 +46,13 @@ bridgeTest(
   userRingTest,
 );
 
-/** A stream one of whose writes waits for room. */
+/** Creates a stream with a write that waits for room. */
 async function stuck(ring: UserRingBuf<t.Type<t.Infer<typeof event>>>, signal?: AbortSignal) {
   const writer = ring.writable(signal === undefined ? {} : { signal }).getWriter();
   for (const each of numbers(held)) await writer.write(each);
   const waiting = writer.write({ length: 8, value: held });
   const closed = writer.closed;
-  // Looked at later, which is no unhandled rejection.
+  // Prevents an unhandled rejection: the promise is awaited later.
   for (const promise of [waiting, closed]) promise.catch(() => {});
   await Bun.sleep(5);
   expect(ring.stats).toMatchObject({ waits: 1, events: held });
@@ -60,7 +60,7 @@ async function stuck(ring: UserRingBuf<t.Type<t.Infer<typeof event>>>, signal?: 
   return { writer, waiting, closed };
 }
 
-userRingTest("a stream that is aborted gives up the write that waits", async () => {
+userRingTest("abort() of a stream ends the write that waits", async () => {
   using setup = setUp();
   const { ring, drainer } = setup;
   const { writer, waiting } = await stuck(ring);
@@ -72,7 +72,7 @@ userRingTest("a stream that is aborted gives up the write that waits", async () 
   expect(ring.backlog).toBe(0);
 });
 
-userRingTest("the signal ends a stream, whether or not a write waits", async () => {
+userRingTest("the signal errors a stream with and without a waiting write", async () => {
   using setup = setUp();
   const { ring, drainer } = setup;
   const reason = new Error("on purpose");
@@ -95,7 +95,7 @@ userRingTest("the signal ends a stream, whether or not a write waits", async () 
   expect(ring.backlog).toBe(0);
 });
 
-userRingTest("a value that the type refuses errors the stream, and leaves nothing", async () => {
+userRingTest("a value that the type rejects errors the stream and is not written", async () => {
   using setup = setUp();
   const { ring, drainer } = setup;
   const abort = new AbortController();
@@ -108,17 +108,20 @@ userRingTest("a value that the type refuses errors the stream, and leaves nothin
   abort.abort();
 });
 
-userRingTest("disposal of the ring ends the write that waits, and errors the stream", async () => {
-  using setup = setUp();
-  const { ring } = setup;
-  const { waiting, closed } = await stuck(ring);
-  ring[Symbol.dispose]();
-  await expect(waiting).rejects.toThrow(DisposedError);
-  await expect(closed).rejects.toThrow(DisposedError);
-  expect(() => ring.writable()).toThrow(DisposedError);
-});
+userRingTest(
+  "disposal of the ring rejects the write that waits and errors the stream",
+  async () => {
+    using setup = setUp();
+    const { ring } = setup;
+    const { waiting, closed } = await stuck(ring);
+    ring[Symbol.dispose]();
+    await expect(waiting).rejects.toThrow(DisposedError);
+    await expect(closed).rejects.toThrow(DisposedError);
+    expect(() => ring.writable()).toThrow(DisposedError);
+  },
+);
 
-userRingTest("a stream that is closed has written everything", async () => {
+userRingTest("a closed stream has written all events", async () => {
   using setup = setUp();
   const { ring, drainer } = setup;
   const writer = ring.writable({ highWaterMark: 16 }).getWriter();

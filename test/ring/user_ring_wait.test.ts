@@ -11,7 +11,7 @@ import { endWorker } from "../support/end_worker.ts";
 const userRingTest = mapTest("user_ringbuf");
 
 const children = `${import.meta.dir}/children`;
-/** With its header 72 bytes: a page holds 56 of them, and has 64 bytes left then. */
+/** The event of these tests. With its header it has 72 bytes: a page holds 56 of them, and then has 64 free bytes. */
 const event = t.struct({ length: t.u32, value: t.u32, rest: t.bytes(56) });
 const held = 56;
 
@@ -22,7 +22,7 @@ function setUp() {
   return {
     ...made,
     numbered,
-    /** Writes events that are numbered from 0 until the ring is full. */
+    /** Writes events, numbered from 0, until the ring is full. */
     fill() {
       let count = 0;
       while (made.ring.output(numbered(count))) count++;
@@ -32,7 +32,7 @@ function setUp() {
 }
 
 bridgeTest(
-  "writers that wait are woken by a drain, in the order in which they came",
+  "a drain wakes waiting calls in their order",
   async () => {
     using setup = setUp();
     const { ring, drainer, numbered, fill } = setup;
@@ -59,12 +59,12 @@ bridgeTest(
 );
 
 bridgeTest(
-  "a wait for more than the next record gives back does not spin",
+  "a wait for more room than the next drained record frees does not spin",
   async () => {
     using setup = setUp();
     const { ring, drainer, fill } = setup;
     fill();
-    // Writable by the kernel's account, as 64 bytes are free, all the time.
+    // The kernel reports the ring as writable all the time, because 64 bytes are free.
     const waiting = ring.reserveWhenFree(2000);
     const before = process.cpuUsage();
     const began = performance.now();
@@ -84,7 +84,7 @@ bridgeTest(
 );
 
 bridgeTest(
-  "200,000 records get past a program that drains on another thread, each as it was written",
+  "200,000 records are drained unchanged by a program on another thread",
   async () => {
     using ring = new UserRingBuf({ size: 4096, event: t.u64Number });
     using state = new ArrayMap({ value: checkedState, length: 1 });
@@ -106,7 +106,7 @@ bridgeTest(
   userRingTest,
 );
 
-userRingTest("a drain that wakes nobody is noticed", async () => {
+userRingTest("a drain with BPF_RB_NO_WAKEUP is detected", async () => {
   using setup = setUp();
   const { ring, drainer, numbered, fill } = setup;
   fill();
@@ -119,7 +119,7 @@ userRingTest("a drain that wakes nobody is noticed", async () => {
   expect(ring.stats.wakeups).toBe(0);
 });
 
-userRingTest("where there is room nobody waits, and nothing is opened to wait by", async () => {
+userRingTest("write() with room does not wait, and opens no descriptor", async () => {
   using setup = setUp();
   const { ring, drainer, numbered } = setup;
   await ring.write(numbered(1));
@@ -129,7 +129,7 @@ userRingTest("where there is room nobody waits, and nothing is opened to wait by
   expect(ring.stats).toMatchObject({ waits: 0, polls: 0, wakeups: 0 });
 });
 
-userRingTest("a timer fires during a loop of writes that never wait", async () => {
+userRingTest("a loop of writes that never wait does not block timers", async () => {
   using setup = setUp();
   const { ring, drainer, numbered } = setup;
   for (const write of [
@@ -141,7 +141,7 @@ userRingTest("a timer fires during a loop of writes that never wait", async () =
       fired = true;
     }, 5);
     let count = 0;
-    // Without a turn for timers this goes on until here.
+    // Ends a loop that does not let timers run.
     while (!fired && count++ < 1_000_000) {
       await write();
       if (ring.backlog > 2048) drainer.read();
@@ -152,7 +152,7 @@ userRingTest("a timer fires during a loop of writes that never wait", async () =
   expect(ring.stats.waits).toBe(0);
 });
 
-userRingTest("an event that waits is the one that it was when it was written", async () => {
+userRingTest("a waiting event keeps the value that it had at the call", async () => {
   using setup = setUp();
   const { ring, drainer, numbered, fill } = setup;
   fill();
@@ -162,13 +162,13 @@ userRingTest("an event that waits is the one that it was when it was written", a
   drainer.read();
   await waiting;
   expect(drainer.readNumbers()).toEqual([held]);
-  // And one that the type refuses does not wait at all.
+  // A value that the type rejects does not wait.
   fill();
   await expect(ring.write({ ...changing, value: -1 })).rejects.toThrow(RangeError);
   expect(ring.stats.waits).toBe(1);
 });
 
-userRingTest("an abort takes nothing, and lets the next one through", async () => {
+userRingTest("an aborted wait writes nothing and lets the next one continue", async () => {
   using setup = setUp();
   const { ring, drainer, numbered, fill } = setup;
   const reason = new Error("on purpose");
@@ -181,7 +181,7 @@ userRingTest("an abort takes nothing, and lets the next one through", async () =
   const { signal } = abort;
   const first = ring.reserveWhenFree(4000, { signal });
   const second = ring.write(numbered(1000), { signal });
-  // 56 bytes and their header are free.
+  // 56 bytes and a header are free.
   const third = ring.reserveWhenFree(56);
   abort.abort(reason);
   const outcome = { status: "rejected", reason } as const;
@@ -191,7 +191,7 @@ userRingTest("an abort takes nothing, and lets the next one through", async () =
   expect(ring.stats).toMatchObject({ events: held, waits: 3, backlog: 0 });
 });
 
-userRingTest("disposal of the ring rejects those who wait", async () => {
+userRingTest("disposal of the ring rejects waiting calls", async () => {
   const setup = setUp();
   const { ring, numbered, fill } = setup;
   fill();
@@ -204,7 +204,7 @@ userRingTest("disposal of the ring rejects those who wait", async () => {
   await expect(ring.reserveWhenFree()).rejects.toThrow(DisposedError);
 });
 
-userRingTest("arguments of what waits are checked", async () => {
+userRingTest("write() and reserveWhenFree() check their arguments", async () => {
   using setup = setUp();
   const { ring, numbered } = setup;
   // @ts-expect-error: misspelt on purpose
@@ -218,18 +218,18 @@ userRingTest("arguments of what waits are checked", async () => {
   expect(ring.backlog).toBe(0);
 });
 
-userRingTest("the process lives while somebody waits, unless it is told not to", async () => {
+userRingTest("a waiting call keeps the process alive unless the ring is unreferenced", async () => {
   const options = { timeout: 20_000 };
   const child = `${children}/user_ring_waits.ts`;
   const unreferenced = await runBun([child, "unref"], options);
   expect(unreferenced).toMatchObject({ exitCode: 0, stdout: "waiting\n", stderr: "" });
-  // The timer that disposes does not keep the process alive: the wait has to.
+  // The timer that disposes of the ring does not keep the process alive, so the wait must.
   const disposed = await runBun([child, "dispose"], options);
   expect(disposed).toMatchObject({ exitCode: 0, stdout: "waiting\nDisposedError\n", stderr: "" });
 });
 
 userRingTest(
-  "a signal that the event's own code aborts ends the wait before it begins",
+  "a signal that the event aborts during its encoding ends the wait before it starts",
   async () => {
     using setup = setUp();
     const { ring, numbered, fill } = setup;

@@ -28,7 +28,7 @@ function words(records: readonly Uint8Array[]): number[][] {
   return records.map((bytes) => [...new Uint32Array(bytes.slice().buffer)]);
 }
 
-test("records come out as they went in, in the order of their reservation", () => {
+test("records are drained unchanged, in the order of their reservation", () => {
   const { memory, writer, reserve } = setUp();
   expect(writer.output(pair, { first: 1, second: 2 })).toBe(true);
   const reserved = reserve(4);
@@ -41,7 +41,7 @@ test("records come out as they went in, in the order of their reservation", () =
   expect(writer.totals).toEqual({ events: 3, bytes: 48, discarded: 0, refused: 0 });
 });
 
-test("a discarded record is passed over", () => {
+test("a discarded record is skipped", () => {
   const { memory, writer, reserve } = setUp();
   const first = reserve(8);
   const second = reserve(100);
@@ -53,9 +53,9 @@ test("a discarded record is passed over", () => {
   expect(writer.totals).toMatchObject({ events: 1, discarded: 2, bytes: 16 + 112 + 16 });
 });
 
-test("the ring can be filled to the last byte, and no further", () => {
+test("the ring can be filled to the last byte", () => {
   const { memory, writer, reserve } = setUp();
-  expect(writer.largest).toBe(4088);
+  expect(writer.maxLength).toBe(4088);
   expect(writer.copy(new Uint8Array(4088).fill(5))).toBe(true);
   expect(writer.backlog).toBe(4096);
   expect(writer.hasRoomFor(0)).toBe(false);
@@ -66,9 +66,9 @@ test("the ring can be filled to the last byte, and no further", () => {
   expect([writer.hasRoomFor(4080), writer.hasRoomFor(4081)]).toEqual([true, false]);
 });
 
-test("a record has no more bytes than the kernel takes", () => {
+test("a record that is longer than the kernel accepts is rejected", () => {
   const { writer } = setUp(2 ** 26);
-  expect(writer.largest).toBe(2 ** 24 - 1);
+  expect(writer.maxLength).toBe(2 ** 24 - 1);
   for (const length of [2 ** 24, -1, 1.5, Number.NaN, "4", null]) {
     expect(() => writer.checkLength(length as number)).toThrow(
       "length: expected an integer from 0 to 16777215",
@@ -76,12 +76,12 @@ test("a record has no more bytes than the kernel takes", () => {
   }
   expect(() => setUp().writer.checkType(t.bytes(4089))).toThrow(
     new RangeError(
-      "event: bytes(4089) takes 4089 bytes, and a record of the fake ring has 4088 at most",
+      "event: bytes(4089) needs 4089 bytes, but a record of the fake ring has at most 4088",
     ),
   );
 });
 
-test("a value that the type refuses leaves nothing in the ring", () => {
+test("a value that the type rejects leaves no record in the ring", () => {
   const { memory, writer } = setUp();
   const refused = { first: 1, second: -1 };
   expect(() => writer.output(pair, refused)).toThrow(RangeError);
@@ -90,7 +90,7 @@ test("a value that the type refuses leaves nothing in the ring", () => {
   expect(words(memory.drain())).toEqual([[5, 6]]);
 });
 
-test("a record that is set stays as it is when the type refuses the value, and can be set again", () => {
+test("a record stays open if the type rejects the value of set(), and can be set again", () => {
   const { memory, reserve } = setUp();
   const record = reserve(8);
   expect(() => record?.set({ first: 1, second: -1 })).toThrow(RangeError);
@@ -99,11 +99,11 @@ test("a record that is set stays as it is when the type refuses the value, and c
   expect(words(memory.drain())).toEqual([[1, 2]]);
   const short = reserve(7);
   expect(() => short?.set({ first: 1, second: 2 })).toThrow(
-    "a record of 7 bytes is too short for its event type struct { first: u32, second: u32 }, which takes 8",
+    "a record of 7 bytes is too short for its event type struct { first: u32, second: u32 }, which needs 8: reserve a longer one",
   );
 });
 
-test("an event's own code cannot write to the ring that the event is being encoded for", () => {
+test("an event cannot write to the ring that it is being encoded for", () => {
   const { memory, writer, reserve } = setUp();
   const sameRing = new UserRingWriter(memory, memory.size, 1, "fake ring");
   const other = setUp(4096, 0n, 2);
@@ -122,7 +122,7 @@ test("an event's own code cannot write to the ring that the event is being encod
       attempt(() => writer.copy(new Uint8Array(8)));
       attempt(() => reserve(8));
       attempt(() => sameRing.output(pair, { first: 8, second: 8 }));
-      // Another ring's event may write to this one no more than this one's own.
+      // The same holds for an event of another ring that is encoded meanwhile.
       other.writer.output(pair, {
         first: 3,
         get second(): number {
@@ -137,17 +137,17 @@ test("an event's own code cannot write to the ring that the event is being encod
   expect(writer.output(pair, event)).toBe(true);
   expect(refusals).toEqual(
     Array(5).fill(
-      "Error: fake ring takes no record while an event is being encoded for it: write it before or after",
+      "Error: no record can be written to fake ring while an event is being encoded for it: write it before or after that event",
     ),
   );
   expect(words(memory.drain())).toEqual([[1, 2]]);
   expect(words(other.memory.drain())).toEqual([[3, 4]]);
-  // Also when the encoding fails, that is over afterwards.
+  // The ring is usable again, even if the encoding has failed.
   expect(() => writer.output(pair, { first: 1, second: -1 })).toThrow(RangeError);
   expect(writer.output(pair, { first: 5, second: 6 })).toBe(true);
 });
 
-test("what an event's own code does with the record that the event is being encoded into", () => {
+test("a record cannot be used by the event that is being encoded into it", () => {
   const { memory, reserve, writer } = setUp();
   const record = reserve(8);
   record?.set({
@@ -156,7 +156,7 @@ test("what an event's own code does with the record that the event is being enco
       expect(() => record.submit()).toThrow("while an event is being encoded into it");
       expect(() => record.discard()).toThrow("while an event is being encoded into it");
       expect(() => record.view).toThrow("while an event is being encoded into it");
-      // It has its place already, so that others may come behind it.
+      // The record is reserved already, so others can be reserved after it.
       expect(writer.output(pair, { first: 3, second: 4 })).toBe(true);
       return 2;
     },
@@ -168,7 +168,7 @@ test("what an event's own code does with the record that the event is being enco
   ]);
 });
 
-test("disposal while an event is being encoded", () => {
+test("disposal while an event is being encoded throws DisposedError", () => {
   for (const isReserved of [false, true]) {
     const { memory, reserve, writer } = setUp();
     const event = {
@@ -186,7 +186,7 @@ test("disposal while an event is being encoded", () => {
   }
 });
 
-test("after it is settled, a record refuses everything but disposal", () => {
+test("every method of a settled record except disposal throws", () => {
   const { reserve, writer } = setUp();
   for (const [settle, state] of [
     ["submit", "submitted"],
@@ -202,18 +202,18 @@ test("after it is settled, a record refuses everything but disposal", () => {
       () => record.submit(),
       () => record.discard(),
     ]) {
-      expect(use).toThrow(`the record was ${state} already: it cannot be used any more`);
+      expect(use).toThrow(`the record was ${state} already and cannot be used any more`);
     }
     record[Symbol.dispose]();
     expect(record.isOpen).toBe(false);
-    // The views that were kept have ended.
+    // Views that were kept are detached.
     expect(() => view.setUint8(0, 1)).toThrow(TypeError);
     expect(bytes.length).toBe(0);
   }
   expect(writer.totals).toMatchObject({ events: 1, discarded: 1 });
 });
 
-test("a record that is not submitted is discarded at the end of its block", () => {
+test("a record that was not submitted is discarded at the end of its block", () => {
   const { memory, reserve } = setUp();
   const failing = () => {
     using record = reserve(8);
@@ -224,7 +224,7 @@ test("a record that is not submitted is discarded at the end of its block", () =
   expect(memory.peek()).toBe("empty");
 });
 
-test("disposal discards what is open, in any order, and what is used then says so", () => {
+test("disposal discards open records, and their methods throw DisposedError", () => {
   const { memory, writer, reserve } = setUp();
   const records = Array.from({ length: 5 }, () => reserve(8));
   records[3]?.submit();
@@ -243,7 +243,7 @@ test("disposal discards what is open, in any order, and what is used then says s
   }
 });
 
-test("a writer whose memory cannot be unmapped goes on", () => {
+test("a writer continues if its memory cannot be unmapped", () => {
   const { memory, writer } = setUp();
   writer.output(pair, { first: 1, second: 2 });
   memory.isPinned = true;
@@ -267,7 +267,7 @@ test("two writers of one ring take turns", () => {
   expect(found).toEqual(Array.from({ length: 2000 }, (_, value) => value));
 });
 
-test("a writer of another thread is an error when it shows", () => {
+test("a writer on another thread is an error when it is detected", () => {
   for (const position of [0n, 2n ** 32n - 16n]) {
     const { memory, writer } = setUp(4096, position);
     const racing = {
@@ -285,7 +285,7 @@ test("a writer of another thread is an error when it shows", () => {
   }
 });
 
-test("positions that cannot be are an error before anything is written", () => {
+test("impossible positions are an error before a record is written", () => {
   for (const [consumer, producer] of [
     [16n, 0n],
     [0n, 4096n + 8n],
@@ -311,14 +311,14 @@ test("positions that cannot be are an error before anything is written", () => {
       expect(use).toThrow(message);
     }
     expect(memory.everything).toEqual(before);
-    // Once they can be, it goes on.
+    // With valid positions, the writer continues.
     memory.consumer[0] = memory.producer[0] = 64n;
     expect(writer.output(pair, { first: 1, second: 2 })).toBe(true);
     expect(words(memory.drain())).toEqual([[1, 2]]);
   }
 });
 
-test("positions pass 2^31, 2^32 and 2^33", () => {
+test("positions beyond 2^31, 2^32 and 2^33 work", () => {
   for (const border of [2n ** 31n, 2n ** 32n, 2n ** 33n]) {
     for (const before of [8n, 16n, 24n, 4096n]) {
       const { memory, writer } = setUp(4096, border - before);

@@ -5,6 +5,3 @@ const effort = Number(process.env["BUN_BPF_TEST_EFFORT"] ?? 1);
 export function repetitions(count: number, least = 1): number {
   return Math.max(Math.min(least, count), Math.ceil(count * effort));
 }
-
-/** True if tests run all of their cases, so that measurements over many cases are meaningful. */
-export const isFullEffort: boolean = effort >= 1;

@@ -185,12 +185,16 @@ function enumerationText(
   own: readonly (readonly [string, number])[],
   all: readonly (readonly [string, number])[],
 ): string {
-  const constants = own.map(([constant, value]) => constantText(constant, value)).join("\n");
-  if (areSeparate) return `// ${about}.\n${constants}`;
+  const constants = own
+    .map(([constant, value]) =>
+      constantText(constant, value, areSeparate ? `${about}.` : undefined),
+    )
+    .join("\n");
+  if (areSeparate) return constants;
   const doc = `/** ${about}. */`;
   return [
     ...(constants === "" ? [] : [constants]),
-    `${doc}\nexport const ${name} = {\n${all.map(([constant]) => `  ${constant},`).join("\n")}\n} as const;`,
+    `/**\n * ${about}.\n *\n * @enum\n */\nexport const ${name} = {\n${all.map(([constant]) => `  ${constant},`).join("\n")}\n} as const;`,
     `${doc}\n${typeText(name)}`,
   ].join("\n");
 }
@@ -209,8 +213,9 @@ function listText(statement: "import" | "export", names: readonly string[], file
   return `${statement} {\n${names.map((name) => `  ${name},`).join("\n")}\n} from "./${file}";`;
 }
 
-function constantText(name: string, value: number): string {
-  const meaning = meanings[name];
+/** @param about documents a constant that has no meaning of its own in the table */
+function constantText(name: string, value: number, about?: string): string {
+  const meaning = meanings[name] ?? about;
   const doc = meaning === undefined ? "" : `/** ${meaning} */\n`;
   return `${doc}export const ${name} = ${value};`;
 }

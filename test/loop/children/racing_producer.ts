@@ -12,7 +12,7 @@ export interface RaceOrder {
 
 self.onmessage = ({ data }: MessageEvent<RaceOrder>) => {
   const { programFd, records, packet } = data;
-  const input = { data: packet, context: undefined, contextComesBack: undefined, repeat: 1 };
+  const input = { data: packet, context: undefined, contextReturn: undefined, repeat: 1 };
   let made = 0;
   while (made < records) {
     // A record that does not fit is tried again: the program counts only submitted ones.

@@ -9,7 +9,7 @@ self.onmessage = ({ data }: MessageEvent<{ fd: number; runs: number; state: Int3
   const packet = new Uint8Array(14);
   testRunProgram(
     fd,
-    { data: packet, context: undefined, contextComesBack: undefined, repeat: runs },
+    { data: packet, context: undefined, contextReturn: undefined, repeat: runs },
     "program",
   );
   Atomics.store(state, 0, 1);

@@ -1,4 +1,4 @@
-/** @module Takes one event, leaves the loop, and has nothing more to do: the ring is not even disposed of. */
+/** @module Reads one event and leaves the loop, without disposal of the ring. */
 import { RingBuf, t } from "../../../src/index.ts";
 import { Producer } from "../producer.ts";
 

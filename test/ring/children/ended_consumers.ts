@@ -1,4 +1,4 @@
-/** @module Consumers of every kind that ended, some of them in the middle of something: nothing is left to wait for. */
+/** @module Consumers of every kind that were ended, some of them during a delivery. Nothing keeps the process alive then. */
 import { RingBuf, t } from "../../../src/index.ts";
 import { Producer } from "../producer.ts";
 

@@ -1,4 +1,4 @@
-/** @module A subscription whose wait the kernel refuses from some point on: it ends, and the ring is free for another. */
+/** @module A subscription whose wait starts to fail. It ends, and the ring accepts another consumer. */
 import { RingBuf, t } from "../../../src/index.ts";
 import { IoUring } from "../../../src/ffi/io_uring.ts";
 import { Producer } from "../producer.ts";
@@ -11,7 +11,7 @@ const pollAndSend = IoUring.prototype.pollAndSend;
 const subscription = ring.subscribe((event) => {
   console.log(event);
   IoUring.prototype.pollAndSend = () => {
-    throw new Error("no wait today");
+    throw new Error("wait failed on purpose");
   };
 });
 producer.putNumber(1);

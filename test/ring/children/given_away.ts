@@ -1,4 +1,4 @@
-/** @module Gives away a buffer that the library handed out, disposes of what it belongs to, and uses it after that. */
+/** @module Transfers an ArrayBuffer that the library returned, disposes of its owner, and accesses the memory after that. */
 import {
   Arena,
   ArrayMap,
@@ -13,7 +13,7 @@ import { PerfProducer } from "../perf_producer.ts";
 
 const [kind, way] = process.argv.slice(2) as [keyof typeof kinds, keyof typeof ways];
 
-/** The ways to transfer a buffer; each returns the new owner. */
+/** Ways to transfer an ArrayBuffer. Each returns the new ArrayBuffer. */
 const ways = {
   transfer: async (buffer: ArrayBuffer) => buffer.transfer(),
   clone: async (buffer: ArrayBuffer) => structuredClone(buffer, { transfer: [buffer] }),
@@ -30,7 +30,7 @@ const ways = {
   },
 };
 
-/** Reads, and writes where that is allowed, in compiled code. */
+/** Reads the memory, and writes to it if that is allowed, in optimized code. */
 function use(buffer: ArrayBuffer, writable: boolean): void {
   const bytes = new Uint8Array(buffer);
   let total = 0;
@@ -45,13 +45,13 @@ function use(buffer: ArrayBuffer, writable: boolean): void {
 
 async function check(buffer: ArrayBuffer, writable: boolean, owner: Disposable): Promise<void> {
   const taken = await ways[way](buffer);
-  if (!buffer.detached || taken.byteLength === 0) throw new Error("was not given away");
+  if (!buffer.detached || taken.byteLength === 0) throw new Error("was not transferred");
   use(taken, writable);
   owner[Symbol.dispose]();
   owner[Symbol.dispose]();
   use(taken, writable);
   Bun.gc(true);
-  // Whatever is mapped next could be at its address.
+  // The next mapping could get the same address.
   using successor = new RingBuf({ size: 65536, event: t.u32 });
   use(taken, writable);
   if (successor.drain(() => {}) !== 0) throw new Error("the next ring was written to");
@@ -59,7 +59,7 @@ async function check(buffer: ArrayBuffer, writable: boolean, owner: Disposable):
   use(taken, writable);
 }
 
-/** Calls `fn` and returns the message of what it throws. */
+/** Calls `fn` and returns the message of its error. */
 function messageOf(fn: () => unknown): string {
   try {
     fn();
@@ -121,7 +121,7 @@ const kinds = {
     map.get(1);
     const taken = await ways[way](given as ArrayBuffer);
     use(taken, true);
-    // The memory of calls is gone: that is an error and no crash.
+    // The memory for the arguments of calls was transferred. That must be an error, not a crash.
     console.log(messageOf(() => map.get(1)));
   },
   async encoder() {

@@ -1,4 +1,4 @@
-/** @module Gives the view of a subscription's callback away, and tells what becomes of the subscription. */
+/** @module Transfers the view in the callback of a subscription, and prints the state of the subscription after that. */
 import { PerfBuffer, RingBuf, t } from "../../../src/index.ts";
 import { PerfProducer } from "../perf_producer.ts";
 import { Producer } from "../producer.ts";
@@ -29,7 +29,7 @@ try {
 } catch (error) {
   again = (error as Error).message;
 }
-// The ring goes on by another object.
+// Another object continues to read the ring.
 const rest: number[] = [];
 if (buffer instanceof RingBuf) {
   using other = buffer.dup();

@@ -1,4 +1,4 @@
-/** @module Keeps what was shown in place, and reads it in compiled code after its release and after the ring's end. */
+/** @module Keeps events in place, and reads them in optimized code after their release and after disposal of the ring. */
 import { RingBuf, t } from "../../../src/index.ts";
 import { Producer } from "../producer.ts";
 
@@ -22,7 +22,7 @@ function attempt(read: (event: Event) => number): number {
   }
 }
 
-/** How many reads of the event that was kept were refused. */
+/** Returns the number of reads of the kept event that threw an error. */
 function refusals(rounds: number): number {
   let count = 0;
   for (let round = 0; round < rounds; round++) {
@@ -32,7 +32,7 @@ function refusals(rounds: number): number {
   return count;
 }
 
-// Until drains, getters and their refusals are compiled by the engine's last tier, in turn.
+// Long enough for the engine's last compiler to compile drains, getters and their errors.
 for (let round = 0; round < 300; round++) {
   for (let record = 0; record < 50; record++) producer.submit();
   ring.drain(show, { inPlace: true });
@@ -45,11 +45,12 @@ for (let record = 0; record < 5; record++) producer.submit();
 for await (const batch of ring.batches({ inPlace: true })) {
   for (const event of batch) batchEvent ??= event;
   kept = batchEvent;
-  if (attempt((event) => event.value) === -1) throw new Error("an event of a batch was refused");
+  if (attempt((event) => event.value) === -1)
+    throw new Error("an event of a batch could not be read");
   ring[Symbol.dispose]();
 }
 Bun.gc(true);
-// Whatever is mapped next may get the same address: a stale event would then read it without a crash.
+// The next mapping can get the same address. A stale event would then read it without a crash.
 const successor = new RingBuf({ size: 65536, event: Event });
 if (refusals(20_000) !== 40_000) throw new Error("an event was read after disposal");
 successor[Symbol.dispose]();

@@ -1,4 +1,4 @@
-/** @module Drains enough for a copy of the code, which cannot be made here. */
+/** @module Drains enough events for a copy of the drain code, which cannot be generated here. */
 import { RingBuf, t } from "../../../src/index.ts";
 import { Producer } from "../producer.ts";
 

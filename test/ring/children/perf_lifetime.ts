@@ -1,4 +1,4 @@
-/** @module Leaves a loop, waits for an event that an unreferenced timer makes, and ends although a subscription goes on. */
+/** @module Leaves a loop, waits for an event from an unreferenced timer, and exits although a subscription is active. */
 import { PerfBuffer, t } from "../../../src/index.ts";
 import { PerfProducer } from "../perf_producer.ts";
 

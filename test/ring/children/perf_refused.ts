@@ -1,4 +1,4 @@
-/** @module Tries, without capabilities, to make a perf buffer, and a perf event alone. */
+/** @module Tries to create a perf buffer and a single perf event, without capabilities. */
 import { openOutputEvent } from "../../../src/ffi/perf_event.ts";
 import { BpfError, PerfBuffer, t } from "../../../src/index.ts";
 

@@ -1,11 +1,11 @@
-/** @module A Worker that opens a map whose perf events another thread's object put there. */
+/** @module A Worker that opens a map whose perf events belong to an object of another thread. */
 import { PerfBuffer, t } from "../../../src/index.ts";
 
 declare const self: Worker;
 
-/** What it is told: to open a map by its id, to drain it, to close it. */
+/** A request to the Worker: open a map by its id, drain it, or close it. */
 export type TakeoverOrder = { readonly open: number } | "drain" | "close";
-/** What it answers: that it did, or the events. */
+/** The answer of the Worker: done, or the events. */
 export type TakeoverAnswer = number[];
 
 let buffer: PerfBuffer<t.Type<number>> | undefined;

@@ -4,10 +4,10 @@ import { testRunProgram } from "../../../src/ffi/bpf_test_run.ts";
 declare const self: Worker;
 
 self.onmessage = async ({ data: programFd }: MessageEvent<number>) => {
-  const input = { data: undefined, context: undefined, contextComesBack: undefined, repeat: 1 };
+  const input = { data: undefined, context: undefined, contextReturn: undefined, repeat: 1 };
   for (;;) {
     testRunProgram(programFd, input, "checker");
-    // From nothing to about 50 µs, and now and then long enough for any bridge to be asleep.
+    // Up to about 50 µs, and sometimes long enough for every bridge to start its wait.
     const pause = Math.random();
     if (pause > 0.99) await Bun.sleep(1);
     else for (let spin = Math.floor(pause * 20_000); spin > 0; spin--);

@@ -1,4 +1,4 @@
-/** @module A Worker that drains a ring, which other threads drain at the same time, until it is told to stop. */
+/** @module A Worker that drains a ring, which other threads drain at the same time, until it gets a request to stop. */
 import { RingBuf, t } from "../../../src/index.ts";
 
 declare const self: Worker;
@@ -22,7 +22,7 @@ function consume({ ringFd, seen, stop }: Order): { failure: string | undefined; 
   };
   self.postMessage("ready");
   try {
-    // Some at a time, so that the positions differ.
+    // A few at a time, so that the positions differ.
     for (let limit = 1; Atomics.load(stop, 0) === 0; limit = (limit % 50) + 1) {
       ring.drainRaw(one, { limit });
     }

@@ -1,4 +1,6 @@
-/** @module A Worker that writes to a user ring, which other threads write to at the same time, until it is told to stop. */
+/**
+ * @module A Worker that writes to a user ring, which other threads write to at the same time, until it gets a request to stop.
+ */
 import { t, UserRingBuf } from "../../../src/index.ts";
 
 declare const self: Worker;
@@ -6,7 +8,7 @@ declare const self: Worker;
 /** The message from the test to the Worker. */
 export interface Order {
   readonly ringFd: number;
-  /** Bytes of its records. */
+  /** The length of each record in bytes. */
   readonly length: number;
   /** Set to 1 when the writers should end. */
   readonly stop: Int32Array;

@@ -1,4 +1,4 @@
-// A consumer of two rings whose callback throws at the first event.
+/** @module A consumer of two rings whose callback throws at the first events. */
 import { MergedEvents, RingBuf, t } from "../../../src/index.ts";
 import { Producer } from "../producer.ts";
 

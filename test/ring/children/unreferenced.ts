@@ -1,11 +1,11 @@
-/** @module Consumers that do not keep the process alive: it ends when its own timers have. */
+/** @module Consumers that do not keep the process alive: it exits after its own timers. */
 import { RingBuf, t } from "../../../src/index.ts";
 import { Producer } from "../producer.ts";
 
 const ring = new RingBuf({ size: 4096, event: t.u32 });
 const producer = new Producer(ring);
 
-/** Puts a record while the consumer sleeps, and gives it time. */
+/** Writes a record while the consumer waits, and gives it time to deliver it. */
 async function deliver(value: number): Promise<void> {
   await Bun.sleep(30);
   producer.putNumber(value);

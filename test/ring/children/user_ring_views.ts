@@ -1,4 +1,4 @@
-/** @module Uses views of records in compiled code, after the records and the ring have ended. */
+/** @module Uses views of records in optimized code, after the records were settled and the ring was disposed of. */
 import { t, UserRingBuf } from "../../../src/index.ts";
 
 const ring = new UserRingBuf({ size: 65536, event: t.u32 });
@@ -17,7 +17,7 @@ const kept: { bytes: Uint8Array; words: Int32Array; view: DataView }[] = [];
 for (let record = ring.reserve(1024); record !== undefined; record = ring.reserve(1024)) {
   const { bytes, view } = record;
   const words = new Int32Array(bytes.buffer);
-  // Until it is compiled by the engine's last tier, each time over a view that is alive.
+  // Long enough for the engine's last compiler, each time over a view of an open record.
   let total = 0;
   for (let again = 0; again < 100; again++) total += fill(bytes, words);
   if (total === 0) throw new Error("nothing was written");
@@ -29,7 +29,7 @@ const ended = { bytes: last?.bytes as Uint8Array, view: last?.view as DataView }
 const check = (): void => {
   for (const { bytes, words, view } of kept) {
     for (let round = 0; round < 100; round++) {
-      if (fill(bytes, words) !== 0) throw new Error("a record was reached after its end");
+      if (fill(bytes, words) !== 0) throw new Error("a settled record was written to");
     }
     if (bytes.length + words.length + view.buffer.byteLength !== 0) throw new Error("has a length");
   }
@@ -38,7 +38,7 @@ check();
 Bun.gc(true);
 check();
 ring[Symbol.dispose]();
-// Whatever is mapped next may get the same address: a stale view would then write to it without a crash.
+// The next mapping can get the same address. A stale view would then write to it without a crash.
 const successor = new UserRingBuf({ size: 65536, event: t.u32 });
 check();
 ended.bytes[0] = 1;

@@ -1,4 +1,4 @@
-/** @module Waits for room that never comes, and says so to the process or not. */
+/** @module Waits for room that is never available, referenced or unreferenced. */
 import { t, UserRingBuf } from "../../../src/index.ts";
 
 const ring = new UserRingBuf({ size: 4096, event: t.bytes(4000) });

@@ -1,4 +1,4 @@
-/** @module Reads a ring's memory in compiled code, before and after its disposal: a stale address would end the process. */
+/** @module Reads the memory of a ring in optimized code, before and after disposal: a stale address would end the process. */
 import { RingBuf, t } from "../../../src/index.ts";
 import { Producer } from "../producer.ts";
 
@@ -30,7 +30,7 @@ function readAt(view: DataView, offset: number): number {
   }
 }
 
-// Until both are compiled by the engine's last tier.
+// Long enough for the engine's last compiler to compile both.
 let total = 0;
 for (let round = 0; round < 3000; round++) total += sum(bytes, words);
 for (let round = 0; round < 1_000_000; round++) total += readAt(kept, (round * 4) % 4096);
@@ -38,7 +38,7 @@ if (total === 0) throw new Error("there was nothing to read");
 
 ring[Symbol.dispose]();
 Bun.gc(true);
-// Whatever is mapped next may get the same address: a stale view would then read it without a crash.
+// The next mapping can get the same address. A stale view would then read it without a crash.
 const successor = new RingBuf({ size: 65536, event: t.u32 });
 for (let round = 0; round < 3000; round++) {
   if (sum(bytes, words) !== 0) throw new Error("read after disposal");

@@ -1,4 +1,4 @@
-/** @module Waits for an event that comes from a timer which does not keep the process alive: the wait must. */
+/** @module Waits for an event from an unreferenced timer. Only the wait keeps the process alive. */
 import { RingBuf, t } from "../../../src/index.ts";
 import { Producer } from "../producer.ts";
 
