@@ -6,7 +6,7 @@ import { join } from "node:path";
 import * as library from "../src/index.ts";
 import { features, type MapTypeName } from "../src/index.ts";
 import { MapKind } from "../src/maps/map_options.ts";
-import { blocksOf, namedFilesOf, type Page, pages } from "./support/markdown.ts";
+import { blocksOf, namedFilesOf, type Page, pageAt, pages } from "./support/markdown.ts";
 import { testWith } from "./support/needs.ts";
 import { bpfTest } from "./support/privilege.ts";
 import { packageRoot, runBun } from "./support/run.ts";
@@ -39,9 +39,9 @@ function examplesInComments(path: string): Example[] {
   );
 }
 
-/** Returns the examples of a page, without those that are files of a project. */
+/** Returns the examples of a page, without those that are files of a project or of several processes. */
 function examplesInPage(page: Page): Example[] {
-  const files = new Set(projectOf(page).values());
+  const files = new Set(namedFilesOf(page).values());
   return blocksOf(page)
     .filter(({ language }) => language === "ts")
     .map(({ code }, index) => exampleOf(`${page.path} #${index + 1}`, code))
@@ -57,6 +57,9 @@ function projectOf(page: Page): ReadonlyMap<string, string> {
 const sources = [...new Bun.Glob("src/**/*.ts").scanSync(packageRoot)].sort();
 const examples = [...sources.flatMap(examplesInComments), ...pages.flatMap(examplesInPage)];
 const projects = pages.filter((page) => projectOf(page).size > 0);
+/** The page whose files are a server and a reader of its map. */
+const pageOfProcesses = pageAt("docs/maps.md");
+const pagesWithFiles = [...projects, pageOfProcesses];
 let folder = "";
 
 function folderOf({ path }: Page): string {
@@ -87,9 +90,9 @@ beforeAll(() => {
   };
   writeFileSync(join(folder, "tsconfig.json"), JSON.stringify(configuration));
   for (const example of examples) writeFileSync(fileOf(example), example.code);
-  for (const page of projects) {
+  for (const page of pagesWithFiles) {
     mkdirSync(folderOf(page));
-    for (const [name, code] of projectOf(page)) writeFileSync(join(folderOf(page), name), code);
+    for (const [name, code] of namedFilesOf(page)) writeFileSync(join(folderOf(page), name), code);
   }
 });
 
@@ -179,9 +182,56 @@ describe("the README", () => {
 });
 
 describe("the documentation", () => {
+  test("has named files only on pages whose files are run", () => {
+    const scripts = (page: Page) =>
+      [...namedFilesOf(page).keys()].some((name) => name.endsWith(".ts"));
+    expect(pages.filter(scripts)).toEqual(pages.filter((page) => pagesWithFiles.includes(page)));
+  });
+
+  testWith(features.mapTypes.get("array"))(
+    "shares a map between the processes in docs/maps.md",
+    async () => {
+      using files = new library.BpfFileSystem();
+      const pins = files.path.replace("self", `${process.pid}`);
+      const pathOf = (name: string): string => {
+        const code = namedFilesOf(pageOfProcesses).get(name) ?? "";
+        expect(code).toContain("/sys/fs/bpf/");
+        const path = join(folder, `private_${name}`);
+        writeFileSync(path, code.replaceAll("/sys/fs/bpf", pins));
+        return path;
+      };
+      const server = Bun.spawn([process.execPath, pathOf("server.ts")], {
+        cwd: folder,
+        env: { ...process.env, PORT: "0" },
+        stdio: ["ignore", "pipe", "inherit"],
+      });
+      try {
+        const reader = server.stdout.pipeThrough(new TextDecoderStream()).getReader();
+        let output = "";
+        while (!output.includes("\n")) {
+          const { done, value = "" } = await reader.read();
+          if (done) throw new Error(`the server has ended after it printed ${output}`);
+          output += value;
+        }
+        const url = /listening on (\S+)/.exec(output)?.[1] ?? "";
+        for (let request = 0; request < 3; request++) {
+          expect(await (await fetch(url)).text()).toBe("hello");
+        }
+        const { stdout, stderr } = await runBun([pathOf("reader.ts")], { cwd: folder });
+        expect({ stdout, stderr }).toEqual({ stdout: "3 requests, 0 errors\n", stderr: "" });
+      } finally {
+        server.kill();
+        await server.exited;
+      }
+      // The pin keeps the counts.
+      const { stdout } = await runBun([pathOf("reader.ts")], { cwd: folder });
+      expect(stdout).toBe("3 requests, 0 errors\n");
+    },
+  );
+
   test("has examples for all that is public", () => {
     const names = Object.keys(library);
-    const files = projects.flatMap((page) => [...projectOf(page).values()]);
+    const files = pagesWithFiles.flatMap((page) => [...namedFilesOf(page).values()]);
     const text = [...examples.map(({ code }) => code), ...files].join("\n");
     const lacking = names.filter((name) => !new RegExp(`\\b${name}\\b`).test(text));
     // What only other classes build upon is shown by those.

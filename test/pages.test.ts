@@ -186,6 +186,35 @@ describe("docs/programs.md", () => {
   });
 });
 
+describe("the table of instructions in docs/programs.md", () => {
+  const rows = tableRows(sectionOf(pageAt("docs/programs.md"), "Instructions")).map(
+    ([group = "", functions = "", args = ""]) => {
+      const names = codesIn(functions);
+      const narrow = group.includes("`...32`") ? names.map((name) => `${name}32`) : [];
+      return { names: [...names, ...narrow], args: codesIn(args)[0] ?? "" };
+    },
+  );
+  const functions = new Map(
+    Object.entries(asm).flatMap(([name, value]) =>
+      typeof value === "function" ? [[name, value as (...args: never[]) => unknown] as const] : [],
+    ),
+  );
+
+  test("has each function of asm once, and no others", () => {
+    const named = rows.flatMap(({ names }) => names);
+    expect(named.toSorted()).toEqual([...functions.keys()].toSorted());
+  });
+
+  test("has the number of arguments that each function takes", () => {
+    for (const { names, args } of rows) {
+      const count = args === "()" ? 0 : args.split(",").length;
+      for (const name of names) {
+        expect({ name, count: functions.get(name)?.length }).toEqual({ name, count });
+      }
+    }
+  });
+});
+
 describe("docs/permissions.md", () => {
   test("has the capabilities that sections and classes of maps need", () => {
     const section = sectionOf(pageAt("docs/permissions.md"), "Find the capabilities for a task");

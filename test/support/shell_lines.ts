@@ -26,6 +26,7 @@ const otherCommands: Readonly<Record<string, string>> = {
   git: "needs the network",
   "apt-get": "needs the network",
   jq: "not part of this project",
+  mount: "changes the machine; tests use private file systems",
   cd: "a built-in of the shell",
   export: "a built-in of the shell",
   echo: "a built-in of the shell",
