@@ -46,7 +46,7 @@ export abstract class BpfMap<Name extends MapTypeName = MapTypeName> extends Ker
    * @throws {TypeError} if the map has another map type or its keys or values have another size, or if an option is
    *   unknown.
    * @throws {BpfError} EACCES if the path is not on a BPF file system, or if this user may not open the file.
-   * @throws {Error} if nothing is pinned at the path.
+   * @throws {BpfError} ENOENT if nothing is pinned at the path, EPERM if a name in it has a dot.
    *
    * @example
    * ```ts
@@ -55,7 +55,7 @@ export abstract class BpfMap<Name extends MapTypeName = MapTypeName> extends Ker
    *   using counts = HashMap.open("/sys/fs/bpf/counts", { key: t.u32, value: t.u64 });
    *   console.log(counts.toMap());
    * } catch (error) {
-   *   console.error(String(error)); // nothing is pinned at /sys/fs/bpf/counts: no such file
+   *   console.error(String(error)); // ... ENOENT (no such file or directory). Nothing is pinned at /sys/fs/bpf/counts
    * }
    * ```
    */

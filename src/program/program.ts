@@ -84,7 +84,7 @@ export class Program extends KernelObject {
    *
    * The kernel reports the program's type and name. Pass the section that it was loaded with to be able to attach it.
    *
-   * @throws {Error} if nothing is pinned there
+   * @throws {BpfError} `ENOENT` if nothing is pinned there, `EPERM` if a name in the path has a dot
    * @throws {TypeError} if the pinned object is not a program, or was not loaded with the given section
    * @throws {BpfError} if the path is not on a BPF file system, or this user may not open it
    *

@@ -106,7 +106,7 @@ bpfTest("a pinned ring outlives its object, with what was in it", () => {
     ": size is 4096, not 8192",
   );
   opened.unpin();
-  expect(() => RingBuf.open(path, { event: t.u32 })).toThrow("nothing is pinned");
+  expect(() => RingBuf.open(path, { event: t.u32 })).toThrow("Nothing is pinned");
 });
 
 bpfTest("a ring of events is a ring of anything, for who does not look at them", () => {
