@@ -174,7 +174,7 @@ export class Program extends KernelObject {
     const { kind, name, target: sectionTarget } = this.#section;
     if (kind.attachment === undefined) {
       throw new TypeError(
-        `attach: bun-bpf cannot attach programs of section "${name}": pass the program's fd to the system call that attaches it`,
+        `attach: bun-bpf cannot attach programs of section "${name}": ${kind.otherUse}`,
       );
     }
     if (sectionTarget !== undefined && target !== undefined) {
