@@ -76,7 +76,7 @@ export function attachPerfEvent(
   opened.use(event);
   const fd = linkPerfEvent(program.fd, event.fd, attachTypeNumbers.perf_event, context);
   const link = fd === undefined ? undefined : opened.use(new Descriptor(fd, what));
-  if (link === undefined) setPerfEventProgram(event.fd, program.fd, what);
+  if (link === undefined) setPerfEventProgram(event.fd, program.fd, context);
   enablePerfEvent(event.fd, what);
   opened.move();
   return link === undefined ? new BarePerfEvent(event) : new PerfEventLink(link, event);
