@@ -196,7 +196,7 @@ export class Program extends KernelObject {
    * Runs the program without attaching it, with the given input (BPF_PROG_TEST_RUN).
    *
    * @throws {BpfError} `EINVAL`, `EMSGSIZE` or `ENOMEM` if programs of this type do not accept the input
-   * @throws {BpfError} `ENOTSUPP` if the kernel has no test runs for programs of this type
+   * @throws {BpfError} `ENOTSUPP` if the kernel has no test runs for programs of this type, `EFAULT` for those of `tp_btf`
    * @throws {TypeError | RangeError} if an option is misspelt, of the wrong type or out of range
    *
    * Requires Linux 4.12 for programs that get packets, 5.10 for raw tracepoints, 5.14 for `syscall`.
