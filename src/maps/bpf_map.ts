@@ -173,7 +173,7 @@ export abstract class BpfMap<Name extends MapTypeName = MapTypeName> extends Ker
    *
    * Requires Linux 5.2.
    *
-   * @throws {BpfError} EPERM if the map is frozen already, or if this object may not write it.
+   * @throws {BpfError} EPERM if the map is frozen already (EBUSY on kernels before 6.5), or if this object may not write it.
    * @throws {BpfError} EBUSY if its memory is mapped writable.
    * @throws {BpfError} ENOTSUPP if its values have a spin lock or timer, or if the map type cannot be frozen.
    * @throws {DisposedError} after disposal.
