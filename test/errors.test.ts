@@ -132,6 +132,11 @@ const cases: readonly Case[] = [
   ["attach", "ENOENT", (objects) => objects.use(load("raw_tp/no_such_event")).attach()],
   ["`fromId()`", "ENOENT", () => HashMap.fromId(0xffff_fff0, types)],
   [
+    "open a pin",
+    "ENOENT",
+    (objects) => HashMap.open(`${objects.use(new BpfFileSystem()).path}/absent`, types),
+  ],
+  [
     "update of an `LpmTrie`",
     "ENOSPC",
     (objects) => {
@@ -169,6 +174,11 @@ const cases: readonly Case[] = [
     "`pin()`",
     "EPERM",
     (objects) => objects.use(new HashMap({ ...types, maxEntries: 1 })).pin("/tmp/not-bpffs"),
+  ],
+  [
+    "`pin()`, open a pin",
+    "EPERM",
+    (objects) => HashMap.open(`${objects.use(new BpfFileSystem()).path}/a.map`, types),
   ],
 ];
 

@@ -99,7 +99,7 @@ function attachProbeProgram(row: AttachKindRow): void {
         return new Descriptor(fd, linkName)[Symbol.dispose]();
       }
       case "event":
-        setPerfEventProgram(fdOf(target), program.fd, placeName);
+        setPerfEventProgram(fdOf(target), program.fd, { doing: `attach to the ${placeName}` });
         return enablePerfEvent(fdOf(target), placeName);
       case "xdp by netlink":
         // The kernel detaches the program when it removes the namespace with its interfaces.

@@ -2,6 +2,7 @@
 
 import { BpfAttr, bpfError } from "./bpf.ts";
 import { type Capability, hasCapability } from "./capabilities.ts";
+import { fdNumber, readFdInfo } from "./bpf_object.ts";
 import { lastErrno } from "./error.ts";
 import { BPF_MAP_CREATE, BPF_MAP_FREEZE } from "../uapi/commands.ts";
 import {
@@ -178,15 +179,21 @@ function overwriteHint({ flags }: MapCreation): string {
 export function freezeKernelMap(fd: number, what: string): void {
   using attr = new BpfAttr(MAP_CREATE.key_size);
   attr.u32(0, fd);
+  const frozen = "The map is frozen already";
+  const isFrozen = () => fdNumber(readFdInfo(fd), "frozen") === 1;
   attr.call(BPF_MAP_FREEZE, {
     doing: `freeze the ${what}`,
     hints: {
+      // A frozen map is EPERM since kernel 6.5, which no longer requires CAP_BPF, and EBUSY before.
       EPERM: () =>
-        hasCapability("CAP_BPF")
-          ? "The map is frozen already, or was opened without the right to write it"
-          : undefined,
-      EBUSY: "The map is frozen already, or its memory is mapped writable",
-      ENOTSUPP: "The kernel cannot freeze maps of this type, or maps with timers in their values",
+        isFrozen()
+          ? frozen
+          : hasCapability("CAP_BPF")
+            ? `${frozen}, or was opened without the right to write it`
+            : undefined,
+      EBUSY: () => (isFrozen() ? frozen : `${frozen}, or its memory is mapped writable`),
+      ENOTSUPP:
+        "The kernel cannot freeze maps of this type, or with spin locks or timers in their values",
     },
   });
 }

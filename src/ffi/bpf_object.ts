@@ -1,7 +1,7 @@
 import { existsSync, lstatSync, readFileSync, readlinkSync, unlinkSync } from "./files.ts";
 import { BpfAttr, type BpfCommand, bpfError } from "./bpf.ts";
 import { Descriptor } from "./descriptor.ts";
-import { BpfError, errnoName, lastErrno } from "./error.ts";
+import { BpfError, lastErrno } from "./error.ts";
 import { allocateScratch, getUint64, type Scratch } from "./mapped_memory.ts";
 import { libc } from "./libc.ts";
 import {
@@ -27,6 +27,7 @@ import {
   OBJ,
   PROG_INFO,
 } from "../uapi/layout.ts";
+import { ENOENT } from "../uapi/errno.ts";
 import { F_GETFL, O_ACCMODE, O_RDONLY, O_WRONLY } from "../uapi/system.ts";
 
 /** A kind of kernel object that has ids. */
@@ -86,21 +87,33 @@ export function pinObject(fd: number, path: string, what: string): void {
   });
 }
 
+/** Matches a path with a dot in a name: a BPF file system rejects the look-up of such a name with EPERM. */
+const dottedName = /[^/.]\.|\.[^/.]/;
+
 /**
- * Opens the object that is pinned at a path, and returns its descriptor; `undefined` where the path does not exist.
+ * Opens the object that is pinned at a path, and returns its descriptor; `undefined` where the path does not exist, unless it
+ * is required.
  *
  * @param flags for a map: BPF_F_RDONLY or BPF_F_WRONLY, for a descriptor with that access only (kernel 4.15)
  */
-export function openPinned(path: string, what: string, flags = 0): number | undefined {
+export function openPinned(
+  path: string,
+  what: string,
+  flags = 0,
+  isRequired = false,
+): number | undefined {
   using attr = new BpfAttr(OBJ.path_fd);
   attr.string(OBJ.pathname, path).u32(OBJ.file_flags, flags);
   const fd = attr.tryCall(BPF_OBJ_GET);
   if (fd >= 0) return fd;
   const errno = lastErrno();
-  if (errnoName(errno) === "ENOENT") return undefined;
+  if (errno === ENOENT && !isRequired) return undefined;
   throw bpfError(BPF_OBJ_GET, errno, {
     doing: `open the ${what} pinned at ${path}`,
     hints: {
+      ENOENT: `Nothing is pinned at ${path}`,
+      EPERM: () =>
+        dottedName.test(path) ? "Names on a BPF file system cannot have dots" : undefined,
       EINVAL: `${path} is not on a BPF file system, or another kind of object is pinned there`,
       EACCES: `${path} is not on a BPF file system, or its file mode denies access to this user (for a map, try the flag rdonly)`,
     },
@@ -183,7 +196,7 @@ export function nextObjectId(kind: ObjectKind, after: number): number | undefine
   const command = nextCommands[kind];
   if (attr.tryCall(command) === 0) return attr.readU32(GET_ID.next_id);
   const errno = lastErrno();
-  if (errnoName(errno) === "ENOENT") return undefined;
+  if (errno === ENOENT) return undefined;
   throw bpfError(command, errno, {
     doing: `list the ${nounOf(kind)}s of the system`,
     needs: ["CAP_SYS_ADMIN"],

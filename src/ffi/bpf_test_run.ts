@@ -84,6 +84,7 @@ function testRunError(
   return bpfError(BPF_PROG_TEST_RUN, errno, {
     doing: `run the ${what}`,
     hints: {
+      EFAULT: explain,
       EINVAL: explain,
       EMSGSIZE: explain,
       ENOMEM: explain,

@@ -1,4 +1,5 @@
 import type { Pointer } from "bun:ffi";
+import type { BpfCallContext } from "./bpf.ts";
 import { readFileSync } from "./files.ts";
 import { hasCapability } from "./capabilities.ts";
 import { BpfError, errnoName, lastErrno } from "./error.ts";
@@ -53,13 +54,20 @@ const attrWriteBackward = 1 << (PERF_EVENT_ATTR.write_backward_bit - PERF_EVENT_
 /** The flag `watermark`: the field `wakeup_watermark` is set instead of `wakeup_events`. */
 const attrWatermark = 1 << (PERF_EVENT_ATTR.watermark_bit - PERF_EVENT_ATTR.disabled_bit);
 
-function perfError(errno: number, syscall: string, doing: string): BpfError {
-  const isForbidden = ["EPERM", "EACCES"].includes(errnoName(errno));
+/** @param hints hints by errno name, which replace those of this module */
+function perfError(
+  errno: number,
+  syscall: string,
+  doing: string,
+  hints: BpfCallContext["hints"] = {},
+): BpfError {
+  const code = errnoName(errno);
+  const isForbidden = ["EPERM", "EACCES"].includes(code);
   return new BpfError({
     errno,
     syscall,
     doing,
-    hint: isForbidden ? explainPerfPermission : undefined,
+    hint: hints[code] ?? (isForbidden ? explainPerfPermission : undefined),
   });
 }
 
@@ -204,9 +212,13 @@ function open(attr: Scratch, thread: number, cpu: number): number {
 }
 
 /** Attaches a program to a perf event without a link, for kernels before 5.15. It is detached when the event is closed. */
-export function setPerfEventProgram(eventFd: number, programFd: number, what: string): void {
+export function setPerfEventProgram(
+  eventFd: number,
+  programFd: number,
+  { doing, hints }: BpfCallContext,
+): void {
   if (otherLibc.ioctl(eventFd, PERF_EVENT_IOC_SET_BPF, programFd) < 0) {
-    throw perfError(lastErrno(), "ioctl(PERF_EVENT_IOC_SET_BPF)", `attach to the ${what}`);
+    throw perfError(lastErrno(), "ioctl(PERF_EVENT_IOC_SET_BPF)", doing, hints);
   }
 }
 

@@ -182,16 +182,13 @@ export type Origin = { readonly path: string } | { readonly id: number } | { rea
  *
  * @param what a noun for the object in messages: `"hash map"`
  * @param flags for a map: BPF_F_RDONLY or BPF_F_WRONLY (kernel 4.15). A given descriptor must have this access already
- * @throws {Error} if nothing is pinned at the path
  * @throws {TypeError} if it is not an object of the kind, or a given descriptor has other access rights
- * @throws {BpfError} ENOENT if no object has the id, EPERM if CAP_SYS_ADMIN is missing for an id
+ * @throws {BpfError} ENOENT if nothing is pinned at the path or no object has the id, EPERM if CAP_SYS_ADMIN is missing for an id
  */
 export function openObject(kind: HandleKind, origin: Origin, what: string, flags = 0): Descriptor {
   if ("path" in origin) {
     checkPinPath("path", origin.path);
-    const pinned = openPin(kind, origin.path, what, flags);
-    if (pinned === undefined) throw new Error(`nothing is pinned at ${origin.path}: no such file`);
-    return pinned;
+    return openPin(kind, origin.path, what, flags, true) as Descriptor;
   }
   if ("id" in origin) {
     checkCount("id", origin.id, 1, 0xffffffff);
@@ -205,15 +202,18 @@ export function openObject(kind: HandleKind, origin: Origin, what: string, flags
 }
 
 /**
- * Opens the object pinned at a path, which was checked before; `undefined` if nothing is pinned. @throws as {@link openObject}
+ * Opens the object pinned at a path, which was checked before; `undefined` if nothing is pinned, unless it is required.
+ *
+ * @throws as {@link openObject}
  */
 export function openPin(
   kind: HandleKind,
   path: string,
   what: string,
   flags = 0,
+  isRequired = false,
 ): Descriptor | undefined {
-  const fd = openPinned(path, what, flags);
+  const fd = openPinned(path, what, flags, isRequired);
   return fd === undefined ? undefined : adopt(kind, fd, { path });
 }
 

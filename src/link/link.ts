@@ -62,7 +62,7 @@ export class Link extends KernelObject {
   /**
    * Opens a link that is pinned at a path.
    *
-   * @throws {Error} if nothing is pinned there
+   * @throws {BpfError} `ENOENT` if nothing is pinned there, `EPERM` if a name in the path has a dot
    * @throws {TypeError} if the pinned object is not a link
    * @throws {BpfError} if the path is not on a BPF file system, or this user may not open it
    *

@@ -29,11 +29,11 @@ class PerfEventLink extends Link {
 /** A perf event with a program, without a link: kernels before 5.15 have no links of perf events. It can only be closed. */
 export class BarePerfEvent extends Link {
   override get id(): number {
-    return this.#refuse("ask the kernel about");
+    return this.#refuse("get information about");
   }
 
   override info(): LinkInfo {
-    return this.#refuse("ask the kernel about");
+    return this.#refuse("get information about");
   }
 
   override update(): this {
@@ -76,7 +76,7 @@ export function attachPerfEvent(
   opened.use(event);
   const fd = linkPerfEvent(program.fd, event.fd, attachTypeNumbers.perf_event, context);
   const link = fd === undefined ? undefined : opened.use(new Descriptor(fd, what));
-  if (link === undefined) setPerfEventProgram(event.fd, program.fd, what);
+  if (link === undefined) setPerfEventProgram(event.fd, program.fd, context);
   enablePerfEvent(event.fd, what);
   opened.move();
   return link === undefined ? new BarePerfEvent(event) : new PerfEventLink(link, event);

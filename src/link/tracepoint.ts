@@ -27,6 +27,9 @@ export const tracepoint: AttachMethod = {
     return attachPerfEvent(program, event, {
       doing: `attach to the tracepoint ${target}`,
       needs: ["CAP_BPF", "CAP_PERFMON"],
+      hints: {
+        EACCES: `The program reads its context beyond the fields of the tracepoint: take the offsets from tracepointType("${target}").fields`,
+      },
     });
   },
 };

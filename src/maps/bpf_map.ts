@@ -44,7 +44,7 @@ export abstract class BpfMap<Name extends MapTypeName = MapTypeName> extends Ker
    * @throws {TypeError} if the map has another map type or its keys or values have another size, or if an option is
    *   unknown.
    * @throws {BpfError} EACCES if the path is not on a BPF file system, or if this user may not open the file.
-   * @throws {Error} if nothing is pinned at the path.
+   * @throws {BpfError} ENOENT if nothing is pinned at the path, EPERM if a name in it has a dot.
    *
    * @example
    * ```ts
@@ -53,7 +53,7 @@ export abstract class BpfMap<Name extends MapTypeName = MapTypeName> extends Ker
    *   using counts = HashMap.open("/sys/fs/bpf/counts", { key: t.u32, value: t.u64 });
    *   console.log(counts.toMap());
    * } catch (error) {
-   *   console.error(String(error)); // nothing is pinned at /sys/fs/bpf/counts: no such file
+   *   console.error(String(error)); // ... ENOENT (no such file or directory). Nothing is pinned at /sys/fs/bpf/counts
    * }
    * ```
    *
@@ -171,7 +171,7 @@ export abstract class BpfMap<Name extends MapTypeName = MapTypeName> extends Ker
   /**
    * Forbids all further changes by user space, irreversibly. Programs can still change the map.
    *
-   * @throws {BpfError} EPERM if the map is frozen already, or if this object may not write it.
+   * @throws {BpfError} EPERM if the map is frozen already (EBUSY on kernels before 6.5), or if this object may not write it.
    * @throws {BpfError} EBUSY if its memory is mapped writable.
    * @throws {BpfError} ENOTSUPP if its values have a spin lock or timer, or if the map type cannot be frozen.
    * @throws {DisposedError} after disposal.

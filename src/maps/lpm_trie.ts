@@ -126,7 +126,7 @@ function unconditionalUpdateReason(): string | undefined {
   updateAnswer = answer;
   const { since } = trieFixes.lpm_trie_update;
   if (isKernelSince(since)) return answer.missing;
-  return `it came with kernel ${since} and updates of older stable kernels, and this is ${kernelRelease()}`;
+  return `it came with kernel ${since} and updates of earlier stable kernels, and this is ${kernelRelease()}`;
 }
 
 /** Options of {@link LpmTrie}. The kernel allocates entries when they are stored. */

@@ -84,7 +84,7 @@ export class Program extends KernelObject {
    *
    * The kernel reports the program's type and name. Pass the section that it was loaded with to be able to attach it.
    *
-   * @throws {Error} if nothing is pinned there
+   * @throws {BpfError} `ENOENT` if nothing is pinned there, `EPERM` if a name in the path has a dot
    * @throws {TypeError} if the pinned object is not a program, or was not loaded with the given section
    * @throws {BpfError} if the path is not on a BPF file system, or this user may not open it
    *
@@ -174,7 +174,7 @@ export class Program extends KernelObject {
     const { kind, name, target: sectionTarget } = this.#section;
     if (kind.attachment === undefined) {
       throw new TypeError(
-        `attach: bun-bpf cannot attach programs of section "${name}": pass the program's fd to the system call that attaches it`,
+        `attach: bun-bpf cannot attach programs of section "${name}": ${kind.otherUse}`,
       );
     }
     if (sectionTarget !== undefined && target !== undefined) {
@@ -196,7 +196,7 @@ export class Program extends KernelObject {
    * Runs the program without attaching it, with the given input (BPF_PROG_TEST_RUN).
    *
    * @throws {BpfError} `EINVAL`, `EMSGSIZE` or `ENOMEM` if programs of this type do not accept the input
-   * @throws {BpfError} `ENOTSUPP` if the kernel has no test runs for programs of this type
+   * @throws {BpfError} `ENOTSUPP` if the kernel has no test runs for programs of this type, `EFAULT` for those of `tp_btf`
    * @throws {TypeError | RangeError} if an option is misspelt, of the wrong type or out of range
    *
    * Requires Linux 4.12 for programs that get packets, 5.10 for raw tracepoints, 5.14 for `syscall`.

@@ -18,15 +18,24 @@ export interface SectionKind {
   readonly isSleepable?: boolean;
   /** The way to attach the programs. Programs without one can be loaded, run with `testRun()`, and attached by other tools. */
   readonly attachment?: AttachMethod;
+  /** The way to use programs that this library cannot attach, for messages. */
+  readonly otherUse?: string;
 }
 
 const rawTp: SectionKind = { programType: "raw_tracepoint", attachment: rawTracepoint };
 const tp: SectionKind = { programType: "tracepoint", attachment: tracepoint };
-const classifier: SectionKind = { programType: "sched_cls" };
+const classifier: SectionKind = {
+  programType: "sched_cls",
+  otherUse:
+    "pin it, and run `tc qdisc add dev IFACE clsact` and `tc filter add dev IFACE ingress bpf direct-action object-pinned PATH`",
+};
 
 /** All sections that bun-bpf loads, by the part of the name before the first `/`. */
 export const sectionKinds: Readonly<Record<string, SectionKind>> = {
-  socket: { programType: "socket_filter" },
+  socket: {
+    programType: "socket_filter",
+    otherUse: "pass its fd to setsockopt(2) with SO_ATTACH_BPF",
+  },
   raw_tp: rawTp,
   raw_tracepoint: rawTp,
   tp_btf: {
@@ -39,9 +48,20 @@ export const sectionKinds: Readonly<Record<string, SectionKind>> = {
   tracepoint: tp,
   tc: classifier,
   classifier,
-  action: { programType: "sched_act" },
-  xdp: { programType: "xdp", attachType: "xdp" },
-  syscall: { programType: "syscall", isSleepable: true },
+  action: {
+    programType: "sched_act",
+    otherUse: "pin it, and use `action bpf object-pinned PATH` in a filter of tc(8)",
+  },
+  xdp: {
+    programType: "xdp",
+    attachType: "xdp",
+    otherUse: "pin it, and run `ip link set dev IFACE xdp pinned PATH`",
+  },
+  syscall: {
+    programType: "syscall",
+    isSleepable: true,
+    otherUse: "run it with testRun()",
+  },
 };
 
 /**

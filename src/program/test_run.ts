@@ -121,7 +121,10 @@ function explainInput(
         : `The kernel rejects a field of the context (ctx): in struct __sk_buff only mark, priority, ifindex, cb, tstamp and a few others may be set; in struct xdp_md, which test runs accept since Linux 5.15, data_end must be the length of the packet`;
     }
     default:
-      return undefined;
+      // bpf_prog_test_run_tracing() in net/bpf/test_run.c returns EFAULT for all other attach types.
+      return name === "tracing"
+        ? "Of the programs of the type tracing, the kernel can run only fentry, fexit, fmod_ret and fsession programs this way, not those of tp_btf. Attach the program, or test a program of the section raw_tp, which takes the arguments of the tracepoint in ctx"
+        : undefined;
   }
 }
 

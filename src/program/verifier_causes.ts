@@ -171,6 +171,12 @@ export const causes: readonly Cause[] = [
     advice:
       "This operation may sleep, and this program may not. Programs of the section syscall may sleep, those of most other sections may not",
   },
+  // Maps.
+  {
+    pattern: /no direct value access support for this map type|invalid access to map value pointer/,
+    advice:
+      "ldMapValue() is for array maps with one entry, and for offsets in its value. Load any other map with ldMap(), and look up its entries with the helper map_lookup_elem()",
+  },
   // Bounds.
   {
     pattern:

@@ -3,9 +3,12 @@ import { inspect } from "node:util";
 import {
   ArrayMap,
   asm,
+  BpfError,
+  BpfFileSystem,
   BpfObject,
   eventLoop,
   HashMap,
+  Link,
   MergedEvents,
   PerCpuHashMap,
   Program,
@@ -68,6 +71,61 @@ describe.each(objects)("the console shows a %s", (name, make, properties) => {
       expect(text).toStartWith(`${name} {`);
       expect(text).toContain("disposed: true");
     }
+  });
+});
+
+const mapTypes = { key: t.u32, value: t.u32 };
+
+/** All ways to open a pin, and to create one. */
+const uses: Readonly<Record<string, (path: string) => unknown>> = {
+  "the option pin": (path) => new HashMap({ ...mapTypes, maxEntries: 1, pin: path }),
+  "HashMap.open()": (path) => HashMap.open(path, mapTypes),
+  "Program.open()": (path) => Program.open(path),
+  "Link.open()": (path) => Link.open(path),
+  "map.pin()": (path) => {
+    using map = new HashMap({ ...mapTypes, maxEntries: 1 });
+    map.pin(path);
+  },
+  "program.pin()": (path) => {
+    using program = new Program({ section: "socket", license: "GPL", code });
+    program.pin(path);
+  },
+};
+
+function errorOf(use: () => unknown): unknown {
+  try {
+    use();
+  } catch (error) {
+    return error;
+  }
+  return expect.unreachable("the call succeeded");
+}
+
+describe.each(Object.entries(uses))("%s", (name, use) => {
+  bpfTest("names the dot in a path as the cause of EPERM", () => {
+    using bpffs = new BpfFileSystem();
+    for (const path of ["a.b", ".hidden", "a.", "a.b/c"]) {
+      const error = errorOf(() => use(`${bpffs.path}/${path}`)) as BpfError;
+      expect(error).toBeInstanceOf(BpfError);
+      expect(error.code).toBe("EPERM");
+      expect(error.hint).toMatch(/[Nn]ames (in it|on a BPF file system) cannot have dots$/);
+    }
+  });
+
+  if (!name.endsWith(".open()")) return;
+
+  bpfTest("throws a BpfError with the code ENOENT if nothing is pinned at the path", () => {
+    using bpffs = new BpfFileSystem();
+    const path = `${bpffs.path}/./absent`;
+    const error = errorOf(() => use(path));
+    expect(error).toBeInstanceOf(BpfError);
+    expect(error).toMatchObject({
+      code: "ENOENT",
+      errno: 2,
+      syscall: "bpf(BPF_OBJ_GET)",
+      hint: `Nothing is pinned at ${path}`,
+    });
+    expect((error as BpfError).message).toMatch(/^cannot open the [ a-z]+ pinned at /);
   });
 });
 

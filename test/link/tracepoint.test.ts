@@ -1,4 +1,4 @@
-import { expect, test } from "bun:test";
+import { describe, expect, test } from "bun:test";
 import { existsSync, readFileSync } from "node:fs";
 import { linkPerfEvent } from "../../src/ffi/bpf_link.ts";
 import { Descriptor } from "../../src/ffi/descriptor.ts";
@@ -9,7 +9,16 @@ import {
   openTracepointEvent,
   setPerfEventProgram,
 } from "../../src/ffi/perf_event.ts";
-import { BpfError, DisposedError, HashMap, type Link, t, features } from "../../src/index.ts";
+import {
+  asm,
+  BpfError,
+  DisposedError,
+  features,
+  HashMap,
+  type Link,
+  Program,
+  t,
+} from "../../src/index.ts";
 import { BarePerfEvent } from "../../src/link/perf_event.ts";
 import { tracepointId } from "../../src/link/tracepoint.ts";
 import { bpfTest } from "../support/privilege.ts";
@@ -48,14 +57,14 @@ bpfTest("on kernels before 5.15 the link of a tracepoint is a perf event", async
   const event = new Descriptor(openTracepointEvent(id, "event of a test"), "event of a test");
   {
     using _failed = event;
-    setPerfEventProgram(event.fd, program.fd, "event of a test");
+    setPerfEventProgram(event.fd, program.fd, { doing: "attach to a test" });
     enablePerfEvent(event.fd, "event of a test");
     const what = "tracepoint link to sched/sched_process_exec";
     using link: Link = new BarePerfEvent(new Descriptor(event.release(), what));
     expect(await countChildExecs(counts)).toBe(1);
     for (const [doing, use] of [
-      ["ask the kernel about", () => link.info()],
-      ["ask the kernel about", () => link.id],
+      ["get information about", () => link.info()],
+      ["get information about", () => link.id],
       ["replace the program of", () => link.update(program)],
       ["pin", () => link.pin("/nowhere/link")],
       ["detach", () => link.detach()],
@@ -67,6 +76,33 @@ bpfTest("on kernels before 5.15 the link of a tracepoint is a perf event", async
     expect(() => link.info()).toThrow(DisposedError);
   }
   expect(await countChildExecs(counts)).toBe(0);
+});
+
+describe("a program that reads beyond the fields of its tracepoint", () => {
+  const target = "sched/sched_process_exec";
+  const code = [asm.ldxdw(asm.r0, asm.r1, 2000), asm.mov(asm.r0, 0), asm.exit()];
+  const cause = /The program reads its context beyond the fields of the tracepoint/;
+
+  bpfTest("is rejected by attach() with this cause", () => {
+    using program = new Program({ section: `tp/${target}`, license: "GPL", code });
+    expect(() => program.attach()).toThrow(expect.objectContaining({ code: "EACCES" }));
+    expect(() => program.attach()).toThrow(
+      `take the offsets from tracepointType("${target}").fields`,
+    );
+    expect(() => program.attach()).toThrow(cause);
+  });
+
+  bpfTest(
+    "is rejected without a link, as before kernel 5.15, with the cause that attach() passes",
+    () => {
+      using program = new Program({ section: `tp/${target}`, license: "GPL", code });
+      using event = new Descriptor(openTracepointEvent(tracepointId(target), "event"), "event");
+      const context = { doing: "attach", hints: { EACCES: "The cause that attach() passes" } };
+      expect(() => setPerfEventProgram(event.fd, program.fd, context)).toThrow(
+        "cannot attach: ioctl(PERF_EVENT_IOC_SET_BPF): EACCES (permission denied). The cause that attach() passes",
+      );
+    },
+  );
 });
 
 test("the first CPU of a list is parsed", () => {
@@ -114,8 +150,8 @@ bpfTest("a program of another type is rejected", () => {
   using program = execCounter("raw_tp", counts);
   const id = tracepointId("sched/sched_process_exec");
   using event = new Descriptor(openTracepointEvent(id, "event of a test"), "event of a test");
-  const set = () => setPerfEventProgram(event.fd, program.fd, "event of a test");
-  expect(set).toThrow(/cannot attach to the event of a test: ioctl\(PERF_EVENT_IOC_SET_BPF\)/);
+  const set = () => setPerfEventProgram(event.fd, program.fd, { doing: "attach to a test" });
+  expect(set).toThrow(/cannot attach to a test: ioctl\(PERF_EVENT_IOC_SET_BPF\)/);
   expect(() => openTracepointEvent(0xffff_ffff, "event of a test")).toThrow(
     /cannot open the event of a test: perf_event_open/,
   );

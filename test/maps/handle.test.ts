@@ -1,5 +1,6 @@
 import { describe, expect } from "bun:test";
 import { closeSync, existsSync, openSync, readFileSync } from "node:fs";
+import { isKernelSince } from "../../src/ffi/kernel.ts";
 import { DetachedMount } from "../../src/ffi/mount.ts";
 import {
   Arena,
@@ -18,7 +19,8 @@ import {
   t,
 } from "../../src/index.ts";
 import { openKernelObjects } from "../support/leaks.ts";
-import { bpfTest } from "../support/privilege.ts";
+import { bpfObstacle, bpfTest } from "../support/privilege.ts";
+import { testUnless } from "../support/skipping.ts";
 
 const types = { key: t.u32, value: t.u64 } as const;
 const options = { ...types, maxEntries: 4 } as const;
@@ -110,8 +112,23 @@ describe("a frozen map", () => {
       expect(write).toThrow(expect.objectContaining({ code: "EPERM" }));
       expect(write).toThrow(/The map is frozen/);
     }
-    expect(() => map.freeze()).toThrow(/(EPERM|EBUSY).*The map is frozen already/);
+    expect(() => map.freeze()).toThrow(/(EPERM|EBUSY).*\. The map is frozen already$/);
     expect(map.toMap()).toEqual(new Map([[1, 1n]]));
+  });
+
+  bpfTest("is not the only cause for which freeze() fails", () => {
+    using mapped = new ArrayMap({ value: t.u32, length: 1, mmap: true });
+    mapped.store(0, 1);
+    expect(() => mapped.freeze()).toThrow(/EBUSY.*, or its memory is mapped writable$/);
+  });
+
+  testUnless(
+    bpfObstacle ??
+      (isKernelSince("6.2") ? undefined : "kernels before 6.2 freeze maps with spin locks"),
+  )("cannot have spin locks in its values", () => {
+    const value = t.struct({ lock: t.spinLock, count: t.u32 });
+    using map = new HashMap({ key: t.u32, value, maxEntries: 1 });
+    expect(() => map.freeze()).toThrow(/ENOTSUPP.*, or with spin locks or timers in their values$/);
   });
 });
 
@@ -343,7 +360,7 @@ describe("a pin", () => {
     expect(opened.unpin()).toBe(true);
     expect(existsSync(path)).toBe(false);
     expect(opened.unpin()).toBe(false);
-    expect(() => HashMap.open(path, types)).toThrow(/nothing is pinned at/);
+    expect(() => HashMap.open(path, types)).toThrow(/ENOENT .*Nothing is pinned at/);
   });
 
   bpfTest("as an option creates the map the first time and opens it afterwards", () => {

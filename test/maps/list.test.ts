@@ -59,6 +59,6 @@ describe("a private BPF file system", () => {
     using two = new BpfFileSystem();
     using map = new ArrayMap({ value: t.u32, length: 1 });
     map.pin(`${one.path}/same`);
-    expect(() => ArrayMap.open(`${two.path}/same`, map.types)).toThrow(/nothing is pinned/);
+    expect(() => ArrayMap.open(`${two.path}/same`, map.types)).toThrow(/Nothing is pinned/);
   });
 });

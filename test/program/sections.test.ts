@@ -100,6 +100,31 @@ describe("attaching", () => {
     expect(() => socket.attach()).toThrow('bun-bpf cannot attach programs of section "socket"');
   });
 
+  bpfTest("of programs that only other tools attach names the tool", () => {
+    for (const [section, use] of [
+      ["socket", "pass its fd to setsockopt(2) with SO_ATTACH_BPF"],
+      [
+        "tc",
+        "pin it, and run `tc qdisc add dev IFACE clsact` and `tc filter add dev IFACE ingress bpf direct-action object-pinned PATH`",
+      ],
+      ["action", "pin it, and use `action bpf object-pinned PATH` in a filter of tc(8)"],
+      ["xdp", "pin it, and run `ip link set dev IFACE xdp pinned PATH`"],
+      ["syscall", "run it with testRun()"],
+    ] as const) {
+      if (!features.programTypes.get(parseSection(section).kind.programType).available) continue;
+      using program = load(section);
+      expect(() => program.attach()).toThrow(
+        new TypeError(`attach: bun-bpf cannot attach programs of section "${section}": ${use}`),
+      );
+    }
+  });
+
+  test("is possible, or has another use, for each section", () => {
+    for (const { attachment, otherUse } of Object.values(sectionKinds)) {
+      expect([attachment, otherUse].filter((way) => way !== undefined)).toHaveLength(1);
+    }
+  });
+
   bpfTest("to a missing tracepoint throws an error that names it", () => {
     using raw = load("raw_tp/no_such_tracepoint");
     expect(() => raw.attach()).toThrow(BpfError);

@@ -241,3 +241,20 @@ describe("a packet that the kernel rejects", () => {
     expect(error.hint).toMatch(/^The kernel rejects a field of the context/);
   });
 });
+
+testWith(features.attachKinds.get("tp_btf"))(
+  "a run of a tp_btf program fails with a hint that says which programs can be run",
+  () => {
+    using program = new Program({
+      section: "tp_btf/sched_switch",
+      license: "GPL",
+      code: [asm.mov(r0, 0), asm.exit()],
+    });
+    for (const options of [{}, { ctx: new Uint8Array(24) }, { data: packet }]) {
+      const error = refusal(() => program.testRun(options));
+      expect(error.hint).toMatch(
+        /^Of the programs of the type tracing, .* not those of tp_btf\. Attach the program, or .*raw_tp/,
+      );
+    }
+  },
+);

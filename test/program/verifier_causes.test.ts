@@ -1,5 +1,6 @@
 import { afterAll, beforeAll, describe, expect } from "bun:test";
 import {
+  ArrayMap,
   asm,
   type Code,
   features,
@@ -121,6 +122,27 @@ const rejected: readonly Rejected[] = [
     reason: /^R1 type=(scalar|inv) expected=fp/,
     advice: /^r1 is an argument of the call and has the wrong type: (scalar|inv) instead of fp/,
     slot: 2,
+  },
+  {
+    title: "the value of a map that is not an array",
+    code: [asm.ldMapValue(r1, "values", 0), end],
+    reason: /^no direct value access support for this map type$/,
+    advice: /^ldMapValue\(\) is for array maps with one entry.* ldMap\(\).* map_lookup_elem\(\)$/,
+    slot: undefined,
+  },
+  {
+    title: "the value of an array with several entries",
+    code: [asm.ldMapValue(r1, "array", 0), end],
+    reason: /^invalid access to map value pointer, value_size=4 off=0$/,
+    advice: /^ldMapValue\(\) is for array maps with one entry/,
+    slot: undefined,
+  },
+  {
+    title: "an offset outside of the value of an array",
+    code: [asm.ldMapValue(r1, "array", 4), end],
+    reason: /^invalid access to map value pointer, value_size=4 off=4$/,
+    advice: /^ldMapValue\(\) is for .* and for offsets in its value/,
+    slot: undefined,
   },
   {
     title: "a stack of more than 512 bytes",
@@ -342,18 +364,21 @@ const rejected: readonly Rejected[] = [
 describe("the message explains", () => {
   let values: HashMap<typeof t.u32, ReturnType<typeof t.bytes>>;
   let ring: RingBuf<typeof t.u64> | undefined;
+  let array: ArrayMap<typeof t.u32>;
 
   beforeAll(() => {
     values = new HashMap({ key: t.u32, value: t.bytes(16), maxEntries: 4 });
     ring = new RingBuf({ size: 65536, event: t.u64 });
+    array = new ArrayMap({ value: t.u32, length: 2 });
   });
   afterAll(() => {
     values[Symbol.dispose]();
     ring?.[Symbol.dispose]();
+    array[Symbol.dispose]();
   });
 
   function rejection({ code, options }: Pick<Rejected, "code" | "options">): VerifierError {
-    const maps = { values, ...(ring === undefined ? {} : { ring }) };
+    const maps = { values, array, ...(ring === undefined ? {} : { ring }) };
     try {
       using _program = new Program({ section: "socket", license: "GPL", code, maps, ...options });
     } catch (error) {

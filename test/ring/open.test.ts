@@ -106,7 +106,7 @@ bpfTest("a pinned ring outlives its object and keeps its events", () => {
     ": size is 4096, not 8192",
   );
   opened.unpin();
-  expect(() => RingBuf.open(path, { event: t.u32 })).toThrow("nothing is pinned");
+  expect(() => RingBuf.open(path, { event: t.u32 })).toThrow("Nothing is pinned");
 });
 
 bpfTest("a RingBuf can be assigned to a RingBuf of unknown events", () => {
