@@ -22,7 +22,6 @@ export type BridgeName = "io_uring" | "aio" | "timer";
 
 /** Throws an error as an uncaught exception, where no caller could catch it, and lets the present code continue. */
 export function throwUncaught(error: unknown): void {
-  queueMicrotask(() => {
-    throw error;
-  });
+  // Not thrown here: Bun would print this place instead of that of the error.
+  queueMicrotask(() => reportError(error));
 }

@@ -157,6 +157,21 @@ bpfTest(
 );
 
 bpfTest(
+  "an uncaught error of a callback is printed with the place where it was thrown",
+  async () => {
+    const script = `import { RingBuf, t } from "./src/index.ts";
+import { Producer } from "./test/ring/producer.ts";
+const ring = new RingBuf({ size: 4096, event: t.u32 });
+ring.subscribe(function readEvent() { throw new Error("thrown by the callback"); });
+new Producer(ring).putNumber(1);`;
+    const { stderr, exitCode } = await runBun(["-e", script], { timeout: 20_000 });
+    expect(exitCode).toBe(1);
+    expect(stderr).toContain("error: thrown by the callback");
+    expect(stderr).toContain("at readEvent ");
+  },
+);
+
+bpfTest(
   "a wait that fails ends the subscription with an uncaught error, and other consumers are allowed",
   async () => {
     const env = { BUN_BPF_LOOP: "io_uring" };
