@@ -44,7 +44,7 @@ export const BPF_F_INVALIDATE_HASH = 2;
 export const BPF_F_HDR_FIELD_MASK = 15;
 /** The changed field is part of the pseudo header: for `l4_csum_replace`. */
 export const BPF_F_PSEUDO_HDR = 16;
-/** Leaves a checksum of 0 unchanged, which in UDP means no checksum: for `l4_csum_replace`. */
+/** Handles the checksum of UDP, where 0 means no checksum: 0 stays unchanged, and a result of 0 is stored as 0xffff. For `l4_csum_replace`. */
 export const BPF_F_MARK_MANGLED_0 = 32;
 export const BPF_F_MARK_ENFORCE = 64;
 export const BPF_F_IPV6 = 128;
@@ -53,9 +53,9 @@ export const BPF_F_TUNINFO_IPV6 = 1;
 export const BPF_F_SKIP_FIELD_MASK = 255;
 /** Collects the stack of user space, not the kernel's: for `get_stackid` and `get_stack`. */
 export const BPF_F_USER_STACK = 256;
-/** Compares stacks by their hash alone: for `get_stackid`. */
+/** Compares stacks only by their hash: for `get_stackid`. */
 export const BPF_F_FAST_STACK_CMP = 512;
-/** Replaces another stack of the same hash: for `get_stackid`. */
+/** Replaces a different stack with the same id: for `get_stackid`. */
 export const BPF_F_REUSE_STACKID = 1024;
 /** Collects build ids and offsets in files instead of addresses: for `get_stack`. */
 export const BPF_F_USER_BUILD_ID = 2048;
@@ -85,15 +85,15 @@ export const BPF_F_SYSCTL_BASE_NAME = 1;
 export const BPF_F_GET_BRANCH_RECORDS_SIZE = 1;
 /** Wakes no consumer: for `ringbuf_output`, `ringbuf_submit` and `ringbuf_discard`. */
 export const BPF_RB_NO_WAKEUP = 1;
-/** Wakes the consumer in any case: for `ringbuf_output`, `ringbuf_submit` and `ringbuf_discard`. */
+/** Wakes the consumer, also if it has not caught up: for `ringbuf_output`, `ringbuf_submit` and `ringbuf_discard`. */
 export const BPF_RB_FORCE_WAKEUP = 2;
-/** Bytes that the consumer has not read: for `ringbuf_query`. */
+/** Number of bytes that the consumer has not read yet: for `ringbuf_query`. */
 export const BPF_RB_AVAIL_DATA = 0;
-/** Bytes of the ring: for `ringbuf_query`. */
+/** Size of the ring in bytes: for `ringbuf_query`. */
 export const BPF_RB_RING_SIZE = 1;
-/** Position of the consumer: for `ringbuf_query`. */
+/** Consumer position: for `ringbuf_query`. */
 export const BPF_RB_CONS_POS = 2;
-/** Position of the producers: for `ringbuf_query`. */
+/** Producer position: for `ringbuf_query`. */
 export const BPF_RB_PROD_POS = 3;
 export const BPF_RB_OVERWRITE_POS = 4;
 export const BPF_RINGBUF_BUSY_BIT = 2147483648;
@@ -104,7 +104,7 @@ export const BPF_F_BPRM_SECUREEXEC = 1;
 export const BPF_F_INGRESS = 1;
 /** Redirects to all interfaces of the map: for `redirect_map`. Requires Linux 5.14. */
 export const BPF_F_BROADCAST = 8;
-/** Leaves out the interface that the packet came from: with `BPF_F_BROADCAST`. Requires Linux 5.14. */
+/** Excludes the interface on which the packet arrived: with `BPF_F_BROADCAST`. Requires Linux 5.14. */
 export const BPF_F_EXCLUDE_INGRESS = 16;
 export const BPF_F_TIMER_ABS = 1;
 export const BPF_F_TIMER_CPU_PIN = 2;

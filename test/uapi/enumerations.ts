@@ -4,7 +4,7 @@ import type { Constants } from "./sources.ts";
 
 /** Constants that belong together. */
 export interface Enumeration {
-  /** The summary of its documentation, without the full stop. */
+  /** Summary of the documentation, without the full stop. */
   readonly about: string;
   readonly from: readonly Constants[];
   /**
@@ -23,12 +23,13 @@ const perf = "linux/perf_event.h";
 const ofEnum = (header: string, type: string): readonly Constants[] => [{ header, enum: type }];
 const named = (header: string, names: RegExp): readonly Constants[] => [{ header, names }];
 
-/** The enumerations, by name: that of the kernel's enum where it has one. */
+/** Enumerations by name. The name is that of the kernel's enum, if there is one. */
 export const enumerations: Readonly<Record<string, Enumeration>> = {
   // Results of programs.
   xdp_action: { about: "Results of XDP programs", from: ofEnum(bpf, "xdp_action") },
   tc_action: {
-    about: "Results of programs of traffic control (`tc`, `action`), also of tcx",
+    about:
+      "Results of traffic control programs (`tc`, `action`). A result that the program cannot return acts as `TC_ACT_UNSPEC`. With tcx, `tc` programs can return only the numbers of `tcx_action_base`",
     from: named(
       "linux/pkt_cls.h",
       /^TC_ACT_(UNSPEC|OK|RECLASSIFY|SHOT|PIPE|STOLEN|QUEUED|REPEAT|REDIRECT|TRAP)$/,
@@ -41,7 +42,7 @@ export const enumerations: Readonly<Record<string, Enumeration>> = {
   },
   sk_action: {
     about:
-      "Results of programs that choose or filter by socket: sk_skb, sk_msg, sk_lookup, sk_reuseport",
+      "Results of programs that filter packets of sockets or select sockets: sk_skb, sk_msg, sk_lookup, sk_reuseport",
     from: ofEnum(bpf, "sk_action"),
   },
   nf_verdict: {
@@ -105,7 +106,7 @@ export const enumerations: Readonly<Record<string, Enumeration>> = {
   },
   bpf_sock_ops_cb_flags: {
     about:
-      "Events that a socket calls sock_ops programs for: flags of the helper `sock_ops_cb_flags_set`",
+      "Events for which a socket calls sock_ops programs: flags of the helper `sock_ops_cb_flags_set`",
     areSeparate: true,
     from: named(bpf, /^BPF_SOCK_OPS_\w+_FLAGS?$/),
   },
@@ -115,7 +116,8 @@ export const enumerations: Readonly<Record<string, Enumeration>> = {
     from: named(bpf, /^BPF_(LOAD_HDR_OPT_TCP_SYN|WRITE_HDR_TCP_\w+)$/),
   },
   bpf_tcp_state: {
-    about: "States of TCP sockets, as sock_ops programs get them: the numbers of `tcp_state`",
+    about:
+      "States of TCP sockets, as sock_ops programs receive them: the same numbers as `tcp_state`",
     from: named(bpf, /^BPF_TCP_(?!MAX_STATES)/),
   },
   bpf_flow_dissector_flags: {
@@ -241,7 +243,8 @@ export const enumerations: Readonly<Record<string, Enumeration>> = {
     from: named("linux/netfilter.h", /^NF_INET_(?!NUMHOOKS)/),
   },
   nf_ip_hook_priorities: {
-    about: "Priorities of netfilter's own hooks: a program with a lower number runs before them",
+    about:
+      "Priorities of the kernel's own netfilter hook functions. A function with a lower number runs earlier",
     from: named("linux/netfilter_ipv4.h", /^NF_IP_PRI_/),
   },
 
@@ -322,7 +325,7 @@ export const enumerations: Readonly<Record<string, Enumeration>> = {
     ),
   },
   open_flags: {
-    about: "Flags of openat(2), as far as they are the same on x86-64 and arm64",
+    about: "Flags of openat(2) that are the same on x86-64 and arm64",
     areSeparate: true,
     from: named(
       "asm-generic/fcntl.h",
@@ -335,45 +338,47 @@ export const enumerations: Readonly<Record<string, Enumeration>> = {
   },
 };
 
-/** The documentation of single constants. */
+/** Documentation of single constants. */
 export const meanings: Readonly<Record<string, string>> = {
-  XDP_ABORTED: "Drops the packet as after an error: the tracepoint `xdp:xdp_exception` fires.",
+  XDP_ABORTED: "Drops the packet because of an error: the tracepoint `xdp:xdp_exception` fires.",
   XDP_DROP: "Drops the packet.",
-  XDP_PASS: "Hands the packet to the network stack.",
-  XDP_TX: "Sends the packet out of the interface that it came from.",
+  XDP_PASS: "Passes the packet to the network stack.",
+  XDP_TX: "Sends the packet from the interface on which it arrived.",
   XDP_REDIRECT:
     "Sends the packet to the target of the helper `redirect` or `redirect_map`: an interface, a CPU, or an AF_XDP socket.",
-  TC_ACT_UNSPEC: "Uses the default action of the filter.",
+  TC_ACT_UNSPEC:
+    "Continues with the next program or filter. In `action` programs, uses the default of the action.",
   TC_ACT_OK: "Accepts the packet and ends the classification.",
-  TC_ACT_RECLASSIFY: "Starts the classification again.",
+  TC_ACT_RECLASSIFY: "Starts the classification again. Only `action` programs can return it.",
   TC_ACT_SHOT: "Drops the packet.",
-  TC_ACT_PIPE: "Continues with the next action.",
-  TC_ACT_STOLEN: "Ends the processing of the packet, whose ownership was taken over.",
-  TC_ACT_QUEUED: "Ends the processing of the packet, as `TC_ACT_STOLEN` does.",
-  TC_ACT_REPEAT: "Starts the classification again.",
+  TC_ACT_PIPE: "Continues with the next action. Only `action` programs can return it.",
+  TC_ACT_STOLEN:
+    "Consumes the packet: frees it without counting it as dropped. Only `tc` programs can return it.",
+  TC_ACT_QUEUED: "Consumes the packet, as `TC_ACT_STOLEN` does. Programs cannot return it.",
+  TC_ACT_REPEAT: "Runs the action again. Programs cannot return it.",
   TC_ACT_REDIRECT: "Sends the packet to the target of the helper `redirect`.",
   TC_ACT_TRAP:
-    "Hands the packet from hardware to the kernel; in the kernel it acts as `TC_ACT_STOLEN`.",
+    "In hardware, passes the packet to the kernel. In the kernel, acts as `TC_ACT_STOLEN`. Only `tc` programs can return it.",
   TCX_NEXT: "Continues with the next program.",
-  TCX_PASS: "Accepts the packet, without the programs after this one.",
+  TCX_PASS: "Accepts the packet. Later programs do not run.",
   TCX_DROP: "Drops the packet.",
   TCX_REDIRECT: "Sends the packet to the target of the helper `redirect`.",
   NETKIT_NEXT: "Continues with the next program.",
-  NETKIT_PASS: "Accepts the packet, without the programs after this one.",
+  NETKIT_PASS: "Accepts the packet. Later programs do not run.",
   NETKIT_DROP: "Drops the packet.",
   NETKIT_REDIRECT: "Sends the packet to the target of the helper `redirect` or `redirect_peer`.",
-  SK_DROP: "Drops the packet or message; in sk_lookup, refuses the connection.",
-  SK_PASS: "Lets the packet or message pass: to the socket that was chosen, if one was.",
+  SK_DROP: "Drops the packet or message. An sk_lookup program rejects the connection.",
+  SK_PASS: "Lets the packet or message pass, to the socket that the program has selected, if any.",
   NF_DROP: "Drops the packet.",
-  NF_ACCEPT: "Lets the packet pass to the next hook.",
-  NF_STOLEN: "Ends the processing of the packet, whose ownership was taken over.",
-  NF_QUEUE: "Hands the packet to user space.",
-  NF_REPEAT: "Calls the hook again.",
-  NF_STOP: "Accepts the packet without the hooks after this one; deprecated.",
+  NF_ACCEPT: "Lets the packet pass to the next hook function.",
+  NF_STOLEN: "Ends the processing of the packet: the hook owns it now.",
+  NF_QUEUE: "Queues the packet for user space.",
+  NF_REPEAT: "Calls the hook function again.",
+  NF_STOP: "Accepts the packet. Later hook functions do not run. Deprecated.",
   BPF_OK: "Lets the packet pass.",
   BPF_DROP: "Drops the packet.",
   BPF_REDIRECT: "Sends the packet to the target of the helper `redirect`.",
-  BPF_LWT_REROUTE: "Routes the packet again, by its changed header.",
+  BPF_LWT_REROUTE: "Looks up the route again, by the changed header. Requires Linux 5.1.",
   BPF_FLOW_DISSECTOR_CONTINUE: "Leaves the packet to the kernel's dissector. Requires Linux 6.1.",
   BPF_ANY: "Stores whether the key exists or not.",
   BPF_NOEXIST: "Stores only if the key does not exist: EEXIST otherwise.",
@@ -383,8 +388,8 @@ export const meanings: Readonly<Record<string, string>> = {
     "Collects the stack of user space, not the kernel's: for `get_stackid` and `get_stack`.",
   BPF_F_SKIP_FIELD_MASK:
     "Mask of the number of innermost frames to skip: for `get_stackid` and `get_stack`.",
-  BPF_F_FAST_STACK_CMP: "Compares stacks by their hash alone: for `get_stackid`.",
-  BPF_F_REUSE_STACKID: "Replaces another stack of the same hash: for `get_stackid`.",
+  BPF_F_FAST_STACK_CMP: "Compares stacks only by their hash: for `get_stackid`.",
+  BPF_F_REUSE_STACKID: "Replaces a different stack with the same id: for `get_stackid`.",
   BPF_F_USER_BUILD_ID:
     "Collects build ids and offsets in files instead of addresses: for `get_stack`.",
   BPF_F_CURRENT_CPU:
@@ -397,58 +402,62 @@ export const meanings: Readonly<Record<string, string>> = {
   BPF_RB_NO_WAKEUP:
     "Wakes no consumer: for `ringbuf_output`, `ringbuf_submit` and `ringbuf_discard`.",
   BPF_RB_FORCE_WAKEUP:
-    "Wakes the consumer in any case: for `ringbuf_output`, `ringbuf_submit` and `ringbuf_discard`.",
-  BPF_RB_AVAIL_DATA: "Bytes that the consumer has not read: for `ringbuf_query`.",
-  BPF_RB_RING_SIZE: "Bytes of the ring: for `ringbuf_query`.",
-  BPF_RB_CONS_POS: "Position of the consumer: for `ringbuf_query`.",
-  BPF_RB_PROD_POS: "Position of the producers: for `ringbuf_query`.",
+    "Wakes the consumer, also if it has not caught up: for `ringbuf_output`, `ringbuf_submit` and `ringbuf_discard`.",
+  BPF_RB_AVAIL_DATA: "Number of bytes that the consumer has not read yet: for `ringbuf_query`.",
+  BPF_RB_RING_SIZE: "Size of the ring in bytes: for `ringbuf_query`.",
+  BPF_RB_CONS_POS: "Consumer position: for `ringbuf_query`.",
+  BPF_RB_PROD_POS: "Producer position: for `ringbuf_query`.",
   BPF_F_INGRESS:
     "Redirects to the ingress path, not the egress path: for `redirect`, `clone_redirect`, `msg_redirect_map` and similar helpers.",
   BPF_F_BROADCAST:
     "Redirects to all interfaces of the map: for `redirect_map`. Requires Linux 5.14.",
   BPF_F_EXCLUDE_INGRESS:
-    "Leaves out the interface that the packet came from: with `BPF_F_BROADCAST`. Requires Linux 5.14.",
+    "Excludes the interface on which the packet arrived: with `BPF_F_BROADCAST`. Requires Linux 5.14.",
   BPF_F_RECOMPUTE_CSUM: "Updates the checksum of the packet: for `skb_store_bytes`.",
   BPF_F_INVALIDATE_HASH: "Clears the hash of the packet: for `skb_store_bytes`.",
   BPF_F_HDR_FIELD_MASK:
     "Mask of the size of the field, in bytes: for `l3_csum_replace` and `l4_csum_replace`.",
   BPF_F_PSEUDO_HDR: "The changed field is part of the pseudo header: for `l4_csum_replace`.",
   BPF_F_MARK_MANGLED_0:
-    "Leaves a checksum of 0 unchanged, which in UDP means no checksum: for `l4_csum_replace`.",
-  BPF_LOCAL_STORAGE_GET_F_CREATE: "Creates the value where there is none.",
-  BPF_SK_STORAGE_GET_F_CREATE: "The older name of `BPF_LOCAL_STORAGE_GET_F_CREATE`.",
-  BPF_ADJ_ROOM_NET: "Adjusts the room after the network header.",
-  BPF_ADJ_ROOM_MAC: "Adjusts the room after the link-layer header.",
+    "Handles the checksum of UDP, where 0 means no checksum: 0 stays unchanged, and a result of 0 is stored as 0xffff. For `l4_csum_replace`.",
+  BPF_LOCAL_STORAGE_GET_F_CREATE: "Creates the value if it does not exist.",
+  BPF_SK_STORAGE_GET_F_CREATE: "Older name of `BPF_LOCAL_STORAGE_GET_F_CREATE`.",
+  BPF_ADJ_ROOM_NET: "Adjusts the room between the network header and the transport header.",
+  BPF_ADJ_ROOM_MAC: "Adjusts the room between the link-layer header and the network header.",
   BPF_HDR_START_MAC: "Counts from the link-layer header.",
   BPF_HDR_START_NET: "Counts from the network header.",
-  BPF_SK_LOOKUP_F_REPLACE: "Replaces a socket that was chosen before.",
+  BPF_SK_LOOKUP_F_REPLACE:
+    "Replaces a socket that was selected before, by this or an earlier program.",
   BPF_SK_LOOKUP_F_NO_REUSEPORT:
-    "Takes the socket itself, without a choice among its reuseport group.",
-  TCP_ESTABLISHED: "The connection is open.",
-  TCP_SYN_SENT: "A SYN was sent; the answer is pending.",
-  TCP_SYN_RECV: "A SYN was received and answered.",
-  TCP_FIN_WAIT1: "This end has closed; its FIN is not acknowledged yet.",
+    "Selects this socket itself: the kernel does not choose another one of its reuseport group.",
+  TCP_ESTABLISHED: "The connection is established.",
+  TCP_SYN_SENT: "A SYN was sent, and the reply is pending.",
+  TCP_SYN_RECV: "A SYN was received, a SYN-ACK was sent, and its acknowledgement is pending.",
+  TCP_FIN_WAIT1: "This end has closed, and the acknowledgement of its FIN is pending.",
   TCP_FIN_WAIT2: "This end has closed, and waits for the FIN of the other end.",
   TCP_TIME_WAIT: "Both ends have closed; the socket waits for late packets.",
   TCP_CLOSE: "The socket is not connected.",
-  TCP_CLOSE_WAIT: "The other end has closed.",
-  TCP_LAST_ACK: "Both ends have closed; the acknowledgement of the FIN is pending.",
-  TCP_LISTEN: "The socket listens.",
-  TCP_CLOSING: "Both ends have closed at the same time.",
-  TCP_NEW_SYN_RECV: "A connection request that has no full socket yet.",
-  TCP_BOUND_INACTIVE: "A pseudo state of inet_diag: bound, and not in any other state.",
+  TCP_CLOSE_WAIT: "The other end has closed, and this end has not.",
+  TCP_LAST_ACK:
+    "The other end has closed before this end, and the acknowledgement of this end's FIN is pending.",
+  TCP_LISTEN: "The socket listens for connections.",
+  TCP_CLOSING:
+    "Both ends have closed at the same time, and the acknowledgement of this end's FIN is pending.",
+  TCP_NEW_SYN_RECV: "State of a connection request, which has no full socket yet.",
+  TCP_BOUND_INACTIVE:
+    "Pseudo state of inet_diag: the socket is bound, but not listening or connecting.",
   PF_KTHREAD: "The task is a kernel thread.",
   PF_IDLE: "The task is an idle thread.",
   PF_EXITING: "The task is exiting.",
-  PF_WQ_WORKER: "The task is a worker of a workqueue.",
-  PF_FORKNOEXEC: "The task was forked and has not executed anything since.",
-  PF_SUPERPRIV: "The task has used privileges of root.",
+  PF_WQ_WORKER: "The task is a workqueue worker.",
+  PF_FORKNOEXEC: "The task was forked and has not called execve(2) since.",
+  PF_SUPERPRIV: "The task has used a capability.",
   PF_DUMPCORE: "The task has dumped core.",
-  PF_SIGNALED: "The task was ended by a signal.",
+  PF_SIGNALED: "A signal has killed the task.",
   ETH_P_IP: "IPv4.",
   ETH_P_IPV6: "IPv6.",
   ETH_P_ARP: "ARP.",
   ETH_P_8021Q: "A VLAN tag (802.1Q).",
   ETH_P_8021AD: "A VLAN service tag (802.1ad).",
-  ETH_P_ALL: "Every frame: for sockets, not in frames.",
+  ETH_P_ALL: "All protocols: for packet sockets. Frames do not have this type.",
 };
