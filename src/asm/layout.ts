@@ -78,6 +78,7 @@ export interface FunctionLayout {
   readonly name: string;
   /** Index of the function's first slot. */
   readonly slot: number;
+  /** Instructions of the function, in order. */
   readonly instructions: PlacedInstruction[];
   /** Instruction of each label; `undefined` for a label after the last instruction. */
   readonly labels: Map<string, PlacedInstruction | undefined>;

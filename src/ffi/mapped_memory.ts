@@ -53,7 +53,7 @@ export interface FileMapping {
  * Memory from mmap(2). Its address does not change, so it can be passed to the kernel.
  *
  * Disposal detaches every view and then unmaps the memory: a view that is still referenced has length 0 and cannot access the
- * address. The engine does both in one step, because munmap(2) is the deallocator of the buffer.
+ * address. The JavaScript engine does both in one step, because munmap(2) is the deallocator of the buffer.
  */
 export class MappedMemory implements Disposable {
   /** The address of the mapping. */

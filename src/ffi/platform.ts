@@ -1,6 +1,6 @@
 /**
- * The oldest version of Bun that this library is tested with. Calls through its `bun:ffi` are compiled by the engine and take
- * nanoseconds.
+ * The oldest version of Bun that this library is tested with. Calls through its `bun:ffi` are compiled by the JavaScript engine
+ * and take nanoseconds.
  */
 const minimumBun = "1.4.5";
 
