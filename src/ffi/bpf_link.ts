@@ -57,7 +57,8 @@ export function linkPerfEvent(
   const fd = attr.tryCall(BPF_LINK_CREATE);
   if (fd >= 0) return fd;
   const errno = lastErrno();
-  // Newer kernels return EINVAL for invalid arguments too, and only a valid call could probe for the command.
+  // EINVAL means that the kernel lacks these links, or that an argument is invalid. Only a valid call could distinguish the two,
+  // so the version decides.
   if (errnoName(errno) === "EINVAL" && !isKernelSince("5.15")) return undefined;
   throw bpfError(BPF_LINK_CREATE, errno, context);
 }

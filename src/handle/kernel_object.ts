@@ -96,7 +96,9 @@ export abstract class KernelObject implements Disposable {
    * directory, both here and when the object is unpinned.
    *
    * @throws {BpfError} EEXIST if the path exists
-   * @throws {BpfError} EPERM, EINVAL or ENOENT if the path is not on a BPF file system
+   * @throws {BpfError} EPERM if the path is not on a BPF file system, or its last part contains a dot
+   * @throws {BpfError} ENOENT if the directory does not exist
+   * @throws {BpfError} EINVAL if the kernel cannot pin objects of this type
    *
    * @example
    * ```ts

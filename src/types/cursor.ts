@@ -53,7 +53,7 @@ function copyFields(type: Type<unknown>, value: unknown, path: string): Fields {
   if (typeof value !== "object" || value === null) {
     return refuseType(path, `an object (${type.name})`, value);
   }
-  // Not by assignment: assigning to "__proto__" would set the prototype.
+  // Assigning to the key "__proto__" would set the prototype.
   return Object.fromEntries(
     valueMembersOf(type).map((member) => {
       const field = (value as Fields)[member.name];
@@ -131,7 +131,7 @@ function emitEvent(source: Source, type: Type<unknown>, place: Place): string {
     const name = JSON.stringify(member.name);
     const inner = within.get(member);
     if (inner !== undefined) {
-      // A plain key "__proto__" would set the prototype.
+      // In an object literal the key __proto__ would set the prototype, unless it is computed.
       source.line(`[${name}]: ${inner},`);
       continue;
     }
