@@ -2,7 +2,9 @@
 
 /** @module The kernel's numbers: flags and sizes of bpf(2). */
 
+/** Attaches to the returns of the functions, not to their entries. */
 export const BPF_F_KPROBE_MULTI_RETURN = 1;
+/** Attaches to the returns of the functions, not to their entries. */
 export const BPF_F_UPROBE_MULTI_RETURN = 1;
 export const BPF_F_UPROBE_MULTI_PATH_FD = 2;
 /** Stores whether the key exists or not. */
@@ -13,28 +15,50 @@ export const BPF_NOEXIST = 1;
 export const BPF_EXIST = 2;
 /** Reads or stores under the spin lock of the value. Requires Linux 5.1. */
 export const BPF_F_LOCK = 4;
+/** Reads or stores the value of one CPU of a per-CPU map. The upper 32 bits of the flags are the CPU. Requires Linux 7.0. */
 export const BPF_F_CPU = 8;
+/** Stores the same value for all CPUs of a per-CPU map. Requires Linux 7.0. */
 export const BPF_F_ALL_CPUS = 16;
+/** Map creation: allocates entries when they are stored, not all at creation. */
 export const BPF_F_NO_PREALLOC = 1;
+/** Map creation: an LRU map has a list of least recently used entries for each CPU, instead of a common one. */
 export const BPF_F_NO_COMMON_LRU = 2;
+/** Map creation: allocates the memory on the NUMA node in the field `numa_node`. */
 export const BPF_F_NUMA_NODE = 4;
+/** Map creation: the descriptor can only read. */
 export const BPF_F_RDONLY = 8;
+/** Map creation: the descriptor can only write. */
 export const BPF_F_WRONLY = 16;
+/** Map creation: stack traces consist of build ids and offsets in files, instead of addresses. */
 export const BPF_F_STACK_BUILD_ID = 32;
+/** Map creation: the hash function has no random seed. */
 export const BPF_F_ZERO_SEED = 64;
+/** Map creation: programs can only read. */
 export const BPF_F_RDONLY_PROG = 128;
+/** Map creation: programs can only write. */
 export const BPF_F_WRONLY_PROG = 256;
+/** Map creation: the storage of a listening socket is copied to the sockets that it accepts. */
 export const BPF_F_CLONE = 512;
+/** Map creation: the values can be mapped into a process. */
 export const BPF_F_MMAPABLE = 1024;
+/** Map creation: perf events stay in the map after the map descriptor through which they were stored is closed. */
 export const BPF_F_PRESERVE_ELEMS = 2048;
+/** Map creation: the array can be an inner map although its number of entries differs from the template's. */
 export const BPF_F_INNER_MAP = 4096;
 export const BPF_F_LINK = 8192;
+/** The path is relative to the directory in the field `path_fd`: for BPF_OBJ_PIN and BPF_OBJ_GET. */
 export const BPF_F_PATH_FD = 16384;
+/** Map creation: the value type of a struct_ops map is in the BTF of the field `value_type_btf_obj_fd`. */
 export const BPF_F_VTYPE_BTF_OBJ_FD = 32768;
+/** The call uses the BPF token in its field for one. */
 export const BPF_F_TOKEN_FD = 65536;
+/** Map creation: an access from user space to an unallocated page of an arena raises SIGSEGV. */
 export const BPF_F_SEGV_ON_FAULT = 131072;
+/** Map creation: pointers into the arena are not converted to user-space addresses. */
 export const BPF_F_NO_USER_CONV = 262144;
+/** Map creation: new records overwrite the oldest ones when the ring buffer is full. Requires Linux 6.19. */
 export const BPF_F_RB_OVERWRITE = 524288;
+/** Status of a stack frame that has a build id and an offset. */
 export const BPF_STACK_BUILD_ID_VALID = 1;
 /** Updates the checksum of the packet: for `skb_store_bytes`. */
 export const BPF_F_RECOMPUTE_CSUM = 1;
@@ -46,8 +70,10 @@ export const BPF_F_HDR_FIELD_MASK = 15;
 export const BPF_F_PSEUDO_HDR = 16;
 /** Handles the checksum of UDP, where 0 means no checksum: 0 stays unchanged, and a result of 0 is stored as 0xffff. For `l4_csum_replace`. */
 export const BPF_F_MARK_MANGLED_0 = 32;
+/** Updates a checksum of 0 as well: for `l4_csum_replace` with `BPF_F_MARK_MANGLED_0`. */
 export const BPF_F_MARK_ENFORCE = 64;
 export const BPF_F_IPV6 = 128;
+/** The addresses of the tunnel are IPv6 addresses: for `skb_set_tunnel_key` and `skb_get_tunnel_key`. */
 export const BPF_F_TUNINFO_IPV6 = 1;
 /** Mask of the number of innermost frames to skip: for `get_stackid` and `get_stack`. */
 export const BPF_F_SKIP_FIELD_MASK = 255;
@@ -59,10 +85,15 @@ export const BPF_F_FAST_STACK_CMP = 512;
 export const BPF_F_REUSE_STACKID = 1024;
 /** Collects build ids and offsets in files instead of addresses: for `get_stack`. */
 export const BPF_F_USER_BUILD_ID = 2048;
+/** Sends packets with the UDP checksum 0: for `skb_set_tunnel_key`. */
 export const BPF_F_ZERO_CSUM_TX = 2;
+/** Forbids fragmentation of the outer packet: for `skb_set_tunnel_key`. */
 export const BPF_F_DONT_FRAGMENT = 4;
+/** Adds a sequence number to the tunnel header: for `skb_set_tunnel_key`. */
 export const BPF_F_SEQ_NUMBER = 8;
+/** Adds no tunnel key to the tunnel header: for `skb_set_tunnel_key`. */
 export const BPF_F_NO_TUNNEL_KEY = 16;
+/** Returns the flags of the tunnel in the field `tunnel_flags`: for `skb_get_tunnel_key`. */
 export const BPF_F_TUNINFO_FLAGS = 16;
 /** Mask of the index of the CPU: for `perf_event_output` and similar helpers. */
 export const BPF_F_INDEX_MASK = 4294967295;
@@ -72,16 +103,27 @@ export const BPF_F_CURRENT_CPU = 4294967295;
 export const BPF_F_CTXLEN_MASK = 4503595332403200;
 /** The network namespace of the context: for `sk_lookup_tcp` and similar helpers. Its value is -1, in 32 bits. */
 export const BPF_F_CURRENT_NETNS = -1;
+/** Keeps the segment size of GSO packets: for `skb_adjust_room`. */
 export const BPF_F_ADJ_ROOM_FIXED_GSO = 1;
+/** The new room is for an outer IPv4 header: for `skb_adjust_room`. */
 export const BPF_F_ADJ_ROOM_ENCAP_L3_IPV4 = 2;
+/** The new room is for an outer IPv6 header: for `skb_adjust_room`. */
 export const BPF_F_ADJ_ROOM_ENCAP_L3_IPV6 = 4;
+/** The new room is also for a GRE header: for `skb_adjust_room`. */
 export const BPF_F_ADJ_ROOM_ENCAP_L4_GRE = 8;
+/** The new room is also for a UDP header: for `skb_adjust_room`. */
 export const BPF_F_ADJ_ROOM_ENCAP_L4_UDP = 16;
+/** Keeps the state of checksum offloading: for `skb_adjust_room`. */
 export const BPF_F_ADJ_ROOM_NO_CSUM_RESET = 32;
+/** The new room is also for an inner Ethernet header: for `skb_adjust_room`. */
 export const BPF_F_ADJ_ROOM_ENCAP_L2_ETH = 64;
+/** After the removal of an outer header, the packet is IPv4: for `skb_adjust_room`. */
 export const BPF_F_ADJ_ROOM_DECAP_L3_IPV4 = 128;
+/** After the removal of an outer header, the packet is IPv6: for `skb_adjust_room`. */
 export const BPF_F_ADJ_ROOM_DECAP_L3_IPV6 = 256;
+/** Copies only the last part of the name: for `sysctl_get_name`. */
 export const BPF_F_SYSCTL_BASE_NAME = 1;
+/** Returns the size of the records in bytes, and copies none: for `read_branch_records`. */
 export const BPF_F_GET_BRANCH_RECORDS_SIZE = 1;
 /** Wakes no consumer: for `ringbuf_output`, `ringbuf_submit` and `ringbuf_discard`. */
 export const BPF_RB_NO_WAKEUP = 1;
@@ -95,10 +137,15 @@ export const BPF_RB_RING_SIZE = 1;
 export const BPF_RB_CONS_POS = 2;
 /** Producer position: for `ringbuf_query`. */
 export const BPF_RB_PROD_POS = 3;
+/** Position of the oldest record that was not overwritten: for `ringbuf_query`. Requires Linux 6.19. */
 export const BPF_RB_OVERWRITE_POS = 4;
+/** Bit in the header of a record that was reserved and not submitted yet. */
 export const BPF_RINGBUF_BUSY_BIT = 2147483648;
+/** Bit in the header of a record that was discarded. */
 export const BPF_RINGBUF_DISCARD_BIT = 1073741824;
+/** Size of the header of a record, in bytes. */
 export const BPF_RINGBUF_HDR_SZ = 8;
+/** Executes the file as if its privileges changed (AT_SECURE): for `bprm_opts_set`. */
 export const BPF_F_BPRM_SECUREEXEC = 1;
 /** Redirects to the ingress path, not the egress path: for `redirect`, `clone_redirect`, `msg_redirect_map` and similar helpers. */
 export const BPF_F_INGRESS = 1;
@@ -106,7 +153,9 @@ export const BPF_F_INGRESS = 1;
 export const BPF_F_BROADCAST = 8;
 /** Excludes the interface on which the packet arrived: with `BPF_F_BROADCAST`. Requires Linux 5.14. */
 export const BPF_F_EXCLUDE_INGRESS = 16;
+/** The time is absolute, not relative to now: for `timer_start`. */
 export const BPF_F_TIMER_ABS = 1;
+/** The timer fires on the CPU that started it: for `timer_start`. */
 export const BPF_F_TIMER_CPU_PIN = 2;
 export const BPF_F_PAD_ZEROS = 1;
 export const BPF_F_ALLOW_OVERRIDE = 1;

@@ -7,6 +7,8 @@
  * of the kernel's enum if there is one: `uapi.XDP_PASS`, `uapi.xdp_action.XDP_PASS`, and the type `uapi.xdp_action`. Flags
  * have no object and no type. A bundled script contains only the constants that it uses.
  *
+ * bpf-helpers(7), the kernel's headers and its documentation describe the constants that have no description here.
+ *
  * The installed package loads this module on first use. Code that runs for each event should read its constants once, outside of the
  * callback (`const { TCP_LISTEN } = uapi`).
  *
@@ -599,22 +601,38 @@ export const bpf_csum_level = {
 export type bpf_csum_level = (typeof bpf_csum_level)[keyof typeof bpf_csum_level];
 
 // Flags of the helper `fib_lookup`.
+/** Looks up the address in one routing table, without the FIB rules. */
 export const BPF_FIB_LOOKUP_DIRECT = 1;
+/** Looks up the address for a packet that is sent, not for one that is received. */
 export const BPF_FIB_LOOKUP_OUTPUT = 2;
+/** Does not look up the neighbour: the fields `smac` and `dmac` are not set. */
 export const BPF_FIB_LOOKUP_SKIP_NEIGH = 4;
+/** Uses the routing table in the field `tbid`: with `BPF_FIB_LOOKUP_DIRECT`. */
 export const BPF_FIB_LOOKUP_TBID = 8;
+/** Sets the field `ipv4_src` or `ipv6_src` to the source address for the next hop. */
 export const BPF_FIB_LOOKUP_SRC = 16;
+/** Applies the FIB rules for the mark in the field `mark`: not with `BPF_FIB_LOOKUP_DIRECT`. */
 export const BPF_FIB_LOOKUP_MARK = 32;
 
+/** A next hop was found. */
 export const BPF_FIB_LKUP_RET_SUCCESS = 0;
+/** The route is a blackhole: the packet can be dropped. */
 export const BPF_FIB_LKUP_RET_BLACKHOLE = 1;
+/** The route says that the destination is unreachable: the packet can be dropped. */
 export const BPF_FIB_LKUP_RET_UNREACHABLE = 2;
+/** The route prohibits the destination: the packet can be dropped. */
 export const BPF_FIB_LKUP_RET_PROHIBIT = 3;
+/** The packet is not forwarded, for example because its destination is this machine. */
 export const BPF_FIB_LKUP_RET_NOT_FWDED = 4;
+/** Forwarding is disabled on the interface on which the packet arrived. */
 export const BPF_FIB_LKUP_RET_FWD_DISABLED = 5;
+/** The route requires encapsulation (a lightweight tunnel). */
 export const BPF_FIB_LKUP_RET_UNSUPP_LWT = 6;
+/** The next hop has no entry in the neighbour table. */
 export const BPF_FIB_LKUP_RET_NO_NEIGH = 7;
+/** The packet is larger than the MTU and has to be fragmented. */
 export const BPF_FIB_LKUP_RET_FRAG_NEEDED = 8;
+/** No source address was found: with `BPF_FIB_LOOKUP_SRC`. */
 export const BPF_FIB_LKUP_RET_NO_SRC_ADDR = 9;
 /** Results of the helper `fib_lookup`. */
 export const bpf_fib_lookup_result = {
@@ -634,10 +652,14 @@ export type bpf_fib_lookup_result =
   (typeof bpf_fib_lookup_result)[keyof typeof bpf_fib_lookup_result];
 
 // Flags of the helper `check_mtu`.
+/** Checks the segments of a GSO packet against the MTU. */
 export const BPF_MTU_CHK_SEGS = 1;
 
+/** The packet does not exceed the MTU. */
 export const BPF_MTU_CHK_RET_SUCCESS = 0;
+/** The packet exceeds the MTU. */
 export const BPF_MTU_CHK_RET_FRAG_NEEDED = 1;
+/** A segment of the GSO packet exceeds the MTU. */
 export const BPF_MTU_CHK_RET_SEGS_TOOBIG = 2;
 /** Results of the helper `check_mtu`. */
 export const bpf_check_mtu_ret = {
@@ -661,20 +683,35 @@ export const BPF_SK_LOOKUP_F_REPLACE = 1;
 export const BPF_SK_LOOKUP_F_NO_REUSEPORT = 2;
 
 export const BPF_SOCK_OPS_VOID = 0;
+/** Requests the retransmission timeout of SYN packets; -1 is the kernel's default. */
 export const BPF_SOCK_OPS_TIMEOUT_INIT = 1;
+/** Requests the initial receive window in packets; -1 is the kernel's default. */
 export const BPF_SOCK_OPS_RWND_INIT = 2;
+/** The socket is about to connect. */
 export const BPF_SOCK_OPS_TCP_CONNECT_CB = 3;
+/** A connection that this socket has initiated is established. */
 export const BPF_SOCK_OPS_ACTIVE_ESTABLISHED_CB = 4;
+/** A connection that the other end has initiated is established. */
 export const BPF_SOCK_OPS_PASSIVE_ESTABLISHED_CB = 5;
+/** Requests 1 if the congestion control needs ECN, otherwise 0. */
 export const BPF_SOCK_OPS_NEEDS_ECN = 6;
+/** Requests the base round-trip time, which depends on the congestion control. */
 export const BPF_SOCK_OPS_BASE_RTT = 7;
+/** The retransmission timeout has expired. */
 export const BPF_SOCK_OPS_RTO_CB = 8;
+/** A packet was retransmitted. */
 export const BPF_SOCK_OPS_RETRANS_CB = 9;
+/** The TCP state changes: `args[0]` is the old one, `args[1]` the new one. */
 export const BPF_SOCK_OPS_STATE_CB = 10;
+/** The socket has changed to the state LISTEN. */
 export const BPF_SOCK_OPS_TCP_LISTEN_CB = 11;
+/** The round-trip time was measured. */
 export const BPF_SOCK_OPS_RTT_CB = 12;
+/** A packet was received whose header options the program can parse. */
 export const BPF_SOCK_OPS_PARSE_HDR_OPT_CB = 13;
+/** The program can reserve space for header options, with the helper `reserve_hdr_opt`. */
 export const BPF_SOCK_OPS_HDR_OPT_LEN_CB = 14;
+/** The program can write header options, with the helper `store_hdr_opt`. */
 export const BPF_SOCK_OPS_WRITE_HDR_OPT_CB = 15;
 export const BPF_SOCK_OPS_TSTAMP_SCHED_CB = 16;
 export const BPF_SOCK_OPS_TSTAMP_SND_SW_CB = 17;

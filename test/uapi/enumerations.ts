@@ -460,4 +460,122 @@ export const meanings: Readonly<Record<string, string>> = {
   ETH_P_8021Q: "A VLAN tag (802.1Q).",
   ETH_P_8021AD: "A VLAN service tag (802.1ad).",
   ETH_P_ALL: "All protocols: for packet sockets. Frames do not have this type.",
+  BPF_F_KPROBE_MULTI_RETURN: "Attaches to the returns of the functions, not to their entries.",
+  BPF_F_UPROBE_MULTI_RETURN: "Attaches to the returns of the functions, not to their entries.",
+  BPF_F_CPU:
+    "Reads or stores the value of one CPU of a per-CPU map. The upper 32 bits of the flags are the CPU. Requires Linux 7.0.",
+  BPF_F_ALL_CPUS: "Stores the same value for all CPUs of a per-CPU map. Requires Linux 7.0.",
+  BPF_F_NO_PREALLOC: "Map creation: allocates entries when they are stored, not all at creation.",
+  BPF_F_NO_COMMON_LRU:
+    "Map creation: an LRU map has a list of least recently used entries for each CPU, instead of a common one.",
+  BPF_F_NUMA_NODE: "Map creation: allocates the memory on the NUMA node in the field `numa_node`.",
+  BPF_F_RDONLY: "Map creation: the descriptor can only read.",
+  BPF_F_WRONLY: "Map creation: the descriptor can only write.",
+  BPF_F_STACK_BUILD_ID:
+    "Map creation: stack traces consist of build ids and offsets in files, instead of addresses.",
+  BPF_F_ZERO_SEED: "Map creation: the hash function has no random seed.",
+  BPF_F_RDONLY_PROG: "Map creation: programs can only read.",
+  BPF_F_WRONLY_PROG: "Map creation: programs can only write.",
+  BPF_F_CLONE:
+    "Map creation: the storage of a listening socket is copied to the sockets that it accepts.",
+  BPF_F_MMAPABLE: "Map creation: the values can be mapped into a process.",
+  BPF_F_PRESERVE_ELEMS:
+    "Map creation: perf events stay in the map after the map descriptor through which they were stored is closed.",
+  BPF_F_INNER_MAP:
+    "Map creation: the array can be an inner map although its number of entries differs from the template's.",
+  BPF_F_PATH_FD:
+    "The path is relative to the directory in the field `path_fd`: for BPF_OBJ_PIN and BPF_OBJ_GET.",
+  BPF_F_VTYPE_BTF_OBJ_FD:
+    "Map creation: the value type of a struct_ops map is in the BTF of the field `value_type_btf_obj_fd`.",
+  BPF_F_TOKEN_FD: "The call uses the BPF token in its field for one.",
+  BPF_F_SEGV_ON_FAULT:
+    "Map creation: an access from user space to an unallocated page of an arena raises SIGSEGV.",
+  BPF_F_NO_USER_CONV:
+    "Map creation: pointers into the arena are not converted to user-space addresses.",
+  BPF_F_RB_OVERWRITE:
+    "Map creation: new records overwrite the oldest ones when the ring buffer is full. Requires Linux 6.19.",
+  BPF_STACK_BUILD_ID_VALID: "Status of a stack frame that has a build id and an offset.",
+  BPF_F_MARK_ENFORCE:
+    "Updates a checksum of 0 as well: for `l4_csum_replace` with `BPF_F_MARK_MANGLED_0`.",
+  BPF_F_TUNINFO_IPV6:
+    "The addresses of the tunnel are IPv6 addresses: for `skb_set_tunnel_key` and `skb_get_tunnel_key`.",
+  BPF_F_ZERO_CSUM_TX: "Sends packets with the UDP checksum 0: for `skb_set_tunnel_key`.",
+  BPF_F_DONT_FRAGMENT: "Forbids fragmentation of the outer packet: for `skb_set_tunnel_key`.",
+  BPF_F_SEQ_NUMBER: "Adds a sequence number to the tunnel header: for `skb_set_tunnel_key`.",
+  BPF_F_NO_TUNNEL_KEY: "Adds no tunnel key to the tunnel header: for `skb_set_tunnel_key`.",
+  BPF_F_TUNINFO_FLAGS:
+    "Returns the flags of the tunnel in the field `tunnel_flags`: for `skb_get_tunnel_key`.",
+  BPF_F_ADJ_ROOM_FIXED_GSO: "Keeps the segment size of GSO packets: for `skb_adjust_room`.",
+  BPF_F_ADJ_ROOM_ENCAP_L3_IPV4: "The new room is for an outer IPv4 header: for `skb_adjust_room`.",
+  BPF_F_ADJ_ROOM_ENCAP_L3_IPV6: "The new room is for an outer IPv6 header: for `skb_adjust_room`.",
+  BPF_F_ADJ_ROOM_ENCAP_L4_GRE: "The new room is also for a GRE header: for `skb_adjust_room`.",
+  BPF_F_ADJ_ROOM_ENCAP_L4_UDP: "The new room is also for a UDP header: for `skb_adjust_room`.",
+  BPF_F_ADJ_ROOM_NO_CSUM_RESET: "Keeps the state of checksum offloading: for `skb_adjust_room`.",
+  BPF_F_ADJ_ROOM_ENCAP_L2_ETH:
+    "The new room is also for an inner Ethernet header: for `skb_adjust_room`.",
+  BPF_F_ADJ_ROOM_DECAP_L3_IPV4:
+    "After the removal of an outer header, the packet is IPv4: for `skb_adjust_room`.",
+  BPF_F_ADJ_ROOM_DECAP_L3_IPV6:
+    "After the removal of an outer header, the packet is IPv6: for `skb_adjust_room`.",
+  BPF_F_SYSCTL_BASE_NAME: "Copies only the last part of the name: for `sysctl_get_name`.",
+  BPF_F_GET_BRANCH_RECORDS_SIZE:
+    "Returns the size of the records in bytes, and copies none: for `read_branch_records`.",
+  BPF_RB_OVERWRITE_POS:
+    "Position of the oldest record that was not overwritten: for `ringbuf_query`. Requires Linux 6.19.",
+  BPF_RINGBUF_BUSY_BIT: "Bit in the header of a record that was reserved and not submitted yet.",
+  BPF_RINGBUF_DISCARD_BIT: "Bit in the header of a record that was discarded.",
+  BPF_RINGBUF_HDR_SZ: "Size of the header of a record, in bytes.",
+  BPF_F_BPRM_SECUREEXEC:
+    "Executes the file as if its privileges changed (AT_SECURE): for `bprm_opts_set`.",
+  BPF_F_TIMER_ABS: "The time is absolute, not relative to now: for `timer_start`.",
+  BPF_F_TIMER_CPU_PIN: "The timer fires on the CPU that started it: for `timer_start`.",
+  BPF_FIB_LOOKUP_DIRECT: "Looks up the address in one routing table, without the FIB rules.",
+  BPF_FIB_LOOKUP_OUTPUT:
+    "Looks up the address for a packet that is sent, not for one that is received.",
+  BPF_FIB_LOOKUP_SKIP_NEIGH:
+    "Does not look up the neighbour: the fields `smac` and `dmac` are not set.",
+  BPF_FIB_LOOKUP_TBID: "Uses the routing table in the field `tbid`: with `BPF_FIB_LOOKUP_DIRECT`.",
+  BPF_FIB_LOOKUP_SRC:
+    "Sets the field `ipv4_src` or `ipv6_src` to the source address for the next hop.",
+  BPF_FIB_LOOKUP_MARK:
+    "Applies the FIB rules for the mark in the field `mark`: not with `BPF_FIB_LOOKUP_DIRECT`.",
+  BPF_FIB_LKUP_RET_SUCCESS: "A next hop was found.",
+  BPF_FIB_LKUP_RET_BLACKHOLE: "The route is a blackhole: the packet can be dropped.",
+  BPF_FIB_LKUP_RET_UNREACHABLE:
+    "The route says that the destination is unreachable: the packet can be dropped.",
+  BPF_FIB_LKUP_RET_PROHIBIT: "The route prohibits the destination: the packet can be dropped.",
+  BPF_FIB_LKUP_RET_NOT_FWDED:
+    "The packet is not forwarded, for example because its destination is this machine.",
+  BPF_FIB_LKUP_RET_FWD_DISABLED:
+    "Forwarding is disabled on the interface on which the packet arrived.",
+  BPF_FIB_LKUP_RET_UNSUPP_LWT: "The route requires encapsulation (a lightweight tunnel).",
+  BPF_FIB_LKUP_RET_NO_NEIGH: "The next hop has no entry in the neighbour table.",
+  BPF_FIB_LKUP_RET_FRAG_NEEDED: "The packet is larger than the MTU and has to be fragmented.",
+  BPF_FIB_LKUP_RET_NO_SRC_ADDR: "No source address was found: with `BPF_FIB_LOOKUP_SRC`.",
+  BPF_MTU_CHK_SEGS: "Checks the segments of a GSO packet against the MTU.",
+  BPF_MTU_CHK_RET_SUCCESS: "The packet does not exceed the MTU.",
+  BPF_MTU_CHK_RET_FRAG_NEEDED: "The packet exceeds the MTU.",
+  BPF_MTU_CHK_RET_SEGS_TOOBIG: "A segment of the GSO packet exceeds the MTU.",
+  BPF_SOCK_OPS_TIMEOUT_INIT:
+    "Requests the retransmission timeout of SYN packets; -1 is the kernel's default.",
+  BPF_SOCK_OPS_RWND_INIT:
+    "Requests the initial receive window in packets; -1 is the kernel's default.",
+  BPF_SOCK_OPS_TCP_CONNECT_CB: "The socket is about to connect.",
+  BPF_SOCK_OPS_ACTIVE_ESTABLISHED_CB: "A connection that this socket has initiated is established.",
+  BPF_SOCK_OPS_PASSIVE_ESTABLISHED_CB:
+    "A connection that the other end has initiated is established.",
+  BPF_SOCK_OPS_NEEDS_ECN: "Requests 1 if the congestion control needs ECN, otherwise 0.",
+  BPF_SOCK_OPS_BASE_RTT:
+    "Requests the base round-trip time, which depends on the congestion control.",
+  BPF_SOCK_OPS_RTO_CB: "The retransmission timeout has expired.",
+  BPF_SOCK_OPS_RETRANS_CB: "A packet was retransmitted.",
+  BPF_SOCK_OPS_STATE_CB: "The TCP state changes: `args[0]` is the old one, `args[1]` the new one.",
+  BPF_SOCK_OPS_TCP_LISTEN_CB: "The socket has changed to the state LISTEN.",
+  BPF_SOCK_OPS_RTT_CB: "The round-trip time was measured.",
+  BPF_SOCK_OPS_PARSE_HDR_OPT_CB:
+    "A packet was received whose header options the program can parse.",
+  BPF_SOCK_OPS_HDR_OPT_LEN_CB:
+    "The program can reserve space for header options, with the helper `reserve_hdr_opt`.",
+  BPF_SOCK_OPS_WRITE_HDR_OPT_CB:
+    "The program can write header options, with the helper `store_hdr_opt`.",
 };

@@ -73,6 +73,8 @@ const publicModule = `/**
  * of the kernel's enum if there is one: \`uapi.XDP_PASS\`, \`uapi.xdp_action.XDP_PASS\`, and the type \`uapi.xdp_action\`. Flags
  * have no object and no type. A bundled script contains only the constants that it uses.
  *
+ * bpf-helpers(7), the kernel's headers and its documentation describe the constants that have no description here.
+ *
  * The installed package loads this module on first use. Code that runs for each event should read its constants once, outside of the
  * callback (\`const { TCP_LISTEN } = uapi\`).
  *
