@@ -24,7 +24,7 @@ function findObstacle(): string | undefined {
   return undefined;
 }
 
-/** The reason for which this library cannot run here, as an error message; `undefined` where it can. */
+/** Error message with the reason why this library cannot run here; `undefined` if it can. */
 export const platformObstacle: string | undefined = findObstacle();
 
 /** The architecture of this process. It is valid only if {@link platformObstacle} is `undefined`. */
