@@ -3,7 +3,7 @@ import { suggest } from "./names.ts";
 
 /**
  * The maximum size of a layout, in bytes. It is the largest value of an array map, INT_MAX (array_map_alloc_check() in
- * kernel/bpf/arraymap.c); values of other map types are smaller.
+ * kernel/bpf/arraymap.c); other map types have lower limits.
  */
 export const LARGEST_SIZE = 0x7fffffff;
 

@@ -378,7 +378,7 @@ export class PerfMemory {
     return Number(Atomics.load(this.#head, 0));
   }
 
-  /** Returns {@link head}. In overwrite mode a `SnapshotPerf` replaces this object, whose method copies the records first. */
+  /** Returns {@link head}. In overwrite mode a `SnapshotPerf` takes the place of this object, and its `look` copies records. */
   look(): number {
     return this.head();
   }

@@ -28,8 +28,8 @@ const maxFunctionLength = 16 * 1024 * 1024;
 
 /**
  * The rank of each symbol type that functions have (the letters of nm(1)). Of several names for one address the one with the
- * lowest rank is used, and of these the first in the file. The kernel does the same (scripts/kallsyms.c):
- * it sorts weak symbols after others, and uses the first.
+ * lowest rank is used, and of these the first in the file. The kernel does the same: scripts/kallsyms.c sorts weak symbols after
+ * others, and the first is used.
  */
 const notFunction = 0xff;
 const ranks = new Uint8Array(256).fill(notFunction);

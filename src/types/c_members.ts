@@ -18,8 +18,8 @@ interface Described {
 }
 
 /**
- * Encodes the members of a struct or union. Returns `undefined` if the description is incomplete or
- * contradictory, or exceeds the limits of BTF.
+ * Encodes the members of a struct or union. Returns `undefined` if the description is incomplete or contradictory, or exceeds
+ * the limits of BTF.
  *
  * @param isUnion true for a union, whose members overlap
  */
