@@ -103,8 +103,8 @@ export interface KernelReference {
   /** Id in the BTF of the kernel or the module. */
   readonly id: number;
   /**
-   * Module that has the variable or function; 0 for the kernel itself. For a variable it is the file descriptor of
-   * the module's BTF, for a function the index of that descriptor in the program's `fd_array`.
+   * Module that defines the variable or function: for a variable the file descriptor of the module's BTF, for a function the
+   * index of that descriptor in the program's `fd_array`. 0 is the kernel itself.
    *
    * @default 0
    */
@@ -113,7 +113,7 @@ export interface KernelReference {
 
 /** Functions that resolve the names in a program, for {@link assemble}. */
 export interface Resolver {
-  /** Returns the file descriptor of a map. Without this function, open maps have their own and names are errors. */
+  /** Returns the file descriptor of a map. Without this function, an open map resolves to its own, and a name is an error. */
   readonly map?: (map: MapReference) => number;
   /** Returns the BTF id of a variable of the kernel, for `ldKernelSymbol()`. */
   readonly kernelSymbol?: (name: string) => KernelReference;
@@ -191,7 +191,7 @@ function resolveJump(
   if (placed.instruction.opcode === GOTOL) return { imm: distance };
   if (distance >= INT16_MIN && distance <= INT16_MAX) return { offset: distance };
   throw new AssemblerError(
-    `label ${JSON.stringify(name)} is ${distance} slots away, a jump reaches from ${INT16_MIN} to ${INT16_MAX}: use gotol (Linux 6.6); for a conditional jump, invert the condition to skip the gotol`,
+    `label ${JSON.stringify(name)} is ${distance} slots away, but a jump reaches only from ${INT16_MIN} to ${INT16_MAX}: use gotol (Linux 6.6); for a conditional jump, invert the condition to skip the gotol`,
     placed,
   );
 }

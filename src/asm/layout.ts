@@ -38,9 +38,9 @@ export class AssemblerError extends Error {
   override readonly name = "AssemblerError";
   /** Instruction that the error is about; `undefined` if it is about the whole program. */
   readonly instruction: Instruction | undefined;
-  /** Index of the instruction in the program, from 0. */
+  /** Index of the instruction in the program, from 0; `undefined` if the error is about the whole program. */
   readonly index: number | undefined;
-  /** Index of the instruction's first slot. */
+  /** Index of the instruction's first slot; `undefined` if the error is about the whole program. */
   readonly slot: number | undefined;
 
   constructor(message: string, faulty?: FaultyInstruction) {
@@ -79,6 +79,7 @@ export interface FunctionLayout {
   readonly name: string;
   /** Index of the function's first slot. */
   readonly slot: number;
+  /** Instructions of the function, in order. */
   readonly instructions: PlacedInstruction[];
   /** Instruction of each label; `undefined` for a label after the last instruction. */
   readonly labels: Map<string, PlacedInstruction | undefined>;

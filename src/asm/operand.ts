@@ -61,7 +61,7 @@ function refuse(mnemonic: string, operand: string, expected: string, value: unkn
 }
 
 /**
- * Returns the number of a register that the instruction reads.
+ * Checks a register that the instruction reads, and returns its number.
  *
  * @throws {TypeError} if it is not a register
  */
@@ -71,7 +71,7 @@ export function checkReadable(mnemonic: string, operand: string, value: unknown)
 }
 
 /**
- * Returns the number of a register that the instruction changes.
+ * Checks a register that the instruction changes, and returns its number.
  *
  * @throws {TypeError} if it is not a register
  * @throws {RangeError} if it is the frame pointer
@@ -87,7 +87,7 @@ export function checkWritable(mnemonic: string, operand: string, value: unknown)
 }
 
 /**
- * Returns an immediate as the signed 32-bit number of the instruction.
+ * Checks an immediate, and returns it as the signed 32-bit number of the instruction.
  *
  * @throws {TypeError} if it is not a number
  * @throws {RangeError} if it is not an integer in the range
@@ -108,7 +108,7 @@ export function checkImmediate(
 }
 
 /**
- * Returns the offset of a load or a store.
+ * Checks the offset of a load or a store, and returns it.
  *
  * @throws {TypeError} if it is not a number
  * @throws {RangeError} if it is not an integer from -2^15 to 2^15-1
@@ -118,7 +118,7 @@ export function checkOffset(mnemonic: string, value: unknown): number {
 }
 
 /**
- * Returns the name of a label, function or symbol.
+ * Checks the name of a label, function or symbol, and returns it.
  *
  * @throws {TypeError} if it is not a string, or empty
  */

@@ -15,8 +15,7 @@ const ellipsis = "...";
  * Returns the C declaration of a type, on one line: `struct event { __u32 pid; char comm[16]; }`.
  *
  * The members of the outermost struct and of anonymous types inside it are included; other types appear by name. `...` replaces
- * omitted text: a type inside itself, which C cannot express, structs that are too deep, and everything after
- * {@link maxCharacters}.
+ * omitted text: a type inside itself, types that are nested too deep, and everything after about 65,000 characters.
  */
 export function declaration(graph: BtfGraph, id: number): string {
   return new Declarer(graph).whole(id);

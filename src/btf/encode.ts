@@ -73,7 +73,7 @@ const maxHeight = 28;
 class Encoder {
   readonly types: DataBtfBuilder;
   readonly #encoded = new Map<Type<unknown>, Encoded>();
-  /** Types that are being encoded, to stop at a type from elsewhere that claims to contain itself. */
+  /** Types that are being encoded, to stop at a type that contains itself, which only a type that was not made by `t` can do. */
   readonly #open = new Set<Type<unknown>>();
 
   constructor(types: DataBtfBuilder) {

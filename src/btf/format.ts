@@ -139,7 +139,7 @@ export interface RawBtf {
   readonly strings: Uint8Array;
   /** Index of each type in `words`, by type id. The entry of void (id 0) is unused. */
   readonly starts: Uint32Array;
-  /** Offset of each type's name, by type id. The offsets are copied into one array because look-ups search all of them. */
+  /** Offset of each type's name in the strings, by type id. Look-ups search all offsets, so they are copied into one array. */
   readonly names: Uint32Array;
 }
 

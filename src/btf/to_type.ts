@@ -171,7 +171,7 @@ export class TypeMaker {
     const type = valueType(this.#graph, id);
     const known = this.#counts.get(type.id);
     if (known !== undefined) return known;
-    // For a struct inside itself: making its type throws.
+    // Ends the recursion for a struct that contains itself. Making the type of its member throws the error.
     this.#counts.set(type.id, 0);
     const count = this.#nested(type, () => {
       switch (type.kind) {
@@ -236,7 +236,10 @@ export class TypeMaker {
     return kind === "struct" ? this.#placedStruct(type, members) : undefined;
   }
 
-  /** Returns a struct with additional padding, for example by an alignment attribute; `undefined` if members overlap or are bit-fields. */
+  /**
+   * Returns a struct with additional padding, for example because of an alignment attribute; `undefined` if members overlap or are
+   * bit-fields.
+   */
   #placedStruct(type: BtfType, members: readonly BtfMember[]): Type<BtfValue> | undefined {
     let end = 0;
     const fields: (Field & { readonly offset: number })[] = [];

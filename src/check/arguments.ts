@@ -1,7 +1,10 @@
 import { describe } from "./describe.ts";
 import { suggest } from "./names.ts";
 
-/** The maximum size of a layout, in bytes: the kernel stores the sizes of keys and values in a signed 32-bit integer. */
+/**
+ * The maximum size of a layout, in bytes. It is the largest value of an array map, INT_MAX (array_map_alloc_check() in
+ * kernel/bpf/arraymap.c); other map types have lower limits.
+ */
 const LARGEST_SIZE = 0x7fffffff;
 
 /**
@@ -26,7 +29,7 @@ export function checkBoolean(what: string, value: boolean): void {
 /**
  * Checks the size of a layout.
  *
- * @throws {RangeError} if it is larger than the kernel allows for keys and values
+ * @throws {RangeError} if it is larger than {@link LARGEST_SIZE}
  */
 export function checkSize(what: string, size: number): void {
   if (size > LARGEST_SIZE) {

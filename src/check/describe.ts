@@ -59,7 +59,7 @@ export function refuseRange(path: string, expected: string, value: unknown, hint
 /** The messages of errors, without (`plain`) and with (`shown`) their context. */
 const messages = new WeakMap<object, { readonly plain: string; readonly shown: string }>();
 
-/** A thrown value with the place in an argument where it was thrown. {@link withContext} adds the call. */
+/** A thrown value, and the part of an argument that caused it, such as `value of CPU 3`. {@link withContext} adds the call. */
 export class Located {
   readonly error: unknown;
   readonly place: string;

@@ -54,7 +54,7 @@ function editDistance(a: string, b: string): number {
   return rows[a.length]![b.length]!;
 }
 
-/** The keyword for a name of the kernel. */
+/** The keyword for a name of the kernel: the name in lower case. */
 export type Keyword<Name extends string> = Lowercase<Name>;
 
 /** Returns the keyword for a name of the kernel. */

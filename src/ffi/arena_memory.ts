@@ -80,7 +80,7 @@ export class ArenaMemory implements Disposable {
     if (this.#buffer.detached) return;
     const { byteLength } = this.#buffer;
     this.#buffer.transfer(0);
-    // While a native operation holds the buffer, the engine silently copies instead of detaching.
+    // While a native operation holds the buffer, the JavaScript engine silently copies instead of detaching.
     if (!this.#buffer.detached) {
       throw new Error(
         `the ${this.#what} cannot be disposed of yet: an asynchronous operation uses its memory; await that first`,

@@ -10,7 +10,7 @@ const maxNameLength = 64;
 /** Loads the BTF of a program or a map into the kernel (kernel 4.18). */
 export function loadBtf(bytes: Uint8Array, what: string): Descriptor {
   using attr = new BpfAttr(BTF_LOAD.btf_log_level);
-  // The caller may pass a subclass whose length changes: it is read only once.
+  // The caller may pass a subclass whose property `length` changes: it is read only once.
   const copy = new Uint8Array(bytes);
   attr.u32(BTF_LOAD.btf_size, copy.length);
   attr.memory(BTF_LOAD.btf, copy);

@@ -57,7 +57,8 @@ export function linkPerfEvent(
   const fd = attr.tryCall(BPF_LINK_CREATE);
   if (fd >= 0) return fd;
   const errno = lastErrno();
-  // Newer kernels return EINVAL for invalid arguments too, and only a valid call could probe for the command.
+  // EINVAL means that the kernel lacks these links, or that an argument is invalid. Only a valid call could distinguish the two,
+  // so the version decides.
   if (errnoName(errno) === "EINVAL" && !isKernelSince("5.15")) return undefined;
   throw bpfError(BPF_LINK_CREATE, errno, context);
 }
@@ -92,13 +93,13 @@ export function detachLink(linkFd: number, what: string): void {
 export type LinkTarget =
   /** The descriptor of a cgroup (kernel 5.7), a network namespace (5.8) or a map of sockets (6.10). */
   | { readonly kind: "descriptor"; readonly fd: number }
-  /** A network interface of this thread's namespace (kernel 5.9). */
+  /** The index of a network interface in this thread's network namespace (kernel 5.9 for XDP, 6.6 for tcx, 6.7 for netkit). */
   | { readonly kind: "interface"; readonly index: number }
   /** The descriptor of a perf event (kernel 5.15). */
   | { readonly kind: "perf event"; readonly fd: number; readonly cookie?: bigint }
   /** The target that the program was loaded for: an iterator (kernel 5.8), a function or a tracepoint by BTF (kernel 5.19). */
   | { readonly kind: "loaded for"; readonly cookie?: bigint }
-  /** Kernel functions by name (kernel 5.18): their entries or, with `isReturn`, their returns. */
+  /** Kernel functions by name, for kprobe_multi (kernel 5.18): their entries or, with `isReturn`, their returns. */
   | {
       readonly kind: "kernel functions";
       readonly names: readonly string[];
@@ -106,7 +107,7 @@ export type LinkTarget =
       /** One for each name. */
       readonly cookies?: readonly bigint[];
     }
-  /** Byte offsets in a file (kernel 6.6). */
+  /** Byte offsets of instructions in a file, for uprobe_multi (kernel 6.6). */
   | {
       readonly kind: "file places";
       readonly path: string;
@@ -115,7 +116,7 @@ export type LinkTarget =
       /** One for each offset. */
       readonly cookies?: readonly bigint[];
     }
-  /** Kernel functions by their ids in the kernel's BTF (kernel 7.2). */
+  /** Kernel functions by their ids in the kernel's BTF, for tracing_multi (kernel 7.2). */
   | {
       readonly kind: "typed functions";
       readonly ids: readonly number[];

@@ -170,7 +170,7 @@ function numaHint({ flags, numaNode }: MapCreation): string {
   return (flags & BPF_F_NUMA_NODE) === 0 ? "" : ` (with NUMA node ${numaNode})`;
 }
 
-/** Describes the requireSupport of the flag rb_overwrite, which only ring buffers have, if it was given. */
+/** Describes the requirement of the flag rb_overwrite, which only ring buffers have, if it was given. */
 function overwriteHint({ flags }: MapCreation): string {
   return (flags & BPF_F_RB_OVERWRITE) === 0 ? "" : ": the flag rb_overwrite needs kernel 6.19";
 }
@@ -249,7 +249,7 @@ export function updateHints({ hints, keyHints }: KindHints): Hints {
     ...deleteHints,
     ENOMEM: `The kernel had no memory for the entry, and found none within ${refillTimeMs} ms: a map with preallocated entries (without no_prealloc) gets all its memory at creation`,
     E2BIG: fullHint,
-    // LPM tries return this one.
+    // LPM tries return ENOSPC when they are full.
     ENOSPC: fullHint,
     ...keyHints,
     ...hints,
@@ -260,7 +260,7 @@ export function updateHints({ hints, keyHints }: KindHints): Hints {
 export const refillTimeMs = 50;
 
 /**
- * Waits a millisecond before a failed update is repeated; returns false where repeating it cannot help.
+ * Waits a millisecond before a failed update is repeated; returns false if repeating it cannot help.
  *
  * The kernel takes the memory of entries that are not preallocated from a small reserve, because programs cannot wait for
  * memory, and refills the reserve in the background (kernel/bpf/memalloc.c, pcpu_balance_workfn() in mm/percpu.c). So fast

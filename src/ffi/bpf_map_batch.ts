@@ -52,7 +52,7 @@ export class MapBatch implements Disposable {
   view!: DataView;
   /** The same memory as bytes. */
   bytes!: Uint8Array;
-  /** The number of entries that fit in. */
+  /** The number of entries that fit into the buffer. */
   capacity!: number;
   /**
    * The number of entries that the next call of {@link lookup} requests, at most `capacity`. Unused capacity costs nothing,
@@ -108,8 +108,8 @@ export class MapBatch implements Disposable {
   }
 
   /**
-   * Reads the next entries of the map; the first call starts at the beginning. The buffer grows if a bucket of the map has more
-   * entries than fit in.
+   * Reads the next entries of the map, at most `limit`, and sets `count`. The first call starts at the beginning. The buffer grows
+   * if a bucket of the map has more entries than fit.
    */
   lookup(elementFlags: number): BatchResult {
     return this.#advance(BPF_MAP_LOOKUP_BATCH, elementFlags, readHints);
@@ -142,7 +142,7 @@ export class MapBatch implements Disposable {
       } else if (code !== undefined && code !== "ENOENT") {
         if (!this.#started && this.#isUnsupported(code)) return "unsupported";
         throw this.#error("iterate over", {
-          ENOTSUPP: "The map has no batch operations, like those in a network device",
+          ENOTSUPP: "The map has no batch operations, like maps offloaded to a network device",
           ...hints,
           ...flagHints(elementFlags),
         });
@@ -153,7 +153,10 @@ export class MapBatch implements Disposable {
     }
   }
 
-  /** Stores the `count` entries from `start` on. If one is rejected, `this.count` is the number of entries stored before it. */
+  /**
+   * Stores the `count` entries from `start` on, and returns `"end"`. If one is rejected, this method throws, and `this.count` is the
+   * number of entries stored before it.
+   */
   update(start: number, count: number, elementFlags: number): BatchResult {
     let stored = 0;
     for (let waited = 0; ; waited++) {
@@ -169,8 +172,8 @@ export class MapBatch implements Disposable {
   }
 
   /**
-   * Deletes the `count` keys from `start` on. At an absent key it stops and returns `"more"`; `this.count` is then the number of
-   * keys deleted before it.
+   * Deletes the `count` keys from `start` on, and returns `"end"`. At an absent key it stops and returns `"more"`; `this.count` is
+   * then the number of keys deleted before it.
    */
   delete(start: number, count: number): BatchResult {
     const code = this.#call(BPF_MAP_DELETE_BATCH, start, count, 0);
@@ -222,7 +225,7 @@ export class MapBatch implements Disposable {
     const moved = view.getUint32(MAP_BATCH.count, true);
     // An early error leaves the count as it was passed; a later one lowers it, except at the end of an iteration.
     const isUntouched = !isDone && code !== "ENOENT" && moved === count;
-    // After EFAULT the count means nothing.
+    // After EFAULT the kernel has not updated the count reliably.
     this.count = isUntouched || code === "EFAULT" ? 0 : moved;
     return code;
   }

@@ -22,7 +22,10 @@ import { BPF_EXIST, BPF_NOEXIST } from "../uapi/bpf.ts";
 import { ENOENT } from "../uapi/errno.ts";
 import { MAP_ELEM } from "../uapi/layout.ts";
 
-/** The offset of the key in {@link MapElement.view}: after two attrs, one for entries and one for BPF_MAP_GET_NEXT_KEY. */
+/**
+ * The offset of the key in {@link MapElement.view}: after two attrs, one for look-ups, updates and deletions, and one for
+ * BPF_MAP_GET_NEXT_KEY.
+ */
 export const elementKeyOffset = 64;
 
 /**
@@ -138,8 +141,9 @@ export class MapElement implements Disposable {
   }
 
   /**
-   * Replaces the key at `nextKeyOffset` by the one after it. Returns false after the last key. With `first`, or if the present
-   * key was deleted meanwhile, it becomes the first key of the map.
+   * Replaces the key at `nextKeyOffset` by the next key of the map. Returns false after the last key.
+   *
+   * The result is the map's first key if `first` is true, or if the key at `nextKeyOffset` is not in the map any more.
    */
   nextKey(first: boolean): boolean {
     const { view } = this;
@@ -149,7 +153,7 @@ export class MapElement implements Disposable {
     return this.#refused(BPF_MAP_GET_NEXT_KEY, "iterate over the keys of", readHints);
   }
 
-  /** Sets the key. */
+  /** Sets the key for look-ups, updates and deletions. */
   setKey(key: Uint8Array): void {
     this.#bytes.set(key, elementKeyOffset);
   }
@@ -164,13 +168,13 @@ export class MapElement implements Disposable {
     this.#bytes.set(value, this.valueOffset);
   }
 
-  /** Copies the key that {@link nextKey} returned to the key of the next call. */
+  /** Makes the result of {@link nextKey} the key for look-ups, updates and deletions. */
   useNextKey(): void {
     const { nextKeyOffset } = this;
     this.#bytes.copyWithin(elementKeyOffset, nextKeyOffset, nextKeyOffset + this.#keySize);
   }
 
-  /** Makes {@link nextKey} continue after the present key. */
+  /** Makes {@link nextKey} continue after the key for look-ups, updates and deletions. */
   seek(): void {
     const end = elementKeyOffset + this.#keySize;
     this.#bytes.copyWithin(this.nextKeyOffset, elementKeyOffset, end);

@@ -59,7 +59,7 @@ function nounOf(kind: ObjectKind): string {
  * Returns the kind of BPF object that a descriptor refers to, or `"other"` for any other file; `undefined` where /proc is not
  * mounted.
  *
- * BPF_OBJ_GET_INFO_BY_FD cannot answer this: it returns a struct of another layout for each kind, without naming the kind.
+ * BPF_OBJ_GET_INFO_BY_FD does not return the kind, only a struct whose layout depends on it.
  */
 export function objectKind(fd: number): ObjectKind | "other" | undefined {
   let target: string;

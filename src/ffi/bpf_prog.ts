@@ -78,7 +78,7 @@ const loadAttempts = 5;
 
 /**
  * The result of {@link tryLoadProgram}. With a log, `ENOSPC` means that the log did not fit. Then `log` is its end (before
- * kernel 6.4 its beginning), and the verdict is not known.
+ * kernel 6.4 its beginning), and it is not known whether the verifier accepts the program.
  */
 export type LoadResult =
   { readonly fd: number; readonly log: string } | { readonly errno: number; readonly log: string };
@@ -98,10 +98,10 @@ const returnedLogSize = 64 * 2 ** 20;
 const maxLogSize = 2 ** 30 - 1;
 
 /**
- * Loads a program by one call, with a log if one is requested.
+ * Loads a program, with a log if one is requested. Repeats the call if a signal has interrupted the verifier.
  *
  * @param logSize size of the log buffer, in bytes; by default enough for every log, or for its end. Only the written pages take
- *   memory, but the engine counts the whole buffer
+ *   memory, but the JavaScript engine counts the whole buffer as used
  */
 export function tryLoadProgram(
   program: ProgramLoad,

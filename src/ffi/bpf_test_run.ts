@@ -42,8 +42,8 @@ export interface TestRunOutput {
  *
  * If a call with several runs is interrupted, the kernel ends it early and does not report the number of runs that it made. If
  * io_uring can interrupt, as when a program writes to a ring buffer that is polled, each run is a separate call. After a signal,
- * the runs of the call are repeated in calls with fewer runs. Signals cannot be blocked meanwhile: the engine sends them to its
- * threads, and waits for their effect while it holds locks.
+ * the runs of the call are repeated in calls with fewer runs. Signals cannot be blocked meanwhile: the JavaScript engine sends
+ * them to its threads, and waits for their effect while it holds locks.
  *
  * @param explain returns a hint for an input that the kernel rejects
  * @throws {BpfError}

@@ -61,7 +61,7 @@ export function monotonicMilliseconds(): number {
   return readMilliseconds(CLOCK_MONOTONIC, reading);
 }
 
-/** The time of day at the zero of a clock. */
+/** The time of day at which a clock was 0. */
 interface Offset {
   readonly milliseconds: number;
   /** The largest error of `milliseconds`. */
@@ -131,8 +131,8 @@ const boottimeDates = new DateConverter(CLOCK_BOOTTIME);
 /**
  * Returns the date for a time of the kernel's monotonic clock, such as the result of `ktime_get_ns` in an event.
  *
- * Until the system's clock is set, equal times have equal dates, and later times have dates that are not earlier. A new setting
- * is noticed within a second, and applies to earlier times as well: convert the time of an event soon after it happened.
+ * As long as the system's clock is not set, equal times have equal dates, and later times have dates that are not earlier. When the
+ * clock is set, the results change within a second, also for earlier times: convert the time of an event soon after it happened.
  *
  * @param nanoseconds since about the start of the machine
  *

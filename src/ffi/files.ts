@@ -1,10 +1,8 @@
 /**
- * @module Functions of `node:fs`, which is loaded when one is called, because loading it takes half as long as starting Bun. No
- *   other
+ * @module Functions of `node:fs`. They load it when one is called, because loading it takes half as long as starting Bun. No other
  * file of the library imports `node:fs`.
  *
- * They throw the errors of `node:fs`, except for EMFILE and ENFILE, where no descriptor is left: then a {@link BpfError} with a
- * hint.
+ * They throw the errors of `node:fs`. EMFILE and ENFILE, where no descriptor is left, become a {@link BpfError} with a hint.
  */
 import type * as Files from "node:fs";
 import { BpfError, explainNoDescriptor } from "./error.ts";

@@ -3,7 +3,7 @@ import { type HandleDescription, tracing } from "./handles.ts";
 /** The environment variable that turns tracing on. It is read when this module is imported. */
 const variable = "BUN_BPF_TRACE_HANDLES";
 
-/** The length of captured stacks. The engine's default is 10, half of which would be calls inside this library. */
+/** The length of captured stacks. The default of the JavaScript engine is 10, half of which would be calls inside this library. */
 const maxFrames = 50;
 
 /** A descriptor or mapping that this library has open. */

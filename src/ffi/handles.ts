@@ -3,7 +3,7 @@
 /** The description of an open descriptor or mapping. */
 export interface HandleDescription {
   readonly kind: "descriptor" | "mapping";
-  /** The instance: `descriptor 7`. */
+  /** The descriptor or mapping itself: `descriptor 7`, or `mapping of 4096 bytes`. */
   readonly place: string;
   /** Returns the name of the object. It is called for a report, because some objects get their names after they are opened. */
   readonly what: () => string;

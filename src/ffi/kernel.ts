@@ -36,7 +36,7 @@ export function isVersionSince(release: string, version: KernelVersion): boolean
   return major > sinceMajor || (major === sinceMajor && minor >= sinceMinor);
 }
 
-/** Returns the entry for this architecture, of the first versions whose JIT compilers support a feature. */
+/** Returns this architecture's entry of a table of the first kernel versions whose JIT compilers support a feature. */
 export function sinceByArchitecture(
   versions: Readonly<Record<Architecture, KernelVersion>>,
 ): KernelVersion {

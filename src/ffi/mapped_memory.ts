@@ -53,7 +53,7 @@ export interface FileMapping {
  * Memory from mmap(2). Its address does not change, so it can be passed to the kernel.
  *
  * Disposal detaches every view and then unmaps the memory: a view that is still referenced has length 0 and cannot access the
- * address. The engine does both in one step, because munmap(2) is the deallocator of the buffer.
+ * address. The JavaScript engine does both in one step, because munmap(2) is the deallocator of the buffer.
  */
 export class MappedMemory implements Disposable {
   /** The address of the mapping. */
@@ -67,8 +67,8 @@ export class MappedMemory implements Disposable {
     this.address = address;
     this.length = length;
     this.#what = what;
-    // The engine calls the deallocator with the address and the context. The context is the length, as munmap(address, length)
-    // needs it.
+    // The engine calls the deallocator with the address and the context. The context is the length, which makes the call
+    // munmap(address, length).
     this.#buffer = toArrayBufferWithDeallocator(
       address as Pointer,
       0,
@@ -129,7 +129,7 @@ export class MappedMemory implements Disposable {
     } catch (cause) {
       libc.munmap(address as Pointer, length);
       throw new Error(
-        `cannot map ${length} bytes of the ${what}: the engine's buffers have at most 4 GiB (2^32 bytes)`,
+        `cannot map ${length} bytes of the ${what}: an ArrayBuffer has at most 4 GiB (2^32 bytes)`,
         { cause },
       );
     }

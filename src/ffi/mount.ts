@@ -51,8 +51,8 @@ function openCalls() {
 }
 
 /**
- * A mount of a file system without a mount point. Until disposal its files are at `path`, for this process only. It needs kernel
- * 5.2 and CAP_SYS_ADMIN.
+ * A mount of a new instance of a file system, without a mount point. Until disposal its files are at `path`, for this process
+ * only. It requires kernel 5.2 and CAP_SYS_ADMIN.
  */
 export class DetachedMount implements Disposable {
   readonly #root: Descriptor;

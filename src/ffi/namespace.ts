@@ -27,18 +27,19 @@ function openNamespace({ name, file }: NamespaceKind): Descriptor {
  * Calls a function in a new namespace. The namespace ends when the last descriptor of it, and of the objects in it, is closed.
  *
  * Only this thread enters it, and it returns to its own namespace before other code can run on it. Threads that are started
- * meanwhile stay in the new namespace. The engine starts threads when it first collects garbage or compiles, so the function has
- * to be short.
+ * meanwhile stay in the new namespace. The JavaScript engine starts threads when it first collects garbage or compiles, so the
+ * function has to be short.
  *
  * @param body a synchronous function
  * @returns the result of `body`
- * @throws {BpfError} EPERM if CAP_SYS_ADMIN is missing, or the thread could not return; EINVAL if the kernel lacks the type
- * @throws {Error} if the thread could not return to its namespace, in which case the process should end
+ * @throws {BpfError} EPERM if CAP_SYS_ADMIN is missing for the new or for the present namespace; `body` was not called
+ * @throws {BpfError} EINVAL if the kernel lacks the namespace type
+ * @throws {Error} if the thread is still in the new namespace after `body`: the process should end then
  */
 export function inNewNamespace<Result>(kind: NamespaceKind, body: () => Result): Result {
   using previous = openNamespace(kind);
-  // Entering the present namespace changes nothing. It fails exactly where the return would fail: for example in a user
-  // namespace that does not own this namespace, where a new one could still be created.
+  // Entering the present namespace changes nothing, but fails if the return would fail: for example in a user namespace that does
+  // not own this namespace, although the process may create a new one there.
   if (otherLibc.setns(previous.fd, kind.flag) < 0) throw namespaceError(kind, "setns", lastErrno());
   if (otherLibc.unshare(kind.flag) < 0) throw namespaceError(kind, "unshare", lastErrno());
   try {

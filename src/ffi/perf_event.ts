@@ -130,7 +130,7 @@ export function openProbeEvent({ type, config, target, offset }: ProbeEvent, wha
   return openForAllProcesses(attr, what);
 }
 
-/** Opens a perf event of this thread that never counts anything. */
+/** Opens a perf event of this thread that counts nothing (`PERF_COUNT_SW_DUMMY`). Probes attach programs to it. */
 export function openIdleEvent(what: string): number {
   using attr = allocateScratch(attrSize);
   const { view } = attr;
@@ -240,36 +240,36 @@ export function pausePerfEvent(eventFd: number, paused: boolean, what: string): 
   }
 }
 
-/** The maximum length of a buffer of the engine, in bytes. */
+/** The maximum length of an ArrayBuffer in the JavaScript engine, in bytes. */
 const maxBufferSize = 2 ** 32;
 
 const lockedMemoryHint =
   "The pages of all these buffers are locked: without CAP_IPC_LOCK, their number is limited by the sysctl kernel.perf_event_mlock_kb (per CPU) and the limit on locked memory (ulimit -l). Give the process that capability, raise one of the limits, or choose a smaller size";
 
 /**
- * The pages that perf events share with user space: an array of places of equal size, one for each event.
+ * The pages that perf events share with user space: an array of slots of equal size, one for each event.
  *
- * All places are in one mapping. So they are detached and unmapped together, or not at all while an asynchronous operation uses
+ * All slots are in one mapping. So they are detached and unmapped together, or not at all while an asynchronous operation uses
  * one.
  */
 export class PerfPages implements Disposable {
-  /** The number of places. */
+  /** The number of slots. */
   readonly length: number;
   readonly #memory: MappedMemory;
-  readonly #placeLength: number;
+  readonly #slotLength: number;
   readonly #writable: boolean;
   readonly #what: string;
 
   /**
-   * @param least the number of places that are required; unused places take no memory
-   * @param most the number of places to map, or fewer if the engine cannot map that many
-   * @param size bytes of data of each place: a power of two and a multiple of the page size
+   * @param least the number of slots that are required; unused slots take no memory
+   * @param most the number of slots to map; fewer are mapped if they would exceed the maximum length of a buffer
+   * @param size bytes of data of each slot: a power of two and a multiple of the page size
    * @param writable false for overwrite mode, which the kernel uses for mappings that are not writable
-   * @throws {RangeError} if the engine cannot map `least` places
+   * @throws {RangeError} if `least` slots exceed the maximum length of a buffer, 4 GiB
    */
   constructor(least: number, most: number, size: number, what: string, writable = true) {
-    this.#placeLength = pageSize() + size;
-    this.length = Math.min(most, Math.floor(maxBufferSize / this.#placeLength));
+    this.#slotLength = pageSize() + size;
+    this.length = Math.min(most, Math.floor(maxBufferSize / this.#slotLength));
     if (this.length < least) {
       throw new RangeError(
         `size: ${least} buffers of ${size} bytes, and a page more for each, are more than the 4 GiB that can be mapped`,
@@ -277,7 +277,7 @@ export class PerfPages implements Disposable {
     }
     this.#writable = writable;
     this.#what = what;
-    this.#memory = MappedMemory.anonymous(this.length * this.#placeLength, what, PROT_READ);
+    this.#memory = MappedMemory.anonymous(this.length * this.#slotLength, what, PROT_READ);
     tracing.registry?.add(this, {
       kind: "mapping",
       place: `mapping of ${this.#memory.length} bytes`,
@@ -291,25 +291,25 @@ export class PerfPages implements Disposable {
   }
 
   /**
-   * Maps an event to a place, and replaces the present mapping of the place.
+   * Maps an event into a slot, and replaces the present mapping of the slot.
    *
    * @throws {BpfError} EPERM if the limit on locked memory is exceeded; nothing has changed then
    */
-  map(place: number, fd: number): PerfMemory {
+  map(slot: number, fd: number): PerfMemory {
     const protection = this.#writable ? PROT_READ | PROT_WRITE : PROT_READ;
-    this.#mapTo(place, protection, MAP_SHARED, fd);
-    const start = place * this.#placeLength;
-    return new PerfMemory(this.#memory.buffer, start, this.#placeLength, this.#what);
+    this.#mapTo(slot, protection, MAP_SHARED, fd);
+    const start = slot * this.#slotLength;
+    return new PerfMemory(this.#memory.buffer, start, this.#slotLength, this.#what);
   }
 
-  /** Unmaps the event of a place. Views of its data then show zeros. */
-  clear(place: number): void {
-    this.#mapTo(place, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS, -1);
+  /** Unmaps the event of a slot. Views of its data then show zeros. */
+  clear(slot: number): void {
+    this.#mapTo(slot, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS, -1);
   }
 
-  #mapTo(place: number, protection: number, flags: number, fd: number): void {
-    const length = this.#placeLength;
-    mapAt(this.#memory.address + place * length, length, protection, flags, fd, this.#what);
+  #mapTo(slot: number, protection: number, flags: number, fd: number): void {
+    const length = this.#slotLength;
+    mapAt(this.#memory.address + slot * length, length, protection, flags, fd, this.#what);
   }
 
   /**
@@ -383,14 +383,14 @@ export class PerfMemory {
    * read after this call.
    *
    * The kernel writes records and then, after a barrier, this position. The load is sequentially consistent, so that no later
-   * load is moved before it, neither by the processor (LDAR on arm64) nor by the engine's compilers. The loads of the headers of
-   * records need no order among themselves: everything before this position was written earlier.
+   * load is moved before it, neither by the processor (LDAR on arm64) nor by the JavaScript engine's compilers. The loads of the
+   * headers of records need no order among themselves: everything before this position was written earlier.
    */
   head(): number {
     return Number(Atomics.load(this.#head, 0));
   }
 
-  /** Reads the position up to which the kernel has written, and returns it: {@link head}. */
+  /** Returns {@link head}. In overwrite mode a `SnapshotPerf` takes the place of this object, and its `look` copies records. */
   look(): number {
     return this.head();
   }

@@ -1,6 +1,6 @@
 /**
- * The oldest version of Bun that this library is tested with. Calls through its `bun:ffi` are compiled by the engine and take
- * nanoseconds.
+ * The oldest version of Bun that this library is tested with. Calls through its `bun:ffi` are compiled by the JavaScript engine
+ * and take nanoseconds.
  */
 const minimumBun = "1.4.5";
 
@@ -24,7 +24,7 @@ function findObstacle(): string | undefined {
   return undefined;
 }
 
-/** The reason for which this library cannot run here, as an error message; `undefined` where it can. */
+/** Error message with the reason why this library cannot run here; `undefined` if it can. */
 export const platformObstacle: string | undefined = findObstacle();
 
 /** The architecture of this process. It is valid only if {@link platformObstacle} is `undefined`. */

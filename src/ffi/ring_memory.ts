@@ -1,9 +1,9 @@
 /**
  * @module The pages of ring buffers, and ordered loads from memory that the kernel writes.
  *
- * `Atomics.load` cannot always read memory that is mapped read-only, because the engine emits a read-modify-write instruction.
- * On a view of 32 bits or less, the compiled code ends the process on every processor. On a view of 64 bits it does so on arm64,
- * also before it is compiled.
+ * `Atomics.load` cannot always read memory that is mapped read-only, because the JavaScript engine emits a read-modify-write
+ * instruction, which raises SIGSEGV there. On a view of 32 bits or less this happens in compiled code on every processor. On a
+ * view of 64 bits it happens on arm64, also before the code is compiled.
  */
 
 import { type Pointer, toArrayBuffer } from "bun:ffi";

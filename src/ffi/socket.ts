@@ -77,7 +77,7 @@ export function createSocketPair(what: string): [Descriptor, Descriptor] {
     first = new Descriptor(fds.view.getInt32(0, true), what);
     return [first, new Descriptor(second, what)];
   } catch (error) {
-    // The constructor that failed has closed its descriptor.
+    // The constructor that has thrown has closed its own descriptor.
     if (first === undefined) libc.close(second);
     else first[Symbol.dispose]();
     throw error;
@@ -129,8 +129,8 @@ export function setSocketOption(
 const headerSize = 16;
 /** `struct nlattr`: length and type, before the value. */
 const attributeHeaderSize = 4;
-/** Size of the buffer for the kernel's answer, in bytes: the errno and, after a failure, the message that failed. */
-const answerSize = 8192;
+/** Size of the buffer for the kernel's reply, in bytes: the errno and, after a failure, the message that failed. */
+const replySize = 8192;
 
 /** An attribute of a message: a 32-bit number, a string, or nested attributes. */
 interface Attribute {
@@ -181,16 +181,16 @@ export class RouteSocket implements Disposable {
     });
   }
 
-  /** Sends a message and receives the answer. Returns the errno of the answer or of the failed call, or 0. */
+  /** Sends a message and receives the reply. Returns the errno of the reply or of the failed call, or 0. */
   #exchange(address: number, length: number): number {
     const { fd } = this.#socket;
     if (otherLibc.send(fd, address as Pointer, length, 0) < 0) return lastErrno();
-    // The kernel processes the request and answers before send(2) returns, so recv(2) does not wait.
-    using answer = allocateScratch(answerSize);
-    if (otherLibc.recv(fd, answer.address as Pointer, answer.length, 0) < 0) return lastErrno();
-    const type = answer.view.getUint16(4, true);
-    if (type !== NLMSG_ERROR) throw new Error(`unexpected netlink answer of type ${type}`);
-    return -answer.view.getInt32(headerSize, true);
+    // The kernel processes the request and replies before send(2) returns, so recv(2) does not wait.
+    using reply = allocateScratch(replySize);
+    if (otherLibc.recv(fd, reply.address as Pointer, reply.length, 0) < 0) return lastErrno();
+    const type = reply.view.getUint16(4, true);
+    if (type !== NLMSG_ERROR) throw new Error(`unexpected netlink reply of type ${type}`);
+    return -reply.view.getInt32(headerSize, true);
   }
 
   [Symbol.dispose](): void {

@@ -48,8 +48,8 @@ export abstract class KernelObject implements Disposable {
   }
 
   /**
-   * Disposes of an object of replaced code, unless its constructor failed. The error of later uses says that the code was
-   * replaced.
+   * Disposes of an object whose code `bun --hot` has replaced. Later uses throw an error that says so. Does nothing for an object
+   * whose constructor has failed: it is disposed of already.
    */
   #end(): void {
     if (this.disposed) return;
@@ -96,7 +96,9 @@ export abstract class KernelObject implements Disposable {
    * directory, both here and when the object is unpinned.
    *
    * @throws {BpfError} EEXIST if the path exists
-   * @throws {BpfError} EPERM, EINVAL or ENOENT if the path is not on a BPF file system
+   * @throws {BpfError} EPERM if the path is not on a BPF file system, or its last part contains a dot
+   * @throws {BpfError} ENOENT if the directory does not exist
+   * @throws {BpfError} EINVAL if the kernel cannot pin objects of this type
    *
    * @example
    * ```ts
@@ -198,7 +200,9 @@ export function openObject(kind: HandleKind, origin: Origin, what: string, flags
   const descriptor = adopt(kind, duplicate(origin.fd, what), origin);
   if (flags === 0 || hasAccess(descriptor.fd, flags)) return descriptor;
   descriptor[Symbol.dispose]();
-  throw new TypeError(`flags: the ${descriptor.what} has other rights: open it by its path or id`);
+  throw new TypeError(
+    `flags: the ${descriptor.what} has other access rights: open it by its path or id`,
+  );
 }
 
 /**
@@ -226,7 +230,7 @@ function adopt(kind: HandleKind, fd: number, origin: Origin): Descriptor {
     if (found !== undefined && found !== "other" && found !== kind) {
       const other = found === "btf" ? found : nouns[found];
       throw new TypeError(
-        `the ${descriptor.what} does not fit: it is a BPF ${other}, not a ${nouns[kind]}`,
+        `cannot open the ${descriptor.what}: it is a BPF ${other}, not a ${nouns[kind]}`,
       );
     }
     return descriptor;

@@ -1,6 +1,5 @@
 /**
- * @module Reloads by `bun --hot`. When a file changes, it evaluates all modules again in the same process, including this
- *   library.
+ * @module Reloads by `bun --hot`. When a file changes, Bun evaluates all modules again in the same process, including this library.
  * The old code is not notified: without this module its programs would stay attached, and its consumers would continue to read.
  */
 

@@ -10,17 +10,17 @@ interface Reader {
   cancel(): Promise<void>;
 }
 
-/** The time for which the stream stays open after the last wait has ended: most consumers wait again within it. */
+/** The time for which the stream stays open after the last wait has ended. Most consumers wait again within this time. */
 const lingerMs = 10;
 /** The interval of polling for completions while no stream is open. */
 const pollIntervalMs = 10;
 
 /**
- * The bridge by Linux AIO, which polls the descriptor and increments an eventfd that Bun reads as a stream. It is for containers
- * whose seccomp profile forbids io_uring.
+ * Bridge that uses Linux AIO, which polls the descriptor and increments an eventfd that Bun reads as a stream. It is for
+ * containers whose seccomp profile forbids io_uring.
  *
- * A pending read of a stream always keeps the process alive. So the stream is open only while a wait should keep the process
- * alive as well; completions in between stay in the counter. Otherwise a timer polls for completions. It also does so while no
+ * A pending read of a stream always keeps the process alive. So the stream is open only while a wait has to keep it alive. At
+ * other times a timer polls for completions, which stay in the counter until then. The timer also replaces the stream while no
  * descriptor is left, because each stream needs one.
  */
 export class AioBridge implements Bridge {

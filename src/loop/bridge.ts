@@ -15,8 +15,8 @@ export interface Bridge extends Disposable {
 }
 
 /**
- * A way to wake the event loop. The best first: `"io_uring"` (Linux 5.5), `"aio"` (Linux 4.19, also where io_uring is
- * forbidden), and `"timer"` (everywhere), which polls every few milliseconds.
+ * A way to wake the event loop. In order of preference, the best first: `"io_uring"` (Linux 5.5), `"aio"` (Linux 4.19, also where
+ * io_uring is forbidden), and `"timer"` (everywhere), which polls every few milliseconds.
  */
 export type BridgeName = "io_uring" | "aio" | "timer";
 

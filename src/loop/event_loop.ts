@@ -9,7 +9,7 @@ import { startTimer, stopTimer, type Timer } from "./timers.ts";
 /** A watch of a descriptor, see {@link watch}. */
 export interface Watch extends Disposable {
   /**
-   * Requests one call of `onReady`, when the descriptor is readable. An armed watch stays as it is, unless it missed a wake-up.
+   * Requests one call of `onReady`, when the descriptor is readable. Does nothing if the watch is armed and has missed no wake-up.
    */
   arm(): void;
   /** Cancels the request. */
@@ -33,7 +33,7 @@ const bridgeVariable = "BUN_BPF_LOOP";
 let bridge: Bridge | undefined;
 /** The bridge to open next; `undefined` for the best one that works. */
 let preferred: BridgeName | undefined;
-/** The errors of the bridges that are better than the one that was opened last. */
+/** The errors of the better bridges that did not work when the bridge was opened last. */
 let refusals: readonly Error[] = [];
 /** The interval of attempts to open a better bridge, for which no descriptor was left. */
 const retryIntervalMs = 2000;
@@ -67,7 +67,7 @@ function openBest(present?: Bridge): Bridge {
   return present ?? new TimerBridge(ready);
 }
 
-/** Schedules another attempt if no descriptor was left, so that a script that closes some does not stay with the slow bridge. */
+/** Schedules another attempt if no descriptor was left. A script that closes some later does not stay with a slow bridge then. */
 function retryLater(): void {
   stopTimer(retry);
   retry = undefined;
@@ -141,7 +141,7 @@ class DescriptorWatch implements Watch {
     if (this.#disposed) return;
     if (this.#armed !== 0) {
       if (!this.#isMissed()) return;
-      // The kernel checks whether the descriptor is readable when a wait starts, so it is started again.
+      // A new wait ends at once if the descriptor is readable already. So it makes up for the missed wake-up.
       this.disarm();
     }
     const id = ++lastId;
@@ -244,7 +244,7 @@ export interface EventLoop {
   /** The bridge in use; `undefined` while this thread has no consumer. */
   readonly bridge: BridgeName | undefined;
   /**
-   * The errors of the bridges that are better than the one that was opened last, with their causes and remedies.
+   * The errors of the better bridges that did not work when the bridge was opened last, with their causes and remedies.
    *
    * A bridge for which no descriptor was left (EMFILE) is tried again every two seconds, and for each new consumer. When it
    * works, all consumers use it.
@@ -289,8 +289,8 @@ const loop: EventLoop = {
  * that works is used:
  *
  * - `"io_uring"` (Linux 5.5): the kernel polls the map's descriptor and sends a byte to a socket that Bun polls.
- * - `"aio"` (Linux 4.19), where io_uring is forbidden: the kernel increments an eventfd that Bun reads.
- * - `"timer"`, where both are forbidden: the descriptors are polled every few milliseconds.
+ * - `"aio"` (Linux 4.19), if io_uring is forbidden or absent: the kernel increments an eventfd that Bun reads.
+ * - `"timer"`, if neither works: the descriptors are polled every few milliseconds.
  *
  * @example
  * ```ts

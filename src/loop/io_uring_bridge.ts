@@ -10,7 +10,7 @@ interface Socket {
   terminate(): void;
 }
 
-/** `Bun.connect` with the option `fd`, which its declaration lacks: a connected socket, which it then owns. */
+/** `Bun.connect` with the option `fd`, which its type declaration lacks: a connected socket, which Bun then owns. */
 const connectDescriptor = Bun.connect as unknown as (options: {
   readonly fd: number;
   readonly socket: {
@@ -21,8 +21,8 @@ const connectDescriptor = Bun.connect as unknown as (options: {
 }) => Promise<Socket>;
 
 /**
- * The bridge by io_uring, which polls the descriptor and then sends a byte to a socket whose other end Bun polls. It needs no
- * thread, and one system call for each wake-up.
+ * Bridge that uses io_uring, which polls the descriptor and then sends a byte to a socket whose other end Bun polls. It needs no
+ * thread, and makes one system call for each wake-up.
  */
 export class IoUringBridge implements Bridge {
   readonly name = "io_uring";

@@ -6,7 +6,7 @@ const minIntervalMs = 1;
 /** The longest interval between two polls. The interval grows while no descriptor is readable. */
 const maxIntervalMs = 8;
 
-/** The bridge by a timer, which polls the descriptors. It is for machines where the kernel cannot wake the event loop. */
+/** Bridge that polls the descriptors with a timer. It is for machines where the kernel cannot wake the event loop. */
 export class TimerBridge implements Bridge {
   readonly name = "timer";
   readonly #onReady: (id: number) => void;

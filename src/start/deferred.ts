@@ -1,6 +1,8 @@
 /**
- * @module Stand-ins for exports of the package whose part of the library is loaded on first use. `import` reads all exports of a
- * CommonJS module at once, and thus calls getters. Only an object that loads its part when it is used can defer that.
+ * @module Stand-ins for exports whose part of the library is loaded on first use.
+ *
+ * Getters on the package's exports would not do: `import` of a CommonJS module reads all exports at once. So each deferred export
+ * is an object that loads its part of the library when it is used.
  */
 
 import { BpfError, errnoNumber } from "../ffi/error.ts";
@@ -8,15 +10,19 @@ import { BpfError, errnoNumber } from "../ffi/error.ts";
 type Class = abstract new (...args: never[]) => object;
 type Callable = (...args: never[]) => unknown;
 
-/** Loads a part and returns its export of this name. */
+/** Loads a part of the library and returns its export of this name. */
 type Load = (name: string) => unknown;
 
-/** Loads a part. @throws {BpfError} EMFILE or ENFILE if no descriptor is left to read its file; a later call can succeed */
+/**
+ * Loads a part of the library.
+ *
+ * @throws {BpfError} EMFILE or ENFILE if no descriptor is left to read its file; a later call can succeed
+ */
 export function loadPart<T>(load: () => T): T {
   try {
     return load();
   } catch (error) {
-    // The engine's error has no code, only a message: EMFILE reading "...".
+    // The error of Bun's module loader has no code, only a message: EMFILE reading "...".
     const code = /^E[MN]FILE\b/.exec((error as Error).message)?.[0];
     if (code === undefined) throw error;
     throw new BpfError({ errno: errnoNumber(code), syscall: "open", doing: "load bun-bpf" });

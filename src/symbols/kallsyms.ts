@@ -17,7 +17,7 @@ const dollar = 0x24;
 const openingBracket = 0x5b;
 const closingBracket = 0x5d;
 
-/** The start of a line in the index where no function begins, but the one before it ends. */
+/** The offset of a line in the index that ends the function before it, and does not begin another. */
 const noFunction = 0xffffffff;
 
 /** The symbols at the ends of the kernel's code. The table has no other ends of functions. */
@@ -28,8 +28,8 @@ const maxFunctionLength = 16 * 1024 * 1024;
 
 /**
  * The rank of each symbol type that functions have (the letters of nm(1)). Of several names for one address the one with the
- * lowest rank is used, and of these the first in the file. The kernel does the same: it sorts weak symbols after others, and
- * uses the first.
+ * lowest rank is used, and of these the first in the file. The kernel does the same: scripts/kallsyms.c sorts weak symbols after
+ * others, and the first is used.
  */
 const notFunction = 0xff;
 const ranks = new Uint8Array(256).fill(notFunction);

@@ -101,7 +101,7 @@ function bitFieldMaker(base: Type<unknown>): ((place: BitRange) => Recipe<unknow
   if (base.kind === "bool") return (place) => booleanRecipe(integerRecipe(place, false, false));
   if (base.kind === "enum") {
     const { values, base: integer } = base as EnumType<string, number | bigint>;
-    // A type from elsewhere may claim to be an enum and have no base.
+    // A type that was not made by `t` may have the kind "enum" but no base.
     const make = integer && bitFieldMaker(integer);
     // Writing a name rejects a value that has more bits than the bit-field; C would truncate it.
     return (

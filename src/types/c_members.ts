@@ -10,7 +10,7 @@ const maxOffset = 2 ** 32 - 1;
 /** Greatest offset in bits in a struct with bit-fields, where the upper 8 bits are the width. */
 const maxOffsetWithBitFields = 2 ** 24 - 1;
 
-/** A member as the struct's or union's type describes it. A type from elsewhere may have any values here. */
+/** Description of a member by its struct or union. A type that was not made by `t` can have any values here. */
 interface Described {
   readonly type?: Type<unknown>;
   readonly offset?: number;
@@ -18,7 +18,8 @@ interface Described {
 }
 
 /**
- * Encodes the members of a struct or union. Returns `undefined` if the type describes them wrongly.
+ * Encodes the members of a struct or union. Returns `undefined` if the description is incomplete or contradictory, or exceeds
+ * the limits of BTF.
  *
  * @param isUnion true for a union, whose members overlap
  */
@@ -90,13 +91,13 @@ function widthOf(type: Type<unknown> | undefined): number | undefined {
   return isBits(type) ? type.width : undefined;
 }
 
-/** Returns true for a bit-field that is well described. A type from elsewhere may have the kind without its properties. */
+/** Returns true for a complete bit-field. A type that was not made by `t` can have the kind without its properties. */
 export function isBits(type: Type<unknown> | undefined): type is BitsType<unknown> {
   const { kind, base, width } = (type ?? {}) as Partial<BitsType<unknown>>;
   return kind === "bits" && isType(base) && isCount(width);
 }
 
-/** Returns true for a whole number from 0 to 2^53 - 1. */
+/** Returns true for a safe integer that is not negative. */
 export function isCount(value: number | undefined): value is number {
   return Number.isSafeInteger(value) && (value as number) >= 0;
 }

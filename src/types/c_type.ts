@@ -22,16 +22,19 @@ export interface CTypeWriter {
   readonly isLegacy: boolean;
   /** True if a type was added whose encoding differs for kernels that lack newer kinds of BTF. */
   usesNewKinds: boolean;
+  /** Adds an integer type, by default unsigned. */
   int(
     name: string,
     size: number,
     encoding?: { readonly isSigned?: boolean; readonly isBool?: boolean },
   ): number;
+  /** Adds a typedef. */
   typedef(name: string, typeId: number): number;
+  /** Adds an array type. */
   array(elementId: number, length: number): number;
-  /** @param name name of the struct; empty if it is anonymous */
+  /** Adds a struct. @param name name of the struct; empty if it is anonymous */
   struct(name: string, size: number, members: readonly CMember[]): number;
-  /** @param name name of the union; empty if it is anonymous */
+  /** Adds a union. @param name name of the union; empty if it is anonymous */
   union(name: string, size: number, members: readonly CMember[]): number;
   /** Adds a type of any kind, by the kernel's number of the kind (`BTF_KIND_*`). */
   add(
@@ -73,16 +76,25 @@ export function cTypeOf(kind: string, size: number): CType | undefined {
   return cType !== undefined && (cType.size ?? size) === size ? cType : undefined;
 }
 
+/** Encodes C's `unsigned char`. */
 export const unsignedChar = (types: CTypeWriter) => types.int("unsigned char", 1);
+/** Encodes the kernel's `__u8`. */
 export const cU8 = (types: CTypeWriter) => types.typedef("__u8", unsignedChar(types));
+/** Encodes the kernel's `__u16`. */
 const cU16 = (types: CTypeWriter) => types.typedef("__u16", types.int("unsigned short", 2));
+/** Encodes the kernel's `__u32`. */
 export const cU32 = (types: CTypeWriter) => types.typedef("__u32", types.int("unsigned int", 4));
+/** Encodes the kernel's `__u64`. */
 export const cU64 = (types: CTypeWriter) =>
   types.typedef("__u64", types.int("unsigned long long", 8));
+/** Encodes the kernel's `__be16`. */
 export const cBe16 = (types: CTypeWriter) => types.typedef("__be16", cU16(types));
+/** Encodes the kernel's `__be32`. */
 export const cBe32 = (types: CTypeWriter) => types.typedef("__be32", cU32(types));
+/** Encodes the kernel's `__be64`. */
 export const cBe64 = (types: CTypeWriter) => types.typedef("__be64", cU64(types));
 
+/** Encodes the kernel's `struct in_addr`. */
 export const cInAddress = (types: CTypeWriter) =>
   types.struct("in_addr", 4, [{ name: "s_addr", typeId: cBe32(types), bitOffset: 0 }]);
 

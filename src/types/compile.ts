@@ -14,6 +14,7 @@ export class Place {
     this.#bytes = bytes;
   }
 
+  /** Returns the position this number of bytes later. */
   plus(bytes: number): Place {
     return new Place(this.#variable, this.#bytes + bytes);
   }
@@ -34,7 +35,7 @@ export class Source {
     this.#lines.push(text);
   }
 
-  /** Returns a new variable name. */
+  /** Returns a variable name that was not returned before. */
   variable(prefix: string): string {
     return `${prefix}${this.#variables++}`;
   }
@@ -50,8 +51,9 @@ export class Source {
   }
 
   /**
-   * Compiles the function.
+   * Compiles the function, and returns it.
    *
+   * @param parameters names of the parameters, separated by commas
    * @throws {EvalError} if code generation from strings is disabled in this process
    */
   compile(parameters: string): unknown {
@@ -68,7 +70,7 @@ export class Source {
 export interface Recipe<T> {
   /** Number of values that the source handles. It decides whether an outer type inlines the source. */
   readonly weight: number;
-  /** Adds the statements that are needed before, and returns an expression for the value. */
+  /** Adds the statements that precede the use of the value, and returns an expression for the value. */
   emitRead(source: Source, place: Place): string;
   /**
    * Adds statements that check and store a value.
@@ -93,7 +95,7 @@ function setRecipe<T>(type: Type<T>, recipe: Recipe<T>): void {
   recipes.set(type, recipe);
 }
 
-/** Returns the recipe of a type. The recipe of a type from elsewhere calls its methods. */
+/** Returns the recipe of a type. For a type that was not made by `t`, it calls the type's methods. */
 export function recipeOf<T>(type: Type<T>): Recipe<T> {
   let recipe = recipes.get(type);
   if (recipe === undefined) {
@@ -107,7 +109,7 @@ export function recipeOf<T>(type: Type<T>): Recipe<T> {
   return recipe as Recipe<T>;
 }
 
-/** Returns a recipe that calls functions from elsewhere, which check their values and throw their own errors. */
+/** Returns a recipe that calls functions of a user's type, which check their values and throw their own errors. */
 export function calledRecipe<T>(
   read: (view: DataView, offset: number) => T,
   write: (view: DataView, offset: number, value: T) => void,

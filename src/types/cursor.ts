@@ -10,7 +10,7 @@ export interface ValueMember extends Member {
   readonly recipe: Recipe<unknown>;
 }
 
-// Only types made by `struct`: a type from elsewhere may claim to be a struct.
+// Only types made by `struct`: another type may have the kind "struct" without its properties.
 const structs = new WeakMap<Type<unknown>, readonly ValueMember[]>();
 const cursorRecipes = new WeakMap<Type<unknown>, Recipe<StructCursor<unknown>>>();
 
@@ -27,7 +27,7 @@ export function setValueMembers(type: Type<unknown>, members: readonly ValueMemb
   structs.set(type, members);
 }
 
-/** Creates a cursor for a struct that was registered by {@link setValueMembers}. Its event is released until it is moved. */
+/** Creates a cursor for a struct that {@link setValueMembers} registered. Reading its event throws until the cursor is moved. */
 export function makeCursor<T>(type: Type<T>): StructCursor<T> {
   let recipe = cursorRecipes.get(type);
   if (recipe === undefined) {
@@ -53,7 +53,7 @@ function copyFields(type: Type<unknown>, value: unknown, path: string): Fields {
   if (typeof value !== "object" || value === null) {
     return refuseType(path, `an object (${type.name})`, value);
   }
-  // Not by assignment: assigning to "__proto__" would set the prototype.
+  // Assigning to the key "__proto__" would set the prototype.
   return Object.fromEntries(
     valueMembersOf(type).map((member) => {
       const field = (value as Fields)[member.name];
@@ -131,7 +131,7 @@ function emitEvent(source: Source, type: Type<unknown>, place: Place): string {
     const name = JSON.stringify(member.name);
     const inner = within.get(member);
     if (inner !== undefined) {
-      // A plain key "__proto__" would set the prototype.
+      // In an object literal the key __proto__ would set the prototype, unless it is computed.
       source.line(`[${name}]: ${inner},`);
       continue;
     }
@@ -179,8 +179,8 @@ function finishEvent(event: Fields, type: Type<unknown>, copy: () => unknown): F
 let releasedView: DataView | undefined;
 
 /**
- * Returns the view of released events. Each of its methods throws, so that getters need no check.
- * Getters are as fast as before after one of them has thrown.
+ * Returns the view of released events. Each of its methods throws, so that getters need no check. An exception does not make the
+ * compiled getters slower.
  */
 function released(): DataView {
   if (releasedView !== undefined) return releasedView;
@@ -197,7 +197,10 @@ function refuseReleased(): never {
   );
 }
 
-/** Throws for the view of released events. Needed by functions that call the methods of `DataView.prototype`. */
+/**
+ * Returns the view, or throws if it is that of released events. Only functions that call the methods of `DataView.prototype` need
+ * it: for them the view's own methods, which throw, have no effect.
+ */
 function checkPlace(view: DataView): DataView {
   if (view === releasedView) refuseReleased();
   return view;

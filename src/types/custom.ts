@@ -62,7 +62,7 @@ export function custom<T>(options: CustomOptions<T>): Type<T, Uint8Array> {
   checkAlign("custom(options): align", align);
   if (size % align !== 0) {
     throw new RangeError(
-      `custom(options): size: expected a multiple of align, ${align}, got ${size}`,
+      `custom(options): size: expected a multiple of align (${align}), got ${size}`,
     );
   }
   for (const [what, method] of Object.entries({ read, write })) {

@@ -63,7 +63,7 @@ export const u128: IntegerType<bigint> = /*@__PURE__*/ defineInt128(
   0xffff_ffff_ffff_ffff_ffff_ffff_ffff_ffffn,
 );
 
-// Not a negated literal: bundlers keep initializers that negate a bigint.
+// Bundlers keep initializers that negate a bigint, so this is not a negated literal.
 const SMALLEST = /*@__PURE__*/ BigInt.asIntN(128, 0x8000_0000_0000_0000_0000_0000_0000_0000n);
 
 /**

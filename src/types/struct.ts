@@ -218,7 +218,7 @@ function structRecipe(
     weight: members.reduce((sum, { type }) => sum + recipeOf(type).weight, 0),
     emitRead(source, place) {
       const properties = valueMembers.map(({ name, offset, recipe }) => {
-        // A plain key "__proto__" would set the prototype.
+        // In an object literal the key __proto__ would set the prototype, unless it is computed.
         const key = name === "__proto__" ? '["__proto__"]' : JSON.stringify(name);
         return `${key}: ${emitNestedRead(source, recipe, place.plus(offset))}`;
       });
@@ -247,7 +247,7 @@ function structRecipe(
       for (const gap of gaps) emitZero(source, place.plus(gap.offset), gap.length);
     },
     read(view, offset) {
-      // Not by assignment: assigning to "__proto__" would set the prototype.
+      // Assigning to the key "__proto__" would set the prototype.
       return Object.fromEntries(
         valueMembers.map((member) => [
           member.name,

@@ -345,8 +345,8 @@ export interface Extent {
 }
 
 /**
- * Checks that an argument is a type, and returns its size and alignment. Callers lay out memory by the returned numbers: the
- * properties of a type from elsewhere can change later.
+ * Checks that an argument is a type, and returns its size and alignment. Callers lay out memory by the returned numbers, because
+ * the properties of a type that was not made by `t` can change later.
  *
  * @throws {TypeError} if it is not a type
  * @throws {RangeError} if the size is not an integer from 1 to 2^31 - 1, or the alignment not a power of two

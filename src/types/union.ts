@@ -120,7 +120,7 @@ function unionRecipe(members: readonly Alternative[], size: number, name: string
     weight: members.reduce((sum, { recipe }) => sum + recipe.weight, 0),
     emitRead(source, place) {
       const properties = members.map(({ name: member, recipe }) => {
-        // A plain key "__proto__" would set the prototype.
+        // In an object literal the key __proto__ would set the prototype, unless it is computed.
         const key = member === "__proto__" ? '["__proto__"]' : JSON.stringify(member);
         return `${key}: ${emitNestedRead(source, recipe, place)}`;
       });
@@ -142,7 +142,7 @@ function unionRecipe(members: readonly Alternative[], size: number, name: string
       }
     },
     read: (view, offset) =>
-      // Not by assignment: assigning to "__proto__" would set the prototype.
+      // Assigning to the key "__proto__" would set the prototype.
       Object.fromEntries(members.map((member) => [member.name, member.recipe.read(view, offset)])),
     write(view, offset, value, path) {
       const given = onlyMember(value) ?? refuse(value, path);

@@ -2,9 +2,9 @@
 
 /** @module The kernel's numbers: flags and sizes of bpf(2). */
 
-/** Attaches to the returns of the functions: for kprobe.multi links. */
+/** Attaches to the returns of the functions, not to their entries. */
 export const BPF_F_KPROBE_MULTI_RETURN = 1;
-/** Attaches to the returns of the functions: for uprobe.multi links. */
+/** Attaches to the returns of the functions, not to their entries. */
 export const BPF_F_UPROBE_MULTI_RETURN = 1;
 /** Names the file by its descriptor: for uprobe.multi links. */
 export const BPF_F_UPROBE_MULTI_PATH_FD = 2;
@@ -16,51 +16,51 @@ export const BPF_NOEXIST = 1;
 export const BPF_EXIST = 2;
 /** Reads or stores under the spin lock of the value. Requires Linux 5.1. */
 export const BPF_F_LOCK = 4;
-/** Accesses the value of one CPU, whose number is in the upper 32 bits of the flags. */
+/** Reads or stores the value of one CPU of a per-CPU map. The upper 32 bits of the flags are the CPU. Requires Linux 7.0. */
 export const BPF_F_CPU = 8;
-/** Updates the values of all CPUs. */
+/** Stores the same value for all CPUs of a per-CPU map. Requires Linux 7.0. */
 export const BPF_F_ALL_CPUS = 16;
-/** Allocates entries when they are stored, not at creation. */
+/** Map creation: allocates entries when they are stored, not all at creation. */
 export const BPF_F_NO_PREALLOC = 1;
-/** Keeps an LRU list for each CPU instead of a common one. */
+/** Map creation: an LRU map has a list of least recently used entries for each CPU, instead of a common one. */
 export const BPF_F_NO_COMMON_LRU = 2;
-/** Allocates the map on the NUMA node `numa_node`. */
+/** Map creation: allocates the memory on the NUMA node in the field `numa_node`. */
 export const BPF_F_NUMA_NODE = 4;
-/** Allows user space only to read through this descriptor. */
+/** Map creation: the descriptor can only read. */
 export const BPF_F_RDONLY = 8;
-/** Allows user space only to write through this descriptor. */
+/** Map creation: the descriptor can only write. */
 export const BPF_F_WRONLY = 16;
-/** Records build ids and file offsets in stack traces instead of addresses. */
+/** Map creation: stack traces consist of build ids and offsets in files, instead of addresses. */
 export const BPF_F_STACK_BUILD_ID = 32;
-/** Uses 0 as the seed of the hash function: for tests. */
+/** Map creation: the hash function has no random seed. */
 export const BPF_F_ZERO_SEED = 64;
-/** Allows programs only to read the map. */
+/** Map creation: programs can only read. */
 export const BPF_F_RDONLY_PROG = 128;
-/** Allows programs only to write to the map. */
+/** Map creation: programs can only write. */
 export const BPF_F_WRONLY_PROG = 256;
-/** Copies the storage of a listening socket to the sockets that it accepts. */
+/** Map creation: the storage of a listening socket is copied to the sockets that it accepts. */
 export const BPF_F_CLONE = 512;
-/** Allows mmap(2) of the map. */
+/** Map creation: the values can be mapped into a process. */
 export const BPF_F_MMAPABLE = 1024;
-/** Keeps perf events in the map after the descriptor by which they were stored is closed. */
+/** Map creation: perf events stay in the map after the map descriptor through which they were stored is closed. */
 export const BPF_F_PRESERVE_ELEMS = 2048;
-/** Allows arrays of other lengths as inner maps in the place of this one. */
+/** Map creation: the array can be an inner map although its number of entries differs from the template's. */
 export const BPF_F_INNER_MAP = 4096;
 /** Registers the `struct_ops` map by a link. */
 export const BPF_F_LINK = 8192;
-/** Resolves the path of a pin relative to `path_fd`. */
+/** The path is relative to the directory in the field `path_fd`: for BPF_OBJ_PIN and BPF_OBJ_GET. */
 export const BPF_F_PATH_FD = 16384;
-/** Takes the BTF of the value's type from `value_type_btf_obj_fd`. */
+/** Map creation: the value type of a struct_ops map is in the BTF of the field `value_type_btf_obj_fd`. */
 export const BPF_F_VTYPE_BTF_OBJ_FD = 32768;
-/** Passes a BPF token in the command's field `token_fd`. */
+/** The call uses the BPF token in its field for one. */
 export const BPF_F_TOKEN_FD = 65536;
-/** Raises SIGSEGV when user space touches a missing page of an arena, instead of allocating it. */
+/** Map creation: an access from user space to an unallocated page of an arena raises SIGSEGV. */
 export const BPF_F_SEGV_ON_FAULT = 131072;
-/** Stores kernel pointers in an arena without converting them to user pointers. */
+/** Map creation: pointers into the arena are not converted to user-space addresses. */
 export const BPF_F_NO_USER_CONV = 262144;
-/** Overwrites the oldest records of a full ring buffer. */
+/** Map creation: new records overwrite the oldest ones when the ring buffer is full. Requires Linux 6.19. */
 export const BPF_F_RB_OVERWRITE = 524288;
-/** The entry has a build id and an offset. */
+/** Status of a stack frame that has a build id and an offset. */
 export const BPF_STACK_BUILD_ID_VALID = 1;
 /** Updates the checksum of the packet: for `skb_store_bytes`. */
 export const BPF_F_RECOMPUTE_CSUM = 1;
@@ -70,33 +70,33 @@ export const BPF_F_INVALIDATE_HASH = 2;
 export const BPF_F_HDR_FIELD_MASK = 15;
 /** The changed field is part of the pseudo header: for `l4_csum_replace`. */
 export const BPF_F_PSEUDO_HDR = 16;
-/** Leaves a checksum of 0 unchanged, which in UDP means no checksum: for `l4_csum_replace`. */
+/** Handles the checksum of UDP, where 0 means no checksum: 0 stays unchanged, and a result of 0 is stored as 0xffff. For `l4_csum_replace`. */
 export const BPF_F_MARK_MANGLED_0 = 32;
-/** Updates a checksum of 0 too, with `BPF_F_MARK_MANGLED_0`: for `l4_csum_replace`. */
+/** Updates a checksum of 0 as well: for `l4_csum_replace` with `BPF_F_MARK_MANGLED_0`. */
 export const BPF_F_MARK_ENFORCE = 64;
 /** The packet is IPv6: for `l4_csum_replace`. */
 export const BPF_F_IPV6 = 128;
-/** The tunnel's addresses are IPv6: for `skb_set_tunnel_key` and `skb_get_tunnel_key`. */
+/** The addresses of the tunnel are IPv6 addresses: for `skb_set_tunnel_key` and `skb_get_tunnel_key`. */
 export const BPF_F_TUNINFO_IPV6 = 1;
 /** Mask of the number of innermost frames to skip: for `get_stackid` and `get_stack`. */
 export const BPF_F_SKIP_FIELD_MASK = 255;
 /** Collects the stack of user space, not the kernel's: for `get_stackid` and `get_stack`. */
 export const BPF_F_USER_STACK = 256;
-/** Compares stacks by their hash alone: for `get_stackid`. */
+/** Compares stacks only by their hash: for `get_stackid`. */
 export const BPF_F_FAST_STACK_CMP = 512;
-/** Replaces another stack of the same hash: for `get_stackid`. */
+/** Replaces a different stack with the same id: for `get_stackid`. */
 export const BPF_F_REUSE_STACKID = 1024;
 /** Collects build ids and offsets in files instead of addresses: for `get_stack`. */
 export const BPF_F_USER_BUILD_ID = 2048;
-/** Sends IPv4 packets with a checksum of 0: for `skb_set_tunnel_key`. */
+/** Sends packets with the UDP checksum 0: for `skb_set_tunnel_key`. */
 export const BPF_F_ZERO_CSUM_TX = 2;
-/** Forbids the fragmentation of the packet: for `skb_set_tunnel_key`. */
+/** Forbids fragmentation of the outer packet: for `skb_set_tunnel_key`. */
 export const BPF_F_DONT_FRAGMENT = 4;
 /** Adds a sequence number to the tunnel header: for `skb_set_tunnel_key`. */
 export const BPF_F_SEQ_NUMBER = 8;
-/** Leaves out the key of the tunnel header: for `skb_set_tunnel_key`. */
+/** Adds no tunnel key to the tunnel header: for `skb_set_tunnel_key`. */
 export const BPF_F_NO_TUNNEL_KEY = 16;
-/** Returns the tunnel's flags in `tunnel_flags`: for `skb_get_tunnel_key`. */
+/** Returns the flags of the tunnel in the field `tunnel_flags`: for `skb_get_tunnel_key`. */
 export const BPF_F_TUNINFO_FLAGS = 16;
 /** Mask of the index of the CPU: for `perf_event_output` and similar helpers. */
 export const BPF_F_INDEX_MASK = 4294967295;
@@ -106,59 +106,59 @@ export const BPF_F_CURRENT_CPU = 4294967295;
 export const BPF_F_CTXLEN_MASK = 4503595332403200;
 /** The network namespace of the context: for `sk_lookup_tcp` and similar helpers. Its value is -1, in 32 bits. */
 export const BPF_F_CURRENT_NETNS = -1;
-/** Leaves the GSO size unchanged: for `skb_adjust_room`. */
+/** Keeps the segment size of GSO packets: for `skb_adjust_room`. */
 export const BPF_F_ADJ_ROOM_FIXED_GSO = 1;
-/** Reserves the room for an outer IPv4 header: for `skb_adjust_room`. */
+/** The new room is for an outer IPv4 header: for `skb_adjust_room`. */
 export const BPF_F_ADJ_ROOM_ENCAP_L3_IPV4 = 2;
-/** Reserves the room for an outer IPv6 header: for `skb_adjust_room`. */
+/** The new room is for an outer IPv6 header: for `skb_adjust_room`. */
 export const BPF_F_ADJ_ROOM_ENCAP_L3_IPV6 = 4;
-/** Reserves room for a GRE header too: for `skb_adjust_room`. */
+/** The new room is also for a GRE header: for `skb_adjust_room`. */
 export const BPF_F_ADJ_ROOM_ENCAP_L4_GRE = 8;
-/** Reserves room for a UDP header too: for `skb_adjust_room`. */
+/** The new room is also for a UDP header: for `skb_adjust_room`. */
 export const BPF_F_ADJ_ROOM_ENCAP_L4_UDP = 16;
-/** Keeps the state of the packet's checksum: for `skb_adjust_room`. */
+/** Keeps the state of checksum offloading: for `skb_adjust_room`. */
 export const BPF_F_ADJ_ROOM_NO_CSUM_RESET = 32;
-/** The inner header of layer 2 is Ethernet: for `skb_adjust_room`. */
+/** The new room is also for an inner Ethernet header: for `skb_adjust_room`. */
 export const BPF_F_ADJ_ROOM_ENCAP_L2_ETH = 64;
-/** The packet is IPv4 after the outer header is removed: for `skb_adjust_room`. */
+/** After the removal of an outer header, the packet is IPv4: for `skb_adjust_room`. */
 export const BPF_F_ADJ_ROOM_DECAP_L3_IPV4 = 128;
-/** The packet is IPv6 after the outer header is removed: for `skb_adjust_room`. */
+/** After the removal of an outer header, the packet is IPv6: for `skb_adjust_room`. */
 export const BPF_F_ADJ_ROOM_DECAP_L3_IPV6 = 256;
 /** Copies only the last part of the name: for `sysctl_get_name`. */
 export const BPF_F_SYSCTL_BASE_NAME = 1;
-/** Returns the size of all records: for `read_branch_records`. */
+/** Returns the size of the records in bytes, and copies none: for `read_branch_records`. */
 export const BPF_F_GET_BRANCH_RECORDS_SIZE = 1;
 /** Wakes no consumer: for `ringbuf_output`, `ringbuf_submit` and `ringbuf_discard`. */
 export const BPF_RB_NO_WAKEUP = 1;
-/** Wakes the consumer in any case: for `ringbuf_output`, `ringbuf_submit` and `ringbuf_discard`. */
+/** Wakes the consumer, also if it has not caught up: for `ringbuf_output`, `ringbuf_submit` and `ringbuf_discard`. */
 export const BPF_RB_FORCE_WAKEUP = 2;
-/** Bytes that the consumer has not read: for `ringbuf_query`. */
+/** Number of bytes that the consumer has not read yet: for `ringbuf_query`. */
 export const BPF_RB_AVAIL_DATA = 0;
-/** Bytes of the ring: for `ringbuf_query`. */
+/** Size of the ring in bytes: for `ringbuf_query`. */
 export const BPF_RB_RING_SIZE = 1;
-/** Position of the consumer: for `ringbuf_query`. */
+/** Consumer position: for `ringbuf_query`. */
 export const BPF_RB_CONS_POS = 2;
-/** Position of the producers: for `ringbuf_query`. */
+/** Producer position: for `ringbuf_query`. */
 export const BPF_RB_PROD_POS = 3;
-/** The position of the oldest record that is not overwritten: for `ringbuf_query`. */
+/** Position of the oldest record that was not overwritten: for `ringbuf_query`. Requires Linux 6.19. */
 export const BPF_RB_OVERWRITE_POS = 4;
-/** The bit in a record's length that is set until the record is submitted. */
+/** Bit in the header of a record that was reserved and not submitted yet. */
 export const BPF_RINGBUF_BUSY_BIT = 2147483648;
-/** The bit in a record's length that marks a discarded record. */
+/** Bit in the header of a record that was discarded. */
 export const BPF_RINGBUF_DISCARD_BIT = 1073741824;
-/** The size of a record's header, in bytes. */
+/** Size of the header of a record, in bytes. */
 export const BPF_RINGBUF_HDR_SZ = 8;
-/** Sets AT_SECURE of the process that is executed: for `bprm_opts_set`. */
+/** Executes the file as if its privileges changed (AT_SECURE): for `bprm_opts_set`. */
 export const BPF_F_BPRM_SECUREEXEC = 1;
 /** Redirects to the ingress path, not the egress path: for `redirect`, `clone_redirect`, `msg_redirect_map` and similar helpers. */
 export const BPF_F_INGRESS = 1;
 /** Redirects to all interfaces of the map: for `redirect_map`. Requires Linux 5.14. */
 export const BPF_F_BROADCAST = 8;
-/** Leaves out the interface that the packet came from: with `BPF_F_BROADCAST`. Requires Linux 5.14. */
+/** Excludes the interface on which the packet arrived: with `BPF_F_BROADCAST`. Requires Linux 5.14. */
 export const BPF_F_EXCLUDE_INGRESS = 16;
-/** The time is absolute: for `timer_start`. */
+/** The time is absolute, not relative to now: for `timer_start`. */
 export const BPF_F_TIMER_ABS = 1;
-/** Runs the timer on the CPU of the caller: for `timer_start`. */
+/** The timer fires on the CPU that started it: for `timer_start`. */
 export const BPF_F_TIMER_CPU_PIN = 2;
 /** Fills the rest of the destination with zeros: for `copy_from_user_str`. */
 export const BPF_F_PAD_ZEROS = 1;

@@ -43,7 +43,7 @@ export const BPF_TOKEN_CREATE = 36;
 export const BPF_PROG_STREAM_READ_BY_FD = 37;
 export const BPF_PROG_ASSOC_STRUCT_OPS = 38;
 
-/** Names by number, from 0 on; `-` stands for a number without a name. */
+/** Names in the order of their numbers, from 0; `-` stands for a number without a name. */
 export const bpfCommandNames =
   "MAP_CREATE MAP_LOOKUP_ELEM MAP_UPDATE_ELEM MAP_DELETE_ELEM MAP_GET_NEXT_KEY PROG_LOAD " +
   "OBJ_PIN OBJ_GET PROG_ATTACH PROG_DETACH PROG_TEST_RUN PROG_GET_NEXT_ID MAP_GET_NEXT_ID " +

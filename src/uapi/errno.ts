@@ -139,7 +139,7 @@ export const ERFKILL = 132;
 export const EHWPOISON = 133;
 export const EFTYPE = 134;
 
-/** Names by number, from 0 on; `-` stands for a number without a name. */
+/** Names in the order of their numbers, from 0; `-` stands for a number without a name. */
 export const errnoNames =
   "- EPERM ENOENT ESRCH EINTR EIO ENXIO E2BIG ENOEXEC EBADF ECHILD EAGAIN ENOMEM EACCES " +
   "EFAULT ENOTBLK EBUSY EEXIST EXDEV ENODEV ENOTDIR EISDIR EINVAL ENFILE EMFILE ENOTTY " +

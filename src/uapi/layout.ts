@@ -2,7 +2,7 @@
 
 /** @module The kernel's numbers: offsets of the fields of structs, in bytes. */
 
-/** Byte offsets of the fields of the part of `union bpf_attr` with `map_type`. */
+/** Byte offsets of the fields of the struct in `union bpf_attr` that has the field `map_type`. */
 export const enum MAP_CREATE {
   map_type = 0,
   key_size = 4,
@@ -25,7 +25,7 @@ export const enum MAP_CREATE {
   sizeof = 96,
 }
 
-/** Byte offsets of the fields of the part of `union bpf_attr` with `key`. */
+/** Byte offsets of the fields of the struct in `union bpf_attr` that has the field `key`. */
 export const enum MAP_ELEM {
   map_fd = 0,
   key = 8,
@@ -35,7 +35,7 @@ export const enum MAP_ELEM {
   sizeof = 32,
 }
 
-/** Byte offsets of the fields of the part of `union bpf_attr` with `batch`. */
+/** Byte offsets of the fields of the struct in `union bpf_attr` that has the field `batch`. */
 export const enum MAP_BATCH {
   in_batch = 0,
   out_batch = 8,
@@ -48,7 +48,7 @@ export const enum MAP_BATCH {
   sizeof = 56,
 }
 
-/** Byte offsets of the fields of the part of `union bpf_attr` with `prog_type`. */
+/** Byte offsets of the fields of the struct in `union bpf_attr` that has the field `prog_type`. */
 export const enum PROG_LOAD {
   prog_type = 0,
   insn_cnt = 4,
@@ -85,7 +85,7 @@ export const enum PROG_LOAD {
   sizeof = 168,
 }
 
-/** Byte offsets of the fields of the part of `union bpf_attr` with `pathname`. */
+/** Byte offsets of the fields of the struct in `union bpf_attr` that has the field `pathname`. */
 export const enum OBJ {
   pathname = 0,
   bpf_fd = 8,
@@ -94,7 +94,7 @@ export const enum OBJ {
   sizeof = 24,
 }
 
-/** Byte offsets of the fields of the part of `union bpf_attr` with `test`. */
+/** Byte offsets of the fields of the struct in `union bpf_attr` that has the field `test`. */
 export const enum PROG_TEST_RUN {
   prog_fd = 0,
   retval = 4,
@@ -114,7 +114,7 @@ export const enum PROG_TEST_RUN {
   sizeof = 80,
 }
 
-/** Byte offsets of the fields of the part of `union bpf_attr` with `start_id`. */
+/** Byte offsets of the fields of the struct in `union bpf_attr` that has the field `start_id`. */
 export const enum GET_ID {
   start_id = 0,
   prog_id = 0,
@@ -127,7 +127,7 @@ export const enum GET_ID {
   sizeof = 16,
 }
 
-/** Byte offsets of the fields of the part of `union bpf_attr` with `info`. */
+/** Byte offsets of the fields of the struct in `union bpf_attr` that has the field `info`. */
 export const enum GET_INFO_BY_FD {
   bpf_fd = 0,
   info_len = 4,
@@ -135,7 +135,7 @@ export const enum GET_INFO_BY_FD {
   sizeof = 16,
 }
 
-/** Byte offsets of the fields of the part of `union bpf_attr` with `attach_bpf_fd`. */
+/** Byte offsets of the fields of the struct in `union bpf_attr` that has the field `attach_bpf_fd`. */
 export const enum PROG_ATTACH {
   target_fd = 0,
   target_ifindex = 0,
@@ -149,7 +149,7 @@ export const enum PROG_ATTACH {
   sizeof = 32,
 }
 
-/** Byte offsets of the fields of the part of `union bpf_attr` with `raw_tracepoint`. */
+/** Byte offsets of the fields of the struct in `union bpf_attr` that has the field `raw_tracepoint`. */
 export const enum RAW_TRACEPOINT_OPEN {
   name = 0,
   prog_fd = 8,
@@ -157,7 +157,7 @@ export const enum RAW_TRACEPOINT_OPEN {
   sizeof = 24,
 }
 
-/** Byte offsets of the fields of the part of `union bpf_attr` with `btf`. */
+/** Byte offsets of the fields of the struct in `union bpf_attr` that has the field `btf`. */
 export const enum BTF_LOAD {
   btf = 0,
   btf_log_buf = 8,
@@ -170,7 +170,7 @@ export const enum BTF_LOAD {
   sizeof = 40,
 }
 
-/** Byte offsets of the fields of the part of `union bpf_attr` with `link_create`. */
+/** Byte offsets of the fields of the struct in `union bpf_attr` that has the field `link_create`. */
 export const enum LINK_CREATE {
   prog_fd = 0,
   map_fd = 0,
@@ -216,7 +216,7 @@ export const enum LINK_CREATE {
   sizeof = 64,
 }
 
-/** Byte offsets of the fields of the part of `union bpf_attr` with `link_update`. */
+/** Byte offsets of the fields of the struct in `union bpf_attr` that has the field `link_update`. */
 export const enum LINK_UPDATE {
   link_fd = 0,
   new_prog_fd = 4,
@@ -227,13 +227,13 @@ export const enum LINK_UPDATE {
   sizeof = 16,
 }
 
-/** Byte offsets of the fields of the part of `union bpf_attr` with `link_detach`. */
+/** Byte offsets of the fields of the struct in `union bpf_attr` that has the field `link_detach`. */
 export const enum LINK_DETACH {
   link_fd = 0,
   sizeof = 4,
 }
 
-/** Byte offsets of the fields of the part of `union bpf_attr` with `prog_bind_map`. */
+/** Byte offsets of the fields of the struct in `union bpf_attr` that has the field `prog_bind_map`. */
 export const enum PROG_BIND_MAP {
   prog_fd = 0,
   map_fd = 4,

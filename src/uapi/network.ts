@@ -41,7 +41,7 @@ export const IFLA_XDP_FD = 1;
 export const IFLA_XDP_FLAGS = 3;
 export const XDP_FLAGS_UPDATE_IF_NOEXIST = 1;
 export const IFNAMSIZ = 16;
-/** Every frame: for sockets, not in frames. */
+/** All protocols: for packet sockets. Frames do not have this type. */
 export const ETH_P_ALL = 3;
 /** The size of an Ethernet header, in bytes. */
 export const ETH_HLEN = 14;

@@ -180,7 +180,7 @@ describe("another object for the same map", () => {
     // Program type and map type have the same number here: only the kind of object differs.
     expect(() => HashMap.fromFd(program.fd, types)).toThrow(
       new TypeError(
-        `the map of descriptor ${program.fd} does not fit: it is a BPF program, not a map`,
+        `cannot open the map of descriptor ${program.fd}: it is a BPF program, not a map`,
       ),
     );
     const file = openSync("/dev/null", "r");
@@ -317,7 +317,7 @@ describe("a map opened read-only or write-only", () => {
       ] as const) {
         expect(() => HashMap.fromFd(fd, { ...types, flags })).toThrow(
           new TypeError(
-            `flags: the map of descriptor ${fd} has other rights: open it by its path or id`,
+            `flags: the map of descriptor ${fd} has other access rights: open it by its path or id`,
           ),
         );
       }

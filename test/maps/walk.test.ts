@@ -175,7 +175,7 @@ class Offloaded extends BatchlessMap<number, number> {
 
 describe("a map without the batches that its type has", () => {
   const refusal = (call: string) =>
-    `cannot iterate over devmap_hash map "batchless": bpf(${call}): ENOTSUPP (operation is not supported). The map has no batch operations, like those in a network device`;
+    `cannot iterate over devmap_hash map "batchless": bpf(${call}): ENOTSUPP (operation is not supported). The map has no batch operations, like maps offloaded to a network device`;
 
   bpfTest("cannot be iterated, and the error has the cause", () => {
     using made = batchlessMap(8).set(1, 1);

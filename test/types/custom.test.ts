@@ -112,7 +112,7 @@ describe("t.custom()", () => {
     [{ size: 1.5 }, "size: expected an integer from 1"],
     [{ align: 0 }, "align: expected an integer from 1"],
     [{ align: 3 }, "align: expected a power of two, got 3"],
-    [{ size: 12 }, "size: expected a multiple of align, 8, got 12"],
+    [{ size: 12 }, "size: expected a multiple of align (8), got 12"],
   ])("rejects %p", (change, message) => {
     expect(() => t.custom({ ...working, ...change })).toThrow(RangeError);
     expect(() => t.custom({ ...working, ...change })).toThrow(message);

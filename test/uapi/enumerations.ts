@@ -4,7 +4,7 @@ import type { Constants } from "./sources.ts";
 
 /** Constants that belong together. */
 export interface Enumeration {
-  /** The summary of its documentation, without the full stop. */
+  /** Summary of the documentation, without the full stop. */
   readonly about: string;
   readonly from: readonly Constants[];
   /**
@@ -23,12 +23,13 @@ const perf = "linux/perf_event.h";
 const ofEnum = (header: string, type: string): readonly Constants[] => [{ header, enum: type }];
 const named = (header: string, names: RegExp): readonly Constants[] => [{ header, names }];
 
-/** The enumerations, by name: that of the kernel's enum where it has one. */
+/** Enumerations by name. The name is that of the kernel's enum, if there is one. */
 export const enumerations: Readonly<Record<string, Enumeration>> = {
   // Results of programs.
   xdp_action: { about: "Results of XDP programs", from: ofEnum(bpf, "xdp_action") },
   tc_action: {
-    about: "Results of programs of traffic control (`tc`, `action`), also of tcx",
+    about:
+      "Results of traffic control programs (`tc`, `action`). A result that the program cannot return acts as `TC_ACT_UNSPEC`. With tcx, `tc` programs can return only the numbers of `tcx_action_base`",
     from: named(
       "linux/pkt_cls.h",
       /^TC_ACT_(UNSPEC|OK|RECLASSIFY|SHOT|PIPE|STOLEN|QUEUED|REPEAT|REDIRECT|TRAP)$/,
@@ -41,7 +42,7 @@ export const enumerations: Readonly<Record<string, Enumeration>> = {
   },
   sk_action: {
     about:
-      "Results of programs that choose or filter by socket: sk_skb, sk_msg, sk_lookup, sk_reuseport",
+      "Results of programs that filter packets of sockets or select sockets: sk_skb, sk_msg, sk_lookup, sk_reuseport",
     from: ofEnum(bpf, "sk_action"),
   },
   nf_verdict: {
@@ -105,7 +106,7 @@ export const enumerations: Readonly<Record<string, Enumeration>> = {
   },
   bpf_sock_ops_cb_flags: {
     about:
-      "Events that a socket calls sock_ops programs for: flags of the helper `sock_ops_cb_flags_set`",
+      "Events for which a socket calls sock_ops programs: flags of the helper `sock_ops_cb_flags_set`",
     areSeparate: true,
     from: named(bpf, /^BPF_SOCK_OPS_\w+_FLAGS?$/),
   },
@@ -115,7 +116,8 @@ export const enumerations: Readonly<Record<string, Enumeration>> = {
     from: named(bpf, /^BPF_(LOAD_HDR_OPT_TCP_SYN|WRITE_HDR_TCP_\w+)$/),
   },
   bpf_tcp_state: {
-    about: "States of TCP sockets, as sock_ops programs get them: the numbers of `tcp_state`",
+    about:
+      "States of TCP sockets, as sock_ops programs receive them: the same numbers as `tcp_state`",
     from: named(bpf, /^BPF_TCP_(?!MAX_STATES)/),
   },
   bpf_flow_dissector_flags: {
@@ -241,7 +243,8 @@ export const enumerations: Readonly<Record<string, Enumeration>> = {
     from: named("linux/netfilter.h", /^NF_INET_(?!NUMHOOKS)/),
   },
   nf_ip_hook_priorities: {
-    about: "Priorities of netfilter's own hooks: a program with a lower number runs before them",
+    about:
+      "Priorities of the kernel's own netfilter hook functions. A function with a lower number runs earlier",
     from: named("linux/netfilter_ipv4.h", /^NF_IP_PRI_/),
   },
 
@@ -322,7 +325,7 @@ export const enumerations: Readonly<Record<string, Enumeration>> = {
     ),
   },
   open_flags: {
-    about: "Flags of openat(2), as far as they are the same on x86-64 and arm64",
+    about: "Flags of openat(2) that are the same on x86-64 and arm64",
     areSeparate: true,
     from: named(
       "asm-generic/fcntl.h",
@@ -335,45 +338,47 @@ export const enumerations: Readonly<Record<string, Enumeration>> = {
   },
 };
 
-/** The documentation of single constants. */
+/** Documentation of single constants. */
 export const meanings: Readonly<Record<string, string>> = {
-  XDP_ABORTED: "Drops the packet as after an error: the tracepoint `xdp:xdp_exception` fires.",
+  XDP_ABORTED: "Drops the packet because of an error: the tracepoint `xdp:xdp_exception` fires.",
   XDP_DROP: "Drops the packet.",
-  XDP_PASS: "Hands the packet to the network stack.",
-  XDP_TX: "Sends the packet out of the interface that it came from.",
+  XDP_PASS: "Passes the packet to the network stack.",
+  XDP_TX: "Sends the packet from the interface on which it arrived.",
   XDP_REDIRECT:
     "Sends the packet to the target of the helper `redirect` or `redirect_map`: an interface, a CPU, or an AF_XDP socket.",
-  TC_ACT_UNSPEC: "Uses the default action of the filter.",
+  TC_ACT_UNSPEC:
+    "Continues with the next program or filter. In `action` programs, uses the default of the action.",
   TC_ACT_OK: "Accepts the packet and ends the classification.",
-  TC_ACT_RECLASSIFY: "Starts the classification again.",
+  TC_ACT_RECLASSIFY: "Starts the classification again. Only `action` programs can return it.",
   TC_ACT_SHOT: "Drops the packet.",
-  TC_ACT_PIPE: "Continues with the next action.",
-  TC_ACT_STOLEN: "Ends the processing of the packet, whose ownership was taken over.",
-  TC_ACT_QUEUED: "Ends the processing of the packet, as `TC_ACT_STOLEN` does.",
-  TC_ACT_REPEAT: "Starts the classification again.",
+  TC_ACT_PIPE: "Continues with the next action. Only `action` programs can return it.",
+  TC_ACT_STOLEN:
+    "Consumes the packet: frees it without counting it as dropped. Only `tc` programs can return it.",
+  TC_ACT_QUEUED: "Consumes the packet, as `TC_ACT_STOLEN` does. Programs cannot return it.",
+  TC_ACT_REPEAT: "Runs the action again. Programs cannot return it.",
   TC_ACT_REDIRECT: "Sends the packet to the target of the helper `redirect`.",
   TC_ACT_TRAP:
-    "Hands the packet from hardware to the kernel; in the kernel it acts as `TC_ACT_STOLEN`.",
+    "Passes the packet from hardware to the kernel. In the kernel, acts as `TC_ACT_STOLEN`. Only `tc` programs can return it.",
   TCX_NEXT: "Continues with the next program.",
-  TCX_PASS: "Accepts the packet, without the programs after this one.",
+  TCX_PASS: "Accepts the packet. Later programs do not run.",
   TCX_DROP: "Drops the packet.",
   TCX_REDIRECT: "Sends the packet to the target of the helper `redirect`.",
   NETKIT_NEXT: "Continues with the next program.",
-  NETKIT_PASS: "Accepts the packet, without the programs after this one.",
+  NETKIT_PASS: "Accepts the packet. Later programs do not run.",
   NETKIT_DROP: "Drops the packet.",
   NETKIT_REDIRECT: "Sends the packet to the target of the helper `redirect` or `redirect_peer`.",
-  SK_DROP: "Drops the packet or message; in sk_lookup, refuses the connection.",
-  SK_PASS: "Lets the packet or message pass: to the socket that was chosen, if one was.",
+  SK_DROP: "Drops the packet or message. An sk_lookup program rejects the connection.",
+  SK_PASS: "Lets the packet or message pass, to the socket that the program has selected, if any.",
   NF_DROP: "Drops the packet.",
-  NF_ACCEPT: "Lets the packet pass to the next hook.",
-  NF_STOLEN: "Ends the processing of the packet, whose ownership was taken over.",
-  NF_QUEUE: "Hands the packet to user space.",
-  NF_REPEAT: "Calls the hook again.",
-  NF_STOP: "Accepts the packet without the hooks after this one; deprecated.",
+  NF_ACCEPT: "Lets the packet pass to the next hook function.",
+  NF_STOLEN: "Ends the processing of the packet: the hook owns it now.",
+  NF_QUEUE: "Queues the packet for user space.",
+  NF_REPEAT: "Calls the hook function again.",
+  NF_STOP: "Accepts the packet. Later hook functions do not run. Deprecated.",
   BPF_OK: "Lets the packet pass.",
   BPF_DROP: "Drops the packet.",
   BPF_REDIRECT: "Sends the packet to the target of the helper `redirect`.",
-  BPF_LWT_REROUTE: "Routes the packet again, by its changed header.",
+  BPF_LWT_REROUTE: "Looks up the route again, by the changed header. Requires Linux 5.1.",
   BPF_FLOW_DISSECTOR_CONTINUE: "Leaves the packet to the kernel's dissector. Requires Linux 6.1.",
   BPF_ANY: "Stores whether the key exists or not.",
   BPF_NOEXIST: "Stores only if the key does not exist: EEXIST otherwise.",
@@ -383,8 +388,8 @@ export const meanings: Readonly<Record<string, string>> = {
     "Collects the stack of user space, not the kernel's: for `get_stackid` and `get_stack`.",
   BPF_F_SKIP_FIELD_MASK:
     "Mask of the number of innermost frames to skip: for `get_stackid` and `get_stack`.",
-  BPF_F_FAST_STACK_CMP: "Compares stacks by their hash alone: for `get_stackid`.",
-  BPF_F_REUSE_STACKID: "Replaces another stack of the same hash: for `get_stackid`.",
+  BPF_F_FAST_STACK_CMP: "Compares stacks only by their hash: for `get_stackid`.",
+  BPF_F_REUSE_STACKID: "Replaces a different stack with the same id: for `get_stackid`.",
   BPF_F_USER_BUILD_ID:
     "Collects build ids and offsets in files instead of addresses: for `get_stack`.",
   BPF_F_CURRENT_CPU:
@@ -397,90 +402,61 @@ export const meanings: Readonly<Record<string, string>> = {
   BPF_RB_NO_WAKEUP:
     "Wakes no consumer: for `ringbuf_output`, `ringbuf_submit` and `ringbuf_discard`.",
   BPF_RB_FORCE_WAKEUP:
-    "Wakes the consumer in any case: for `ringbuf_output`, `ringbuf_submit` and `ringbuf_discard`.",
-  BPF_RB_AVAIL_DATA: "Bytes that the consumer has not read: for `ringbuf_query`.",
-  BPF_RB_RING_SIZE: "Bytes of the ring: for `ringbuf_query`.",
-  BPF_RB_CONS_POS: "Position of the consumer: for `ringbuf_query`.",
-  BPF_RB_PROD_POS: "Position of the producers: for `ringbuf_query`.",
+    "Wakes the consumer, also if it has not caught up: for `ringbuf_output`, `ringbuf_submit` and `ringbuf_discard`.",
+  BPF_RB_AVAIL_DATA: "Number of bytes that the consumer has not read yet: for `ringbuf_query`.",
+  BPF_RB_RING_SIZE: "Size of the ring in bytes: for `ringbuf_query`.",
+  BPF_RB_CONS_POS: "Consumer position: for `ringbuf_query`.",
+  BPF_RB_PROD_POS: "Producer position: for `ringbuf_query`.",
   BPF_F_INGRESS:
     "Redirects to the ingress path, not the egress path: for `redirect`, `clone_redirect`, `msg_redirect_map` and similar helpers.",
   BPF_F_BROADCAST:
     "Redirects to all interfaces of the map: for `redirect_map`. Requires Linux 5.14.",
   BPF_F_EXCLUDE_INGRESS:
-    "Leaves out the interface that the packet came from: with `BPF_F_BROADCAST`. Requires Linux 5.14.",
+    "Excludes the interface on which the packet arrived: with `BPF_F_BROADCAST`. Requires Linux 5.14.",
   BPF_F_RECOMPUTE_CSUM: "Updates the checksum of the packet: for `skb_store_bytes`.",
   BPF_F_INVALIDATE_HASH: "Clears the hash of the packet: for `skb_store_bytes`.",
   BPF_F_HDR_FIELD_MASK:
     "Mask of the size of the field, in bytes: for `l3_csum_replace` and `l4_csum_replace`.",
   BPF_F_PSEUDO_HDR: "The changed field is part of the pseudo header: for `l4_csum_replace`.",
   BPF_F_MARK_MANGLED_0:
-    "Leaves a checksum of 0 unchanged, which in UDP means no checksum: for `l4_csum_replace`.",
-  BPF_LOCAL_STORAGE_GET_F_CREATE: "Creates the value where there is none.",
-  BPF_SK_STORAGE_GET_F_CREATE: "The older name of `BPF_LOCAL_STORAGE_GET_F_CREATE`.",
-  BPF_ADJ_ROOM_NET: "Adjusts the room after the network header.",
-  BPF_ADJ_ROOM_MAC: "Adjusts the room after the link-layer header.",
+    "Handles the checksum of UDP, where 0 means no checksum: 0 stays unchanged, and a result of 0 is stored as 0xffff. For `l4_csum_replace`.",
+  BPF_LOCAL_STORAGE_GET_F_CREATE: "Creates the value if it does not exist.",
+  BPF_SK_STORAGE_GET_F_CREATE: "Older name of `BPF_LOCAL_STORAGE_GET_F_CREATE`.",
+  BPF_ADJ_ROOM_NET: "Adjusts the room between the network header and the transport header.",
+  BPF_ADJ_ROOM_MAC: "Adjusts the room between the link-layer header and the network header.",
   BPF_HDR_START_MAC: "Counts from the link-layer header.",
   BPF_HDR_START_NET: "Counts from the network header.",
-  BPF_SK_LOOKUP_F_REPLACE: "Replaces a socket that was chosen before.",
+  BPF_SK_LOOKUP_F_REPLACE:
+    "Replaces a socket that was selected before, by this or an earlier program.",
   BPF_SK_LOOKUP_F_NO_REUSEPORT:
-    "Takes the socket itself, without a choice among its reuseport group.",
-  TCP_ESTABLISHED: "The connection is open.",
-  TCP_SYN_SENT: "A SYN was sent; the answer is pending.",
-  TCP_SYN_RECV: "A SYN was received and answered.",
-  TCP_FIN_WAIT1: "This end has closed; its FIN is not acknowledged yet.",
+    "Selects this socket itself: the kernel does not choose another one of its reuseport group.",
+  TCP_ESTABLISHED: "The connection is established.",
+  TCP_SYN_SENT: "A SYN was sent, and the reply is pending.",
+  TCP_SYN_RECV: "A SYN was received, a SYN-ACK was sent, and its acknowledgement is pending.",
+  TCP_FIN_WAIT1: "This end has closed, and the acknowledgement of its FIN is pending.",
   TCP_FIN_WAIT2: "This end has closed, and waits for the FIN of the other end.",
   TCP_TIME_WAIT: "Both ends have closed; the socket waits for late packets.",
   TCP_CLOSE: "The socket is not connected.",
-  TCP_CLOSE_WAIT: "The other end has closed.",
-  TCP_LAST_ACK: "Both ends have closed; the acknowledgement of the FIN is pending.",
-  TCP_LISTEN: "The socket listens.",
-  TCP_CLOSING: "Both ends have closed at the same time.",
-  TCP_NEW_SYN_RECV: "A connection request that has no full socket yet.",
-  TCP_BOUND_INACTIVE: "A pseudo state of inet_diag: bound, and not in any other state.",
+  TCP_CLOSE_WAIT: "The other end has closed, and this end has not.",
+  TCP_LAST_ACK:
+    "The other end has closed before this end, and the acknowledgement of this end's FIN is pending.",
+  TCP_LISTEN: "The socket listens for connections.",
+  TCP_CLOSING:
+    "Both ends have closed at the same time, and the acknowledgement of this end's FIN is pending.",
+  TCP_NEW_SYN_RECV: "State of a connection request, which has no full socket yet.",
+  TCP_BOUND_INACTIVE:
+    "Pseudo state of inet_diag: the socket is bound, but not listening or connecting.",
   PF_KTHREAD: "The task is a kernel thread.",
   PF_IDLE: "The task is an idle thread.",
   PF_EXITING: "The task is exiting.",
-  PF_WQ_WORKER: "The task is a worker of a workqueue.",
-  PF_FORKNOEXEC: "The task was forked and has not executed anything since.",
-  PF_SUPERPRIV: "The task has used privileges of root.",
+  PF_WQ_WORKER: "The task is a workqueue worker.",
+  PF_FORKNOEXEC: "The task was forked and has not called execve(2) since.",
+  PF_SUPERPRIV: "The task has used a capability.",
   PF_DUMPCORE: "The task has dumped core.",
-  PF_SIGNALED: "The task was ended by a signal.",
+  PF_SIGNALED: "A signal has killed the task.",
   // Creation of maps.
-  BPF_F_NO_PREALLOC: "Allocates entries when they are stored, not at creation.",
-  BPF_F_NO_COMMON_LRU: "Keeps an LRU list for each CPU instead of a common one.",
-  BPF_F_NUMA_NODE: "Allocates the map on the NUMA node `numa_node`.",
-  BPF_F_RDONLY: "Allows user space only to read through this descriptor.",
-  BPF_F_WRONLY: "Allows user space only to write through this descriptor.",
-  BPF_F_STACK_BUILD_ID: "Records build ids and file offsets in stack traces instead of addresses.",
-  BPF_F_ZERO_SEED: "Uses 0 as the seed of the hash function: for tests.",
-  BPF_F_RDONLY_PROG: "Allows programs only to read the map.",
-  BPF_F_WRONLY_PROG: "Allows programs only to write to the map.",
-  BPF_F_CLONE: "Copies the storage of a listening socket to the sockets that it accepts.",
-  BPF_F_MMAPABLE: "Allows mmap(2) of the map.",
-  BPF_F_PRESERVE_ELEMS:
-    "Keeps perf events in the map after the descriptor by which they were stored is closed.",
-  BPF_F_INNER_MAP: "Allows arrays of other lengths as inner maps in the place of this one.",
   BPF_F_LINK: "Registers the `struct_ops` map by a link.",
-  BPF_F_PATH_FD: "Resolves the path of a pin relative to `path_fd`.",
-  BPF_F_VTYPE_BTF_OBJ_FD: "Takes the BTF of the value's type from `value_type_btf_obj_fd`.",
-  BPF_F_TOKEN_FD: "Passes a BPF token in the command's field `token_fd`.",
-  BPF_F_SEGV_ON_FAULT:
-    "Raises SIGSEGV when user space touches a missing page of an arena, instead of allocating it.",
-  BPF_F_NO_USER_CONV:
-    "Stores kernel pointers in an arena without converting them to user pointers.",
-  BPF_F_RB_OVERWRITE: "Overwrites the oldest records of a full ring buffer.",
-  // Access to elements.
-  BPF_F_CPU: "Accesses the value of one CPU, whose number is in the upper 32 bits of the flags.",
-  BPF_F_ALL_CPUS: "Updates the values of all CPUs.",
-  BPF_STACK_BUILD_ID_VALID: "The entry has a build id and an offset.",
-  BPF_RB_OVERWRITE_POS:
-    "The position of the oldest record that is not overwritten: for `ringbuf_query`.",
-  BPF_RINGBUF_BUSY_BIT: "The bit in a record's length that is set until the record is submitted.",
-  BPF_RINGBUF_DISCARD_BIT: "The bit in a record's length that marks a discarded record.",
-  BPF_RINGBUF_HDR_SZ: "The size of a record's header, in bytes.",
   // Attaching.
-  BPF_F_KPROBE_MULTI_RETURN: "Attaches to the returns of the functions: for kprobe.multi links.",
-  BPF_F_UPROBE_MULTI_RETURN: "Attaches to the returns of the functions: for uprobe.multi links.",
   BPF_F_UPROBE_MULTI_PATH_FD: "Names the file by its descriptor: for uprobe.multi links.",
   BPF_F_ALLOW_OVERRIDE: "Allows a program of a descendant cgroup to run instead of this one.",
   BPF_F_ALLOW_MULTI: "Allows programs of descendant cgroups to run in addition to this one.",
@@ -509,34 +485,7 @@ export const meanings: Readonly<Record<string, string>> = {
   BPF_OBJ_NAME_LEN: "The size of an object's name with its NUL, in bytes.",
   BPF_TAG_SIZE: "The size of a program's tag, in bytes.",
   // Helpers.
-  BPF_F_MARK_ENFORCE:
-    "Updates a checksum of 0 too, with `BPF_F_MARK_MANGLED_0`: for `l4_csum_replace`.",
   BPF_F_IPV6: "The packet is IPv6: for `l4_csum_replace`.",
-  BPF_F_TUNINFO_IPV6:
-    "The tunnel's addresses are IPv6: for `skb_set_tunnel_key` and `skb_get_tunnel_key`.",
-  BPF_F_TUNINFO_FLAGS: "Returns the tunnel's flags in `tunnel_flags`: for `skb_get_tunnel_key`.",
-  BPF_F_ZERO_CSUM_TX: "Sends IPv4 packets with a checksum of 0: for `skb_set_tunnel_key`.",
-  BPF_F_DONT_FRAGMENT: "Forbids the fragmentation of the packet: for `skb_set_tunnel_key`.",
-  BPF_F_SEQ_NUMBER: "Adds a sequence number to the tunnel header: for `skb_set_tunnel_key`.",
-  BPF_F_NO_TUNNEL_KEY: "Leaves out the key of the tunnel header: for `skb_set_tunnel_key`.",
-  BPF_F_ADJ_ROOM_FIXED_GSO: "Leaves the GSO size unchanged: for `skb_adjust_room`.",
-  BPF_F_ADJ_ROOM_ENCAP_L3_IPV4:
-    "Reserves the room for an outer IPv4 header: for `skb_adjust_room`.",
-  BPF_F_ADJ_ROOM_ENCAP_L3_IPV6:
-    "Reserves the room for an outer IPv6 header: for `skb_adjust_room`.",
-  BPF_F_ADJ_ROOM_ENCAP_L4_GRE: "Reserves room for a GRE header too: for `skb_adjust_room`.",
-  BPF_F_ADJ_ROOM_ENCAP_L4_UDP: "Reserves room for a UDP header too: for `skb_adjust_room`.",
-  BPF_F_ADJ_ROOM_ENCAP_L2_ETH: "The inner header of layer 2 is Ethernet: for `skb_adjust_room`.",
-  BPF_F_ADJ_ROOM_NO_CSUM_RESET: "Keeps the state of the packet's checksum: for `skb_adjust_room`.",
-  BPF_F_ADJ_ROOM_DECAP_L3_IPV4:
-    "The packet is IPv4 after the outer header is removed: for `skb_adjust_room`.",
-  BPF_F_ADJ_ROOM_DECAP_L3_IPV6:
-    "The packet is IPv6 after the outer header is removed: for `skb_adjust_room`.",
-  BPF_F_SYSCTL_BASE_NAME: "Copies only the last part of the name: for `sysctl_get_name`.",
-  BPF_F_GET_BRANCH_RECORDS_SIZE: "Returns the size of all records: for `read_branch_records`.",
-  BPF_F_BPRM_SECUREEXEC: "Sets AT_SECURE of the process that is executed: for `bprm_opts_set`.",
-  BPF_F_TIMER_ABS: "The time is absolute: for `timer_start`.",
-  BPF_F_TIMER_CPU_PIN: "Runs the timer on the CPU of the caller: for `timer_start`.",
   BPF_F_PAD_ZEROS: "Fills the rest of the destination with zeros: for `copy_from_user_str`.",
   BPF_F_REDIRECT_FLAGS: "All flags of the helpers that redirect packets.",
   // System calls.
@@ -559,5 +508,123 @@ export const meanings: Readonly<Record<string, string>> = {
   ETH_P_ARP: "ARP.",
   ETH_P_8021Q: "A VLAN tag (802.1Q).",
   ETH_P_8021AD: "A VLAN service tag (802.1ad).",
-  ETH_P_ALL: "Every frame: for sockets, not in frames.",
+  ETH_P_ALL: "All protocols: for packet sockets. Frames do not have this type.",
+  BPF_F_KPROBE_MULTI_RETURN: "Attaches to the returns of the functions, not to their entries.",
+  BPF_F_UPROBE_MULTI_RETURN: "Attaches to the returns of the functions, not to their entries.",
+  BPF_F_CPU:
+    "Reads or stores the value of one CPU of a per-CPU map. The upper 32 bits of the flags are the CPU. Requires Linux 7.0.",
+  BPF_F_ALL_CPUS: "Stores the same value for all CPUs of a per-CPU map. Requires Linux 7.0.",
+  BPF_F_NO_PREALLOC: "Map creation: allocates entries when they are stored, not all at creation.",
+  BPF_F_NO_COMMON_LRU:
+    "Map creation: an LRU map has a list of least recently used entries for each CPU, instead of a common one.",
+  BPF_F_NUMA_NODE: "Map creation: allocates the memory on the NUMA node in the field `numa_node`.",
+  BPF_F_RDONLY: "Map creation: the descriptor can only read.",
+  BPF_F_WRONLY: "Map creation: the descriptor can only write.",
+  BPF_F_STACK_BUILD_ID:
+    "Map creation: stack traces consist of build ids and offsets in files, instead of addresses.",
+  BPF_F_ZERO_SEED: "Map creation: the hash function has no random seed.",
+  BPF_F_RDONLY_PROG: "Map creation: programs can only read.",
+  BPF_F_WRONLY_PROG: "Map creation: programs can only write.",
+  BPF_F_CLONE:
+    "Map creation: the storage of a listening socket is copied to the sockets that it accepts.",
+  BPF_F_MMAPABLE: "Map creation: the values can be mapped into a process.",
+  BPF_F_PRESERVE_ELEMS:
+    "Map creation: perf events stay in the map after the map descriptor through which they were stored is closed.",
+  BPF_F_INNER_MAP:
+    "Map creation: the array can be an inner map although its number of entries differs from the template's.",
+  BPF_F_PATH_FD:
+    "The path is relative to the directory in the field `path_fd`: for BPF_OBJ_PIN and BPF_OBJ_GET.",
+  BPF_F_VTYPE_BTF_OBJ_FD:
+    "Map creation: the value type of a struct_ops map is in the BTF of the field `value_type_btf_obj_fd`.",
+  BPF_F_TOKEN_FD: "The call uses the BPF token in its field for one.",
+  BPF_F_SEGV_ON_FAULT:
+    "Map creation: an access from user space to an unallocated page of an arena raises SIGSEGV.",
+  BPF_F_NO_USER_CONV:
+    "Map creation: pointers into the arena are not converted to user-space addresses.",
+  BPF_F_RB_OVERWRITE:
+    "Map creation: new records overwrite the oldest ones when the ring buffer is full. Requires Linux 6.19.",
+  BPF_STACK_BUILD_ID_VALID: "Status of a stack frame that has a build id and an offset.",
+  BPF_F_MARK_ENFORCE:
+    "Updates a checksum of 0 as well: for `l4_csum_replace` with `BPF_F_MARK_MANGLED_0`.",
+  BPF_F_TUNINFO_IPV6:
+    "The addresses of the tunnel are IPv6 addresses: for `skb_set_tunnel_key` and `skb_get_tunnel_key`.",
+  BPF_F_ZERO_CSUM_TX: "Sends packets with the UDP checksum 0: for `skb_set_tunnel_key`.",
+  BPF_F_DONT_FRAGMENT: "Forbids fragmentation of the outer packet: for `skb_set_tunnel_key`.",
+  BPF_F_SEQ_NUMBER: "Adds a sequence number to the tunnel header: for `skb_set_tunnel_key`.",
+  BPF_F_NO_TUNNEL_KEY: "Adds no tunnel key to the tunnel header: for `skb_set_tunnel_key`.",
+  BPF_F_TUNINFO_FLAGS:
+    "Returns the flags of the tunnel in the field `tunnel_flags`: for `skb_get_tunnel_key`.",
+  BPF_F_ADJ_ROOM_FIXED_GSO: "Keeps the segment size of GSO packets: for `skb_adjust_room`.",
+  BPF_F_ADJ_ROOM_ENCAP_L3_IPV4: "The new room is for an outer IPv4 header: for `skb_adjust_room`.",
+  BPF_F_ADJ_ROOM_ENCAP_L3_IPV6: "The new room is for an outer IPv6 header: for `skb_adjust_room`.",
+  BPF_F_ADJ_ROOM_ENCAP_L4_GRE: "The new room is also for a GRE header: for `skb_adjust_room`.",
+  BPF_F_ADJ_ROOM_ENCAP_L4_UDP: "The new room is also for a UDP header: for `skb_adjust_room`.",
+  BPF_F_ADJ_ROOM_NO_CSUM_RESET: "Keeps the state of checksum offloading: for `skb_adjust_room`.",
+  BPF_F_ADJ_ROOM_ENCAP_L2_ETH:
+    "The new room is also for an inner Ethernet header: for `skb_adjust_room`.",
+  BPF_F_ADJ_ROOM_DECAP_L3_IPV4:
+    "After the removal of an outer header, the packet is IPv4: for `skb_adjust_room`.",
+  BPF_F_ADJ_ROOM_DECAP_L3_IPV6:
+    "After the removal of an outer header, the packet is IPv6: for `skb_adjust_room`.",
+  BPF_F_SYSCTL_BASE_NAME: "Copies only the last part of the name: for `sysctl_get_name`.",
+  BPF_F_GET_BRANCH_RECORDS_SIZE:
+    "Returns the size of the records in bytes, and copies none: for `read_branch_records`.",
+  BPF_RB_OVERWRITE_POS:
+    "Position of the oldest record that was not overwritten: for `ringbuf_query`. Requires Linux 6.19.",
+  BPF_RINGBUF_BUSY_BIT: "Bit in the header of a record that was reserved and not submitted yet.",
+  BPF_RINGBUF_DISCARD_BIT: "Bit in the header of a record that was discarded.",
+  BPF_RINGBUF_HDR_SZ: "Size of the header of a record, in bytes.",
+  BPF_F_BPRM_SECUREEXEC:
+    "Executes the file as if its privileges changed (AT_SECURE): for `bprm_opts_set`.",
+  BPF_F_TIMER_ABS: "The time is absolute, not relative to now: for `timer_start`.",
+  BPF_F_TIMER_CPU_PIN: "The timer fires on the CPU that started it: for `timer_start`.",
+  BPF_FIB_LOOKUP_DIRECT: "Looks up the address in one routing table, without the FIB rules.",
+  BPF_FIB_LOOKUP_OUTPUT:
+    "Looks up the address for a packet that is sent, not for one that is received.",
+  BPF_FIB_LOOKUP_SKIP_NEIGH:
+    "Does not look up the neighbour: the fields `smac` and `dmac` are not set.",
+  BPF_FIB_LOOKUP_TBID: "Uses the routing table in the field `tbid`: with `BPF_FIB_LOOKUP_DIRECT`.",
+  BPF_FIB_LOOKUP_SRC:
+    "Sets the field `ipv4_src` or `ipv6_src` to the source address for the next hop.",
+  BPF_FIB_LOOKUP_MARK:
+    "Applies the FIB rules for the mark in the field `mark`: not with `BPF_FIB_LOOKUP_DIRECT`.",
+  BPF_FIB_LKUP_RET_SUCCESS: "A next hop was found.",
+  BPF_FIB_LKUP_RET_BLACKHOLE: "The route is a blackhole: the packet can be dropped.",
+  BPF_FIB_LKUP_RET_UNREACHABLE:
+    "The route says that the destination is unreachable: the packet can be dropped.",
+  BPF_FIB_LKUP_RET_PROHIBIT: "The route prohibits the destination: the packet can be dropped.",
+  BPF_FIB_LKUP_RET_NOT_FWDED:
+    "The packet is not forwarded, for example because its destination is this machine.",
+  BPF_FIB_LKUP_RET_FWD_DISABLED:
+    "Forwarding is disabled on the interface on which the packet arrived.",
+  BPF_FIB_LKUP_RET_UNSUPP_LWT: "The route requires encapsulation (a lightweight tunnel).",
+  BPF_FIB_LKUP_RET_NO_NEIGH: "The next hop has no entry in the neighbour table.",
+  BPF_FIB_LKUP_RET_FRAG_NEEDED: "The packet is larger than the MTU and has to be fragmented.",
+  BPF_FIB_LKUP_RET_NO_SRC_ADDR: "No source address was found: with `BPF_FIB_LOOKUP_SRC`.",
+  BPF_MTU_CHK_SEGS: "Checks the segments of a GSO packet against the MTU.",
+  BPF_MTU_CHK_RET_SUCCESS: "The packet does not exceed the MTU.",
+  BPF_MTU_CHK_RET_FRAG_NEEDED: "The packet exceeds the MTU.",
+  BPF_MTU_CHK_RET_SEGS_TOOBIG: "A segment of the GSO packet exceeds the MTU.",
+  BPF_SOCK_OPS_TIMEOUT_INIT:
+    "Requests the retransmission timeout of SYN packets; -1 is the kernel's default.",
+  BPF_SOCK_OPS_RWND_INIT:
+    "Requests the initial receive window in packets; -1 is the kernel's default.",
+  BPF_SOCK_OPS_TCP_CONNECT_CB: "The socket is about to connect.",
+  BPF_SOCK_OPS_ACTIVE_ESTABLISHED_CB: "A connection that this socket has initiated is established.",
+  BPF_SOCK_OPS_PASSIVE_ESTABLISHED_CB:
+    "A connection that the other end has initiated is established.",
+  BPF_SOCK_OPS_NEEDS_ECN: "Requests 1 if the congestion control needs ECN, otherwise 0.",
+  BPF_SOCK_OPS_BASE_RTT:
+    "Requests the base round-trip time, which depends on the congestion control.",
+  BPF_SOCK_OPS_RTO_CB: "The retransmission timeout has expired.",
+  BPF_SOCK_OPS_RETRANS_CB: "A packet was retransmitted.",
+  BPF_SOCK_OPS_STATE_CB: "The TCP state changes: `args[0]` is the old one, `args[1]` the new one.",
+  BPF_SOCK_OPS_TCP_LISTEN_CB: "The socket has changed to the state LISTEN.",
+  BPF_SOCK_OPS_RTT_CB: "The round-trip time was measured.",
+  BPF_SOCK_OPS_PARSE_HDR_OPT_CB:
+    "A packet was received whose header options the program can parse.",
+  BPF_SOCK_OPS_HDR_OPT_LEN_CB:
+    "The program can reserve space for header options, with the helper `reserve_hdr_opt`.",
+  BPF_SOCK_OPS_WRITE_HDR_OPT_CB:
+    "The program can write header options, with the helper `store_hdr_opt`.",
 };

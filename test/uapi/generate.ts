@@ -67,11 +67,13 @@ export function generate(input: Reduced): Map<string, string> {
 
 /** The documentation of constants.ts, which is `uapi` to users. */
 const publicModule = `/**
- * Constants of the kernel under their names in the kernel: results of programs, flags of helper functions, states, families, protocols.
+ * Constants of the kernel, with the kernel's names: results of programs, flags of helper functions, states, families, protocols.
  *
  * Each constant is a number with a literal type. The constants of an enumeration are also in an object and a type, which have the name
  * of the kernel's enum if there is one: \`uapi.XDP_PASS\`, \`uapi.xdp_action.XDP_PASS\`, and the type \`uapi.xdp_action\`. Flags
- * exist only as numbers. A bundled script contains only the constants that it uses.
+ * have no object and no type. A bundled script contains only the constants that it uses.
+ *
+ * bpf-helpers(7), the kernel's headers and its documentation describe the constants that have no description here.
  *
  * The installed package loads this module on first use. Code that runs for each event should read its constants once, outside of the
  * callback (\`const { TCP_LISTEN } = uapi\`).
@@ -97,7 +99,9 @@ const publicModule = `/**
 function layoutAbout(name: string): string {
   const { type, part } = layouts[name]!;
   const struct =
-    part === undefined ? `\`struct ${type}\`` : `the part of \`union ${type}\` with \`${part[0]}\``;
+    part === undefined
+      ? `\`struct ${type}\``
+      : `the struct in \`union ${type}\` that has the field \`${part[0]}\``;
   return `Byte offsets of the fields of ${struct}`;
 }
 
@@ -248,7 +252,7 @@ function listOfNames(name: string, entries: readonly (readonly [string, number])
     .map((line) => `  "${line}"`)
     .join(" +\n")
     .replace(/ "$/, '"');
-  return `/** Names by number, from 0 on; \`-\` stands for a number without a name. */\nexport const ${name} =\n${quoted};`;
+  return `/** Names in the order of their numbers, from 0; \`-\` stands for a number without a name. */\nexport const ${name} =\n${quoted};`;
 }
 
 function objectText(name: string, entries: readonly (readonly [string, number])[]): string {
