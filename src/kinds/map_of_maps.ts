@@ -164,7 +164,7 @@ export abstract class MapOfMaps<
    * @throws {BpfError} EPERM if this process lacks CAP_SYS_ADMIN.
    * @throws {TypeError | RangeError} if the key type rejects the key.
    *
-   * Requires Linux 4.13 and CAP_SYS_ADMIN, because the map is opened by its id.
+   * Requires Linux 4.13 and CAP_SYS_ADMIN: the map is opened by its id.
    */
   get(key: K): InnerMap<I> | undefined {
     for (let attempt = 1; ; attempt++) {
@@ -180,12 +180,12 @@ export abstract class MapOfMaps<
     }
   }
 
-  /** Returns the id of the map under a key, or `undefined` if there is none. Requires Linux 4.13. */
+  /** Returns the id of the map under a key, or `undefined` if there is none. */
   getId(key: K): number | undefined {
     return this.#elements.get(key);
   }
 
-  /** Returns true if there is a map under the key. Requires Linux 4.13. */
+  /** Returns true if there is a map under the key. */
   has(key: K): boolean {
     return this.#elements.has(key);
   }
@@ -434,7 +434,7 @@ export interface ArrayOfMapsOptions<I extends InnerMapTypes>
  * console.log(rings.count() === cpus.length); // true
  * ```
  *
- * Requires Linux 4.12.
+ * Requires Linux 4.13.
  */
 export class ArrayOfMaps<I extends InnerMapTypes> extends MapOfMaps<number, I, "array_of_maps"> {
   /** Definition of this class: its map type and options. */
@@ -562,7 +562,7 @@ export interface HashOfMapsOptions<K extends AnyType, I extends InnerMapTypes>
  * console.log(opened?.get("192.0.2.1"), tenants.get(8)); // 1 undefined
  * ```
  *
- * Requires Linux 4.12.
+ * Requires Linux 4.13.
  */
 export class HashOfMaps<K extends AnyType, I extends InnerMapTypes> extends MapOfMaps<
   Infer<K>,

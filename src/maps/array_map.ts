@@ -272,7 +272,7 @@ export interface ArrayMapOptions<V extends AnyType> extends IndexedMapOptions<V>
  * console.log([...totals.values()]); // [ 0n, 0n, 7n, 0n ]
  * ```
  *
- * Requires Linux 3.19.
+ * Requires Linux 4.13.
  */
 export class ArrayMap<V extends AnyType> extends IndexedMap<Infer<V>, Infer<V>, "array"> {
   /** Definition of this class: its map type and options. */
@@ -462,7 +462,7 @@ export type PerCpuArrayMapOptions<V extends AnyType> = IndexedMapOptions<V>;
  * console.log(totals.sum(0), totals.reduce(2, (largest, value) => (value > largest ? value : largest), 0n));
  * ```
  *
- * Requires Linux 4.6.
+ * Requires Linux 4.13.
  */
 export class PerCpuArrayMap<V extends AnyType> extends IndexedMap<
   Infer<V>[],

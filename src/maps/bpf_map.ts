@@ -57,7 +57,7 @@ export abstract class BpfMap<Name extends MapTypeName = MapTypeName> extends Ker
    * }
    * ```
    *
-   * Requires Linux 4.4.
+   * Requires Linux 4.13.
    */
   static open<C extends MapClass, const A extends OpenArguments<C>>(
     this: C,

@@ -163,7 +163,7 @@ const [minKeySize, maxKeySize] = [5, 260];
  * console.log(routes.get("10.1.2.3/32"), routes.get("10.9.9.9/32"), routes.get("192.0.2.1/32")); // 2 1 undefined
  * ```
  *
- * Requires Linux 4.11; 4.16 for iteration and `clear`.
+ * Requires Linux 4.13; 4.16 for iteration and `clear`.
  */
 export class LpmTrie<K extends AnyType, V extends AnyType> extends SingleTakeMap<
   Infer<K>,

@@ -190,7 +190,7 @@ function checkDepth(depth: number): void {
  * }
  * ```
  *
- * Requires Linux 4.6; 4.16 for iteration and `clear`.
+ * Requires Linux 4.13; 4.16 for iteration and `clear`.
  */
 export class StackTraceMap<BuildId extends boolean = false> extends KeyedMap<
   number,

@@ -29,15 +29,15 @@ declare module "../maps/map_options.ts" {
  * than its event type by no more than that is not detected. A record has at most 65,516 bytes. The kernel accepts longer ones,
  * which corrupt the buffer.
  *
- * With `overwrite` (Linux 4.7), new records overwrite the oldest ones. That makes a flight recorder: it costs almost nothing
+ * With `overwrite`, new records overwrite the oldest ones. That makes a flight recorder: it costs almost nothing
  * until it is drained, after something has happened.
  *
  * A record for which its buffer has no room is lost. The kernel counts such records, and reports the count together with the
  * next record on the same CPU that has room: from then on `stats.lost` is exact. Disposal drops unread records.
  *
- * By default each record wakes the consumer. The interrupt costs the program a hundred times as much as the record: 7 µs
- * instead of 0.06 µs in a virtual machine. With `watermark` or `wakeupEvents`, the kernel sends one wake-up for many records,
- * and `maxLatency` of the consumer bounds their delay.
+ * By default the kernel wakes the consumer for each record, which costs the program more than writing the record. With
+ * `watermark` or `wakeupEvents`, the kernel sends one wake-up for many records, and `maxLatency` of the consumer bounds their
+ * delay.
  *
  * The perf events are in the map as long as this object lives. If its descriptor is shared (by `dup`, or with the descriptor
  * passed to `fromFd`), they stay in the map after disposal, but accept no records. A second object for the same map would

@@ -43,8 +43,6 @@ export interface PerfBufferTypes<E extends AnyType> extends RingBufTypes<E> {
    * wrote them. During the copy (some microseconds) new records of that CPU are dropped and count as lost.
    *
    * @default false
-   *
-   * Requires Linux 4.7.
    */
   readonly overwrite?: boolean;
   /**
