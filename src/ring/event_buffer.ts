@@ -296,10 +296,13 @@ export abstract class EventBuffer<E> extends BpfMap implements AsyncIterable<E>,
    * Calls `fn` with each event that arrives, decoded, until the returned subscription is disposed of. The first call is in the
    * next turn of the event loop.
    *
-   * The subscription keeps the process alive ({@link Subscription.unref} changes that). An exception of `fn` becomes an uncaught exception,
-   * as in an event listener: the event counts as delivered, and the subscription continues. The same holds for the RangeError
-   * of a record that is shorter than the event type. `fn` may dispose of the subscription or the buffer; undelivered events
-   * stay in the buffer. If the signal aborts, the subscription ends without an error.
+   * The subscription keeps the process alive ({@link Subscription.unref} changes that). `fn` may dispose of the subscription or
+   * the buffer; undelivered events stay in the buffer. If the signal aborts, the subscription ends without an error.
+   *
+   * An exception of `fn` becomes an uncaught exception, and the event counts as delivered. If the process has a listener for
+   * `process.on("uncaughtException")`, the subscription continues. Otherwise Bun prints the exception and ends the process with
+   * status 1: soon, or when the top level of the script has ended if that still awaits. Until then the subscription continues.
+   * The RangeError of a record that is shorter than the event type has the same effect.
    *
    * @throws {TypeError} if `inPlace` is set and the event type is not a struct
    * @throws {Error} if the buffer has a consumer already
@@ -374,8 +377,11 @@ export abstract class EventBuffer<E> extends BpfMap implements AsyncIterable<E>,
 
   /**
    * Makes the waiting consumer check the buffer now, for records that no wake-up announces (`BPF_RB_NO_WAKEUP`, watermarks of
-   * perf buffers). Returns the number of events that it delivered; for `batches`, the number of batches. Returns 0 without a
-   * consumer.
+   * perf buffers). Returns the number of events that it delivered; for `batches` and `stream`, the number of batches. Returns 0
+   * without a consumer.
+   *
+   * A subscription delivers at most the events of one turn of the event loop, see {@link Subscription.flush}; an iteration
+   * delivers one item to each waiting `next()`.
    *
    * @throws {DisposedError} after disposal
    */

@@ -25,9 +25,11 @@ export interface Subscription extends Disposable {
   /** Allows the process to end while the subscription is active. */
   unref(): this;
   /**
-   * Delivers the events that are in the buffer now, including those that programs wrote with `BPF_RB_NO_WAKEUP`. It delivers as
-   * many as one turn of the event loop does (see {@link RawSubscribeOptions.budget}). Returns the number of events. Does
-   * nothing if it is called by the callback, or after the end.
+   * Delivers unread events now, including those that programs wrote with `BPF_RB_NO_WAKEUP`. Returns the number of events.
+   *
+   * A call delivers at most the events of one turn of the event loop: those of about 2 ms, or
+   * {@link RawSubscribeOptions.budget}. The next turn continues with the others. To deliver all that are in the buffer, call it
+   * until it returns 0. It does nothing if the callback calls it, or after the end.
    */
   flush(): number;
 }
