@@ -58,7 +58,7 @@ export type InnerMapTypes = {
   [N in InnerMapName]: { readonly type: N } & TypesOf<(typeof simpleClasses)[N]>;
 }[InnerMapName];
 
-/** Class of an inner map. */
+/** Object of an inner map: a `HashMap`, an `ArrayMap`, ... */
 export type InnerMap<I extends InnerMapTypes> = SimpleMap<I["type"], I>;
 
 function innerClassOf(type: InnerMapName): MapClass {
@@ -124,7 +124,7 @@ const innerMapLayout: ValueLayout<number, BpfMap> = {
 
 const hints: Hints = {
   EINVAL:
-    "The map differs from the option `inner`: sizes and flags must be the same, for an array without the flag inner_map also the length",
+    "The map differs from the option `inner`: sizes and flags must be the same, for an array without the flag inner_map also the length, and before Linux 5.10 for all maps maxEntries",
 };
 
 /** Default number of maps in an array. All are open at once, and processes often have at most 1024 descriptors. */
@@ -414,8 +414,8 @@ export interface ArrayOfMapsOptions<I extends InnerMapTypes>
  * buffer for each CPU.
  *
  * Keys are indexes from 0 to `length - 1`. All inner maps have the map type, sizes and flags of the option `inner`: the
- * kernel copies them from a template map at creation. In hash tables `maxEntries` may differ from map to map; in arrays
- * `length` may differ only with the flag `"inner_map"` (Linux 5.10). A map of maps cannot be inside another one.
+ * kernel copies them from a template map at creation. Since Linux 5.10, `maxEntries` may differ from map to map in hash
+ * tables, and `length` in arrays with the flag `"inner_map"`. A map of maps cannot be inside another one.
  *
  * @throws {BpfError} EPERM if this process lacks CAP_BPF.
  * @throws {BpfError} EINVAL if the kernel does not accept the map type or flags of `inner`.
@@ -542,8 +542,8 @@ export interface HashOfMapsOptions<K extends AnyType, I extends InnerMapTypes>
  * while programs run: a new table of rules replaces the old one in one step.
  *
  * Keys have any type. All inner maps have the map type, sizes and flags of the option `inner`: the kernel copies them from
- * a template map at creation. In hash tables `maxEntries` may differ from map to map; in arrays `length` may differ only
- * with the flag `"inner_map"` (Linux 5.10). A map of maps cannot be inside another one.
+ * a template map at creation. Since Linux 5.10, `maxEntries` may differ from map to map in hash tables, and `length` in
+ * arrays with the flag `"inner_map"`. A map of maps cannot be inside another one.
  *
  * @throws {BpfError} EPERM if this process lacks CAP_BPF.
  * @throws {BpfError} EINVAL if the kernel does not accept the map type or flags of `inner`.
@@ -558,7 +558,7 @@ export interface HashOfMapsOptions<K extends AnyType, I extends InnerMapTypes>
  *   using first = new HashMap(rules);
  *   tenants.set(7, first.set("192.0.2.1", 1));
  * }
- * using opened = tenants.get(7); // the same HashMap, which the outer map keeps alive
+ * using opened = tenants.get(7); // another object for the same map, which the outer map keeps alive
  * console.log(opened?.get("192.0.2.1"), tenants.get(8)); // 1 undefined
  * ```
  *

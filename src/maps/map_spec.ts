@@ -83,10 +83,12 @@ export const accessFlags: number = BPF_F_RDONLY | BPF_F_WRONLY;
 /** Options of `open`, `fromId` and `fromFd`, in addition to the types of the map. */
 export interface OpenMapOptions {
   /**
-   * `["rdonly"]` or `["wronly"]` for a descriptor that may only read or only write. A user who lacks one of the rights can
-   * open the map so. `fromFd` requires that the given descriptor has exactly these rights. Requires Linux 4.15.
+   * `["rdonly"]` or `["wronly"]` for a descriptor that may only read or only write. A user with only one of these rights can
+   * open a map only in this way. `fromFd` requires that the given descriptor has exactly these rights.
    *
    * @default none: reading and writing; for `fromFd` the rights of the given descriptor
+   *
+   * Requires Linux 4.15.
    */
   readonly flags?: readonly Extract<MapFlag, "rdonly" | "wronly">[] | number;
 }

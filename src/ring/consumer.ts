@@ -267,9 +267,9 @@ const maxFillFraction = 0.4;
  * The base class of consumers on the event loop. It schedules the checks of the buffer (when the kernel wakes it, on a timer,
  * or in the next turn of the event loop) and ends the consumer. Subclasses deliver the events.
  *
- * The kernel sends a wake-up for each record that is committed when the consumer has caught up. A consumer that always has
- * costs an interrupt and a wake-up per record. Under load it is cheaper to poll and let records accumulate, as network drivers
- * do (NAPI).
+ * The kernel sends a wake-up for each record that is committed when the consumer has read all earlier ones. A fast consumer
+ * therefore costs an interrupt and a wake-up per record. Under load it is cheaper to poll and let records accumulate, as
+ * network drivers do (NAPI).
  */
 export abstract class Consumer {
   protected readonly source: RecordSource<unknown>;

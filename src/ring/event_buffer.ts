@@ -42,8 +42,11 @@ const defaultHighWaterMark = 64;
  * A buffer has one consumer at a time. A second consumer gets an error until the first has ended. Each event is delivered once.
  * If a consumer ends (by `break`, an exception, an abort or disposal), undelivered events stay in the buffer for the next one.
  *
- * If several processes or threads open the same buffer, only one of them should consume. The kernel does not coordinate
- * consumers: each event goes to one of them, or to two.
+ * If several processes or threads open the same buffer, only one of them may consume. The kernel does not coordinate
+ * consumers: the classes describe the effects of a second one.
+ *
+ * A process that has the buffer open can overwrite its positions. Memory with positions or lengths that the kernel cannot have
+ * written is corrupt: to read it throws an error.
  *
  * Consumers use the clock of the machine: fake timers of tests (`jest.useFakeTimers()`) do not stop them.
  */
@@ -101,7 +104,7 @@ export abstract class EventBuffer<E> extends BpfMap implements AsyncIterable<E>,
    *
    * @throws {RangeError} if a record is shorter than the event type; it counts as delivered, and the following ones stay
    * @throws {TypeError} if `inPlace` is set and the event type is not a struct
-   * @throws {Error} if the buffer has a consumer already, or its memory has impossible contents
+   * @throws {Error} if the buffer has a consumer already, or its memory is corrupt
    * @throws {DisposedError} after disposal
    *
    * @example
@@ -132,7 +135,7 @@ export abstract class EventBuffer<E> extends BpfMap implements AsyncIterable<E>,
    *
    * Exceptions of `fn` and disposal work as in {@link drain}.
    *
-   * @throws {Error} if the buffer has a consumer already, or its memory has impossible contents
+   * @throws {Error} if the buffer has a consumer already, or its memory is corrupt
    * @throws {DisposedError} after disposal
    *
    * @example
@@ -209,7 +212,7 @@ export abstract class EventBuffer<E> extends BpfMap implements AsyncIterable<E>,
    * `return()`.
    *
    * @throws {RangeError} if a record is shorter than the event type; it counts as delivered, and the iteration ends
-   * @throws {Error} if the buffer has a consumer already, or its memory has impossible contents
+   * @throws {Error} if the buffer has a consumer already, or its memory is corrupt
    * @throws {DisposedError} after disposal
    *
    * @example
@@ -242,7 +245,7 @@ export abstract class EventBuffer<E> extends BpfMap implements AsyncIterable<E>,
    * not all of it was read. The iterator waits and ends as that of {@link events}.
    *
    * @throws {TypeError} if the event type is not a struct
-   * @throws {Error} if the buffer has a consumer already, or its memory has impossible contents
+   * @throws {Error} if the buffer has a consumer already, or its memory is corrupt
    * @throws {DisposedError} after disposal
    *
    * @example
@@ -266,7 +269,7 @@ export abstract class EventBuffer<E> extends BpfMap implements AsyncIterable<E>,
    *
    * @throws {RangeError} if a record is shorter than the event type; the events before it are returned first, then the
    * iteration ends
-   * @throws {Error} if the buffer has a consumer already, or its memory has impossible contents
+   * @throws {Error} if the buffer has a consumer already, or its memory is corrupt
    * @throws {DisposedError} after disposal
    *
    * @example

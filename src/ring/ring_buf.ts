@@ -115,9 +115,11 @@ class LossCounter {
  * Requires Linux 5.8.
  */
 export class RingBuf<E extends AnyType> extends EventBuffer<Infer<E>> {
+  /** Definition of this class: its map type and options. */
   static readonly kind = /*@__PURE__*/ ringKind(RINGBUF, "RingBuf", 2 ** 30);
   readonly #losses: LossCounter;
 
+  /** Creates the ring, or opens the one that is pinned at the path of the option `pin`, and maps it. */
   constructor(options: RingBufOptions<E>) {
     const handle = RingBuf.kind.handle<RingBufTypes<E>>(options);
     super(handle, handle.types.event as Type<Infer<E>>, (map) => {

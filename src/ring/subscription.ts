@@ -8,8 +8,8 @@ import type { ConsumeSettings } from "./ring_options.ts";
 /**
  * The subscription of a callback to the events of a buffer, from `subscribe` or `subscribeRaw`.
  *
- * It ends when it is disposed of, its signal aborts, the buffer is disposed of, or the memory of the buffer has impossible
- * contents. Undelivered events stay in the buffer for the next consumer. The callback may dispose of the subscription.
+ * It ends when it is disposed of, its signal aborts, the buffer is disposed of, or the memory of the buffer is corrupt.
+ * Undelivered events stay in the buffer for the next consumer. The callback may dispose of the subscription.
  */
 export interface Subscription extends Disposable {
   /** True until the subscription ends. */
@@ -34,7 +34,7 @@ export interface Subscription extends Disposable {
   flush(): number;
 }
 
-/** The time for which events are delivered between two readings of the clock. */
+/** The time for which events are delivered between two readings of the clock, within a turn without a budget. */
 const sliceMilliseconds = 0.5;
 /** The number of events before the first reading of the clock. It is small because the time per event is unknown. */
 const firstSlice = 4;
@@ -64,7 +64,7 @@ export class CallbackConsumer extends Consumer implements Subscription {
     this.#cursor = cursor;
     this.#budget = budget;
     this.begin();
-    // Not before the caller has this object: the callback may want to dispose of it.
+    // The callback must not run before the caller has this object, because it may dispose of it.
     if (this.active) this.nextTurn();
   }
 

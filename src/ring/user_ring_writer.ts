@@ -38,7 +38,8 @@ export interface UserRecord<E> extends Disposable {
   /** True until the record is submitted or discarded, or the ring is disposed of. */
   readonly isOpen: boolean;
   /**
-   * A writable view of the record in the memory of the ring. The first use of `view` or `bytes` costs about 0.2 µs.
+   * A writable view of the record in the memory of the ring. The first use of `view` or `bytes` creates an ArrayBuffer for
+   * this record; {@link set} needs none.
    *
    * When the record is submitted or discarded, all views of its ArrayBuffer are detached: they have length 0 then, and cannot
    * access later records. Do not transfer the ArrayBuffer (`postMessage`, `buffer.transfer()`): its receiver could still access
@@ -203,7 +204,7 @@ export interface WriterStats {
   readonly bytes: number;
   /** The number of records that were reserved and then discarded. */
   readonly discarded: number;
-  /** The number of calls of `output` and `reserve` for which the ring had no room. */
+  /** The number of calls of `output` and `reserve` that failed because the ring had no room, or other calls waited for room. */
   readonly refused: number;
   /** The number of calls of `write` and `reserveWhenFree` that waited for room. */
   readonly waits: number;
@@ -281,7 +282,7 @@ export class UserRingWriter implements Disposable {
   /**
    * The number of bytes that programs have not drained yet.
    *
-   * @throws {Error} if the positions are impossible
+   * @throws {Error} if the ring is corrupt: another process has changed the positions
    */
   get backlog(): number {
     return this.byteLength - this.#readRoom();
@@ -311,7 +312,7 @@ export class UserRingWriter implements Disposable {
   /**
    * Returns true if a record of `length` bytes can be written now.
    *
-   * @throws {Error} if the positions are impossible
+   * @throws {Error} if the ring is corrupt: another process has changed the positions
    */
   hasRoomFor(length: number): boolean {
     return !this.#isEncoding() && this.#hasRoom(lengthInRing(length));
