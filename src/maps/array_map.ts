@@ -230,6 +230,7 @@ export abstract class IndexedMap<V, W = V, Name extends MapTypeName = MapTypeNam
    * `Array.prototype.at`.
    */
   at(index: number): V | undefined {
+    // Throws a DisposedError after disposal, for an index outside the array too.
     void this.fd;
     const place = Math.trunc(index) || 0;
     const absolute = place < 0 ? place + this.length : place;
@@ -238,6 +239,7 @@ export abstract class IndexedMap<V, W = V, Name extends MapTypeName = MapTypeNam
 
   /** Returns {@link length}: all elements of an array exist. */
   override count(): number {
+    // Throws a DisposedError after disposal.
     void this.fd;
     return this.length;
   }

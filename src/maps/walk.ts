@@ -146,7 +146,7 @@ export function deleteBatch(
   }
 }
 
-/** Number of remembered keys. A walk starts again from the first key only if all of them are deleted while it pauses. */
+/** Largest number of remembered keys. A walk starts again from the first key only if all of them are deleted while it pauses. */
 const maxVisitedKeys = 4096;
 const maxVisitedBytes = 256 * 1024;
 
@@ -194,8 +194,9 @@ class VisitedKeys {
   }
 }
 
-/** Memory of a walk, unless one bucket of the map needs more. */
+/** Largest size of a batch, unless one entry or one bucket of the map needs more. */
 const maxBatchBytes = 256 * 1024;
+/** Number of entries in the first batch: see {@link growLimit}. */
 const firstBatchLimit = 64;
 
 /** Map that a walk reads, and the sizes in which the kernel copies its keys and values. */
@@ -206,7 +207,9 @@ export interface WalkedMap {
   readonly maxEntries: number;
   /** Flags of each look-up. */
   readonly flags: number;
+  /** Name of the map for messages. */
   readonly what: string;
+  /** Hints of the map class for errors. */
   readonly kind: KindHints;
 }
 
