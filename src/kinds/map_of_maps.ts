@@ -74,7 +74,7 @@ function innerClassOf(type: InnerMapName): MapClass {
 /**
  * Checks the options of an inner map and returns its spec.
  *
- * @throws {TypeError | RangeError}
+ * @throws {TypeError | RangeError} if one is unknown, has the wrong type or is out of range.
  */
 function innerMapSpec(inner: InnerMapOptions): MapSpec {
   const { type, ...options } = checkInner(inner);
@@ -90,7 +90,7 @@ function innerMapSpec(inner: InnerMapOptions): MapSpec {
 /**
  * Checks that the map type of inner maps is present, and that it has all of the options.
  *
- * @throws {TypeError}
+ * @throws {TypeError} if the type is missing or cannot be inside another map, or if an option is unknown.
  */
 function checkInner<I extends InnerMapTypes>(inner: I): I {
   if (typeof inner !== "object" || inner === null || inner instanceof BpfMap) {

@@ -22,7 +22,10 @@ function ownClass<C extends MapClass>(Class: C): C {
  * type adds its operations.
  *
  * A map object lives until it is disposed of (`using`, or `map[Symbol.dispose]()`) or the process ends. Garbage collection
- * never closes it. The kernel keeps the map while a descriptor, a program or a pin refers to it.
+ * never closes it. The kernel keeps the map while a descriptor, a program, another map or a pin refers to it.
+ *
+ * Creation requires the capabilities that the classes name. Before Linux 5.8, which introduced CAP_BPF, it requires
+ * CAP_SYS_ADMIN instead.
  */
 export abstract class BpfMap<Name extends MapTypeName = MapTypeName> extends KernelObject {
   /** @internal */

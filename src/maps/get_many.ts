@@ -119,7 +119,7 @@ class LookupProgram implements Disposable {
    * Looks up `count` keys, which the caller has written at {@link keyOffset} of {@link view}. {@link readValue} then
    * returns their values.
    *
-   * @throws {BpfError}
+   * @throws {BpfError} if the kernel rejects the run.
    */
   run(count: number): void {
     this.view.setUint32(0, count, true);

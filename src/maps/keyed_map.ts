@@ -31,7 +31,7 @@ export interface BatchesOptions {
 /**
  * Checks {@link BatchesOptions}. Returns the largest number of entries in an array.
  *
- * @throws {TypeError | RangeError}
+ * @throws {TypeError | RangeError} if an option is unknown, or `max` is not a positive integer.
  */
 export function checkBatches(what: string, options: BatchesOptions): number {
   checkOptions(what, options, ["max"]);

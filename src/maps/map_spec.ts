@@ -72,7 +72,7 @@ export interface CommonMapOptions {
   readonly numaNode?: number;
   /**
    * Path on a BPF file system. If nothing is pinned there, the new map is pinned. If a map is pinned there, it is opened
-   * instead, and a TypeError is thrown if it differs from the options.
+   * instead, and a TypeError is thrown if its map type, sizes, number of entries or flags differ from the options.
    */
   readonly pin?: string;
 }
@@ -96,7 +96,7 @@ export interface OpenMapOptions {
 /**
  * Checks the flags that a map is opened with and returns their bits.
  *
- * @throws {TypeError | RangeError}
+ * @throws {TypeError | RangeError} if they are not access rights.
  */
 export function accessBits({ flags }: OpenMapOptions): number {
   const bits = flagBits(flags);
@@ -110,7 +110,7 @@ export const commonMapOptionNames = ["name", "flags", "numaNode", "pin"] as cons
 /**
  * Checks the options of every map class and returns their part of a spec.
  *
- * @throws {TypeError | RangeError}
+ * @throws {TypeError | RangeError} if one has the wrong type or is out of range.
  */
 export function commonSpec(
   options: CommonMapOptions,
@@ -125,7 +125,7 @@ export function commonSpec(
 /**
  * Checks the option `maxEntries`.
  *
- * @throws {TypeError | RangeError}
+ * @throws {TypeError | RangeError} if it is not an integer from 1 to 2^32 - 1.
  */
 export function checkMaxEntries(maxEntries: number): void {
   checkCount("maxEntries", maxEntries, 1, 0xffffffff);

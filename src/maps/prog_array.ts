@@ -148,6 +148,7 @@ export class CgroupArray extends WriteOnlyArrayMap<FdLike, "cgroup_array"> {
         `value of ${this}: expected the path of a cgroup, such as "/sys/fs/cgroup/system.slice", got ${describe(cgroup)}`,
       );
     }
+    // Throws a DisposedError after disposal, before the directory is opened.
     void this.fd;
     const directory = openSync(cgroup, constants.O_RDONLY | constants.O_DIRECTORY);
     try {

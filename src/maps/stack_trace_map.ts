@@ -140,7 +140,7 @@ function readMaxDepth(): number {
 /**
  * Checks the depth, for which the kernel would return EINVAL without a reason.
  *
- * @throws {RangeError}
+ * @throws {RangeError} if it is larger than the kernel allows.
  */
 function checkDepth(depth: number): void {
   const largest = readMaxDepth();
