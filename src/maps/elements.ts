@@ -408,7 +408,7 @@ export class MapElements<K, V, W = V> implements Disposable {
   setMany(pairs: Iterable<readonly [key: K, value: W]>): void {
     // Throws a DisposedError after disposal, even if there are no pairs.
     void this.#descriptor.fd;
-    // A copy: encoding runs the user's code, which may change the array after the memory was allocated for its length.
+    // listOf() returns a copy: encoding runs the user's code, which may change the array after memory was allocated for it.
     const list = listOf(pairs, "pairs");
     if (list.length === 0) return;
     using batch = this.newBatch(list.length);

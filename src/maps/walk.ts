@@ -305,7 +305,7 @@ export class BatchWalk extends MapBatch implements Walk {
     const { descriptor, keySize, valueSize, maxEntries, what } = map;
     const fitting = Math.floor(maxBatchBytes / (keySize + valueSize));
     const largest = Math.max(1, Math.min(maxEntries, fitting));
-    // Without the hints about keys: the user did not choose the keys of a walk.
+    // Omits the hints about keys, because the user did not choose the keys of a walk.
     super(descriptor, keySize, valueSize, largest, what);
     this.map = map;
     this.limit = Math.min(largest, firstBatchLimit);

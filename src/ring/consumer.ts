@@ -44,7 +44,7 @@ export interface ConsumerStats {
   readonly wakeups: number;
   /** The number of times that a consumer checked the buffer on a timer, or in the next turn of the event loop. */
   readonly polls: number;
-  /** The number of checks, of any sort, that found events. */
+  /** The number of checks that found events: after a wake-up, on a timer, by a drain or by `flush()`. */
   readonly batches: number;
   /** The largest number of events that one check found. */
   readonly largestBatch: number;

@@ -412,7 +412,7 @@ export abstract class EventBuffer<E> extends BpfMap implements AsyncIterable<E>,
    */
   override [Symbol.dispose](): void {
     if (this.#disposed) return;
-    // First, because it may throw: nothing else has changed then.
+    // This may throw, so it comes first: nothing else has changed then.
     this.#source[Symbol.dispose]();
     this.#disposed = true;
     super[Symbol.dispose]();

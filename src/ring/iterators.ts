@@ -79,7 +79,7 @@ export class PullIterator<T> extends Consumer implements AsyncIterableIterator<T
       else if (this.#waiting.length === 1) this.nextTurn();
       return waiter.promise;
     } catch (error) {
-      // Also if the wait cannot start: an iteration that can never continue would block the next consumer.
+      // Ends also if the wait cannot start: an iteration that can never continue would block the next consumer.
       this.end();
       return Promise.reject(error);
     }
@@ -187,7 +187,7 @@ export function eventItems<E>(source: RecordSource<E>): ItemSource<E> {
         if (at === -1) return false;
       }
       const { view, offset, length } = reader;
-      // Before it is decoded: a record that cannot be decoded counts as delivered, or it would block the buffer forever.
+      // The record is marked before it is decoded: if that fails, it would otherwise block the buffer forever.
       reader.markDelivered(at, 1);
       if (length < type.size) source.rejectShort(length);
       this.item = type.read(view, offset);

@@ -289,7 +289,7 @@ class MergedSource<E> extends RecordSource<E> {
   get #stats(): ConsumerStats {
     const { wakeups, polls, batches, largestBatch } = this;
     const { readers, members, totals, backlog } = this.#reader;
-    // From the maps, not from the totals: these lack the events that programs counted as lost.
+    // Sums the counts of the maps, because the totals lack the events that programs counted as lost.
     const lost = readers.reduce(
       (sum, reader) => sum + (members.get(reader)?.source.map.stats.lost ?? 0),
       0,
@@ -412,7 +412,7 @@ class MergedReader extends RoundRobinReader<RecordReader> implements RecordReade
   drain(fn: RawRecordCallback, limit: number): number {
     this.#isDraining = true;
     this.#stopped = false;
-    // Holds if a callback throws.
+    // The result if a callback throws: there may be more records.
     this.end = "limit";
     let end: DrainEnd = "empty";
     let count = 0;

@@ -257,14 +257,14 @@ export class CpuReader extends HeldRecords {
 
   protected override advance(bytes: number): void {
     this.totals.bytes += bytes;
-    // Must happen before a wait starts: a full buffer accepts no record that could wake.
+    // Must happen before a wait starts: a full buffer accepts no record that could wake the consumer.
     this.#release(bytes);
     this.#position += bytes;
     this.#restart(this.#available - bytes);
   }
 
   #restart(available: number): void {
-    // `| 0` keeps these numbers integers to the engine, however large the position is. It is slow with others.
+    // `| 0` keeps these numbers integers to the engine, however large the position is. It is slow with doubles.
     this.#available = available | 0;
     this.#offset = (this.#position % (this.#mask + 1)) | 0;
     this.#released = 0;

@@ -413,7 +413,7 @@ export class RingReader extends HeldRecords implements RecordReader, DrainContro
       }
       memory.look();
     }
-    // From the ring, not from the last drain: another object for the same ring may have been its consumer meanwhile.
+    // The positions are those of the ring, not of the last drain: another object for the ring may have been its consumer.
     const { consumer, producer } = memory;
     this.totals.overwrittenBytes = memory.overwrittenBytes;
     this.#maxConsumer = consumer;
@@ -544,7 +544,7 @@ export class SnapshotRing implements SharedRing {
     const ring = this.#ring;
     ring.look();
     const { producer, consumer } = ring;
-    // Read after the producer position, because the kernel stores it before that.
+    // The overwrite position is read after the producer position, because the kernel stores it before.
     const start = Math.max(consumer, ring.overwritePosition());
     // Another process can have written to the consumer page.
     if (start <= producer && producer - start < this.#size) {

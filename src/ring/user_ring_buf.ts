@@ -355,7 +355,7 @@ export class UserRingBuf<E extends AnyType> extends BpfMap<"user_ringbuf"> {
    */
   override [Symbol.dispose](): void {
     const state = this.#state;
-    // First, because it may throw: nothing else has changed then.
+    // This may throw, so it comes first: nothing else has changed then.
     state?.writer[Symbol.dispose]();
     this.#state = undefined;
     state?.queue[Symbol.dispose]();

@@ -200,7 +200,7 @@ export type SharedUserRing = Pick<UserRingMemory, keyof UserRingMemory>;
 export interface WriterStats {
   /** The number of submitted records. */
   readonly events: number;
-  /** The number of bytes of the ring that were used. Headers, padding and discarded records count. */
+  /** The number of bytes that reserved records took in the ring. Headers, padding and discarded records count. */
   readonly bytes: number;
   /** The number of records that were reserved and then discarded. */
   readonly discarded: number;
@@ -450,7 +450,7 @@ export class UserRingWriter implements Disposable {
   /** Reads the positions and returns the number of free bytes. */
   #readRoom(attempt = 1): number {
     const { consumer, producer } = this.#memory;
-    // In this order: the consumer position never exceeds a producer position that is loaded later.
+    // The consumer position is loaded first, because it never exceeds a producer position that is loaded later.
     const end = loadPosition(consumer, 0);
     const start = Number(Atomics.load(producer, 0));
     const room = this.byteLength - (start - end);
