@@ -124,7 +124,7 @@ const innerMapLayout: ValueLayout<number, BpfMap> = {
 
 const hints: Hints = {
   EINVAL:
-    "The map differs from the option `inner`: sizes and flags must be the same, for an array without the flag inner_map also the length, and before Linux 5.10 for all maps maxEntries",
+    "The map differs from the option `inner`: sizes and flags must be the same, and so must the length of an array without the flag inner_map and, before Linux 5.10, maxEntries of any map",
 };
 
 /** Default number of maps in an array. All are open at once, and processes often have at most 1024 descriptors. */

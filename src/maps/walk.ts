@@ -90,10 +90,10 @@ export class DecodeError extends Error {
 
   /** @internal */
   constructor(what: string, cause: unknown, entry: RawEntry) {
-    const hex = (bytes?: Uint8Array) => bytes && `0x${bytes.slice(0, 64).toHex()}`;
+    const hex = (bytes: Uint8Array) => `0x${bytes.slice(0, 64).toHex()}`;
     const reason = cause instanceof Error ? cause.message : describe(cause);
     super(
-      `cannot decode the entry of ${what} with key ${hex(entry.key)}, value ${hex(entry.value)}: ${reason}: open the map with t.bytes(n) as key and value to read it`,
+      `cannot decode the entry of ${what} with key ${hex(entry.key)}${entry.value ? `, value ${hex(entry.value)}` : ""}: ${reason}: open the map with t.bytes(n) as key and value to read it`,
       { cause },
     );
     this.entries = [entry];
