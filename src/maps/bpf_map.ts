@@ -24,8 +24,8 @@ function ownClass<C extends MapClass>(Class: C): C {
  * A map object lives until it is disposed of (`using`, or `map[Symbol.dispose]()`) or the process ends. Garbage collection
  * never closes it. The kernel keeps the map while a descriptor, a program, another map or a pin refers to it.
  *
- * Creation requires the capabilities that the classes name. Before Linux 5.8, which introduced CAP_BPF, it requires
- * CAP_SYS_ADMIN instead.
+ * Creation requires the capabilities that the classes name; before Linux 5.8, which introduced CAP_BPF, it requires
+ * CAP_SYS_ADMIN. If the sysctl kernel.unprivileged_bpf_disabled is 0, some map types require none.
  */
 export abstract class BpfMap<Name extends MapTypeName = MapTypeName> extends KernelObject {
   /** @internal */

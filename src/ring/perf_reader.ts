@@ -35,7 +35,7 @@ export function sampleSize(length: number): number {
   return roundUp8(payloadOffset + length);
 }
 
-/** The number of bytes or of records between two wake-ups by the kernel; by default each record wakes. */
+/** The number of bytes or of records between two wake-ups by the kernel. By default each record wakes the consumer. */
 export interface PerfWakeups {
   readonly watermark?: number | undefined;
   readonly wakeupEvents?: number | undefined;
