@@ -11,11 +11,11 @@ ring.subscribe((event) => {
 });
 for (const value of [0, 1, 2]) producer.putNumber(value);
 process.on("exit", (code) => console.log(`exit ${code}`));
+// Without the exception, the process would not end.
+setInterval(() => {}, 10);
 if (awaits) {
-  await Bun.sleep(100);
+  while (ring.stats.events < 3) await Bun.sleep(5);
   producer.putNumber(3);
-  await Bun.sleep(100);
+  while (ring.stats.events < 4) await Bun.sleep(5);
   console.log("end of the script");
-} else {
-  setTimeout(() => console.log("not reached"), 10_000);
 }
