@@ -11,7 +11,7 @@ import { packageRoot } from "./support/run.ts";
 interface MapRow {
   readonly className: string;
   readonly type: string;
-  /** By the heading of a column. */
+  /** Cells of the row, by the heading of the column. */
   readonly cells: ReadonlyMap<string, string>;
 }
 
