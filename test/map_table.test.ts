@@ -2,14 +2,16 @@
 import { describe, expect, test } from "bun:test";
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
+import { isVersionSince, type KernelVersion } from "../src/ffi/kernel.ts";
 import { ArrayOfMaps, HashOfMaps } from "../src/index.ts";
 import { simpleClasses } from "../src/kinds/classes.ts";
+import { mapTypes, type MapTypeName } from "../src/maps/map_types.ts";
 import { packageRoot } from "./support/run.ts";
 
 interface MapRow {
   readonly className: string;
   readonly type: string;
-  /** The cells, by the heading of their column. */
+  /** Cells of the row, by the heading of the column. */
   readonly cells: ReadonlyMap<string, string>;
 }
 
@@ -50,6 +52,18 @@ const methodsByHeading: Record<string, readonly string[]> = {
 };
 const unchecked = new Set(["class", "`type`", "kernel", "for", "more"]);
 
+const sources = ["maps", "ring", "kinds"]
+  .flatMap((folder) => [...new Bun.Glob(`src/${folder}/*.ts`).scanSync(packageRoot)])
+  .map((path) => readFileSync(join(packageRoot, path), "utf8"));
+
+/** Returns the kernel version in the last line of the documentation of a class. */
+function documentedVersion(className: string): string | undefined {
+  const ending = new RegExp(
+    `\\* Requires Linux ([\\d.]+\\d)(?:(?!\\*/)[^])*\\*/\\nexport class ${className}\\b`,
+  );
+  return sources.map((source) => ending.exec(source)?.[1]).find((version) => version !== undefined);
+}
+
 describe("the table of map classes in docs/maps.md", () => {
   test("has a row for each map type, with its class", () => {
     expect(Object.fromEntries(rows.map(({ type, className }) => [type, className]))).toEqual(
@@ -59,6 +73,14 @@ describe("the table of map classes in docs/maps.md", () => {
   });
 
   for (const { className, type, cells } of rows) {
+    test(`has the kernel version that the documentation of ${className} has`, () => {
+      const version = cells.get("kernel") as KernelVersion;
+      expect(version).toBe(documentedVersion(className) as KernelVersion);
+      expect(isVersionSince(version, "4.13")).toBe(true);
+      const { since } = mapTypes.get(type as MapTypeName) as { since: KernelVersion };
+      expect(isVersionSince(version, since)).toBe(true);
+    });
+
     test(`lists the methods of ${className}`, () => {
       const { prototype } = classes[type] as { prototype: object };
       for (const [heading, cell] of cells) {

@@ -112,7 +112,7 @@ export abstract class KernelObject implements Disposable {
    * }
    * ```
    *
-   * Requires Linux 4.4; Linux 5.7 for links.
+   * Requires Linux 4.13; Linux 5.7 for links.
    */
   pin(path: string): this {
     const { fd, what } = this.#descriptor;

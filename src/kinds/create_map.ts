@@ -24,7 +24,7 @@ type NoOthers<O extends CreateMapOptions> = {
   readonly [N in Exclude<keyof O, "type" | keyof MapOptionsByType[O["type"]]>]: never;
 };
 
-/** Class of the object that {@link createMap} returns for options. */
+/** Object that {@link createMap} returns for options: a `HashMap`, an `ArrayMap`, ... */
 export type CreatedMap<O extends CreateMapOptions> = O["type"] extends SimpleMapName
   ? SimpleMap<O["type"], O>
   : MapOf<(typeof classes)[O["type"]], O>;

@@ -58,7 +58,7 @@ export type InnerMapTypes = {
   [N in InnerMapName]: { readonly type: N } & TypesOf<(typeof simpleClasses)[N]>;
 }[InnerMapName];
 
-/** Class of an inner map. */
+/** Object of an inner map: a `HashMap`, an `ArrayMap`, ... */
 export type InnerMap<I extends InnerMapTypes> = SimpleMap<I["type"], I>;
 
 function innerClassOf(type: InnerMapName): MapClass {
@@ -74,7 +74,7 @@ function innerClassOf(type: InnerMapName): MapClass {
 /**
  * Checks the options of an inner map and returns its spec.
  *
- * @throws {TypeError | RangeError}
+ * @throws {TypeError | RangeError} if one is unknown, has the wrong type or is out of range.
  */
 function innerMapSpec(inner: InnerMapOptions): MapSpec {
   const { type, ...options } = checkInner(inner);
@@ -90,7 +90,7 @@ function innerMapSpec(inner: InnerMapOptions): MapSpec {
 /**
  * Checks that the map type of inner maps is present, and that it has all of the options.
  *
- * @throws {TypeError}
+ * @throws {TypeError} if the type is missing or cannot be inside another map, or if an option is unknown.
  */
 function checkInner<I extends InnerMapTypes>(inner: I): I {
   if (typeof inner !== "object" || inner === null || inner instanceof BpfMap) {
@@ -124,7 +124,7 @@ const innerMapLayout: ValueLayout<number, BpfMap> = {
 
 const hints: Hints = {
   EINVAL:
-    "The map differs from the option `inner`: sizes and flags must be the same, for an array without the flag inner_map also the length",
+    "The map differs from the option `inner`: sizes and flags must be the same, and so must the length of an array without the flag inner_map and, before Linux 5.10, maxEntries of any map",
 };
 
 /** Default number of maps in an array. All are open at once, and processes often have at most 1024 descriptors. */
@@ -164,7 +164,7 @@ export abstract class MapOfMaps<
    * @throws {BpfError} EPERM if this process lacks CAP_SYS_ADMIN.
    * @throws {TypeError | RangeError} if the key type rejects the key.
    *
-   * Requires Linux 4.13 and CAP_SYS_ADMIN, because the map is opened by its id.
+   * Requires Linux 4.13 and CAP_SYS_ADMIN: the map is opened by its id.
    */
   get(key: K): InnerMap<I> | undefined {
     for (let attempt = 1; ; attempt++) {
@@ -180,12 +180,12 @@ export abstract class MapOfMaps<
     }
   }
 
-  /** Returns the id of the map under a key, or `undefined` if there is none. Requires Linux 4.13. */
+  /** Returns the id of the map under a key, or `undefined` if there is none. */
   getId(key: K): number | undefined {
     return this.#elements.get(key);
   }
 
-  /** Returns true if there is a map under the key. Requires Linux 4.13. */
+  /** Returns true if there is a map under the key. */
   has(key: K): boolean {
     return this.#elements.has(key);
   }
@@ -414,8 +414,8 @@ export interface ArrayOfMapsOptions<I extends InnerMapTypes>
  * buffer for each CPU.
  *
  * Keys are indexes from 0 to `length - 1`. All inner maps have the map type, sizes and flags of the option `inner`: the
- * kernel copies them from a template map at creation. In hash tables `maxEntries` may differ from map to map; in arrays
- * `length` may differ only with the flag `"inner_map"` (Linux 5.10). A map of maps cannot be inside another one.
+ * kernel copies them from a template map at creation. Since Linux 5.10, `maxEntries` may differ from map to map in hash
+ * tables, and `length` in arrays with the flag `"inner_map"`. A map of maps cannot be inside another one.
  *
  * @throws {BpfError} EPERM if this process lacks CAP_BPF.
  * @throws {BpfError} EINVAL if the kernel does not accept the map type or flags of `inner`.
@@ -434,7 +434,7 @@ export interface ArrayOfMapsOptions<I extends InnerMapTypes>
  * console.log(rings.count() === cpus.length); // true
  * ```
  *
- * Requires Linux 4.12.
+ * Requires Linux 4.13.
  */
 export class ArrayOfMaps<I extends InnerMapTypes> extends MapOfMaps<number, I, "array_of_maps"> {
   /** Definition of this class: its map type and options. */
@@ -542,8 +542,8 @@ export interface HashOfMapsOptions<K extends AnyType, I extends InnerMapTypes>
  * while programs run: a new table of rules replaces the old one in one step.
  *
  * Keys have any type. All inner maps have the map type, sizes and flags of the option `inner`: the kernel copies them from
- * a template map at creation. In hash tables `maxEntries` may differ from map to map; in arrays `length` may differ only
- * with the flag `"inner_map"` (Linux 5.10). A map of maps cannot be inside another one.
+ * a template map at creation. Since Linux 5.10, `maxEntries` may differ from map to map in hash tables, and `length` in
+ * arrays with the flag `"inner_map"`. A map of maps cannot be inside another one.
  *
  * @throws {BpfError} EPERM if this process lacks CAP_BPF.
  * @throws {BpfError} EINVAL if the kernel does not accept the map type or flags of `inner`.
@@ -558,11 +558,11 @@ export interface HashOfMapsOptions<K extends AnyType, I extends InnerMapTypes>
  *   using first = new HashMap(rules);
  *   tenants.set(7, first.set("192.0.2.1", 1));
  * }
- * using opened = tenants.get(7); // the same HashMap, which the outer map keeps alive
+ * using opened = tenants.get(7); // another object for the same map, which the outer map keeps alive
  * console.log(opened?.get("192.0.2.1"), tenants.get(8)); // 1 undefined
  * ```
  *
- * Requires Linux 4.12.
+ * Requires Linux 4.13.
  */
 export class HashOfMaps<K extends AnyType, I extends InnerMapTypes> extends MapOfMaps<
   Infer<K>,

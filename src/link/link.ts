@@ -51,7 +51,7 @@ export interface AttachMethod {
  * console.log(link.info().type); // raw_tracepoint
  * ```
  *
- * Requires Linux 4.7; ways to attach came with different versions.
+ * Requires Linux 4.13; ways to attach came with different versions.
  */
 export class Link extends KernelObject {
   /** @internal `program.attach()` makes links. */

@@ -38,7 +38,7 @@ const windowBytes = 2 ** 32;
 /**
  * Returns the requested address, or 0.
  *
- * @throws {TypeError | RangeError}
+ * @throws {TypeError | RangeError} if it is not an address that an arena can have.
  */
 function requestedAddress({ address }: ArenaAddressOptions): number {
   if (address === undefined) return 0;

@@ -230,6 +230,7 @@ export abstract class IndexedMap<V, W = V, Name extends MapTypeName = MapTypeNam
    * `Array.prototype.at`.
    */
   at(index: number): V | undefined {
+    // Throws a DisposedError after disposal, for an index outside the array too.
     void this.fd;
     const place = Math.trunc(index) || 0;
     const absolute = place < 0 ? place + this.length : place;
@@ -238,6 +239,7 @@ export abstract class IndexedMap<V, W = V, Name extends MapTypeName = MapTypeNam
 
   /** Returns {@link length}: all elements of an array exist. */
   override count(): number {
+    // Throws a DisposedError after disposal.
     void this.fd;
     return this.length;
   }
@@ -272,7 +274,7 @@ export interface ArrayMapOptions<V extends AnyType> extends IndexedMapOptions<V>
  * console.log([...totals.values()]); // [ 0n, 0n, 7n, 0n ]
  * ```
  *
- * Requires Linux 3.19.
+ * Requires Linux 4.13.
  */
 export class ArrayMap<V extends AnyType> extends IndexedMap<Infer<V>, Infer<V>, "array"> {
   /** Definition of this class: its map type and options. */
@@ -462,7 +464,7 @@ export type PerCpuArrayMapOptions<V extends AnyType> = IndexedMapOptions<V>;
  * console.log(totals.sum(0), totals.reduce(2, (largest, value) => (value > largest ? value : largest), 0n));
  * ```
  *
- * Requires Linux 4.6.
+ * Requires Linux 4.13.
  */
 export class PerCpuArrayMap<V extends AnyType> extends IndexedMap<
   Infer<V>[],

@@ -22,7 +22,10 @@ function ownClass<C extends MapClass>(Class: C): C {
  * type adds its operations.
  *
  * A map object lives until it is disposed of (`using`, or `map[Symbol.dispose]()`) or the process ends. Garbage collection
- * never closes it. The kernel keeps the map while a descriptor, a program or a pin refers to it.
+ * never closes it. The kernel keeps the map while a descriptor, a program, another map or a pin refers to it.
+ *
+ * Creation requires the capabilities that the classes name; before Linux 5.8, which introduced CAP_BPF, it requires
+ * CAP_SYS_ADMIN. If the sysctl kernel.unprivileged_bpf_disabled is 0, some map types require none.
  */
 export abstract class BpfMap<Name extends MapTypeName = MapTypeName> extends KernelObject {
   /** @internal */
@@ -57,7 +60,7 @@ export abstract class BpfMap<Name extends MapTypeName = MapTypeName> extends Ker
    * }
    * ```
    *
-   * Requires Linux 4.4.
+   * Requires Linux 4.13.
    */
   static open<C extends MapClass, const A extends OpenArguments<C>>(
     this: C,

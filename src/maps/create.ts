@@ -194,9 +194,11 @@ export class MapHandle<Types extends object = object> {
 }
 
 /**
- * Reads the properties of a map from the kernel. Requires Linux 4.13.
+ * Reads the properties of a map from the kernel.
  *
- * @throws {BpfError}
+ * @throws {BpfError} if the kernel rejects the call.
+ *
+ * Requires Linux 4.13.
  */
 export function readMapProperties(fd: number, what: string): MapProperties {
   using info = objectInfo(fd, MAP_INFO.sizeof, what);
@@ -217,9 +219,11 @@ export function readMapProperties(fd: number, what: string): MapProperties {
 }
 
 /**
- * Reads the properties and the state of a map from the kernel. Requires Linux 4.13.
+ * Reads the properties and the state of a map from the kernel.
  *
- * @throws {BpfError}
+ * @throws {BpfError} if the kernel rejects the call.
+ *
+ * Requires Linux 4.13.
  */
 export function readMapInfo(fd: number, what: string): MapInfo {
   const properties = readMapProperties(fd, what);
@@ -265,7 +269,7 @@ export function createMapHandle<Types extends object>(
     pinObject(descriptor.fd, pin, what);
   } catch (error) {
     descriptor[Symbol.dispose]();
-    // Another process pinned a map at the path meanwhile: open that one.
+    // Another process pinned an object at the path meanwhile: opens it if it is a map that matches.
     if (error instanceof BpfError && error.code === "EEXIST") {
       return openMapHandle(row, { path: pin }, spec, types, access);
     }
@@ -309,7 +313,7 @@ function adopt<Types extends object>(
     descriptor.what = describeMap(info);
     checkCompatible(row, { ...expected, type: row.type }, info, where);
     row.requireSupport?.();
-    // Throws if the number of CPUs is unknown: before the map is pinned or wrapped.
+    // Throws if the number of CPUs is unknown. It must do so before the map is pinned or wrapped.
     copiedValueSize(row, info.valueSize);
     return new MapHandle(row, descriptor, info, types, pinnedAt);
   } catch (error) {

@@ -120,7 +120,7 @@ function emptySlot(
 ): boolean {
   if (absentDeletion === undefined) return elements.delete(index);
   const isReadable = elements.layout.unreadable === undefined && typeof entries === "function";
-  // Looks first: for some map types the kernel does not report empty slots, and a look-up is cheaper than an error.
+  // Looks up the slot first: for some map types the kernel does not report empty slots, and a look-up costs less than an error.
   if (isReadable && !elements.has(index)) return false;
   try {
     return elements.delete(index);

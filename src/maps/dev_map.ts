@@ -115,8 +115,8 @@ export type DevMapOptions = DescriptorArrayOptions;
  * console.log(ports.get(0), ports.delete(3), ports.delete(3)); // undefined true false
  * ```
  *
- * Requires Linux 5.8 for creation, because values have room for a program. Maps without that room (Linux 4.14) can be
- * opened.
+ * Requires Linux 5.8 for creation, because values have 8 bytes, for an interface and a program. A map with values of 4 bytes,
+ * which another program created (Linux 4.14), can be opened: it has no programs.
  */
 export class DevMap extends SparseArrayMap<DevMapEntry, DevMapValue, "devmap"> {
   /** Definition of this class: its map type and options. */
@@ -152,8 +152,8 @@ export type DevMapHashOptions = DescriptorHashOptions;
  * console.log(ports.add(4_000_000_000, 1), ports.add(7, { ifindex: 1 })); // false true
  * ```
  *
- * Requires Linux 5.8 for creation, because values have room for a program. Maps without that room (Linux 5.4) can be
- * opened.
+ * Requires Linux 5.8 for creation, because values have 8 bytes, for an interface and a program. A map with values of 4 bytes,
+ * which another program created (Linux 5.4), can be opened: it has no programs.
  */
 export class DevMapHash extends SingleTakeMap<number, DevMapEntry, DevMapValue, "devmap_hash"> {
   /** Definition of this class: its map type and options. */
@@ -259,8 +259,8 @@ function cpuMapLayout(size: number): RedirectLayout<CpuMapEntry, CpuMapValue> {
  * console.log(cpus.delete(0), cpus.delete(0)); // true false
  * ```
  *
- * Requires Linux 5.9 for creation, because values have room for a program. Maps without that room (Linux 4.15) can be
- * opened.
+ * Requires Linux 5.9 for creation, because values have 8 bytes, for a size and a program. A map with values of 4 bytes, which
+ * another program created (Linux 4.15), can be opened: it has no programs.
  */
 export class CpuMap extends SparseArrayMap<CpuMapEntry, CpuMapValue, "cpumap"> {
   /** Definition of this class: its map type and options. */

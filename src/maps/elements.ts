@@ -67,9 +67,9 @@ export interface ElementLayout<K = any, V = any, W = any> extends KindHints {
   readonly unreadable?: string | undefined;
 }
 
-/** Fewest keys of one call for which a program runs: a run costs as much as a few single calls. */
+/** Smallest number of keys in one call for which the program runs: a run costs as much as a few single calls. */
 const minKeysPerRun = 16;
-/** Keys requested before a program is loaded: loading takes some milliseconds, as long as this many single calls. */
+/** Number of requested keys at which the program is loaded: loading takes about as long as this many single calls. */
 const minKeysForProgram = 4096;
 /** Bytes of the largest value that the program copies. */
 const maxProgramValueSize = 512;
@@ -127,7 +127,7 @@ export class MapElements<K, V, W = V> implements Disposable {
     return this.#descriptor.what;
   }
 
-  /** Looks a value up. Returns `undefined` if the key is absent. */
+  /** Looks up a value. Returns `undefined` if the key is absent. */
   get(key: K, options?: ElementOptions): V | undefined {
     const { layout } = this;
     if (layout.unreadable !== undefined) this.#checkReadable();
@@ -168,6 +168,7 @@ export class MapElements<K, V, W = V> implements Disposable {
     try {
       this.writeKey(element, key);
       this.write("value", this.layout.value, element.view, element.valueOffset, value);
+      // Throws a DisposedError if the value type's code disposed of the map.
       void this.#descriptor.fd;
       return element.update(all, storedName);
     } finally {
@@ -186,7 +187,7 @@ export class MapElements<K, V, W = V> implements Disposable {
     }
   }
 
-  /** Looks a value up and deletes its key, in one step if the map type and the kernel have it. */
+  /** Looks up a value and deletes its key, in one step if the map type and the kernel have it. */
   take(key: K): V | undefined {
     const element = this.#acquire();
     try {
@@ -197,7 +198,7 @@ export class MapElements<K, V, W = V> implements Disposable {
     }
   }
 
-  /** Looks up and deletes many keys one after the other. If one fails, stores all of them again. */
+  /** Looks up and deletes many keys one after the other. If one fails, stores the entries taken before again. */
   takeMany(keys: Iterable<K>): (V | undefined)[] {
     const list = listOf(keys, "keys");
     using taken = this.newBatch(list.length);
@@ -236,6 +237,7 @@ export class MapElements<K, V, W = V> implements Disposable {
     return this.use((element) => {
       if (key !== undefined) this.writeKey(element, key);
       element.seek();
+      // Throws a DisposedError after disposal, even if there is no key to encode.
       void this.#descriptor.fd;
       if (!element.nextKey(key === undefined)) return undefined;
       return this.#readKeyAt(element.view, element.nextKeyOffset);
@@ -280,6 +282,7 @@ export class MapElements<K, V, W = V> implements Disposable {
    * lost.
    */
   #storeAgain(element: MapElement): void {
+    // Throws a DisposedError if the value type's code disposed of the map.
     void this.#descriptor.fd;
     try {
       if (this.#keySize > 0) element.update(this.#flags | BPF_NOEXIST);
@@ -403,8 +406,9 @@ export class MapElements<K, V, W = V> implements Disposable {
 
   /** Stores many values. All pairs are checked before the first is stored. */
   setMany(pairs: Iterable<readonly [key: K, value: W]>): void {
+    // Throws a DisposedError after disposal, even if there are no pairs.
     void this.#descriptor.fd;
-    // A copy: encoding runs the user's code, which may change the array after the memory was allocated for its length.
+    // listOf() returns a copy: encoding runs the user's code, which may change the array after memory was allocated for it.
     const list = listOf(pairs, "pairs");
     if (list.length === 0) return;
     using batch = this.newBatch(list.length);
@@ -438,6 +442,7 @@ export class MapElements<K, V, W = V> implements Disposable {
 
   /** Deletes many keys. Returns the number of keys that were present. */
   deleteMany(keys: Iterable<K>): number {
+    // Throws a DisposedError after disposal, even if there are no keys.
     void this.#descriptor.fd;
     const list = listOf(keys, "keys");
     using batch = this.newBatch(list.length);
@@ -607,6 +612,7 @@ export class MapElements<K, V, W = V> implements Disposable {
   #checkReadable(): void {
     const { unreadable } = this.layout;
     if (unreadable === undefined) return;
+    // A DisposedError takes precedence.
     void this.#descriptor.fd;
     throw new TypeError(`${this} cannot be read: ${unreadable}`);
   }
@@ -637,6 +643,7 @@ interface Indexed {
  */
 export function checkIndex(array: Indexed, index: number): void {
   if (typeof index !== "number" || index < array.length) return;
+  // A DisposedError takes precedence.
   void array.fd;
   throw new RangeError(
     `index of ${array}: expected an integer from 0 to ${array.length - 1}, got ${index}`,

@@ -48,10 +48,10 @@ const [mapLookupElem, loop] = [1, 181] as const;
 const [socketFilter, syscall] = [1, 31] as const;
 /** Source registers of an instruction that loads an address: BPF_PSEUDO_MAP_FD, BPF_PSEUDO_MAP_VALUE and BPF_PSEUDO_FUNC. */
 const [mapDescriptor, mapValue, localFunction] = [1, 2, 4] as const;
-/** Slot of the function that looks up one key. */
+/** Index of the first instruction of the function that looks up one key. */
 const eachSlot = 10;
 
-/** Returns the two slots of an instruction that loads an address. */
+/** Returns an instruction that loads an address, which takes two slots. */
 function loadAddress(register: number, source: number, low: number, high: number): Instructions {
   return [
     [0x18, register, source, 0, low],
@@ -119,7 +119,7 @@ class LookupProgram implements Disposable {
    * Looks up `count` keys, which the caller has written at {@link keyOffset} of {@link view}. {@link readValue} then
    * returns their values.
    *
-   * @throws {BpfError}
+   * @throws {BpfError} if the kernel rejects the run.
    */
   run(count: number): void {
     this.view.setUint32(0, count, true);
@@ -195,7 +195,7 @@ class LookupProgram implements Disposable {
 
 /** Loads the program with BTF for its functions, which the verifier requires when the address of a function is taken. */
 function loadLookup(code: Instructions, isSleepable: boolean, what: string): Descriptor {
-  // func_info: the first slot of each function, and the id of its type.
+  // Array of struct bpf_func_info: the first instruction of each function, and the id of its type.
   const records = [0, mainType, eachSlot, eachType];
   using btf = loadBtf(functionTypes(), `types of the ${what}`);
   using attr = new BpfAttr(PROG_LOAD.line_info_rec_size);

@@ -51,7 +51,7 @@ export type HashMapOptions<K extends AnyType, V extends AnyType> = KeyedMapOptio
  * for (const [key, value] of counts) console.log(key, value);
  * ```
  *
- * Requires Linux 3.19.
+ * Requires Linux 4.13.
  */
 export class HashMap<K extends AnyType, V extends AnyType> extends AssociativeMap<
   Infer<K>,
@@ -104,7 +104,7 @@ export type LruHashMapOptions<K extends AnyType, V extends AnyType> = KeyedMapOp
  * console.log(recent.count() <= 1024, recent.get(4999)); // true 4999
  * ```
  *
- * Requires Linux 4.10.
+ * Requires Linux 4.13.
  */
 export class LruHashMap<K extends AnyType, V extends AnyType> extends AssociativeMap<
   Infer<K>,
@@ -155,7 +155,7 @@ export type PerCpuHashMapOptions<K extends AnyType, V extends AnyType> = KeyedMa
  * console.log(counts.sum(1) === 5 * possibleCpus().length, counts.sum(2)); // true undefined
  * ```
  *
- * Requires Linux 4.6.
+ * Requires Linux 4.13.
  */
 export class PerCpuHashMap<K extends AnyType, V extends AnyType> extends PerCpuAssociativeMap<
   Infer<K>,
@@ -199,7 +199,7 @@ export type LruPerCpuHashMapOptions<K extends AnyType, V extends AnyType> = Keye
  * console.log(flows.sum("192.0.2.1") === possibleCpus().length); // true
  * ```
  *
- * Requires Linux 4.10.
+ * Requires Linux 4.13.
  */
 export class LruPerCpuHashMap<K extends AnyType, V extends AnyType> extends PerCpuAssociativeMap<
   Infer<K>,

@@ -31,7 +31,7 @@ export interface BatchesOptions {
 /**
  * Checks {@link BatchesOptions}. Returns the largest number of entries in an array.
  *
- * @throws {TypeError | RangeError}
+ * @throws {TypeError | RangeError} if an option is unknown, or `max` is not a positive integer.
  */
 export function checkBatches(what: string, options: BatchesOptions): number {
   checkOptions(what, options, ["max"]);
@@ -113,8 +113,9 @@ export abstract class KeyedMap<
    * - The loop always ends. Without batches it ends after twice `maxEntries` entries if other writers keep adding entries
    *   ahead of it.
    *
-   * A loop takes at most about 256 KiB of memory, and frees it when it ends, breaks or throws. Any number of loops can run
-   * at once.
+   * A loop takes about 256 KiB of memory at most, and as much again without batches. It takes more only if one entry, or one
+   * bucket of a hash table, is larger than that. It frees the memory when it ends, breaks or throws. Any number of loops can
+   * run at once.
    *
    * **Keys that decoding does not preserve.** Programs can store keys that their type writes differently or not at all:
    * garbage in the padding of a struct or after the NUL of a `t.cstring`, text that is not UTF-8 or fills its field, a

@@ -163,7 +163,7 @@ const [minKeySize, maxKeySize] = [5, 260];
  * console.log(routes.get("10.1.2.3/32"), routes.get("10.9.9.9/32"), routes.get("192.0.2.1/32")); // 2 1 undefined
  * ```
  *
- * Requires Linux 4.11; 4.16 for iteration and `clear`.
+ * Requires Linux 4.13; 4.16 for iteration and `clear`.
  */
 export class LpmTrie<K extends AnyType, V extends AnyType> extends SingleTakeMap<
   Infer<K>,
@@ -208,7 +208,7 @@ export class LpmTrie<K extends AnyType, V extends AnyType> extends SingleTakeMap
       value,
       isReadByPrograms: !hasOpaqueField(value),
       keyHints: {
-        EINVAL: `The prefix is longer than the ${(key.size - 4) * 8} bits of the address, or a trie does not take these options`,
+        EINVAL: `The prefix is longer than the ${(key.size - 4) * 8} bits of the address, or tries do not support the options of this call`,
       },
     });
   }

@@ -97,16 +97,15 @@ export interface KindDefinition<
    */
   readonly refuseRenamed?: (className: string, options: object, known: readonly string[]) => void;
   /**
-   * Checks the types and returns the sizes that follow from them. An opened map may have any value of a size that is left
-   * out.
+   * Checks the types and returns the sizes that follow from them. An opened map may have any size that is not among them.
    *
-   * @throws {TypeError | RangeError}
+   * @throws {TypeError | RangeError} if the class cannot have the types.
    */
   sizes(types: Types): Partial<Pick<MapSpec, "keySize" | "valueSize">>;
   /**
    * Checks the other options and returns the rest of the spec. Its `flags` are added to those of the options.
    *
-   * @throws {TypeError | RangeError}
+   * @throws {TypeError | RangeError} if an option has the wrong type or is out of range.
    */
   complete(
     options: Options,
@@ -168,7 +167,8 @@ export class MapKind<
 
   /**
    * @internal Checks that the class has each of the options.
-   * @throws {TypeError}
+   *
+   * @throws {TypeError} that names an option that it does not have.
    */
   checkNames(options: object): void {
     const { className, types, options: names, refuseRenamed } = this.#definition;
@@ -227,9 +227,9 @@ function specTypes(row: MapType, types: MapTypes): NonNullable<MapSpec["types"]>
 export type AnyType = Type<unknown>;
 
 /**
- * Checks the types of keys and values. Spin locks and timers must be where the kernel finds them.
+ * Checks the types of keys and values.
  *
- * @throws {TypeError}
+ * @throws {TypeError} if a spin lock or timer is where the kernel does not look for it.
  */
 export function checkTypes({ key, value }: KeyedMapTypes<AnyType, AnyType>): void {
   checkPlainType("key", key);
@@ -239,7 +239,7 @@ export function checkTypes({ key, value }: KeyedMapTypes<AnyType, AnyType>): voi
 /**
  * Checks a type that must not have spin locks or timers, because the kernel does not look for them there.
  *
- * @throws {TypeError}
+ * @throws {TypeError} if it has one, or is not a `t` type.
  */
 export function checkPlainType(what: string, type: Type<unknown>): void {
   checkType(what, type);
@@ -253,7 +253,7 @@ export function checkPlainType(what: string, type: Type<unknown>): void {
 /**
  * Checks the type of a map's values.
  *
- * @throws {TypeError}
+ * @throws {TypeError} if it has a spin lock or timer outside a struct, or is not a `t` type.
  */
 function checkValueType(value: Type<unknown>): void {
   checkType("value", value);
@@ -315,7 +315,7 @@ export interface IndexedMapOptions<V extends AnyType> extends CommonMapOptions, 
 /**
  * Rejects the option `maxEntries` of an array, misspelt or not.
  *
- * @throws {TypeError}
+ * @throws {TypeError} that names the option `length`.
  */
 export function refuseMaxEntries(
   className: string,
@@ -332,7 +332,7 @@ export function refuseMaxEntries(
 /**
  * Checks the option `length` of an array.
  *
- * @throws {RangeError}
+ * @throws {RangeError} if it is not an integer from 1 to 2^32 - 1.
  */
 export function checkLength(length: number): void {
   checkCount("length", length, 1, 0xffffffff);
@@ -444,7 +444,7 @@ export function storageKind<ClassName extends MapClassName, Flag extends MapFlag
 /**
  * Checks the names of flags. The kernel accepts `"clone"` for every storage type, but applies it to sockets only.
  *
- * @throws {TypeError}
+ * @throws {TypeError} if the class does not have one of the flags.
  */
 function checkFlags(className: string, flags: unknown, names: readonly MapFlag[]): void {
   if (!Array.isArray(flags)) return;

@@ -72,7 +72,7 @@ export interface CommonMapOptions {
   readonly numaNode?: number;
   /**
    * Path on a BPF file system. If nothing is pinned there, the new map is pinned. If a map is pinned there, it is opened
-   * instead, and a TypeError is thrown if it differs from the options.
+   * instead, and a TypeError is thrown if its map type, sizes, number of entries or flags differ from the options.
    */
   readonly pin?: string;
 }
@@ -83,10 +83,12 @@ export const accessFlags: number = BPF_F_RDONLY | BPF_F_WRONLY;
 /** Options of `open`, `fromId` and `fromFd`, in addition to the types of the map. */
 export interface OpenMapOptions {
   /**
-   * `["rdonly"]` or `["wronly"]` for a descriptor that may only read or only write. A user who lacks one of the rights can
-   * open the map so. `fromFd` requires that the given descriptor has exactly these rights. Requires Linux 4.15.
+   * `["rdonly"]` or `["wronly"]` for a descriptor that may only read or only write. A user with only one of these rights can
+   * open a map only in this way. `fromFd` requires that the given descriptor has exactly these rights.
    *
    * @default none: reading and writing; for `fromFd` the rights of the given descriptor
+   *
+   * Requires Linux 4.15.
    */
   readonly flags?: readonly Extract<MapFlag, "rdonly" | "wronly">[] | number;
 }
@@ -94,7 +96,7 @@ export interface OpenMapOptions {
 /**
  * Checks the flags that a map is opened with and returns their bits.
  *
- * @throws {TypeError | RangeError}
+ * @throws {TypeError | RangeError} if they are not access rights.
  */
 export function accessBits({ flags }: OpenMapOptions): number {
   const bits = flagBits(flags);
@@ -108,7 +110,7 @@ export const commonMapOptionNames = ["name", "flags", "numaNode", "pin"] as cons
 /**
  * Checks the options of every map class and returns their part of a spec.
  *
- * @throws {TypeError | RangeError}
+ * @throws {TypeError | RangeError} if one has the wrong type or is out of range.
  */
 export function commonSpec(
   options: CommonMapOptions,
@@ -123,7 +125,7 @@ export function commonSpec(
 /**
  * Checks the option `maxEntries`.
  *
- * @throws {TypeError | RangeError}
+ * @throws {TypeError | RangeError} if it is not an integer from 1 to 2^32 - 1.
  */
 export function checkMaxEntries(maxEntries: number): void {
   checkCount("maxEntries", maxEntries, 1, 0xffffffff);

@@ -76,7 +76,10 @@ export interface MapType extends SmallestMap {
   readonly type: MapTypeName;
   /** Number in the kernel. */
   readonly number: number;
-  /** First kernel version with the type. */
+  /**
+   * First kernel version with the type, which can be older than the first that this library supports (4.13), or than the first
+   * with all that the map class uses: the documentation of the class has the version that it requires.
+   */
   readonly since: KernelVersion;
   /** Build options of the kernel that the type requires. */
   readonly config?: readonly string[];

@@ -102,7 +102,7 @@ export class PerCpuLayout<V> implements ValueLayout<V[], readonly V[]> {
   /**
    * Encodes the value of one CPU.
    *
-   * @throws {Located}
+   * @throws {Located} if the type rejects the value. It adds the number of the CPU to the message.
    */
   writeCpu(view: DataView, offset: number, value: V, index: number): void {
     try {
@@ -161,6 +161,7 @@ export class PerCpuElements<K, V> {
           this.#layout.writeCpu(view, offset, value, index),
       };
       elements.write("value", cpuLayout, element.view, element.valueOffset, value);
+      // Throws a DisposedError if the value type's code disposed of the map.
       void this.#handle.descriptor.fd;
       element.setCpu(cpu);
       try {

@@ -71,7 +71,7 @@ const progHints: Hints = {
  * console.log(steps.get(1) === second.info().id, steps.get(0)); // true undefined
  * ```
  *
- * Requires Linux 4.2; 4.13 for reading.
+ * Requires Linux 4.13.
  */
 export class ProgArray extends SparseArrayMap<number, FdLike, "prog_array"> {
   /** Definition of this class: its map type and options. */
@@ -116,7 +116,7 @@ const cgroupHints: Hints = {
  * console.log(cgroups.delete(0)); // false
  * ```
  *
- * Requires Linux 4.8.
+ * Requires Linux 4.13.
  */
 export class CgroupArray extends WriteOnlyArrayMap<FdLike, "cgroup_array"> {
   /** Definition of this class: its map type and options. */
@@ -148,6 +148,7 @@ export class CgroupArray extends WriteOnlyArrayMap<FdLike, "cgroup_array"> {
         `value of ${this}: expected the path of a cgroup, such as "/sys/fs/cgroup/system.slice", got ${describe(cgroup)}`,
       );
     }
+    // Throws a DisposedError after disposal, before the directory is opened.
     void this.fd;
     const directory = openSync(cgroup, constants.O_RDONLY | constants.O_DIRECTORY);
     try {
@@ -201,7 +202,7 @@ const perfEventHints: Hints = {
  * console.log(events.delete(0)); // false
  * ```
  *
- * Requires Linux 4.3.
+ * Requires Linux 4.13.
  */
 export class PerfEventArray extends WriteOnlyArrayMap<FdLike, "perf_event_array"> {
   /** Definition of this class: its map type and options. */

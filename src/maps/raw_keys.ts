@@ -97,7 +97,7 @@ export class RawKeys<K> {
         // The type's code may have disposed of the map.
         void this.#map.descriptor.fd;
         if (element.lookup(0)) return true;
-        // Keeps one, so that a key that the type cannot write is absent and not an error.
+        // Keeps the last byte string: if the type cannot write the key, the key is then absent instead of an error.
         if (list.length > 1) list.pop();
         isKnown = true;
       }

@@ -58,8 +58,7 @@ export type SockMapOptions = DescriptorArrayOptions;
  * `sk_assign`). User space stores sockets and reads their cookies, which are the kernel's numbers for them.
  *
  * Keys are indexes from 0 to `length - 1`. Sockets are stored by descriptor: connected TCP sockets (listening ones since
- * Linux 5.7), UDP sockets (5.7) and Unix sockets (5.15). The kernel removes a socket from the map when it is closed. An
- * opened map with values of 4 bytes cannot be read.
+ * Linux 5.7), UDP sockets (5.7) and Unix sockets (5.15). The kernel removes a socket from the map when it is closed.
  *
  * @throws {BpfError} EPERM if this process lacks CAP_BPF or CAP_NET_ADMIN.
  * @throws {BpfError} EINVAL before Linux 5.7.
@@ -77,7 +76,8 @@ export type SockMapOptions = DescriptorArrayOptions;
  * server.stop();
  * ```
  *
- * Requires Linux 5.7 for creation, because values have room for cookies. Maps without that room (Linux 4.14) can be opened.
+ * Requires Linux 5.7 for creation, because values have 8 bytes, for a cookie. A map with values of 4 bytes, which another
+ * program created (Linux 4.14), can be opened and changed, but not read.
  */
 export class SockMap extends SparseArrayMap<bigint, FdLike, "sockmap"> {
   /** Definition of this class: its map type and options. */
@@ -129,8 +129,8 @@ const maxKeySize = 512;
  * Hash table of sockets for programs that redirect sent and received data (helpers `sk_redirect_hash`, `msg_redirect_hash`,
  * `sk_assign`). User space stores sockets and reads their cookies, which are the kernel's numbers for them.
  *
- * Keys have any type of 1 to 512 bytes. Sockets are stored by descriptor: the same sockets as in a {@link SockMap}. The
- * kernel removes a socket from the map when it is closed. An opened map with values of 4 bytes cannot be read.
+ * Keys have any type of 1 to 512 bytes. Sockets are stored by descriptor: the same kinds as in a {@link SockMap}. The kernel
+ * removes a socket from the map when it is closed.
  *
  * @throws {BpfError} EPERM if this process lacks CAP_BPF or CAP_NET_ADMIN.
  * @throws {BpfError} EINVAL before Linux 5.7.
@@ -147,7 +147,8 @@ const maxKeySize = 512;
  * server.stop();
  * ```
  *
- * Requires Linux 5.7 for creation, because values have room for cookies. Maps without that room (Linux 4.18) can be opened.
+ * Requires Linux 5.7 for creation, because values have 8 bytes, for a cookie. A map with values of 4 bytes, which another
+ * program created (Linux 4.18), can be opened and changed, but not read.
  */
 export class SockHash<K extends AnyType> extends SingleTakeMap<
   Infer<K>,

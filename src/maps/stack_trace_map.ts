@@ -32,7 +32,16 @@ type BuildIdIn<T> = T extends { readonly buildId: infer B extends boolean } ? B 
  * file.
  */
 export type BuildIdFrame =
-  { readonly buildId: string; readonly offset: bigint } | { readonly ip: bigint };
+  | {
+      /** Build id of the file: 40 hexadecimal digits. */
+      readonly buildId: string;
+      /** Offset in the file, in bytes. */
+      readonly offset: bigint;
+    }
+  | {
+      /** Address. */
+      readonly ip: bigint;
+    };
 
 /** Frame of a stack: an address, or a {@link BuildIdFrame} in a map with build ids. */
 export type StackFrame<BuildId extends boolean> = BuildId extends true ? BuildIdFrame : bigint;
@@ -131,7 +140,7 @@ function readMaxDepth(): number {
 /**
  * Checks the depth, for which the kernel would return EINVAL without a reason.
  *
- * @throws {RangeError}
+ * @throws {RangeError} if it is larger than the kernel allows.
  */
 function checkDepth(depth: number): void {
   const largest = readMaxDepth();
@@ -190,7 +199,7 @@ function checkDepth(depth: number): void {
  * }
  * ```
  *
- * Requires Linux 4.6; 4.16 for iteration and `clear`.
+ * Requires Linux 4.13; 4.16 for iteration and `clear`.
  */
 export class StackTraceMap<BuildId extends boolean = false> extends KeyedMap<
   number,
@@ -260,7 +269,7 @@ export class StackTraceMap<BuildId extends boolean = false> extends KeyedMap<
 
   /** Deletes a stack, which frees its slot. Returns true if it was in the map. */
   delete(id: number): boolean {
-    // For an impossible id the kernel returns another error than for an absent one.
+    // The kernel rejects the deletion of an id past its hash table with E2BIG, but a look-up with ENOENT, as for an absent id.
     return id < this.#idCount ? this.elements.delete(id) : this.has(id);
   }
 

@@ -88,7 +88,7 @@ export function cookieLayout(size: number): ValueLayout<bigint, FdLike> {
   };
 }
 
-/** Value of a map for redirected packets: a number, and possibly a program. */
+/** Value of a map for redirected packets: a number, and optionally a program. */
 interface RedirectValue {
   /** Index of an interface, or size of a queue. */
   readonly number: number;
@@ -100,7 +100,7 @@ export interface RedirectFormat<V, W> {
   /**
    * Checks and converts a value.
    *
-   * @throws {TypeError | RangeError}
+   * @throws {TypeError | RangeError} if it cannot be stored.
    */
   encode(value: W): RedirectValue;
   /** Converts a stored value. `programId` is `undefined` if it has no program. */

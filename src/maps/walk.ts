@@ -92,10 +92,10 @@ export class DecodeError extends Error {
 
   /** @internal */
   constructor(what: string, cause: unknown, entry: RawEntry) {
-    const hex = (bytes?: Uint8Array) => bytes && `0x${bytes.slice(0, 64).toHex()}`;
+    const hex = (bytes: Uint8Array) => `0x${bytes.slice(0, 64).toHex()}`;
     const reason = cause instanceof Error ? cause.message : describe(cause);
     super(
-      `cannot decode the entry of ${what} with key ${hex(entry.key)}, value ${hex(entry.value)}: ${reason}: open the map with t.bytes(n) as key and value to read it`,
+      `cannot decode the entry of ${what} with key ${hex(entry.key)}${entry.value ? `, value ${hex(entry.value)}` : ""}: ${reason}: open the map with t.bytes(n) as key and value to read it`,
       { cause },
     );
     this.entries = [entry];
@@ -148,7 +148,7 @@ export function deleteBatch(
   }
 }
 
-/** Number of remembered keys. A walk starts again from the first key only if all of them are deleted while it pauses. */
+/** Largest number of remembered keys. A walk starts again from the first key only if all of them are deleted while it pauses. */
 const maxVisitedKeys = 4096;
 const maxVisitedBytes = 256 * 1024;
 
@@ -196,8 +196,9 @@ class VisitedKeys {
   }
 }
 
-/** Memory of a walk, unless one bucket of the map needs more. */
+/** Largest size of a batch, unless one entry or one bucket of the map needs more. */
 const maxBatchBytes = 256 * 1024;
+/** Number of entries in the first batch: see {@link growLimit}. */
 const firstBatchLimit = 64;
 
 /** Map that a walk reads, and the sizes in which the kernel copies its keys and values. */
@@ -208,7 +209,9 @@ export interface WalkedMap {
   readonly maxEntries: number;
   /** Flags of each look-up. */
   readonly flags: number;
+  /** Name of the map for messages. */
   readonly what: string;
+  /** Hints of the map class for errors. */
   readonly kind: KindHints;
 }
 
@@ -304,7 +307,7 @@ export class BatchWalk extends MapBatch implements Walk {
     const { descriptor, keySize, valueSize, maxEntries, what } = map;
     const fitting = Math.floor(maxBatchBytes / (keySize + valueSize));
     const largest = Math.max(1, Math.min(maxEntries, fitting));
-    // Without the hints about keys: the user did not choose the keys of a walk.
+    // Omits the hints about keys, because the user did not choose the keys of a walk.
     super(descriptor, keySize, valueSize, largest, what);
     this.map = map;
     this.limit = Math.min(largest, firstBatchLimit);

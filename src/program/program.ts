@@ -199,7 +199,7 @@ export class Program extends KernelObject {
    * @throws {BpfError} `ENOTSUPP` if the kernel has no test runs for programs of this type, `EFAULT` for those of `tp_btf`
    * @throws {TypeError | RangeError} if an option is misspelt, of the wrong type or out of range
    *
-   * Requires Linux 4.12 for programs that get packets, 5.10 for raw tracepoints, 5.14 for `syscall`.
+   * Requires Linux 4.13 for programs that get packets, 5.10 for raw tracepoints, 5.14 for `syscall`.
    */
   testRun(options: TestRunOptions = {}): TestRunResult {
     return runProgram(this, options);

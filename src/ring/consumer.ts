@@ -44,7 +44,7 @@ export interface ConsumerStats {
   readonly wakeups: number;
   /** The number of times that a consumer checked the buffer on a timer, or in the next turn of the event loop. */
   readonly polls: number;
-  /** The number of checks, of any sort, that found events. */
+  /** The number of checks that found events: after a wake-up, on a timer, by a drain or by `flush()`. */
   readonly batches: number;
   /** The largest number of events that one check found. */
   readonly largestBatch: number;
@@ -267,9 +267,9 @@ const maxFillFraction = 0.4;
  * The base class of consumers on the event loop. It schedules the checks of the buffer (when the kernel wakes it, on a timer,
  * or in the next turn of the event loop) and ends the consumer. Subclasses deliver the events.
  *
- * The kernel sends a wake-up for each record that is committed when the consumer has caught up. A consumer that always has
- * costs an interrupt and a wake-up per record. Under load it is cheaper to poll and let records accumulate, as network drivers
- * do (NAPI).
+ * The kernel sends a wake-up for each record that is committed when the consumer has read all earlier ones. A fast consumer
+ * therefore costs an interrupt and a wake-up per record. Under load it is cheaper to poll and let records accumulate, as
+ * network drivers do (NAPI).
  */
 export abstract class Consumer {
   protected readonly source: RecordSource<unknown>;

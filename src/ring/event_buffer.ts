@@ -42,8 +42,11 @@ const defaultHighWaterMark = 64;
  * A buffer has one consumer at a time. A second consumer gets an error until the first has ended. Each event is delivered once.
  * If a consumer ends (by `break`, an exception, an abort or disposal), undelivered events stay in the buffer for the next one.
  *
- * If several processes or threads open the same buffer, only one of them should consume. The kernel does not coordinate
- * consumers: each event goes to one of them, or to two.
+ * If several processes or threads open the same buffer, only one of them may consume. The kernel does not coordinate
+ * consumers: the classes describe the effects of a second one.
+ *
+ * A process that has the buffer open can overwrite its positions. Memory with positions or lengths that the kernel cannot have
+ * written is corrupt: to read it throws an error.
  *
  * Consumers use the clock of the machine: fake timers of tests (`jest.useFakeTimers()`) do not stop them.
  */
@@ -101,7 +104,7 @@ export abstract class EventBuffer<E> extends BpfMap implements AsyncIterable<E>,
    *
    * @throws {RangeError} if a record is shorter than the event type; it counts as delivered, and the following ones stay
    * @throws {TypeError} if `inPlace` is set and the event type is not a struct
-   * @throws {Error} if the buffer has a consumer already, or its memory has impossible contents
+   * @throws {Error} if the buffer has a consumer already, or its memory is corrupt
    * @throws {DisposedError} after disposal
    *
    * @example
@@ -132,7 +135,7 @@ export abstract class EventBuffer<E> extends BpfMap implements AsyncIterable<E>,
    *
    * Exceptions of `fn` and disposal work as in {@link drain}.
    *
-   * @throws {Error} if the buffer has a consumer already, or its memory has impossible contents
+   * @throws {Error} if the buffer has a consumer already, or its memory is corrupt
    * @throws {DisposedError} after disposal
    *
    * @example
@@ -209,7 +212,7 @@ export abstract class EventBuffer<E> extends BpfMap implements AsyncIterable<E>,
    * `return()`.
    *
    * @throws {RangeError} if a record is shorter than the event type; it counts as delivered, and the iteration ends
-   * @throws {Error} if the buffer has a consumer already, or its memory has impossible contents
+   * @throws {Error} if the buffer has a consumer already, or its memory is corrupt
    * @throws {DisposedError} after disposal
    *
    * @example
@@ -242,7 +245,7 @@ export abstract class EventBuffer<E> extends BpfMap implements AsyncIterable<E>,
    * not all of it was read. The iterator waits and ends as that of {@link events}.
    *
    * @throws {TypeError} if the event type is not a struct
-   * @throws {Error} if the buffer has a consumer already, or its memory has impossible contents
+   * @throws {Error} if the buffer has a consumer already, or its memory is corrupt
    * @throws {DisposedError} after disposal
    *
    * @example
@@ -266,7 +269,7 @@ export abstract class EventBuffer<E> extends BpfMap implements AsyncIterable<E>,
    *
    * @throws {RangeError} if a record is shorter than the event type; the events before it are returned first, then the
    * iteration ends
-   * @throws {Error} if the buffer has a consumer already, or its memory has impossible contents
+   * @throws {Error} if the buffer has a consumer already, or its memory is corrupt
    * @throws {DisposedError} after disposal
    *
    * @example
@@ -296,10 +299,13 @@ export abstract class EventBuffer<E> extends BpfMap implements AsyncIterable<E>,
    * Calls `fn` with each event that arrives, decoded, until the returned subscription is disposed of. The first call is in the
    * next turn of the event loop.
    *
-   * The subscription keeps the process alive ({@link Subscription.unref} changes that). An exception of `fn` becomes an uncaught exception,
-   * as in an event listener: the event counts as delivered, and the subscription continues. The same holds for the RangeError
-   * of a record that is shorter than the event type. `fn` may dispose of the subscription or the buffer; undelivered events
-   * stay in the buffer. If the signal aborts, the subscription ends without an error.
+   * The subscription keeps the process alive ({@link Subscription.unref} changes that). `fn` may dispose of the subscription or
+   * the buffer; undelivered events stay in the buffer. If the signal aborts, the subscription ends without an error.
+   *
+   * An exception of `fn` becomes an uncaught exception, and the event counts as delivered. If the process has a listener for
+   * `process.on("uncaughtException")`, the subscription continues. Otherwise Bun prints the exception and ends the process with
+   * status 1: soon, or when the top level of the script has ended if that still awaits. Until then the subscription continues.
+   * The RangeError of a record that is shorter than the event type has the same effect.
    *
    * @throws {TypeError} if `inPlace` is set and the event type is not a struct
    * @throws {Error} if the buffer has a consumer already
@@ -374,8 +380,11 @@ export abstract class EventBuffer<E> extends BpfMap implements AsyncIterable<E>,
 
   /**
    * Makes the waiting consumer check the buffer now, for records that no wake-up announces (`BPF_RB_NO_WAKEUP`, watermarks of
-   * perf buffers). Returns the number of events that it delivered; for `batches`, the number of batches. Returns 0 without a
-   * consumer.
+   * perf buffers). Returns the number of events that it delivered; for `batches` and `stream`, the number of batches. Returns 0
+   * without a consumer.
+   *
+   * A subscription delivers at most the events of one turn of the event loop, see {@link Subscription.flush}; an iteration
+   * delivers one item to each waiting `next()`.
    *
    * @throws {DisposedError} after disposal
    */
@@ -403,7 +412,7 @@ export abstract class EventBuffer<E> extends BpfMap implements AsyncIterable<E>,
    */
   override [Symbol.dispose](): void {
     if (this.#disposed) return;
-    // First, because it may throw: nothing else has changed then.
+    // This may throw, so it comes first: nothing else has changed then.
     this.#source[Symbol.dispose]();
     this.#disposed = true;
     super[Symbol.dispose]();

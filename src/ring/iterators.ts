@@ -10,7 +10,7 @@ export interface ItemSource<T> {
   item: T | undefined;
   /** Takes the next item. Returns false if there is none. An error ends the iteration. */
   take(): boolean;
-  /** Releases delivered records that {@link take} has not released. */
+  /** Releases the delivered records that {@link take} holds. */
   settle(): void;
   /** True if an item is valid only until the next one is taken. Then each waiting `next()` gets its item in a separate turn. */
   readonly isTransient: boolean;
@@ -79,7 +79,7 @@ export class PullIterator<T> extends Consumer implements AsyncIterableIterator<T
       else if (this.#waiting.length === 1) this.nextTurn();
       return waiter.promise;
     } catch (error) {
-      // Also if the wait cannot start: an iteration that can never continue would block the next consumer.
+      // Ends also if the wait cannot start: an iteration that can never continue would block the next consumer.
       this.end();
       return Promise.reject(error);
     }
@@ -187,7 +187,7 @@ export function eventItems<E>(source: RecordSource<E>): ItemSource<E> {
         if (at === -1) return false;
       }
       const { view, offset, length } = reader;
-      // Before it is decoded: a record that cannot be decoded counts as delivered, or it would block the buffer forever.
+      // The record is marked before it is decoded: if that fails, it would otherwise block the buffer forever.
       reader.markDelivered(at, 1);
       if (length < type.size) source.rejectShort(length);
       this.item = type.read(view, offset);
@@ -259,7 +259,8 @@ export function batchItems<E>(source: RecordSource<E>, max: number): ItemSource<
  * read the memory of the buffer.
  *
  * A batch is valid until the next one is requested or the iteration ends. After that, reading an event throws an error. To keep
- * an event, copy it: `type.copy(event)`.
+ * an event, copy it: `type.copy(event)`. If a record is shorter than the event type, iteration throws a RangeError when it gets
+ * there.
  */
 export interface Batch<E> extends Iterable<E> {
   /** The number of events. */

@@ -45,7 +45,8 @@ export type MergedEvent<Buffers extends BuffersByName> = {
  * One consumer for several ring buffers and perf buffers: each event comes as `{ from, event }`, with the name of its buffer.
  *
  * Events of one buffer keep their order. Between buffers there is no order: they take turns, so that a busy buffer does not
- * block the others. To sort events by a time that programs record, collect them for as long as one may be delayed.
+ * block the others. To order events by a time that programs record, keep each for the largest delay between buffers, and
+ * then deliver them sorted.
  *
  * A consumer of this object is the consumer of each buffer: none of them may have another one. If a buffer is disposed of
  * meanwhile, the consumer continues with the others, and ends with the last one. An error in one buffer, such as a record that
@@ -77,6 +78,7 @@ export class MergedEvents<Buffers extends BuffersByName> implements AsyncIterabl
    */
   #first = 0;
 
+  /** Checks the buffers. A consuming method makes this object their consumer. */
   constructor(buffers: Buffers) {
     this.#buffers = Object.entries(buffers).map(([name, buffer]) => {
       if (buffer instanceof EventBuffer) return [name, buffer];
@@ -99,7 +101,7 @@ export class MergedEvents<Buffers extends BuffersByName> implements AsyncIterabl
    * called with counts as delivered, and the following ones stay in their buffers.
    *
    * @throws {RangeError} if a record is shorter than the event type; it counts as delivered, and the following ones stay
-   * @throws {Error} if a buffer has a consumer already, or its memory has impossible contents
+   * @throws {Error} if a buffer has a consumer already, or its memory is corrupt
    * @throws {DisposedError} if a buffer is disposed of
    *
    * @example
@@ -121,7 +123,7 @@ export class MergedEvents<Buffers extends BuffersByName> implements AsyncIterabl
    * Returns an iterator over the events, one by one. It waits, ends and fails as that of {@link EventBuffer.events}.
    *
    * @throws {RangeError} if a record is shorter than the event type; it counts as delivered, and the iteration ends
-   * @throws {Error} if a buffer has a consumer already, or its memory has impossible contents
+   * @throws {Error} if a buffer has a consumer already, or its memory is corrupt
    * @throws {DisposedError} if a buffer is disposed of
    *
    * @example
@@ -154,7 +156,7 @@ export class MergedEvents<Buffers extends BuffersByName> implements AsyncIterabl
    *
    * @throws {RangeError} if a record is shorter than the event type; the events before it are returned first, then the
    * iteration ends
-   * @throws {Error} if a buffer has a consumer already, or its memory has impossible contents
+   * @throws {Error} if a buffer has a consumer already, or its memory is corrupt
    * @throws {DisposedError} if a buffer is disposed of
    *
    * @example
@@ -287,7 +289,7 @@ class MergedSource<E> extends RecordSource<E> {
   get #stats(): ConsumerStats {
     const { wakeups, polls, batches, largestBatch } = this;
     const { readers, members, totals, backlog } = this.#reader;
-    // From the maps, not from the totals: these lack the events that programs counted as lost.
+    // Sums the counts of the maps, because the totals lack the events that programs counted as lost.
     const lost = readers.reduce(
       (sum, reader) => sum + (members.get(reader)?.source.map.stats.lost ?? 0),
       0,
@@ -410,7 +412,7 @@ class MergedReader extends RoundRobinReader<RecordReader> implements RecordReade
   drain(fn: RawRecordCallback, limit: number): number {
     this.#isDraining = true;
     this.#stopped = false;
-    // Holds if a callback throws.
+    // The result if a callback throws: there may be more records.
     this.end = "limit";
     let end: DrainEnd = "empty";
     let count = 0;

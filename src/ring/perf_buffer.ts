@@ -24,20 +24,21 @@ declare module "../maps/map_options.ts" {
  * around the end of its buffer is copied. So {@link EventBuffer.drainRaw} passes one of several views. They are writable, but
  * must not be written to.
  *
- * Events of one CPU are in order, events of different CPUs are not. {@link cpu} is the CPU of the current event. The kernel
- * pads a record to a length of 4, 12, 20, ... bytes: its last bytes, up to 7, have any content, and a record that is shorter
- * than its event type by no more than that is not detected. A record has at most 65,516 bytes. The kernel accepts longer ones,
- * which corrupt the buffer.
+ * Events of one CPU are in order, events of different CPUs are not. {@link cpu} is the CPU of the current event.
  *
- * With `overwrite` (Linux 4.7), new records overwrite the oldest ones. That makes a flight recorder: it costs almost nothing
- * until it is drained, after something has happened.
+ * The kernel pads a record with up to 7 bytes of undefined content, to a length of 4, 12, 20, ... bytes, and reports only that
+ * length. So a record that is shorter than its event type by at most the padding is not rejected. A program must not write a
+ * record of more than 65,516 bytes: the kernel accepts it, but its length does not fit the header, and the buffer is corrupt.
+ *
+ * With `overwrite`, new records overwrite the oldest ones, as in a flight recorder: it is drained only after something has
+ * happened, and costs this process almost nothing before.
  *
  * A record for which its buffer has no room is lost. The kernel counts such records, and reports the count together with the
  * next record on the same CPU that has room: from then on `stats.lost` is exact. Disposal drops unread records.
  *
- * By default each record wakes the consumer. The interrupt costs the program a hundred times as much as the record: 7 µs
- * instead of 0.06 µs in a virtual machine. With `watermark` or `wakeupEvents`, the kernel sends one wake-up for many records,
- * and `maxLatency` of the consumer bounds their delay.
+ * By default the kernel wakes the consumer for each record, which costs the program more than writing the record. With
+ * `watermark` or `wakeupEvents`, the kernel sends one wake-up for many records, and `maxLatency` of the consumer bounds their
+ * delay.
  *
  * The perf events are in the map as long as this object lives. If its descriptor is shared (by `dup`, or with the descriptor
  * passed to `fromFd`), they stay in the map after disposal, but accept no records. A second object for the same map would
@@ -114,6 +115,7 @@ declare module "../maps/map_options.ts" {
  * Requires Linux 4.13.
  */
 export class PerfBuffer<E extends AnyType> extends EventBuffer<Infer<E>> {
+  /** Definition of this class: its map type and options. */
   static readonly kind = perfKind;
   /** The type of a duplicate: the map only, see {@link dup}. */
   declare readonly [duplicateType]?: PerfEventArray;
@@ -127,6 +129,7 @@ export class PerfBuffer<E extends AnyType> extends EventBuffer<Infer<E>> {
   readonly overwrite: boolean;
   readonly #events: PerfEvents;
 
+  /** Creates the map, or opens the one that is pinned at the path of the option `pin`, and opens the perf events. */
   constructor(options: PerfBufferOptions<E>) {
     const handle = PerfBuffer.kind.handle<PerfBufferTypes<E>>(options);
     const layout = perfLayout(handle.types);

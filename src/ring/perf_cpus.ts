@@ -43,8 +43,6 @@ export interface PerfBufferTypes<E extends AnyType> extends RingBufTypes<E> {
    * wrote them. During the copy (some microseconds) new records of that CPU are dropped and count as lost.
    *
    * @default false
-   *
-   * Requires Linux 4.7.
    */
   readonly overwrite?: boolean;
   /**
@@ -118,7 +116,7 @@ export const perfKind: MapKind<
     perfLayout(types);
     return { keySize: u32.size, valueSize: u32.size };
   },
-  // Not the number of CPUs: their numbers can have gaps.
+  // The numbers of CPUs can have gaps: the count of CPUs could be too small.
   complete: () => ({ maxEntries: Math.max(...possibleCpus()) + 1 }),
 });
 
@@ -236,7 +234,7 @@ export class MergedWatch implements Watch {
   #report(): void {
     if (this.#isReporting) return;
     this.#isReporting = true;
-    // After the other sources that became ready in the same turn.
+    // Waits for the other sources that become ready in the same turn.
     queueMicrotask(() => {
       this.#isReporting = false;
       if (!this.#isArmed) return;

@@ -129,7 +129,7 @@ export class PerfEvents {
     const memory = { [Symbol.dispose]: () => this.#unmap() };
     this.reader = new PerfReader([], memory, size, `${map}`, () => this.#check());
     for (const { cpu, event } of opened) this.#add(cpu, event);
-    // Last, because nothing would remove them after an error if the map is open elsewhere, too.
+    // The events are stored last: after an error nothing would remove them if the map is open elsewhere, too.
     for (const { cpu, event } of this.#events) this.#store(cpu, event);
     this.#resources = resources.move();
   }

@@ -35,7 +35,7 @@ export function sampleSize(length: number): number {
   return roundUp8(payloadOffset + length);
 }
 
-/** The number of bytes or of records between two wake-ups by the kernel; by default each record wakes. */
+/** The number of bytes or of records between two wake-ups by the kernel. By default each record wakes the consumer. */
 export interface PerfWakeups {
   readonly watermark?: number | undefined;
   readonly wakeupEvents?: number | undefined;
@@ -44,8 +44,8 @@ export interface PerfWakeups {
 /**
  * A reader of the perf buffer of one CPU: the consumer's side of the protocol over the shared memory.
  *
- * It drains with `step` and `show` of {@link HeldRecords}, without a specialized loop. That takes 0.5 ns more per record,
- * compared with 60 ns for the kernel to write one.
+ * It drains with `step` and `show` of {@link HeldRecords}, without a specialized loop: compared with the time in which the
+ * kernel writes a record, such a loop saves little.
  */
 export class CpuReader extends HeldRecords {
   readonly cpu: number;
@@ -257,14 +257,14 @@ export class CpuReader extends HeldRecords {
 
   protected override advance(bytes: number): void {
     this.totals.bytes += bytes;
-    // Must happen before a wait starts: a full buffer accepts no record that could wake.
+    // Must happen before a wait starts: a full buffer accepts no record that could wake the consumer.
     this.#release(bytes);
     this.#position += bytes;
     this.#restart(this.#available - bytes);
   }
 
   #restart(available: number): void {
-    // `| 0` keeps these numbers integers to the engine, however large the position is. It is slow with others.
+    // `| 0` keeps these numbers integers to the engine, however large the position is. It is slow with doubles.
     this.#available = available | 0;
     this.#offset = (this.#position % (this.#mask + 1)) | 0;
     this.#released = 0;

@@ -7,7 +7,7 @@ import type { SharedPerfBuffer } from "./perf_reader.ts";
 export type BackwardPerfBuffer = Pick<PerfMemory, "data" | "written">;
 
 /**
- * A copy of the perf buffer of one CPU in overwrite mode (Linux 4.7), which can be read like a buffer that is written forwards.
+ * A copy of the perf buffer of one CPU in overwrite mode, which can be read like a buffer that is written forwards.
  *
  * The kernel writes such a buffer downwards, so a reader finds the newest record first, then older ones, up to one that is
  * partly overwritten. Programs must not write during the copy, so the event is paused for it. A second copy then has the

@@ -46,7 +46,7 @@ export interface RecordReader extends Disposable {
   readonly backlog: number;
   /** The reason for which the last {@link drain} or {@link hold} ended. */
   readonly end: DrainEnd;
-  /** True if the memory has impossible contents or its ArrayBuffer was transferred: nothing can be read any more. */
+  /** True if the memory is corrupt (another process has changed it) or its ArrayBuffer was transferred: nothing can be read any more. */
   readonly isCorrupt: boolean;
   /** The code that makes the callbacks for {@link drain}. */
   readonly code: DrainCode;
@@ -123,7 +123,7 @@ export abstract class HeldRecords {
   /**
    * Reads the positions and returns the number of available bytes.
    *
-   * @throws {Error} if the positions are impossible
+   * @throws {Error} if the positions are corrupt
    */
   protected abstract begin(): number;
   /** Returns true if a program has reserved the record at `at` and not submitted it yet. */
@@ -413,7 +413,7 @@ export class RingReader extends HeldRecords implements RecordReader, DrainContro
       }
       memory.look();
     }
-    // From the ring, not from the last drain: another object for the same ring may have been its consumer meanwhile.
+    // The positions are those of the ring, not of the last drain: another object for the ring may have been its consumer.
     const { consumer, producer } = memory;
     this.totals.overwrittenBytes = memory.overwrittenBytes;
     this.#maxConsumer = consumer;
@@ -544,9 +544,9 @@ export class SnapshotRing implements SharedRing {
     const ring = this.#ring;
     ring.look();
     const { producer, consumer } = ring;
-    // Read after the producer position, because the kernel stores it before that.
+    // The overwrite position is read after the producer position, because the kernel stores it before.
     const start = Math.max(consumer, ring.overwritePosition());
-    // The positions can be impossible if another process wrote to the consumer page.
+    // Another process can have written to the consumer page.
     if (start <= producer && producer - start < this.#size) {
       const at = start % this.#size;
       const end = at + (producer - start);

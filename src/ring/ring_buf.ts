@@ -115,13 +115,15 @@ class LossCounter {
  * Requires Linux 5.8.
  */
 export class RingBuf<E extends AnyType> extends EventBuffer<Infer<E>> {
+  /** Definition of this class: its map type and options. */
   static readonly kind = /*@__PURE__*/ ringKind(RINGBUF, "RingBuf", 2 ** 30);
   readonly #losses: LossCounter;
 
+  /** Creates the ring, or opens the one that is pinned at the path of the option `pin`, and maps it. */
   constructor(options: RingBufOptions<E>) {
     const handle = RingBuf.kind.handle<RingBufTypes<E>>(options);
     super(handle, handle.types.event as Type<Infer<E>>, (map) => {
-      // From the kernel, not from the options: the ring may have been opened, not created.
+      // The options lack the size if the ring was opened.
       const size = map.maxEntries;
       const memory = new RingMemory(map.fd, size, `${map}`);
       if ((map.flags & BPF_F_RB_OVERWRITE) === 0) return new RingReader(memory, size, `${map}`);

@@ -24,11 +24,11 @@ export interface ConsumeOptions {
   /**
    * The mode that decides when the consumer checks the buffer.
    *
-   * A wake-up costs this process about 20 µs, and the program that wrote the record an interrupt. `"adaptive"` sleeps in the
-   * kernel until an event arrives. While at least `threshold` events arrive per `interval`, it instead checks the buffer once
-   * per `interval`, or sooner if 40 % of the buffer would be full before. If that would take less than a millisecond, it waits
-   * for wake-ups again: choose a buffer that holds the events of a few milliseconds. `"interrupt"` has the shortest delay and
-   * the highest cost. `"poll"` is for programs that write with `BPF_RB_NO_WAKEUP`.
+   * A wake-up costs this process a turn of the event loop, and the program that wrote the record an interrupt. `"adaptive"`
+   * sleeps until the kernel wakes it. While at least `threshold` events arrive per `interval`, it instead checks the buffer once
+   * per `interval`, or sooner if 40 % of the buffer would be full before. If the buffer fills up to 40 % within a millisecond,
+   * timers are too slow and it waits for wake-ups again: choose a size that holds the events of some milliseconds.
+   * `"interrupt"` has the shortest delay and the highest cost. `"poll"` is for programs that write with `BPF_RB_NO_WAKEUP`.
    *
    * @default "adaptive"
    */

@@ -120,7 +120,7 @@ export class RoomQueue implements Disposable {
     stopTimer(this.#timer);
     try {
       this.#signal ??= this.#createSignal();
-      // In this order, so that a drain after the check for room is signalled.
+      // Earlier signals are discarded before the check for room, so that a drain after the check is signalled.
       this.#signal.forget();
       this.#serve();
       if (this.#waiters.size === 0) return;

@@ -8,8 +8,8 @@ import type { ConsumeSettings } from "./ring_options.ts";
 /**
  * The subscription of a callback to the events of a buffer, from `subscribe` or `subscribeRaw`.
  *
- * It ends when it is disposed of, its signal aborts, the buffer is disposed of, or the memory of the buffer has impossible
- * contents. Undelivered events stay in the buffer for the next consumer. The callback may dispose of the subscription.
+ * It ends when it is disposed of, its signal aborts, the buffer is disposed of, or the memory of the buffer is corrupt.
+ * Undelivered events stay in the buffer for the next consumer. The callback may dispose of the subscription.
  */
 export interface Subscription extends Disposable {
   /** True until the subscription ends. */
@@ -25,14 +25,16 @@ export interface Subscription extends Disposable {
   /** Allows the process to end while the subscription is active. */
   unref(): this;
   /**
-   * Delivers the events that are in the buffer now, including those that programs wrote with `BPF_RB_NO_WAKEUP`. It delivers as
-   * many as one turn of the event loop does (see {@link RawSubscribeOptions.budget}). Returns the number of events. Does
-   * nothing if it is called by the callback, or after the end.
+   * Delivers unread events now, including those that programs wrote with `BPF_RB_NO_WAKEUP`. Returns the number of events.
+   *
+   * A call delivers at most the events of one turn of the event loop: those of about 2 ms, or
+   * {@link RawSubscribeOptions.budget}. The next turn continues with the others. To deliver all that are in the buffer, call it
+   * until it returns 0. It does nothing if the callback calls it, or after the end.
    */
   flush(): number;
 }
 
-/** The time for which events are delivered between two readings of the clock. */
+/** The time for which events are delivered between two readings of the clock, within a turn without a budget. */
 const sliceMilliseconds = 0.5;
 /** The number of events before the first reading of the clock. It is small because the time per event is unknown. */
 const firstSlice = 4;
@@ -62,7 +64,7 @@ export class CallbackConsumer extends Consumer implements Subscription {
     this.#cursor = cursor;
     this.#budget = budget;
     this.begin();
-    // Not before the caller has this object: the callback may want to dispose of it.
+    // The callback must not run before the caller has this object, because it may dispose of it.
     if (this.active) this.nextTurn();
   }
 

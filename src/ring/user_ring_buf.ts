@@ -128,6 +128,7 @@ interface WriterState {
  * Requires Linux 6.1.
  */
 export class UserRingBuf<E extends AnyType> extends BpfMap<"user_ringbuf"> {
+  /** Definition of this class: its map type and options. */
   static readonly kind = /*@__PURE__*/ ringKind(USER_RINGBUF, "UserRingBuf", 2 ** 31);
   /** The type that encodes records. */
   readonly types: RingBufTypes<E>;
@@ -136,6 +137,7 @@ export class UserRingBuf<E extends AnyType> extends BpfMap<"user_ringbuf"> {
   #isReferenced = true;
   #recordsInTurn = 0;
 
+  /** Creates the ring, or opens the one that is pinned at the path of the option `pin`. */
   constructor(options: RingBufOptions<E>) {
     const handle = UserRingBuf.kind.handle<RingBufTypes<E>>(options);
     super(handle);
@@ -353,7 +355,7 @@ export class UserRingBuf<E extends AnyType> extends BpfMap<"user_ringbuf"> {
    */
   override [Symbol.dispose](): void {
     const state = this.#state;
-    // First, because it may throw: nothing else has changed then.
+    // This may throw, so it comes first: nothing else has changed then.
     state?.writer[Symbol.dispose]();
     this.#state = undefined;
     state?.queue[Symbol.dispose]();

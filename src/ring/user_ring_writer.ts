@@ -38,7 +38,8 @@ export interface UserRecord<E> extends Disposable {
   /** True until the record is submitted or discarded, or the ring is disposed of. */
   readonly isOpen: boolean;
   /**
-   * A writable view of the record in the memory of the ring. The first use of `view` or `bytes` costs about 0.2 µs.
+   * A writable view of the record in the memory of the ring. The first use of `view` or `bytes` creates an ArrayBuffer for
+   * this record; {@link set} needs none.
    *
    * When the record is submitted or discarded, all views of its ArrayBuffer are detached: they have length 0 then, and cannot
    * access later records. Do not transfer the ArrayBuffer (`postMessage`, `buffer.transfer()`): its receiver could still access
@@ -199,11 +200,11 @@ export type SharedUserRing = Pick<UserRingMemory, keyof UserRingMemory>;
 export interface WriterStats {
   /** The number of submitted records. */
   readonly events: number;
-  /** The number of bytes of the ring that were used. Headers, padding and discarded records count. */
+  /** The number of bytes that reserved records took in the ring. Headers, padding and discarded records count. */
   readonly bytes: number;
   /** The number of records that were reserved and then discarded. */
   readonly discarded: number;
-  /** The number of calls of `output` and `reserve` for which the ring had no room. */
+  /** The number of calls of `output` and `reserve` that failed because the ring had no room, or other calls waited for room. */
   readonly refused: number;
   /** The number of calls of `write` and `reserveWhenFree` that waited for room. */
   readonly waits: number;
@@ -281,7 +282,7 @@ export class UserRingWriter implements Disposable {
   /**
    * The number of bytes that programs have not drained yet.
    *
-   * @throws {Error} if the positions are impossible
+   * @throws {Error} if the ring is corrupt: another process has changed the positions
    */
   get backlog(): number {
     return this.byteLength - this.#readRoom();
@@ -311,7 +312,7 @@ export class UserRingWriter implements Disposable {
   /**
    * Returns true if a record of `length` bytes can be written now.
    *
-   * @throws {Error} if the positions are impossible
+   * @throws {Error} if the ring is corrupt: another process has changed the positions
    */
   hasRoomFor(length: number): boolean {
     return !this.#isEncoding() && this.#hasRoom(lengthInRing(length));
@@ -449,7 +450,7 @@ export class UserRingWriter implements Disposable {
   /** Reads the positions and returns the number of free bytes. */
   #readRoom(attempt = 1): number {
     const { consumer, producer } = this.#memory;
-    // In this order: the consumer position never exceeds a producer position that is loaded later.
+    // The consumer position is loaded first, because it never exceeds a producer position that is loaded later.
     const end = loadPosition(consumer, 0);
     const start = Number(Atomics.load(producer, 0));
     const room = this.byteLength - (start - end);

@@ -156,6 +156,24 @@ bpfTest(
   },
 );
 
+for (const [argument, rest] of [
+  ["returns", ""],
+  ["awaits", "3\nend of the script\n"],
+] as const) {
+  bpfTest(
+    `an exception of the callback ends a process without a listener, whose script ${argument}, with status 1`,
+    async () => {
+      const script = `${children}/throwing_without_listener.ts`;
+      const ended = await runBun([script, argument], { timeout: 20_000 });
+      expect(ended).toMatchObject({
+        exitCode: 1,
+        stderr: expect.stringContaining("error: of event 1"),
+        stdout: `0\n2\n${rest}exit 1\n`,
+      });
+    },
+  );
+}
+
 bpfTest(
   "an uncaught error of a callback is printed with the place where it was thrown",
   async () => {
