@@ -114,10 +114,10 @@ export class Feature {
     // All probes create maps or load programs.
     if (status === "refused") return explainPermission(this.#definition.needs, true);
     const said = typeof this.#answer === "object" ? this.#answer.missing : undefined;
-    if (this.since === undefined) return said ?? "no known kernel version has it";
+    if (this.since === undefined) return said ?? "no known kernel version supports it";
     if (!isKernelSince(this.since)) {
-      const stable = this.isBackported ? " and updates of earlier stable kernels" : "";
-      return `it came with kernel ${this.since}${stable}, and this is ${kernelRelease()}`;
+      const stable = this.isBackported ? " or an update of an earlier stable kernel" : "";
+      return `it needs Linux ${this.since}${stable}, and this is ${kernelRelease()}`;
     }
     if (said !== undefined) return said;
     const off = this.config.filter((option) => kernelConfig()?.has(option) === false);

@@ -129,7 +129,7 @@ export class MappedMemory implements Disposable {
     } catch (cause) {
       libc.munmap(address as Pointer, length);
       throw new Error(
-        `cannot map ${length} bytes of the ${what}: the engine's buffers have at most 4 GiB (2^32 bytes)`,
+        `cannot map ${length} bytes of the ${what}: an ArrayBuffer has at most 4 GiB (2^32 bytes)`,
         { cause },
       );
     }

@@ -201,7 +201,9 @@ export function openObject(kind: HandleKind, origin: Origin, what: string, flags
   const descriptor = adopt(kind, duplicate(origin.fd, what), origin);
   if (flags === 0 || hasAccess(descriptor.fd, flags)) return descriptor;
   descriptor[Symbol.dispose]();
-  throw new TypeError(`flags: the ${descriptor.what} has other rights: open it by its path or id`);
+  throw new TypeError(
+    `flags: the ${descriptor.what} has other access rights: open it by its path or id`,
+  );
 }
 
 /**

@@ -126,7 +126,7 @@ function unconditionalUpdateReason(): string | undefined {
   updateAnswer = answer;
   const { since } = trieFixes.lpm_trie_update;
   if (isKernelSince(since)) return answer.missing;
-  return `it came with kernel ${since} and updates of older stable kernels, and this is ${kernelRelease()}`;
+  return `they need Linux ${since} or an update of an earlier stable kernel, and this is ${kernelRelease()}`;
 }
 
 /** Options of {@link LpmTrie}. The kernel allocates entries when they are stored. */
@@ -208,7 +208,7 @@ export class LpmTrie<K extends AnyType, V extends AnyType> extends SingleTakeMap
       value,
       isReadByPrograms: !hasOpaqueField(value),
       keyHints: {
-        EINVAL: `The prefix is longer than the ${(key.size - 4) * 8} bits of the address, or a trie does not take these options`,
+        EINVAL: `The prefix is longer than the ${(key.size - 4) * 8} bits of the address, or tries do not support these options`,
       },
     });
   }
@@ -249,7 +249,7 @@ export class LpmTrie<K extends AnyType, V extends AnyType> extends SingleTakeMap
       errno: EOPNOTSUPP,
       syscall: "bpf(BPF_MAP_UPDATE_ELEM)",
       doing: `${doing} the ${this}`,
-      hint: `This kernel stores in tries whether the prefix is present or not: ${reason}. Use set()`,
+      hint: `add() and replace() of tries are not available here: ${reason}. Use set()`,
     });
   }
 }

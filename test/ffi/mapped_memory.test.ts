@@ -44,7 +44,7 @@ describe("mapped memory", () => {
     const before = lines();
     for (let round = 0; round < 20; round++) {
       expect(() => MappedMemory.anonymous(2 ** 32 + 1, "memory")).toThrow(
-        `cannot map ${roundUpToPage(2 ** 32 + 1)} bytes of the memory: the engine's buffers have at most 4 GiB`,
+        `cannot map ${roundUpToPage(2 ** 32 + 1)} bytes of the memory: an ArrayBuffer has at most 4 GiB`,
       );
     }
     expect(lines()).toBeLessThan(before + 10);

@@ -54,14 +54,14 @@ bpfTest("on kernels before 5.15 the link of a tracepoint is a perf event", async
     using link: Link = new BarePerfEvent(new Descriptor(event.release(), what));
     expect(await countChildExecs(counts)).toBe(1);
     for (const [doing, use] of [
-      ["ask the kernel about", () => link.info()],
-      ["ask the kernel about", () => link.id],
+      ["get information about", () => link.info()],
+      ["get information about", () => link.id],
       ["replace the program of", () => link.update(program)],
       ["pin", () => link.pin("/nowhere/link")],
       ["detach", () => link.detach()],
     ] as const) {
       expect(use).toThrow(BpfError);
-      expect(use).toThrow(new RegExp(`^cannot ${doing} the tracepoint link to .*need kernel 5.15`));
+      expect(use).toThrow(new RegExp(`^cannot ${doing} the tracepoint link to .*need Linux 5.15`));
     }
     link[Symbol.dispose]();
     expect(() => link.info()).toThrow(DisposedError);

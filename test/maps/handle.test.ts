@@ -300,7 +300,7 @@ describe("a map opened read-only or write-only", () => {
       ] as const) {
         expect(() => HashMap.fromFd(fd, { ...types, flags })).toThrow(
           new TypeError(
-            `flags: the map of descriptor ${fd} has other rights: open it by its path or id`,
+            `flags: the map of descriptor ${fd} has other access rights: open it by its path or id`,
           ),
         );
       }

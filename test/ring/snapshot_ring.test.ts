@@ -173,7 +173,7 @@ bpfTest(
   "a ring of the kernel in overwrite mode keeps the newest records, or its constructor throws the reason",
   () => {
     if (obstacleHere !== undefined) {
-      expect(obstacleHere).toContain("the flag rb_overwrite needs kernel 6.19");
+      expect(obstacleHere).toContain("the flag rb_overwrite needs Linux 6.19");
       return;
     }
     using ring = new RingBuf({ size: 4096, event: t.u32, flags: ["rb_overwrite"] });
