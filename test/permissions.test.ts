@@ -146,7 +146,7 @@ testUnless(pinObstacle)(
   },
 );
 
-test("the command and the examples have the first line that the page recommends", () => {
+test("the command and the examples have the #! line that docs/permissions.md recommends", () => {
   const [, line] = /^ *(#!.*)$/m.exec(permissions) ?? [];
   const files = ["src/cli/main.ts", ...new Bun.Glob("examples/*.ts").scanSync(packageRoot)];
   expect(files.length).toBeGreaterThan(1);

@@ -204,7 +204,7 @@ describe("without privilege", () => {
     [["map", "dump", "1"]],
     [["map", "dump", "counts"]],
     [["prog", "show", "1", "--json"]],
-  ])("%p prints such a line", async (args) => {
+  ])("%p prints a line with the failed operation and EPERM", async (args) => {
     const { stdout, stderr, exitCode } = await cli(args, { preload: unprivileged });
     expect({ stdout, exitCode }).toEqual({ stdout: "", exitCode: 1 });
     expect(stderr).toMatch(/^bun-bpf: cannot .* EPERM .*\n$/);

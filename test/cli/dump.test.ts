@@ -370,7 +370,7 @@ describe("values in network byte order", () => {
     ]);
   });
 
-  bpfTest("are printed so in networks, and by themselves", async () => {
+  bpfTest("are printed in the same way in the keys of tries, and as whole values", async () => {
     using trie = new LpmTrie({ key: t.cidr4, value: t.be16, maxEntries: 8 });
     trie.set("10.1.0.0/16", 8080);
     expect(await dump(trie)).toEqual([{ key: { prefixlen: 16, addr: "10.1.0.0" }, value: 8080 }]);

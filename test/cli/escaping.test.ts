@@ -47,7 +47,7 @@ describe("arguments in errors", () => {
       ["map", "dump", "1", "--limit", evil],
       ["features", evil],
     ]),
-  )("misuse: %s", async (_, args) => {
+  )("are escaped if the command line is wrong: %s", async (_, args) => {
     const { stdout, stderr, exitCode } = await cli(args);
     expect({ stdout, exitCode }).toEqual({ stdout: "", exitCode: 2 });
     expect(stderr).not.toMatch(raw);
@@ -68,7 +68,7 @@ describe("arguments in errors", () => {
       ["map", "show", `/dev/null/${evil}\nbun-bpf: all is well`],
       ["map", "dump", `/${evil.repeat(400)}`],
     ]),
-  )("what is not there: %s", async (_, args) => {
+  )("are escaped if the object does not exist: %s", async (_, args) => {
     for (const more of [[], ["--json"]]) {
       const { stdout, stderr, exitCode } = await cli([...args, ...more]);
       expect({ stdout, exitCode }).toEqual({ stdout: "", exitCode: 1 });

@@ -289,7 +289,7 @@ describe("a change that fails", () => {
     }
   });
 
-  bpfTest("is that of a map whose type, and so whose size of values, is unknown", () => {
+  bpfTest("is rejected for a map of a type that is newer than the command", () => {
     using map = new PerCpuArrayMap({ value: t.u32, length: 1 });
     // Simulates a per-CPU map type that this version does not know.
     const known = mapTypes as Map<string, MapType>;
@@ -304,7 +304,7 @@ describe("a change that fails", () => {
   });
 
   bpfTest(
-    "is that of a map by a name that several maps have, or that may be truncated",
+    "is rejected for a name that several maps have, or that is too long for the kernel",
     async () => {
       using one = new HashMap({ key: t.u32, value: t.u32, maxEntries: 1, name: "cli_twins" });
       using two = new HashMap({ key: t.u32, value: t.u32, maxEntries: 1, name: "cli_twins" });
@@ -325,7 +325,7 @@ describe("a change that fails", () => {
     },
   );
 
-  bpfTest("is that of a frozen map", async () => {
+  bpfTest("is rejected for a frozen map, which can still be read", async () => {
     using map = new HashMap({ key: t.u32, value: t.u32, maxEntries: 1 });
     map.set(1, 1).freeze();
     expect((await cli(["map", "update", map.id, 1, 2])).stderr).toContain("The map is frozen");

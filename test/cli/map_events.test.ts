@@ -67,7 +67,7 @@ describe("map events of a ring buffer", () => {
     );
     const wrong = await cli(["map", "events", id, "--type", "list_haed"]);
     expect(wrong.stderr).toBe(
-      'bun-bpf: there is no type "list_haed" in the programs that use the map, nor in the kernel; did you mean "list_head"?\n',
+      'bun-bpf: there is no type "list_haed" in the programs that use the map, nor in the kernel: did you mean "list_head"?\n',
     );
     expect(wrong.exitCode).toBe(1);
   });

@@ -144,7 +144,7 @@ test("unknown names are errors that suggest a similar name", () => {
   }
 });
 
-test("a feature that no known kernel has says so", () => {
+test("the reason of a feature that no known kernel supports says so", () => {
   const { since, reason, available } = features.mapOperations("queue").get("get_next_key");
   expect({ since, available }).toEqual({ since: undefined, available: false });
   expect(reason).toBe("no known kernel version supports it");

@@ -124,22 +124,25 @@ describe("the types of a map", () => {
     },
   );
 
-  bpfTest("match in the form for kernels that lack kinds of BTF types", () => {
-    const value = t.struct({
-      ...{ a: t.f32, b: t.f64, c: t.enum({ A: -1 }), d: t.enum({ A: 1n }, { base: t.u64 }) },
-      e: t.u32,
-    });
-    const { older } = encodeBtf({ key: t.u32, value });
-    const spec = { type: "hash", keySize: 4, valueSize: value.size, maxEntries: 1 } as const;
-    const common = { flags: 0, name: "", numaNode: -1, mapExtra: 0 };
-    const types = { ...older!, areRequired: true };
-    const fd = createFromSpec(HASH, { ...spec, ...common, types });
-    try {
-      expect(differencesOf(fd, value)).toEqual([]);
-    } finally {
-      closeSync(fd);
-    }
-  });
+  bpfTest(
+    "match if the kernel has them in the form for kernels that lack kinds of BTF types",
+    () => {
+      const value = t.struct({
+        ...{ a: t.f32, b: t.f64, c: t.enum({ A: -1 }), d: t.enum({ A: 1n }, { base: t.u64 }) },
+        e: t.u32,
+      });
+      const { older } = encodeBtf({ key: t.u32, value });
+      const spec = { type: "hash", keySize: 4, valueSize: value.size, maxEntries: 1 } as const;
+      const common = { flags: 0, name: "", numaNode: -1, mapExtra: 0 };
+      const types = { ...older!, areRequired: true };
+      const fd = createFromSpec(HASH, { ...spec, ...common, types });
+      try {
+        expect(differencesOf(fd, value)).toEqual([]);
+      } finally {
+        closeSync(fd);
+      }
+    },
+  );
 
   bpfTest("match anything of their size if they are custom types, regardless of their kind", () => {
     for (const kind of ["struct", "array", "union", "bits", "enum"]) {

@@ -251,7 +251,7 @@ describe("a map type that the kernel does not have", () => {
     });
   });
 
-  test("has a function for the reason if a kernel since 5.10 can lack it", () => {
+  test("has the function absence() if a kernel since 5.10 can lack it", () => {
     for (const { since, config, absence } of mapTypes.values()) {
       const [major = 0, minor = 0] = since.split(".").map(Number);
       const isLater = major > 5 || (major === 5 && minor > 10);

@@ -357,7 +357,7 @@ setTimeout(() => { console.log("alive"); process.exit(); }, ${milliseconds}).unr
   bpfTest("rejects values that are not buffers, and an empty object", () => {
     using rings = new Rings();
     expect(() => new MergedEvents({})).toThrow("expected at least one buffer");
-    // @ts-expect-error: no buffer
+    // @ts-expect-error: not a buffer
     expect(() => new MergedEvents({ a: rings.a, b: 1 })).toThrow(
       "b: expected a RingBuf or a PerfBuffer, got 1",
     );
