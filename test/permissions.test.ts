@@ -109,7 +109,7 @@ describe("capabilities for one program", () => {
   );
 
   testUnless(obstacle)("belong to a service as ambient capabilities", async () => {
-    // As systemd does for AmbientCapabilities=.
+    // Runs the command with ambient capabilities, as systemd does for AmbientCapabilities=.
     const capabilities = /AmbientCapabilities=([A-Z_ ]+)/.exec(permissions)?.[1] ?? "";
     const list = capabilities
       .split(" ")

@@ -37,7 +37,7 @@ describe(`the sessions in ${sessionsPage}`, () => {
   }, commandTimeout);
 
   for (const [index, { command, output }] of steps.entries()) {
-    // Where it does not: bun test/sessions.ts --write
+    // If the output changed on purpose, run: bun test/sessions.ts --write
     testUnless(obstacle)(`show what is printed by: ${command}`, () => {
       expect(comparable(printed[index]?.output ?? "")).toBe(comparable(output));
     });

@@ -119,7 +119,7 @@ hostTest("names of types and members in a file", async () => {
       expect(exitCode).toBe(0);
       expect(stdout).not.toMatch(raw);
     }
-    // Not valid names in C.
+    // In C, characters that are not valid in names are replaced.
     const inC = "a_31m__31m__0_x__b";
     expect(text.stdout).toContain(`struct struct${inC} {\n    int${inC} member${inC};\n}`);
     expect(json.stdout).toContain(`"name":"member${inJson}"`);

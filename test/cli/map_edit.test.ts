@@ -265,7 +265,7 @@ describe("a change that fails", () => {
       [["delete", map.id, 2], 'the hash map "cli_edited" has no entry with the key "2"', 1],
       [
         ["update", map.id, 1],
-        'the hash map "cli_edited" has keys: expected a key and a value, got 1 arguments',
+        'the hash map "cli_edited" has keys: expected a key and a value, got 1 argument',
         2,
       ],
       [

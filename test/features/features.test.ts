@@ -121,7 +121,7 @@ bpfTest("a probe that fails for a lack of descriptors runs again on the next rea
 
 test("unknown names are errors that suggest a similar name", () => {
   const { mapTypes, programTypes } = features;
-  // As in a script without type checking.
+  // Untyped arguments, as in JavaScript.
   const get = (group: { get(name: never): Feature }, name: string) => group.get(name as never);
   const wrong: [() => unknown, RegExp][] = [
     [() => get(mapTypes, "ring-buf"), /^unknown map type "ring-buf": did you mean "ringbuf"/],

@@ -89,7 +89,7 @@ bpfTest(
         ({ message } = error as Error);
       }
       expect(message).toContain(cannotBeRead);
-      // Not the error "has a consumer already".
+      // The ended consumer does not cause the error "has a consumer already".
       expect(() => ring.drain(() => {})).toThrow(cannotBeRead);
     }
   },

@@ -53,7 +53,7 @@ describe("events of several buffers", () => {
     rings.put("a", 1, 2);
     rings.put("b", 3);
     expect((await take(rings.merged, 3)).map(short).toSorted()).toEqual(["a1", "a2", "b3"]);
-    // Also events of either buffer that arrive while the loop waits.
+    // Events of either buffer that arrive while the loop waits are delivered too.
     for (const [to, value] of [
       ["b", 4],
       ["a", 5],
