@@ -14,7 +14,7 @@ const fromHex = (hex: string) =>
   Uint8Array.from(hex.split(" "), (byte) => Number.parseInt(byte, 16));
 
 describe("disassembleInstruction", () => {
-  test.each(documentedRows)("$text", ({ text, bytes }) => {
+  test.each(documentedRows)("matches the documentation: $text", ({ text, bytes }) => {
     expect(decode(fromHex(bytes)).map(disassembleInstruction)).toEqual([text]);
   });
 

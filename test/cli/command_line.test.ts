@@ -43,7 +43,7 @@ describe("help", () => {
       ["map", "list", "--help"],
       ["bun-bpf map list [options]", "--json"],
     ],
-  ])("%p", async (args, parts) => {
+  ])("is printed for %p", async (args, parts) => {
     const { stdout, stderr, exitCode } = await cli(args);
     expect({ stderr, exitCode }).toEqual({ stderr: "", exitCode: 0 });
     for (const part of parts) expect(stdout).toContain(part);
