@@ -191,7 +191,7 @@ function resolveJump(
   if (placed.instruction.opcode === GOTOL) return { imm: distance };
   if (distance >= INT16_MIN && distance <= INT16_MAX) return { offset: distance };
   throw new AssemblerError(
-    `label ${JSON.stringify(name)} is ${distance} slots away, but a jump reaches from ${INT16_MIN} to ${INT16_MAX}: use gotol (Linux 6.6); for a conditional jump, invert the condition to skip the gotol`,
+    `label ${JSON.stringify(name)} is ${distance} slots away, but a jump reaches only from ${INT16_MIN} to ${INT16_MAX}: use gotol (Linux 6.6); for a conditional jump, invert the condition to skip the gotol`,
     placed,
   );
 }

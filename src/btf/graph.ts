@@ -256,7 +256,7 @@ export class BtfGraph {
     const ids = this.findAll(kind, name);
     if (ids.length > 1) {
       throw new RangeError(
-        `this BTF has ${ids.length} types of the kind ${kind} with the name ${name}: ${formatIds(ids)}; findAll() returns all of them`,
+        `this BTF has ${ids.length} types of the kind ${kind} with the name ${name}: ${formatIds(ids)}; findAll() returns their ids`,
       );
     }
     return ids[0];

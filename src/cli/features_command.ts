@@ -33,8 +33,8 @@ export function featuresCommand(program: Command): void {
     .addHelpText(
       "after",
       `
-Probes load programs, create maps and attach programs where they disturb no other process, and undo all of
-this immediately. Without privileges most features are "refused".
+Probes load programs, create maps and attach programs where they disturb no other process, and undo all of it
+at once. Without privileges most features are "refused".
 
 Examples:
   bun-bpf features

@@ -114,7 +114,7 @@ export class Feature {
     // All probes create maps or load programs.
     if (status === "refused") return explainPermission(this.#definition.needs, true);
     const said = typeof this.#answer === "object" ? this.#answer.missing : undefined;
-    if (this.since === undefined) return said ?? "no known kernel version supports it";
+    if (this.since === undefined) return said ?? "no known kernel version has it";
     if (!isKernelSince(this.since)) {
       const stable = this.isBackported ? " or an update of an earlier stable kernel" : "";
       return `it needs Linux ${this.since}${stable}, and this is ${kernelRelease()}`;

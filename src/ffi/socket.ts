@@ -189,7 +189,7 @@ export class RouteSocket implements Disposable {
     using answer = allocateScratch(answerSize);
     if (otherLibc.recv(fd, answer.address as Pointer, answer.length, 0) < 0) return lastErrno();
     const type = answer.view.getUint16(4, true);
-    if (type !== NLMSG_ERROR) throw new Error(`unexpected netlink message of type ${type}`);
+    if (type !== NLMSG_ERROR) throw new Error(`unexpected netlink answer of type ${type}`);
     return -answer.view.getInt32(headerSize, true);
   }
 

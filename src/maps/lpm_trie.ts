@@ -208,7 +208,7 @@ export class LpmTrie<K extends AnyType, V extends AnyType> extends SingleTakeMap
       value,
       isReadByPrograms: !hasOpaqueField(value),
       keyHints: {
-        EINVAL: `The prefix is longer than the ${(key.size - 4) * 8} bits of the address, or tries do not support these options`,
+        EINVAL: `The prefix is longer than the ${(key.size - 4) * 8} bits of the address, or tries do not support the options of this call`,
       },
     });
   }

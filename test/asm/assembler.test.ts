@@ -108,7 +108,7 @@ describe("jumps", () => {
     expect(decode(assemble(forwards(32767)).bytes)[0]).toMatchObject({ offset: 32767 });
     expect(decode(assemble(backwards(32767)).bytes).at(-1)).toMatchObject({ offset: -32768 });
     expect(failure(() => assemble(forwards(32768))).message).toBe(
-      'instruction 0, "goto x": label "x" is 32768 slots away, but a jump reaches from -32768 to 32767: use gotol (Linux 6.6); for a conditional jump, invert the condition to skip the gotol',
+      'instruction 0, "goto x": label "x" is 32768 slots away, but a jump reaches only from -32768 to 32767: use gotol (Linux 6.6); for a conditional jump, invert the condition to skip the gotol',
     );
     expect(() => assemble(backwards(32768))).toThrow('label "x" is -32769 slots away');
     const far = asm.gotol("x");

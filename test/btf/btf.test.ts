@@ -336,7 +336,7 @@ describe("look-ups by name", () => {
       expect(btf.find("union", "pair")).toBe(other);
       expect(() => btf.find("struct", "pair")).toThrow(
         new RangeError(
-          `this BTF has 2 types of the kind struct with the name pair: ${first}, ${second}; findAll() returns all of them`,
+          `this BTF has 2 types of the kind struct with the name pair: ${first}, ${second}; findAll() returns their ids`,
         ),
       );
     }

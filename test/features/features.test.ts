@@ -147,7 +147,7 @@ test("unknown names are errors that suggest a similar name", () => {
 test("the reason of a feature that no known kernel supports says so", () => {
   const { since, reason, available } = features.mapOperations("queue").get("get_next_key");
   expect({ since, available }).toEqual({ since: undefined, available: false });
-  expect(reason).toBe("no known kernel version supports it");
+  expect(reason).toBe("no known kernel version has it");
 });
 
 test("importing the library and listing features makes no call of bpf(2)", async () => {
