@@ -29,11 +29,11 @@ class PerfEventLink extends Link {
 /** A perf event with a program, without a link: kernels before 5.15 have no links of perf events. It can only be closed. */
 export class BarePerfEvent extends Link {
   override get id(): number {
-    return this.#refuse("read the information about");
+    return this.#refuse("get information about");
   }
 
   override info(): LinkInfo {
-    return this.#refuse("read the information about");
+    return this.#refuse("get information about");
   }
 
   override update(): this {
