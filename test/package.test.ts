@@ -384,7 +384,9 @@ try {
 }`,
     );
     const { stdout } = await runBun(["refused.ts"], { cwd: folder });
-    expect(stdout).toContain("Programs of the type xdp cannot call bpf_get_func_ip() here");
+    expect(stdout).toContain(
+      "Programs of the type xdp cannot call bpf_get_func_ip() on this kernel",
+    );
   });
 
   hostTest("has stacks that name the lines of the sources", async () => {

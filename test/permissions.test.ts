@@ -109,7 +109,7 @@ describe("capabilities for one program", () => {
   );
 
   testUnless(obstacle)("belong to a service as ambient capabilities", async () => {
-    // As systemd does for AmbientCapabilities=.
+    // Runs the command with ambient capabilities, as systemd does for AmbientCapabilities=.
     const capabilities = /AmbientCapabilities=([A-Z_ ]+)/.exec(permissions)?.[1] ?? "";
     const list = capabilities
       .split(" ")
@@ -146,7 +146,7 @@ testUnless(pinObstacle)(
   },
 );
 
-test("the command and the examples have the first line that the page recommends", () => {
+test("the command and the examples have the #! line that docs/permissions.md recommends", () => {
   const [, line] = /^ *(#!.*)$/m.exec(permissions) ?? [];
   const files = ["src/cli/main.ts", ...new Bun.Glob("examples/*.ts").scanSync(packageRoot)];
   expect(files.length).toBeGreaterThan(1);

@@ -19,7 +19,7 @@ const obstacle =
   commandObstacle("jq") ??
   failureOf(...(withOwnBpffs("true") as [string]));
 
-test("outputs are the same but for numbers of the kernel, and rows of others", () => {
+test("outputs are compared without numbers that the kernel assigns and rows of other objects", () => {
   const documented = "ID  TYPE  NAME        MEMORY  OWNERS\n12  hash  peer_counts  1 KiB  bun(7)\n";
   const printed =
     "    ID  TYPE  NAME        MEMORY  OWNERS\n 99  hash  other  1 KiB  x(1)\n9812  hash  peer_counts  2.0 MiB  bun(99)\n";
@@ -37,7 +37,7 @@ describe(`the sessions in ${sessionsPage}`, () => {
   }, commandTimeout);
 
   for (const [index, { command, output }] of steps.entries()) {
-    // Where it does not: bun test/sessions.ts --write
+    // If the output changed on purpose, run: bun test/sessions.ts --write
     testUnless(obstacle)(`show what is printed by: ${command}`, () => {
       expect(comparable(printed[index]?.output ?? "")).toBe(comparable(output));
     });

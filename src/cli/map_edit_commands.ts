@@ -11,7 +11,7 @@ import {
   parseReference,
   type Reference,
 } from "./object_command.ts";
-import { type JsonOption, printable, printJson, withJson, writeOut } from "./output.ts";
+import { counted, type JsonOption, printable, printJson, withJson, writeOut } from "./output.ts";
 import { EntryEncoder, MapEditor } from "../inspect/map_editor.ts";
 import { EntryDecoder } from "../inspect/map_reader.ts";
 import { mapTypes, operationsOf } from "../maps/map_types.ts";
@@ -146,7 +146,9 @@ function update(reference: Reference, words: readonly string[], options: UpdateO
   if (words.length !== expected) {
     const what =
       keySize === 0 ? "has no keys: expected a value" : "has keys: expected a key and a value";
-    throw new CommandError(`the ${map} ${what}, got ${words.length} arguments`, { isMisuse: true });
+    throw new CommandError(`the ${map} ${what}, got ${counted(words.length, "argument")}`, {
+      isMisuse: true,
+    });
   }
   const encoder = encoded(map, () => new EntryEncoder(map.properties));
   const key = keySize === 0 ? new Uint8Array(0) : keyOf(map, words[0] as string, encoder);

@@ -60,7 +60,9 @@ async function events(reference: Reference, options: EventsOptions): Promise<voi
   const toText = json ? toJson : valueText;
   warn(
     `other consumers of ${buffer} do not get the records that are printed here` +
-      (buffer instanceof PerfBuffer ? ", and no more until they open the buffer again" : ""),
+      (buffer instanceof PerfBuffer
+        ? ", and get no more records until they open the buffer again"
+        : ""),
   );
   const seen = await new EventPrinter(buffer, (bytes) => toText(decode(bytes)), limit).run();
   const { lost } = buffer.stats;

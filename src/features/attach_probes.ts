@@ -294,7 +294,7 @@ export function mountCgroups(): DetachedMount {
   } catch (error) {
     if (!(error instanceof BpfError) || error.code !== "ENODEV") throw error;
     throw new Missing(
-      "this kernel has no cgroups of version 2, and programs cannot be attached to others",
+      "this kernel does not support cgroup version 2, and programs cannot be attached to cgroups of version 1",
     );
   }
 }

@@ -14,7 +14,7 @@ function explainMapType(type: string): string | undefined {
   const facts = mapTypes.get(type as MapTypeName);
   return (
     facts &&
-    missingReason(() => mapTypeFeature(facts), `This kernel has no maps of the type ${type}`)
+    missingReason(() => mapTypeFeature(facts), `This kernel does not support the map type ${type}`)
   );
 }
 
@@ -23,7 +23,7 @@ function explainProgramType(type: string): string | undefined {
   const known = type as ProgramTypeName;
   return missingReason(
     () => programTypeFeature(known),
-    `This kernel has no programs of the type ${type}`,
+    `This kernel does not support the program type ${type}`,
   );
 }
 
@@ -34,7 +34,7 @@ const unknownHelper = /(?:unknown func|cannot use helper) \w+#(\d+)/;
 function explainHelper(type: string, log: string): string | undefined {
   const helper = helperNames[Number(unknownHelper.exec(log)?.[1]) - 1];
   if (helper === undefined) return undefined;
-  const what = `Programs of the type ${type} cannot call bpf_${helper}() here`;
+  const what = `Programs of the type ${type} cannot call bpf_${helper}() on this kernel`;
   return missingReason(() => helperFeature(type as ProgramTypeName, helper), what);
 }
 

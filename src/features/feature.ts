@@ -116,8 +116,8 @@ export class Feature {
     const said = typeof this.#answer === "object" ? this.#answer.missing : undefined;
     if (this.since === undefined) return said ?? "no known kernel version has it";
     if (!isKernelSince(this.since)) {
-      const stable = this.isBackported ? " and updates of earlier stable kernels" : "";
-      return `it came with kernel ${this.since}${stable}, and this is ${kernelRelease()}`;
+      const stable = this.isBackported ? " or an update of an earlier stable kernel" : "";
+      return `it needs Linux ${this.since}${stable}, and this is ${kernelRelease()}`;
     }
     if (said !== undefined) return said;
     const off = this.config.filter((option) => kernelConfig()?.has(option) === false);

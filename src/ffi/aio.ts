@@ -54,7 +54,7 @@ export class Aio implements Disposable {
         errno: lastErrno(),
         syscall: "io_setup",
         doing: "set up asynchronous I/O",
-        hint: "The kernel was built without CONFIG_AIO, or the limit fs.aio-max-nr is reached",
+        hint: "The kernel was built without CONFIG_AIO, or the limit fs.aio-max-nr is reached: raise this sysctl",
       });
     }
     this.#context = getUint64(context.view, 0);

@@ -119,12 +119,12 @@ function explainRefused(code: string, address: number): string | undefined {
     case "EINVAL":
     case "EBUSY":
       return address === 0
-        ? "The arena was mapped before, and has to be at the same address in every process: pass that as the option address, or create the arena with one"
-        : "The arena was mapped before at another address, and has to be there in every process: pass that one as the option address";
+        ? "The arena was mapped before, and every process must map it at the same address: pass that address as the option `address`, or create the arena with this option"
+        : "The arena was mapped at another address before, and every process must map it at the same address: pass that address as the option `address`";
     case "EEXIST":
-      return "This process has mapped something else there, or another of its threads has mapped the arena, which a process can do only once: choose another address, or use the arena in that thread";
+      return "Other memory is mapped at this address, or another thread of this process has mapped the arena, which a process can map only once: choose another address, or use the arena in that thread";
     case "ENOMEM":
-      return "The address is outside of the address space of a process, or the limit on that is reached (ulimit -v)";
+      return "The address is outside of the address space of a process, or the limit on its address space is reached (ulimit -v)";
     case "EPERM":
       return "The arena is frozen and cannot be mapped writable, or the address is below the sysctl vm.mmap_min_addr";
     default:

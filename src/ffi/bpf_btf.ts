@@ -16,7 +16,7 @@ export function loadBtf(bytes: Uint8Array, what: string): Descriptor {
   attr.memory(BTF_LOAD.btf, copy);
   const fd = attr.call(BPF_BTF_LOAD, {
     doing: `load the ${what}`,
-    hints: { EINVAL: "The kernel rejects these types, or is older than 4.18" },
+    hints: { EINVAL: "The kernel rejects these types, or is older than Linux 4.18" },
   });
   return new Descriptor(fd, what);
 }

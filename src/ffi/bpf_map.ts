@@ -172,7 +172,7 @@ function numaHint({ flags, numaNode }: MapCreation): string {
 
 /** Describes the requirement of the flag rb_overwrite, which only ring buffers have, if it was given. */
 function overwriteHint({ flags }: MapCreation): string {
-  return (flags & BPF_F_RB_OVERWRITE) === 0 ? "" : ": the flag rb_overwrite needs kernel 6.19";
+  return (flags & BPF_F_RB_OVERWRITE) === 0 ? "" : ": the flag rb_overwrite needs Linux 6.19";
 }
 
 /** Makes a map read-only for user space, permanently (kernel 5.2). */
@@ -213,7 +213,7 @@ export interface KindHints {
 const commonHints: Hints = {
   ENOMEM: "The kernel has no memory for the call",
   EBUSY:
-    "Another operation was changing this part of the map on this CPU, as happens when a program interrupts another one",
+    "Another operation was changing this part of the map on this CPU, as happens when a program interrupts another one: retry",
 };
 
 /** Returns true if the error says that the map or the kernel lacks an operation. EINVAL is that of an unknown command. */
@@ -241,13 +241,13 @@ export const deleteHints: Hints = {
   EPERM: "The map is frozen, or was created or opened without the required access",
 };
 
-const fullHint = "The map is full (maxEntries): make it larger, or delete entries";
+const fullHint = "The map is full: increase maxEntries, or delete entries";
 
 /** Returns hints for updates of a map of this type. */
 export function updateHints({ hints, keyHints }: KindHints): Hints {
   return {
     ...deleteHints,
-    ENOMEM: `The kernel had no memory for the entry, and found none within ${refillTimeMs} ms: a map with preallocated entries (without no_prealloc) gets all its memory at creation`,
+    ENOMEM: `The kernel found no memory for the entry within ${refillTimeMs} ms: free memory, or create the map without the flag no_prealloc, if its type allows that`,
     E2BIG: fullHint,
     // LPM tries return ENOSPC when they are full.
     ENOSPC: fullHint,

@@ -200,7 +200,7 @@ export function nextObjectId(kind: ObjectKind, after: number): number | undefine
   throw bpfError(command, errno, {
     doing: `list the ${nounOf(kind)}s of the system`,
     needs: ["CAP_SYS_ADMIN"],
-    hints: { EINVAL: "Maps and programs have ids since kernel 4.13, links since 5.8" },
+    hints: { EINVAL: "Ids of maps and programs need Linux 4.13, those of links Linux 5.8" },
   });
 }
 

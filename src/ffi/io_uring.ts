@@ -91,7 +91,7 @@ export class IoUring implements Disposable {
     const needed = IORING_FEAT_SINGLE_MMAP | IORING_FEAT_NODROP;
     if ((features & needed) !== needed) {
       this.#descriptor[Symbol.dispose]();
-      throw new Error("io_uring needs kernel 5.5: older kernels can drop completions");
+      throw new Error("io_uring needs Linux 5.5: earlier kernels can drop completions");
     }
     this.#skipsSuccess = (features & IORING_FEAT_CQE_SKIP) !== 0;
 
@@ -286,12 +286,12 @@ function setupHint(code: string): string | undefined {
     case "EPERM":
       return "A seccomp filter or the sysctl kernel.io_uring_disabled forbids it: allow io_uring_setup in the container's seccomp profile, or set the sysctl to 0";
     case "ENOSYS":
-      return "The kernel is older than 5.1 or was built without CONFIG_IO_URING, or a seccomp filter returns this error: use a kernel that has io_uring, or allow io_uring_setup in the container's seccomp profile";
+      return "The kernel is older than Linux 5.1 or was built without CONFIG_IO_URING, or a seccomp filter returns this error: use a kernel that has io_uring, or allow io_uring_setup in the container's seccomp profile";
     case "ENOMEM":
       // Since kernel 5.12 the memory of an instance counts in the memory cgroup.
       return isKernelSince("5.12")
         ? "The kernel or this process's memory cgroup has no memory left for it: free some, or raise memory.max of the cgroup"
-        : "Before kernel 5.12 instances count towards RLIMIT_MEMLOCK, together with all other memory that this user has locked: run with `ulimit -l unlimited`, or give the process CAP_IPC_LOCK; or the kernel has no memory left: free some";
+        : "Before Linux 5.12 instances count towards RLIMIT_MEMLOCK, together with all other memory that this user has locked: run with `ulimit -l unlimited`, or give the process CAP_IPC_LOCK; or the kernel has no memory left: free some";
     default:
       return undefined;
   }

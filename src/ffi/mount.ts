@@ -106,7 +106,7 @@ export class DetachedMount implements Disposable {
       code === "EPERM"
         ? explainMissing(["CAP_SYS_ADMIN"])
         : code === "ENOSYS"
-          ? `A mount without a mount point needs kernel 5.2: mount ${this.#type} instead (mount -t ${this.#type} ...)`
+          ? `A mount without a mount point needs Linux 5.2: mount ${this.#type} instead (mount -t ${this.#type} ...)`
           : code === "ENODEV"
             ? `The kernel was built without ${this.#type}`
             : undefined;

@@ -93,8 +93,8 @@ const notMainThread: readonly string[] = ["ENOENT", "EINVAL"];
 const hints: Readonly<Record<string, string>> = {
   ESRCH: "No process has this id: it has ended, or the id is one of another PID namespace",
   EINVAL:
-    "The id is that of a thread that is not the main thread of its process, which needs kernel 6.9",
-  ENOSYS: "Descriptors of processes (pidfds) need kernel 5.3",
+    "The id is that of a thread that is not the main thread of its process, which needs Linux 6.9",
+  ENOSYS: "Descriptors of processes (pidfds) need Linux 5.3",
 };
 
 /**

@@ -272,7 +272,7 @@ export class PerfPages implements Disposable {
     this.length = Math.min(most, Math.floor(maxBufferSize / this.#slotLength));
     if (this.length < least) {
       throw new RangeError(
-        `size: ${least} buffers of ${size} bytes, and a page more for each, are more than the 4 GiB that can be mapped`,
+        `size: ${least} buffers of ${size} bytes, and a page more for each, are more than the 4 GiB that can be mapped: choose a smaller size`,
       );
     }
     this.#writable = writable;

@@ -51,7 +51,7 @@ export function raiseLockedMemoryLimit(): boolean {
 function explainLockedMemory(): string | undefined {
   const { soft } = lockedMemoryLimit();
   if (!countsTowardsLimit() || soft === Infinity) return undefined;
-  return `Before kernel 5.11 maps and programs count towards the limit on locked memory, which is ${soft} bytes here and could not be raised: run with \`ulimit -l unlimited\`, or give the process CAP_SYS_RESOURCE`;
+  return `Before Linux 5.11 maps and programs count towards the limit on locked memory, which is ${soft} bytes here and could not be raised: run with \`ulimit -l unlimited\`, or give the process CAP_SYS_RESOURCE`;
 }
 
 function readLimit(): readonly [soft: bigint, hard: bigint] {

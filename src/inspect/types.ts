@@ -36,7 +36,7 @@ export function findType(name: string, btfs: readonly Btf[], where: string): Fou
     kinds.flatMap((kind) => [...btf.ids(kind)].map((id) => btf.type(id).name)),
   );
   const hint = suggestion(plain, names);
-  const end = hint === undefined ? "" : `; ${hint}`;
+  const end = hint === undefined ? "" : `: ${hint}`;
   throw new Error(`there is no type ${JSON.stringify(name)} in ${where}${end}`);
 }
 

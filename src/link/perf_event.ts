@@ -55,7 +55,7 @@ export class BarePerfEvent extends Link {
       errno: EINVAL,
       syscall: "bpf(BPF_LINK_CREATE)",
       doing: `${doing} the ${this}`,
-      hint: "Links of classic tracepoints need kernel 5.15. On this kernel the program is attached to a perf event, which can only be disposed of",
+      hint: "Links of classic tracepoints need Linux 5.15. On this kernel the program is attached to a perf event, which can only be disposed of",
     });
   }
 }
@@ -120,7 +120,7 @@ function readSource(source: ProbeSource, file: string, what: string): string {
       errno: Math.abs((error as NodeJS.ErrnoException).errno ?? 0),
       syscall: "open",
       doing: `open the ${what}`,
-      hint: `Probes need kernel 4.17 with CONFIG_${source.toUpperCase()}_EVENTS, and sysfs mounted at /sys`,
+      hint: `Probes need Linux 4.17 with CONFIG_${source.toUpperCase()}_EVENTS, and sysfs mounted at /sys`,
     });
   }
 }

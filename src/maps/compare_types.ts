@@ -99,13 +99,14 @@ class Comparison {
       if (isBits(type) && bytes.some((run) => this.#covers(run, place))) continue;
       if (member === undefined) {
         // A field of bytes that the kernel's type lacks is padding there.
-        if (formOf(type) !== undefined || isBits(type)) this.#note(`${inside} is here, and not`);
+        if (formOf(type) !== undefined || isBits(type))
+          this.#note(`${inside} is present here, and missing`);
       } else if (isBits(type) || member.bitSize !== 0) this.#compareBits(inside, place, member);
       else if (member.bitOffset === offset * 8) this.compare(inside, type, member.typeId);
       else this.#note(`${inside} is at byte ${offset} here, and at ${member.bitOffset / 8}`);
     }
     for (const { name, isAlternative } of members) {
-      if (!isAlternative) this.#note(`${path}.${name} is not here, but`);
+      if (!isAlternative) this.#note(`${path}.${name} is missing here, and present`);
     }
   }
 

@@ -95,7 +95,7 @@ function explainAbsence(row: MapType): string | undefined {
   const probes = explainer();
   if (probes !== undefined) return probes.mapType(row.type);
   const reason = row.absence?.(row);
-  return reason && `This kernel has no maps of the type ${row.type}: ${reason}`;
+  return reason && `This kernel does not support the map type ${row.type}: ${reason}`;
 }
 
 /** Properties of a map that never change. */

@@ -126,7 +126,7 @@ function unconditionalUpdateReason(): string | undefined {
   updateAnswer = answer;
   const { since } = trieFixes.lpm_trie_update;
   if (isKernelSince(since)) return answer.missing;
-  return `it came with kernel ${since} and updates of earlier stable kernels, and this is ${kernelRelease()}`;
+  return `they need Linux ${since} or an update of an earlier stable kernel, and this is ${kernelRelease()}`;
 }
 
 /** Options of {@link LpmTrie}. The kernel allocates entries when they are stored. */
@@ -249,7 +249,7 @@ export class LpmTrie<K extends AnyType, V extends AnyType> extends SingleTakeMap
       errno: EOPNOTSUPP,
       syscall: "bpf(BPF_MAP_UPDATE_ELEM)",
       doing: `${doing} the ${this}`,
-      hint: `This kernel stores in tries whether the prefix is present or not: ${reason}. Use set()`,
+      hint: `add() and replace() of tries are not available here: ${reason}. Use set()`,
     });
   }
 }

@@ -194,7 +194,7 @@ export class MapKind<
     const types = given === undefined ? defaultTypes : given;
     if (typeof types !== "object" || types === null) {
       throw new TypeError(
-        `types: expected those of the map's keys and values or events, as given to new ${className}, got ${describe(types)}`,
+        `types: expected those of the map's keys and values or events, as passed to new ${className}, got ${describe(types)}`,
       );
     }
     checkOptions(className, types, [...names, "flags"]);

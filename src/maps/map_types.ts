@@ -218,7 +218,7 @@ export const PERF_EVENT_ARRAY = /*@__PURE__*/ defineRow("PERF_EVENT_ARRAY", arra
   config: ["CONFIG_PERF_EVENTS"],
   absence: absenceOf,
   value: "perf event",
-  entries: { unreadable: "the kernel does not say which perf events are in it" },
+  entries: { unreadable: "the kernel does not report which perf events are in it" },
 });
 export const PERCPU_HASH = /*@__PURE__*/ defineRow("PERCPU_HASH", hashDefaults, {
   since: "4.6",
@@ -243,7 +243,7 @@ export const CGROUP_ARRAY = /*@__PURE__*/ defineRow("CGROUP_ARRAY", arrayDefault
   config: ["CONFIG_CGROUPS"],
   absence: absenceOf,
   value: "cgroup",
-  entries: { unreadable: "the kernel does not say which cgroups are in it" },
+  entries: { unreadable: "the kernel does not report which cgroups are in it" },
 });
 export const LRU_HASH = /*@__PURE__*/ defineRow("LRU_HASH", hashDefaults, { since: "4.10" });
 export const LRU_PERCPU_HASH = /*@__PURE__*/ defineRow("LRU_PERCPU_HASH", hashDefaults, {
@@ -310,7 +310,7 @@ export const XSKMAP = /*@__PURE__*/ defineRow("XSKMAP", arrayDefaults, {
   needs: networkCapabilities,
   value: "XDP socket",
   absentDeletion: "success",
-  entries: { unreadable: "the kernel does not say which sockets are in it" },
+  entries: { unreadable: "the kernel does not report which sockets are in it" },
 });
 export const SOCKHASH = /*@__PURE__*/ defineRow("SOCKHASH", smallHash, {
   since: "4.18",
@@ -390,7 +390,7 @@ export const BLOOM_FILTER = /*@__PURE__*/ defineRow("BLOOM_FILTER", keylessDefau
 export const USER_RINGBUF = /*@__PURE__*/ defineRow("USER_RINGBUF", ringDefaults, {
   since: "6.1",
   absence: absenceOf,
-  entries: { unreadable: "its records are for programs to read" },
+  entries: { unreadable: "only programs can read its records" },
 });
 export const CGRP_STORAGE = /*@__PURE__*/ defineRow(
   "CGRP_STORAGE",
@@ -624,7 +624,7 @@ export function mapTypeName(number: number): MapTypeName {
 /** Implements {@link MapType.absence}. */
 function absenceOf({ since, config = [] }: MapType): string | undefined {
   if (!isKernelSince(since)) {
-    return `it came with kernel ${since}, and this is ${kernelRelease()}`;
+    return `it needs Linux ${since}, and this is ${kernelRelease()}`;
   }
   const off = config.filter((option) => kernelConfig()?.has(option) === false);
   return off.length === 0 ? undefined : `this kernel was built without ${off.join(" and ")}`;

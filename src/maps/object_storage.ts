@@ -373,7 +373,7 @@ export class InodeStorage<V extends AnyType> extends ObjectStorage<
   constructor(options: InodeStorageOptions<V>) {
     super(InodeStorage.kind.handle(options), {
       keyHints: {
-        EBADF: "No file is open at the descriptor, or the kernel has no storage for its inode",
+        EBADF: "No file is open at that descriptor, or the kernel has no storage for its inode",
       },
     });
   }

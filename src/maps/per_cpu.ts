@@ -167,7 +167,7 @@ export class PerCpuElements<K, V> {
       try {
         element.update(BPF_F_CPU, `the value of CPU ${cpu}`, {
           EINVAL:
-            "Storing the value of one CPU requires Linux 7.0: store the values of all CPUs with set()",
+            "Storing the value of one CPU needs Linux 7.0: store the values of all CPUs with set()",
         });
       } finally {
         element.setCpu(0);

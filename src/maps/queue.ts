@@ -23,7 +23,8 @@ declare module "./map_options.ts" {
 }
 
 const hints: Hints = {
-  E2BIG: "The map is full (maxEntries): push with { evict: true } drops the oldest value",
+  E2BIG:
+    "The map is full: increase maxEntries, or push with { evict: true } to drop the oldest value",
 };
 
 /** Options of `push`. */

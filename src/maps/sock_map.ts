@@ -44,7 +44,7 @@ const sockMapHints: Hints = {
   EBADF: "No file is open at that descriptor",
   ENOTSOCK: "The descriptor is not a socket",
   EOPNOTSUPP:
-    "The map takes connected TCP sockets (listening ones since 5.7), UDP sockets (since 5.7) and Unix sockets that are connected or take datagrams (since 5.15), but no sockets of other protocols such as MPTCP or SCTP",
+    "The map takes connected TCP sockets (listening ones since Linux 5.7), UDP sockets (since Linux 5.7) and Unix sockets that are connected or take datagrams (since Linux 5.15), but no sockets of other protocols such as MPTCP or SCTP",
   EINVAL:
     "The socket has another upper-layer protocol, such as kernel TLS, which excludes this map",
   EBUSY: "The socket is in use elsewhere in the kernel, such as in a ReuseportSockArray",

@@ -151,7 +151,7 @@ function checkRelocationSupport(
     errno,
     syscall: "bpf(BPF_PROG_LOAD)",
     doing: `load the ${what}`,
-    hint: "Its instructions have CO-RE relocations, which the kernel supports since version 5.17",
+    hint: "Its instructions have CO-RE relocations, which need Linux 5.17",
   });
 }
 
@@ -201,7 +201,7 @@ function refusalError(
   if (log.trim() === "" || resourceErrors.has(errnoName(errno))) {
     const hint =
       explainer()?.programType(type) ??
-      `The kernel refused the ${what} before verifying its instructions`;
+      `The kernel rejected the ${what} before verifying its instructions`;
     return loadError(errno, what, needs, hint);
   }
   const hint = explainer()?.helper(type, log);
@@ -245,7 +245,7 @@ function resolverOf(maps: Readonly<Record<string, LiveMap>>): Resolver {
       const map = findMap(maps, reference) ?? lossCounter(maps, reference);
       if (map === undefined) {
         throw new TypeError(
-          `maps: the code refers to a map ${describe(reference)} that is not given: ${suggest(reference, Object.keys(maps))}`,
+          `maps: the code refers to a map ${describe(reference)} that was not passed: ${suggest(reference, Object.keys(maps))}`,
         );
       }
       return mapFd(map, `maps: ${describe(reference)}`);

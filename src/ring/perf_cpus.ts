@@ -87,7 +87,7 @@ export function perfLayout(options: PerfBufferTypes<AnyType>): PerfLayout {
   if (watermark !== undefined) checkCount("watermark", watermark, 1, size / 2);
   if (wakeupEvents !== undefined) {
     if (watermark !== undefined) {
-      throw new TypeError("wakeupEvents: watermark is set, too: use only one of the two");
+      throw new TypeError("wakeupEvents: cannot be combined with watermark: remove one of them");
     }
     const maxEvents = Math.floor(size / 2 / sampleSize(event.size));
     checkCount("wakeupEvents", wakeupEvents, 1, Math.max(maxEvents, 1));

@@ -334,7 +334,7 @@ function claimMap(map: BpfMap, resources: DisposableStack): void {
   const { id } = map;
   if (claimedMaps.has(id)) {
     throw new Error(
-      `${map} has a PerfBuffer already, whose perf events a second one would replace: dispose of the first one before`,
+      `${map} has a PerfBuffer already, and a second one would replace its perf events: dispose of the first one first`,
     );
   }
   claimedMaps.add(id);

@@ -67,7 +67,7 @@ export function enumeration<
   for (const [name, value] of entries) {
     if (/^(0|[1-9][0-9]*)$/.test(name)) {
       throw new TypeError(
-        `enum(values): the name ${JSON.stringify(name)} is a number, which JavaScript moves before the others`,
+        `enum(values): the name ${JSON.stringify(name)} is a number, and JavaScript lists numbers first: use another name`,
       );
     }
     recipeOf(base).write(room, 0, value, `enum(values).${name}`);

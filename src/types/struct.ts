@@ -145,7 +145,7 @@ export function checkFields(word: "struct" | "union", fields: Fields): Field[] {
     const extent = checkType(`${word}(fields): field ${JSON.stringify(name)}`, type);
     if (/^(0|[1-9][0-9]*)$/.test(name)) {
       throw new TypeError(
-        `${word}(fields): the name ${JSON.stringify(name)} is a number, which JavaScript moves before the others`,
+        `${word}(fields): the name ${JSON.stringify(name)} is a number, and JavaScript lists numbers first: use another name`,
       );
     }
     const isBits = recipeOf(type).atBit !== undefined;
@@ -165,7 +165,9 @@ function checkOpaque(members: readonly Member[]): void {
     const field = `struct(fields): field ${JSON.stringify(member.name)}`;
     for (const { type, offset } of opaqueFields(member.type, member.offset)) {
       if (kinds.has(type.kind)) {
-        throw new TypeError(`${field}: expected no second ${type.name}: a struct can have one`);
+        throw new TypeError(
+          `${field}: expected no second ${type.name}: a struct can have only one`,
+        );
       }
       kinds.add(type.kind);
       if (offset % type.align !== 0) {

@@ -246,7 +246,7 @@ describe("call", () => {
     ["rcu_read_lock_of_some_kind", "callKernelFunction()"],
     ["unspec", "got"],
     ["constructor", "got"],
-  ])("%s is no helper", (name, hint) => {
+  ])("rejects %s, which is not the name or number of a helper", (name, hint) => {
     expect(() => asm.call(name as never)).toThrow(TypeError);
     expect(() => asm.call(name as never)).toThrow(hint);
   });

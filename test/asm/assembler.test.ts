@@ -239,7 +239,7 @@ describe("references to maps and to the kernel", () => {
       { kernelFunction: () => ({ id: 1, module: 40000 }) },
       "got 40000",
     ],
-  ])("%s", (_, code, resolver, message) => {
+  ])("are errors with the instruction: %s", (_, code, resolver, message) => {
     const error = failure(() => assemble(code, resolver));
     expect(error.message).toStartWith("instruction 0, ");
     expect(error.message).toContain(message);

@@ -101,7 +101,7 @@ describe("assembler errors", () => {
       [{ ...mov(r0, 0), reference: { kind: "label", name: "x" } }, label("x"), exit()],
       'instruction 0, "r0 = 0": this instruction cannot refer to a label',
     ],
-  ])("%s", (_, code, message) => {
+  ])("are thrown for: %s", (_, code, message) => {
     expect(failure(() => assemble(code)).message).toBe(message);
   });
 

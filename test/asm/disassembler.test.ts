@@ -14,7 +14,7 @@ const fromHex = (hex: string) =>
   Uint8Array.from(hex.split(" "), (byte) => Number.parseInt(byte, 16));
 
 describe("disassembleInstruction", () => {
-  test.each(documentedRows)("$text", ({ text, bytes }) => {
+  test.each(documentedRows)("matches the documentation: $text", ({ text, bytes }) => {
     expect(decode(fromHex(bytes)).map(disassembleInstruction)).toEqual([text]);
   });
 
@@ -80,7 +80,7 @@ describe("disassembleInstruction", () => {
     [asm.callKernelFunction("f"), "call kernel-function#8"],
     [asm.callFunction("main"), "call pc-1"],
     [asm.ldFunc(r1, "main"), "r1 = subprog[-1]"],
-  ])("a reference by its number: %#: %s", (instruction, text) => {
+  ])("shows the number of a reference in encoded instructions (%#): %s", (instruction, text) => {
     const code = [asm.func("main"), instruction as Instruction, asm.exit()];
     const { bytes } = assemble(code, {
       map: () => 5,
@@ -97,7 +97,7 @@ describe("disassembleInstruction", () => {
     ["bf 21 ff ff 00 00 00 00", "r1 = &(void __percpu *)(r2)"],
     ["c2 00 00 00 00 00 00 00", "nospec"],
     ["85 10 00 00 fe ff ff ff", "call pc-2"],
-  ])("what the kernel lends out: %s", (hex, text) => {
+  ])("shows instructions that only other loaders or the kernel make: %s", (hex, text) => {
     expect(decode(fromHex(hex)).map(disassembleInstruction)).toEqual([text]);
   });
 

@@ -73,7 +73,7 @@ describe("the instructions", () => {
   };
 
   test.each(Object.entries(made))(
-    "of %s is plain data, and equal for equal arguments",
+    "of %s are plain data, and equal for equal arguments",
     (_, make) => {
       const code = make();
       expect(structuredClone(code)).toEqual(code);

@@ -497,7 +497,7 @@ describe("bit-fields whose width is in an integer type (compilers before 2019)",
   });
 });
 
-test("types have as many entries, and kinds as large, as Linux 7.2 allows", () => {
+test("the numbers of members and kinds have the wider fields of Linux 7.2", () => {
   const count = 0x1_0001;
   const members = Array.from({ length: count }, (_, index) => [named, 1, index * 32]);
   const info = (kinds.struct << 24) | count;

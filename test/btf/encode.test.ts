@@ -179,7 +179,7 @@ describe("structs and arrays", () => {
   });
 });
 
-describe("types from elsewhere without the properties of their kind are bytes", () => {
+describe("types of other libraries that lack the properties of their kind are encoded as bytes", () => {
   const own = foreign("struct", 4) as t.Type<unknown> & { fields: object };
   own.fields = { self: { type: own, offset: 0 } };
   test.each([

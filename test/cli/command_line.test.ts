@@ -43,7 +43,7 @@ describe("help", () => {
       ["map", "list", "--help"],
       ["bun-bpf map list [options]", "--json"],
     ],
-  ])("%p", async (args, parts) => {
+  ])("is printed for %p", async (args, parts) => {
     const { stdout, stderr, exitCode } = await cli(args);
     expect({ stderr, exitCode }).toEqual({ stderr: "", exitCode: 0 });
     for (const part of parts) expect(stdout).toContain(part);
@@ -204,7 +204,7 @@ describe("without privilege", () => {
     [["map", "dump", "1"]],
     [["map", "dump", "counts"]],
     [["prog", "show", "1", "--json"]],
-  ])("%p prints such a line", async (args) => {
+  ])("%p prints a line with the failed operation and EPERM", async (args) => {
     const { stdout, stderr, exitCode } = await cli(args, { preload: unprivileged });
     expect({ stdout, exitCode }).toEqual({ stdout: "", exitCode: 1 });
     expect(stderr).toMatch(/^bun-bpf: cannot .* EPERM .*\n$/);

@@ -370,7 +370,7 @@ describe("values in network byte order", () => {
     ]);
   });
 
-  bpfTest("are printed so in networks, and by themselves", async () => {
+  bpfTest("are printed in the same way in the keys of tries, and as whole values", async () => {
     using trie = new LpmTrie({ key: t.cidr4, value: t.be16, maxEntries: 8 });
     trie.set("10.1.0.0/16", 8080);
     expect(await dump(trie)).toEqual([{ key: { prefixlen: 16, addr: "10.1.0.0" }, value: 8080 }]);
@@ -553,16 +553,16 @@ describe("maps", () => {
     [
       "user_ringbuf",
       { type: "user_ringbuf", size: 65536, event: t.u32 },
-      "are for programs to read",
+      "only programs can read its records",
     ],
     [
       "bloom_filter",
       { type: "bloom_filter", value: t.u32, maxEntries: 4 },
       "does not store its values",
     ],
-    ["perf_event_array", { type: "perf_event_array" }, "does not say which perf events"],
-    ["cgroup_array", { type: "cgroup_array", length: 2 }, "does not say which cgroups"],
-    ["xskmap", { type: "xskmap", length: 2 }, "does not say which sockets"],
+    ["perf_event_array", { type: "perf_event_array" }, "does not report which perf events"],
+    ["cgroup_array", { type: "cgroup_array", length: 2 }, "does not report which cgroups"],
+    ["xskmap", { type: "xskmap", length: 2 }, "does not report which sockets"],
     ["arena", { type: "arena", pages: 1 }, "without entries"],
     ["sk_storage", { type: "sk_storage", value: t.u32 }, "takes a descriptor of a socket"],
     ["task_storage", { type: "task_storage", value: t.u32 }, "takes a descriptor of a thread"],

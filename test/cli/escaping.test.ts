@@ -47,7 +47,7 @@ describe("arguments in errors", () => {
       ["map", "dump", "1", "--limit", evil],
       ["features", evil],
     ]),
-  )("misuse: %s", async (_, args) => {
+  )("are escaped if the command line is wrong: %s", async (_, args) => {
     const { stdout, stderr, exitCode } = await cli(args);
     expect({ stdout, exitCode }).toEqual({ stdout: "", exitCode: 2 });
     expect(stderr).not.toMatch(raw);
@@ -68,7 +68,7 @@ describe("arguments in errors", () => {
       ["map", "show", `/dev/null/${evil}\nbun-bpf: all is well`],
       ["map", "dump", `/${evil.repeat(400)}`],
     ]),
-  )("what is not there: %s", async (_, args) => {
+  )("are escaped if the object does not exist: %s", async (_, args) => {
     for (const more of [[], ["--json"]]) {
       const { stdout, stderr, exitCode } = await cli([...args, ...more]);
       expect({ stdout, exitCode }).toEqual({ stdout: "", exitCode: 1 });
@@ -119,7 +119,7 @@ hostTest("names of types and members in a file", async () => {
       expect(exitCode).toBe(0);
       expect(stdout).not.toMatch(raw);
     }
-    // Not valid names in C.
+    // In C, characters that are not valid in names are replaced.
     const inC = "a_31m__31m__0_x__b";
     expect(text.stdout).toContain(`struct struct${inC} {\n    int${inC} member${inC};\n}`);
     expect(json.stdout).toContain(`"name":"member${inJson}"`);

@@ -109,7 +109,7 @@ describe("entries", () => {
     [[], "[]"],
     [{}, "{}"],
     [{ a: [1, { b: "x" }] }, '{ a: [1, { b: "x" }] }'],
-  ] as const)("%p", (value, expected) => {
+  ] as const)("show the value %p", (value, expected) => {
     expect(valueText(value as never)).toBe(expected);
   });
 
@@ -173,7 +173,7 @@ describe("references", () => {
     ["./counts", { by: "path", path: "./counts" }],
     ["path:counts", { by: "path", path: "counts" }],
     ["path:id:5", { by: "path", path: "id:5" }],
-  ] as const)("%s", (text, expected) => {
+  ] as const)("name an id, a name or a path: %s", (text, expected) => {
     expect(parseReference(text)).toEqual(expected as never);
   });
 

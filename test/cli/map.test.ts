@@ -332,7 +332,7 @@ describe("maps that hold programs", () => {
     expect(() => programs.set(1, other)).toThrow("EINVAL");
   });
 
-  bpfTest("also show it if they are maps of CPUs", async () => {
+  bpfTest("show it for maps of CPUs too", async () => {
     using cpus = new CpuMap({ length: 1 });
     using program = cpuMapProgram();
     cpus.set(0, { queueSize: 8, program });

@@ -265,7 +265,7 @@ describe("a change that fails", () => {
       [["delete", map.id, 2], 'the hash map "cli_edited" has no entry with the key "2"', 1],
       [
         ["update", map.id, 1],
-        'the hash map "cli_edited" has keys: expected a key and a value, got 1 arguments',
+        'the hash map "cli_edited" has keys: expected a key and a value, got 1 argument',
         2,
       ],
       [
@@ -304,7 +304,7 @@ describe("a change that fails", () => {
   });
 
   bpfTest(
-    "is that of a map by a name that several maps have, or that may be truncated",
+    "is rejected for a name that several maps have, or that is too long for the kernel",
     async () => {
       using one = new HashMap({ key: t.u32, value: t.u32, maxEntries: 1, name: "cli_twins" });
       using two = new HashMap({ key: t.u32, value: t.u32, maxEntries: 1, name: "cli_twins" });
@@ -325,7 +325,7 @@ describe("a change that fails", () => {
     },
   );
 
-  bpfTest("is that of a frozen map", async () => {
+  bpfTest("is rejected for a frozen map, which can still be read", async () => {
     using map = new HashMap({ key: t.u32, value: t.u32, maxEntries: 1 });
     map.set(1, 1).freeze();
     expect((await cli(["map", "update", map.id, 1, 2])).stderr).toContain("The map is frozen");

@@ -67,7 +67,7 @@ describe("map events of a ring buffer", () => {
     );
     const wrong = await cli(["map", "events", id, "--type", "list_haed"]);
     expect(wrong.stderr).toBe(
-      'bun-bpf: there is no type "list_haed" in the programs that use the map, nor in the kernel; did you mean "list_head"?\n',
+      'bun-bpf: there is no type "list_haed" in the programs that use the map, nor in the kernel: did you mean "list_head"?\n',
     );
     expect(wrong.exitCode).toBe(1);
   });
@@ -179,7 +179,7 @@ mapTest("perf_event_array")(
     }
     expect(await child.stdout.text()).toMatch(/^"04030201[0-9a-f]*"\n$/);
     expect(await child.stderr.text()).toBe(
-      'other consumers of perf_event_array map "cli_perf" do not get the records that are printed here, and no more until they open the buffer again\n',
+      'other consumers of perf_event_array map "cli_perf" do not get the records that are printed here, and get no more records until they open the buffer again\n',
     );
     expect(child.exitCode).toBe(0);
   },

@@ -444,7 +444,7 @@ describe("execsnoop", () => {
       `makes no system calls while no program starts, woken ${woken}`,
       async () => {
         const { idle, [loop]: snoop } = await measureWaiting();
-        // strace has counted.
+        // strace has counted the calls of both processes.
         expect(snoop.calls.size).toBeGreaterThan(0);
         expect(idle.calls.size).toBeGreaterThan(0);
         for (const [name, calls] of snoop.calls) {

@@ -40,7 +40,7 @@ describe("bpftool agrees", () => {
     expect(Object.keys(types).length).toBeGreaterThan(25);
     for (const [key, has] of Object.entries(types)) {
       const type = keywordOf<MapTypeName>(key);
-      // bpftool takes the answer of 5.10 for a refusal, although such maps can be created and registered.
+      // bpftool reports the result of Linux 5.10 as missing, although such maps can be created and registered.
       if (!has && type === "struct_ops" && features.attachKinds.get("struct_ops").available)
         continue;
       expect([type, features.mapTypes.get(type).available]).toEqual([type, has]);
@@ -50,7 +50,7 @@ describe("bpftool agrees", () => {
   probeTest("about program types", async () => {
     const { program_types: types } = await probe();
     expect(Object.keys(types).length).toBeGreaterThan(25);
-    // bpftool loads such programs without a target, and some of its versions take that error for a refusal.
+    // bpftool loads such programs without a target, and some of its versions report that error as missing support.
     const withTarget: readonly ProgramTypeName[] = ["tracing", "ext", "lsm", "struct_ops"];
     for (const [key, has] of Object.entries(types)) {
       const type = keywordOf<ProgramTypeName>(key);
@@ -63,7 +63,7 @@ describe("bpftool agrees", () => {
     const { helpers } = await probe();
     // bpftool leaves these out by default, because their probes write to the kernel's log.
     const quiet = /^(?:trace_printk|trace_vprintk|probe_write_user)$/;
-    // bpftool takes these for available, because it does not understand the verifier's messages: helpers that sleep (since
+    // bpftool reports these as available, because it does not understand the verifier's messages: helpers that sleep (since
     // 6.12), one that tracepoints do not support, and those that depend on the traced function.
     const judged = /^(?:copy_from_user(?:_task)?|get_func_ip|sk_storage_(?:get|delete)|d_path)$/;
     // These are available for some attach types only, and bpftool probes only the first one.

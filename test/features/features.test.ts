@@ -121,7 +121,7 @@ bpfTest("a probe that fails for a lack of descriptors runs again on the next rea
 
 test("unknown names are errors that suggest a similar name", () => {
   const { mapTypes, programTypes } = features;
-  // As in a script without type checking.
+  // Untyped arguments, as in JavaScript.
   const get = (group: { get(name: never): Feature }, name: string) => group.get(name as never);
   const wrong: [() => unknown, RegExp][] = [
     [() => get(mapTypes, "ring-buf"), /^unknown map type "ring-buf": did you mean "ringbuf"/],
@@ -144,7 +144,7 @@ test("unknown names are errors that suggest a similar name", () => {
   }
 });
 
-test("a feature that no known kernel has says so", () => {
+test("the reason of a feature that no known kernel supports says so", () => {
   const { since, reason, available } = features.mapOperations("queue").get("get_next_key");
   expect({ since, available }).toEqual({ since: undefined, available: false });
   expect(reason).toBe("no known kernel version has it");

@@ -7,7 +7,7 @@ const forbidden = `${import.meta.dir}/../loop/children/forbidden.ts`;
 
 test.each([
   ["EPERM", ["seccomp filter", "sysctl kernel.io_uring_disabled", "set the sysctl to 0"]],
-  ["ENOSYS", ["older than 5.1", "CONFIG_IO_URING", "seccomp profile"]],
+  ["ENOSYS", ["older than Linux 5.1", "CONFIG_IO_URING", "seccomp profile"]],
   [
     "ENOMEM",
     isKernelSince("5.12")

@@ -57,7 +57,7 @@ describe("the limit on locked memory", () => {
     const { after, refusal } = await large(64, 64, "drop");
     expect(after).toBe(`${64 * 1024}`);
     expect(refusal).toBe(
-      "EPERM: Before kernel 5.11 maps and programs count towards the limit on locked memory, which is 65536 bytes here and could not be raised: run with `ulimit -l unlimited`, or give the process CAP_SYS_RESOURCE",
+      "EPERM: Before Linux 5.11 maps and programs count towards the limit on locked memory, which is 65536 bytes here and could not be raised: run with `ulimit -l unlimited`, or give the process CAP_SYS_RESOURCE",
     );
   });
 });

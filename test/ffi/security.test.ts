@@ -198,7 +198,7 @@ describe("the active security modules", () => {
     {
       why: "in a kernel without private mounts",
       child: { errno: ENOSYS, mountErrno: ENOSYS },
-      reasons: ["fsopen: ENOSYS", "needs kernel 5.2"],
+      reasons: ["fsopen: ENOSYS", "needs Linux 5.2"],
     },
   ]) {
     rootTest(`are not known, and inode storage is refused, ${why}`, async () => {

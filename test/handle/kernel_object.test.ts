@@ -51,7 +51,7 @@ const objects: [string, () => KernelObject, string[]][] = [
   ],
 ];
 
-describe.each(objects)("the console shows a %s", (name, make, properties) => {
+describe.each(objects)("the console shows the class %s", (name, make, properties) => {
   bpfTest("with its id and properties, without methods", () => {
     using object = make();
     const { id } = object;

@@ -49,7 +49,7 @@ testUnless(obstacle)("the table of features has the library's first versions", (
   }
 });
 
-test("the table of features has no feature before its first version", () => {
+test("no kernel in the table has a feature before the version that introduced it", () => {
   for (const [row = "", since = "", ...cells] of rows) {
     if (since === "" || featuresOf(row).some((feature) => feature.isBackported)) continue;
     const haveIt = kernels.filter((_, index) => cells[index] === "yes");

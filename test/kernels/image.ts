@@ -20,7 +20,7 @@ const suite = "trixie";
 /** Programs that tests start or copy, which must be separate files. They need only the C library. */
 const programs = ["cat", "echo", "env", "false", "sleep", "true"];
 
-/** Other programs that tests and the guest's script call: names of busybox, which acts by its name. */
+/** Other programs that tests and the guest's script call: links to busybox, which chooses the program by the name of the link. */
 const applets = [
   ...[
     "chmod",

@@ -30,7 +30,7 @@ async function ends(
   return runMachine(boot, new AbortController().signal);
 }
 
-test("a machine that runs its script and powers off has ended well", async () => {
+test("a machine that runs its script and powers off ends with off", async () => {
   expect(await ends(`echo "${lastLine}" >$output`)).toBe("off");
 });
 

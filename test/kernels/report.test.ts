@@ -13,7 +13,7 @@ const failed: GuestReport = {
   console: "booting\n\nqemu ended by SIGKILL: no memory\n",
 };
 
-test("a guest whose emulator failed is not good, and the emulator's message is shown", () => {
+test("a guest whose emulator failed counts as failed, and the emulator's message is shown", () => {
   expect([good, failed].map(isGoodGuest)).toEqual([true, false]);
   const report = { kernel, guests: [failed] };
   expect(Bun.stripANSI(summaryLine(report))).toContain("ended: emulator failed");

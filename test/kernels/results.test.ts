@@ -13,7 +13,7 @@ something printed
 error: expect(received).toBe(expected)
       at somewhere
 (fail) an array > is large [1250.00ms]
-(skip) an arena > is shared (skipped: map type arena: it came with kernel 6.9, and this is 5.10)
+(skip) an arena > is shared (skipped: map type arena: it needs Linux 6.9, and this is 5.10)
 
 test/types/u8.test.ts:
 (pass) a number [0.25ms]
@@ -51,7 +51,7 @@ test("the output of a guest is parsed into tests with files, durations and reaso
       file: "test/maps/array_map.test.ts",
       name: "an arena > is shared",
       outcome: "skip",
-      details: "map type arena: it came with kernel 6.9, and this is 5.10",
+      details: "map type arena: it needs Linux 6.9, and this is 5.10",
     },
     {
       ...common,

@@ -52,7 +52,8 @@ export const architectures: Readonly<Record<Architecture["name"], Architecture>>
     bunPackage: "@oven/bun-linux-aarch64",
     emulator: "qemu-system-aarch64",
     emulatorPackage: "qemu-system-arm",
-    // The architected algorithm of pointer authentication would take two thirds of the time; scalable vectors are split.
+    // Emulating the architected algorithm of pointer authentication would take two thirds of the time. SVE and SME are off,
+    // because the emulator splits scalable vectors into small parts.
     machine: [
       ...[...oneThread, "-machine", "virt"],
       ...["-cpu", "max,pauth-impdef=on,sve=off,sme=off"],

@@ -104,13 +104,16 @@ const kinds: readonly {
 ];
 
 for (const { name, make, info } of kinds) {
-  testUnless(obstacleTo(make))(name, () => {
-    using attached = make();
-    const actual = attached.link.info();
-    expect(actual).toEqual({ id: actual.id, programId: actual.programId, ...info() } as LinkInfo);
-    expect(actual.programId).toBeGreaterThan(0);
-    expect([...listLinks()].find(({ id }) => id === actual.id)).toEqual(actual);
-  });
+  testUnless(obstacleTo(make))(
+    `info() and listLinks() have the same information about ${name} links`,
+    () => {
+      using attached = make();
+      const actual = attached.link.info();
+      expect(actual).toEqual({ id: actual.id, programId: actual.programId, ...info() } as LinkInfo);
+      expect(actual.programId).toBeGreaterThan(0);
+      expect([...listLinks()].find(({ id }) => id === actual.id)).toEqual(actual);
+    },
+  );
 }
 
 describe("info() of uprobe_multi links", () => {

@@ -70,7 +70,7 @@ bpfTest("on kernels before 5.15 the link of a tracepoint is a perf event", async
       ["detach", () => link.detach()],
     ] as const) {
       expect(use).toThrow(BpfError);
-      expect(use).toThrow(new RegExp(`^cannot ${doing} the tracepoint link to .*need kernel 5.15`));
+      expect(use).toThrow(new RegExp(`^cannot ${doing} the tracepoint link to .*need Linux 5.15`));
     }
     link[Symbol.dispose]();
     expect(() => link.info()).toThrow(DisposedError);

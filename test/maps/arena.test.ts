@@ -199,8 +199,8 @@ describe("objects of one arena", () => {
     }
     using lost = Arena.open(pin);
     for (const [arena, hint] of [
-      [lost, "was mapped before, and has to be at the same address"],
-      [Arena.open(pin, { address: address + page }), "was mapped before at another address"],
+      [lost, "was mapped before, and every process must map it at the same address"],
+      [Arena.open(pin, { address: address + page }), "was mapped at another address before"],
     ] as const) {
       using _arena = arena;
       expect(() => arena.view).toThrow(BpfError);
@@ -224,7 +224,7 @@ describe("objects of one arena", () => {
       using arena = new Arena({ pages: 1 });
       const taken = () => new Arena({ pages: 1, address: arena.address });
       expect(taken).toThrow(expect.objectContaining({ code: "EEXIST", syscall: "mmap" }));
-      expect(taken).toThrow("This process has mapped something else there");
+      expect(taken).toThrow("Other memory is mapped at this address");
       const script = `
       import { Arena } from ${index};
       try {
@@ -236,7 +236,7 @@ describe("objects of one arena", () => {
       );
       const { promise, resolve } = Promise.withResolvers<unknown>();
       worker.onmessage = ({ data }: { readonly data: unknown }) => resolve(data);
-      expect(await promise).toContain("another of its threads has mapped the arena");
+      expect(await promise).toContain("another thread of this process has mapped the arena");
       await endWorker(worker);
     },
   );

@@ -15,7 +15,7 @@ function compare(map: ArrayMap<t.Type<Bytes>>, model: readonly Bytes[]): void {
   expect([...map.keys()]).toEqual([...model.keys()]);
 }
 
-/** One step on the map and the model, sometimes with an index outside the array. */
+/** Applies one step to the map and the model, sometimes with an index outside the array. */
 function step(random: Random, map: ArrayMap<t.Type<Bytes>>, model: Bytes[]): void {
   const size = map.valueSize;
   const index = random.below(model.length + 2);

@@ -81,8 +81,8 @@ describe("the types of a map", () => {
       "value.bytes is at byte 0 here, and at 4 in the kernel",
       "value.packets is at byte 4 here, and at 0 in the kernel",
       "value.list has 2 elements here, and 4 in the kernel",
-      "value.first is here, and not in the kernel",
-      "value.last is not here, but in the kernel",
+      "value.first is present here, and missing in the kernel",
+      "value.last is missing here, and present in the kernel",
     ]);
     const halves = t.struct({ low: t.u32, high: t.u32 });
     expect(differences(t.u64, halves)).toEqual([
@@ -124,22 +124,25 @@ describe("the types of a map", () => {
     },
   );
 
-  bpfTest("match in the form for kernels that lack kinds of BTF types", () => {
-    const value = t.struct({
-      ...{ a: t.f32, b: t.f64, c: t.enum({ A: -1 }), d: t.enum({ A: 1n }, { base: t.u64 }) },
-      e: t.u32,
-    });
-    const { older } = encodeBtf({ key: t.u32, value });
-    const spec = { type: "hash", keySize: 4, valueSize: value.size, maxEntries: 1 } as const;
-    const common = { flags: 0, name: "", numaNode: -1, mapExtra: 0 };
-    const types = { ...older!, areRequired: true };
-    const fd = createFromSpec(HASH, { ...spec, ...common, types });
-    try {
-      expect(differencesOf(fd, value)).toEqual([]);
-    } finally {
-      closeSync(fd);
-    }
-  });
+  bpfTest(
+    "match if the kernel has them in the form for kernels that lack kinds of BTF types",
+    () => {
+      const value = t.struct({
+        ...{ a: t.f32, b: t.f64, c: t.enum({ A: -1 }), d: t.enum({ A: 1n }, { base: t.u64 }) },
+        e: t.u32,
+      });
+      const { older } = encodeBtf({ key: t.u32, value });
+      const spec = { type: "hash", keySize: 4, valueSize: value.size, maxEntries: 1 } as const;
+      const common = { flags: 0, name: "", numaNode: -1, mapExtra: 0 };
+      const types = { ...older!, areRequired: true };
+      const fd = createFromSpec(HASH, { ...spec, ...common, types });
+      try {
+        expect(differencesOf(fd, value)).toEqual([]);
+      } finally {
+        closeSync(fd);
+      }
+    },
+  );
 
   bpfTest("match anything of their size if they are custom types, regardless of their kind", () => {
     for (const kind of ["struct", "array", "union", "bits", "enum"]) {
@@ -161,13 +164,13 @@ describe("the types of a map", () => {
     ).toEqual([
       "value.b is at bit 0 here, and at 3 in the kernel",
       "value.a has 4 bits here, and 3 in the kernel",
-      "value.d is here, and not in the kernel",
-      "value.c is not here, but in the kernel",
+      "value.d is present here, and missing in the kernel",
+      "value.c is missing here, and present in the kernel",
     ]);
     expect(differences(made, t.struct({ a: t.u32 }))).toEqual([
       "value.a has 32 bits here, and 3 in the kernel",
-      "value.b is not here, but in the kernel",
-      "value.c is not here, but in the kernel",
+      "value.b is missing here, and present in the kernel",
+      "value.c is missing here, and present in the kernel",
     ]);
     // An integer with the same number of bits at the same offset matches.
     expect(

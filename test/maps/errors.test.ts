@@ -104,7 +104,7 @@ for (const [name, kind] of Object.entries(kinds).filter(([, { full }]) => full !
         expect(error).not.toBeInstanceOf(BatchError);
         expect([error.code, error.syscall]).toEqual([full, "bpf(BPF_MAP_UPDATE_ELEM)"]);
         expect(error.message).toStartWith(`cannot store a value in ${map.type} map "full": `);
-        expect(error.hint).toStartWith("The map is full (maxEntries): make it larger");
+        expect(error.hint).toStartWith("The map is full: increase maxEntries");
         expect(map.toMap()).toEqual(entriesOf(kind, 3));
       }
       expect([map.replace(key(7), value(7)), map.add(key(1), value(9))]).toEqual([false, false]);
@@ -118,7 +118,7 @@ for (const [name, kind] of Object.entries(kinds).filter(([, { full }]) => full !
       const error = refusalOf(() => map.setMany(pairs)) as BatchError;
       expect(error).toBeInstanceOf(BatchError);
       expect([error.code, error.applied]).toEqual([full, 3]);
-      expect(error.hint).toStartWith("The map is full (maxEntries): make it larger");
+      expect(error.hint).toStartWith("The map is full: increase maxEntries");
       expect(error.message).toContain("(3 of 5 were applied)");
       expect(map.toMap()).toEqual(entriesOf(kind, 3));
     });
@@ -212,7 +212,7 @@ describe.each([
     const full = refusalOf(() => map.push(3));
     expect([full.code, full.hint]).toEqual([
       "E2BIG",
-      "The map is full (maxEntries): push with { evict: true } drops the oldest value",
+      "The map is full: increase maxEntries, or push with { evict: true } to drop the oldest value",
     ]);
     expect(() => map.push("3" as never)).toThrow(/^value of (queue|stack) map "full": expected/);
     map.freeze();
@@ -241,7 +241,7 @@ bpfTest("LPM tries reject add and replace on kernels that ignore the conditions"
   const { exitCode, stderr, stdout } = await runBun(["test/maps/children/unfixed_trie.ts"]);
   expect({ stderr, exitCode }).toEqual({ stderr: "", exitCode: 0 });
   expect(stdout).toMatch(
-    /^EOPNOTSUPP cannot add to the lpm_trie map "routes": .*This kernel stores in tries whether .*Use set\(\)\nEOPNOTSUPP cannot replace in /,
+    /^EOPNOTSUPP cannot add to the lpm_trie map "routes": .*add\(\) and replace\(\) of tries are not available here: .*Use set\(\)\nEOPNOTSUPP cannot replace in /,
   );
 });
 

@@ -118,7 +118,7 @@ describe("a full hash map", () => {
     const error = thrownBy(() => map.set(3, 3));
     expect(error).toBeInstanceOf(BpfError);
     expect(error).toMatchObject({ code: "E2BIG", errno: 7, syscall: "bpf(BPF_MAP_UPDATE_ELEM)" });
-    expect((error as BpfError).hint).toContain("full (maxEntries)");
+    expect((error as BpfError).hint).toContain("full: increase maxEntries");
     expect(thrownBy(() => map.add(3, 3))).toMatchObject({ code: "E2BIG" });
     expect(map.replace(1, 5)).toBe(true);
     map.delete(1);

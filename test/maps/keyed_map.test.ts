@@ -245,13 +245,13 @@ describe("lists of keys and pairs", () => {
     ).toThrow(/^value 1 of hash map "few"/);
     expect(map.count()).toBe(0);
   });
+});
 
-  bpfTest("types are required to open a map", () => {
-    using map = new HashMap({ key: t.u32, value: t.u32, maxEntries: 8 });
-    expect(() => HashMap.fromFd(map.fd, undefined as never)).toThrow(
-      /types: expected those of the map's keys and values or events, as given to new HashMap/,
-    );
-  });
+bpfTest("types are required to open a map", () => {
+  using map = new HashMap({ key: t.u32, value: t.u32, maxEntries: 8 });
+  expect(() => HashMap.fromFd(map.fd, undefined as never)).toThrow(
+    /types: expected those of the map's keys and values or events, as passed to new HashMap/,
+  );
 });
 
 describe("types that change", () => {

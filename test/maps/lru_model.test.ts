@@ -105,7 +105,7 @@ class EvictingPair<V> implements Disposable {
   #add(key: Bytes): void {
     const value = this.#value();
     if (this.#map.add(key, value)) this.#store(key, value);
-    // Or it was present, and is unchanged.
+    // If add() returned false, the key was present, and its value is unchanged.
     this.#expectThere(key);
   }
 

@@ -237,7 +237,7 @@ describe("atomic addition in a mapped array", () => {
       await using worker = new WorkerRuns(program.fd, runs);
       await worker.started;
       let added = 0;
-      // At least once, even if this thread gets no CPU until the other one has ended.
+      // The loop runs at least once, even if this thread gets no CPU until the other one has ended.
       do {
         for (let i = 0; i < 1000; i++) map.atomicAdd(0, 1);
         added += 1000;

@@ -13,7 +13,7 @@ import { repetitions } from "../support/effort.ts";
 
 const cpus = possibleCpus();
 
-/** One step on the map and the model, sometimes with an index outside the array. */
+/** Applies one step to the map and the model, sometimes with an index outside the array. */
 function step(random: Random, map: PerCpuArrayMap<t.Type<Bytes>>, model: Bytes[][]): void {
   const { size } = map.types.value;
   const index = random.below(model.length + 2);

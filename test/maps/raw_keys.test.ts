@@ -188,7 +188,7 @@ for (const [name, type, rawKeys] of kinds) {
       expect(batches.map(([key]) => map.take(key))).toEqual(batches.map(() => undefined));
     });
 
-    bpfTest("lead from one to the next by nextKey", () => {
+    bpfTest("are iterated by nextKey", () => {
       const { raw, map } = maps();
       using _raw = raw;
       using _map = map;
@@ -220,7 +220,7 @@ describe("keys that an iteration returned", () => {
   const garbage = bytes(16, 1, 0, 0, 0, 0, 0, 0, 0, 2, 0, 0, 0, 9);
 
   bpfTest(
-    "stand for another key after a change, and for the first one after the reverse change",
+    "stand for another key while their fields are changed, and for the first one when they are restored",
     () => {
       using raw = new HashMap({ key: t.bytes(16), value: t.u32, maxEntries: 8 });
       using map = HashMap.fromFd(raw.set(garbage, 1).fd, { key: padded, value: t.u32 });

@@ -247,11 +247,11 @@ describe("a map type that the kernel does not have", () => {
     const { stdout, stderr } = await runBun(["test/maps/children/newest_type.ts"]);
     expect({ stderr, stdout }).toEqual({
       stderr: "",
-      stdout: `EINVAL This kernel has no maps of the type rhash: ${rhash.reason}\n`,
+      stdout: `EINVAL This kernel does not support the map type rhash: ${rhash.reason}\n`,
     });
   });
 
-  test("has a function for the reason if a kernel since 5.10 can lack it", () => {
+  test("has the function absence() if a kernel since 5.10 can lack it", () => {
     for (const { since, config, absence } of mapTypes.values()) {
       const [major = 0, minor = 0] = since.split(".").map(Number);
       const isLater = major > 5 || (major === 5 && minor > 10);
@@ -262,7 +262,7 @@ describe("a map type that the kernel does not have", () => {
   test("is explained by the build options of the kernel if they are readable", () => {
     const absence = (row: Partial<MapType>) => BLOOM_FILTER.absence?.({ ...BLOOM_FILTER, ...row });
     expect(absence({ since: "3.19" })).toBeUndefined();
-    expect(absence({ since: "99.0" })).toStartWith("it came with kernel 99.0, and");
+    expect(absence({ since: "99.0" })).toStartWith("it needs Linux 99.0, and");
     const without = absence({ since: "3.19", config: ["CONFIG_NO_SUCH_OPTION"] });
     const isReadable = kernelConfig() !== undefined;
     expect(without).toBe(

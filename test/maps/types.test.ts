@@ -56,7 +56,7 @@ declare const maps: {
 type Inside = Scope<typeof maps>;
 
 describe("types of maps", () => {
-  test("follow from the `t` types at the call", () => {
+  test("are inferred from the `t` types in the options", () => {
     // Never called: only its types matter.
     const _calls = () => {
       const map = new HashMap({ key: t.u32, value: t.u64, maxEntries: 1 });
@@ -83,7 +83,7 @@ describe("types of maps", () => {
     expectTypeOf(_calls).toEqualTypeOf<() => void>();
   });
 
-  test("follow from the types that a map is opened with", () => {
+  test("are inferred from the types with which a map is opened", () => {
     const types = { key: t.u32, value: t.u64 };
     const _calls = () => {
       expectTypeOf(HashMap.open("", types)).toEqualTypeOf<HashMap<typeof t.u32, typeof t.u64>>();

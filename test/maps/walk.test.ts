@@ -187,7 +187,7 @@ describe("a map without the batches that its type has", () => {
     expect(map.get(1)).toBe(1);
   });
 
-  bpfTest("cannot be emptied in arrays, and stores and deletes many entries one by one", () => {
+  bpfTest("rejects takeAllInBatches(), and stores and deletes many entries one by one", () => {
     using made = batchlessMap(8).set(1, 1);
     using map = adopt(
       HashMap<typeof t.u32, typeof t.u32>,

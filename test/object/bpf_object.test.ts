@@ -128,7 +128,7 @@ describe("BpfObject.load()", () => {
     expect(() => BpfObject.load(program(open))).toThrow(
       "the code of a spec refers to maps by name",
     );
-    expect(() => BpfObject.load(program("lengthz"))).toThrow('refers to a map "lengthz" that is');
+    expect(() => BpfObject.load(program("lengthz"))).toThrow('refers to a map "lengthz" that was');
   });
 
   test("rejects misspelt properties and options", () => {

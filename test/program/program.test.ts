@@ -192,11 +192,11 @@ test("a reference to a missing map is an error with a hint", () => {
   const load = (maps: Record<string, { fd: number }>) =>
     socket([asm.ldMap(r1, "counts"), asm.mov(r0, 0), asm.exit()], { maps });
   expect(() => load({ count: { fd: 9 } })).toThrow('did you mean "count"?');
-  expect(() => load({})).toThrow('refers to a map "counts" that is not given');
+  expect(() => load({})).toThrow('refers to a map "counts" that was not passed');
   // An inherited property of the object is not a map.
   expect(() =>
     socket([asm.ldMap(r1, "toString"), asm.mov(r0, 0), asm.exit()], { maps: {} }),
-  ).toThrow("that is not given");
+  ).toThrow("that was not passed");
 });
 
 bpfTest("a reference to a disposed map throws DisposedError", () => {

@@ -239,7 +239,7 @@ describe("relocations", () => {
       const offset = { kind: "field_byte_offset", typeId: task, access: "0:0" } as const;
       const load = () => new Program({ ...spec, btf, code: relocated(offset) });
       expect(load).toThrow(BpfError);
-      expect(load).toThrow("which the kernel supports since version 5.17");
+      expect(load).toThrow("which need Linux 5.17");
     },
   );
 

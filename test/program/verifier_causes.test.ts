@@ -218,7 +218,7 @@ const rejected: readonly Rejected[] = [
     title: "a helper that programs of this type cannot call",
     code: [asm.mov(r1, 1), asm.mov(r2, 0), asm.call("redirect"), end],
     reason: /(unknown func|program of this type cannot use helper) bpf_redirect#23$/,
-    advice: /^Programs of the type socket_filter cannot call bpf_redirect\(\) here/,
+    advice: /^Programs of the type socket_filter cannot call bpf_redirect\(\) on this kernel/,
     slot: 2,
   },
   {

@@ -21,7 +21,7 @@ for (const [kind, define] of [
   ["arena", mapTest("arena")],
   ["codec", bpfTest],
 ] as const) {
-  define(`memory that was given away can be used after all disposals: ${kind}`, async () => {
+  define(`transferred memory stays accessible after all disposals: ${kind}`, async () => {
     const runs = ["transfer", "clone", "message"].map((way) =>
       runBun([`${children}/given_away.ts`, kind, way], { timeout: 30_000 }),
     );
@@ -53,7 +53,7 @@ for (const kind of ["ring", "perf"]) {
 }
 
 bpfTest(
-  "each consumer of such a ring ends with that error and allows other consumers",
+  "each consumer of a ring whose view was transferred ends with one error and allows other consumers",
   async () => {
     for (const consume of [
       (ring: RingBuf<t.Type<number>>) => ring.drain(() => {}),
@@ -89,7 +89,7 @@ bpfTest(
         ({ message } = error as Error);
       }
       expect(message).toContain(cannotBeRead);
-      // Not the error "has a consumer already".
+      // The ended consumer does not cause the error "has a consumer already".
       expect(() => ring.drain(() => {})).toThrow(cannotBeRead);
     }
   },

@@ -73,7 +73,7 @@ const kinds: readonly ((ring: Ring, seen: (value: number) => void, how: number) 
 ];
 
 bridgeTest(
-  "ended at any point and begun anew, consumers of all kinds share one sequence",
+  "a consumer of any kind continues where the previous one was ended, at any point",
   async (bridge) => {
     const seed = anySeed();
     const random = randomNumbers(seed);

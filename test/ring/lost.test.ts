@@ -239,10 +239,10 @@ describe("the name of the counter in a program", () => {
 
   bpfTest("is rejected if the ring is missing, or the counter is not a map", () => {
     using ring = newRing();
-    expect(() => losing("rings", { ring })).toThrow('a map "rings" that is not given: did you');
+    expect(() => losing("rings", { ring })).toThrow('a map "rings" that was not passed: did you');
     const code = [asm.countLost("rings", { stack: -8 }), asm.exit()];
     const load = () => new Program({ section: "socket", license: "GPL", code, maps: { ring } });
-    expect(load).toThrow('refers to a map "rings.lost" that is not given');
+    expect(load).toThrow('refers to a map "rings.lost" that was not passed');
     const wrong = { fd: ring.fd, lost: { fd: 99_999 } };
     expect(() => losing("ring", { ring: wrong })).toThrow(
       'maps: "ring.lost": expected a map, but its fd 99999 is not the file descriptor of a map',

@@ -53,7 +53,7 @@ describe("events of several buffers", () => {
     rings.put("a", 1, 2);
     rings.put("b", 3);
     expect((await take(rings.merged, 3)).map(short).toSorted()).toEqual(["a1", "a2", "b3"]);
-    // Also events of either buffer that arrive while the loop waits.
+    // Events of either buffer that arrive while the loop waits are delivered too.
     for (const [to, value] of [
       ["b", 4],
       ["a", 5],
@@ -357,7 +357,7 @@ setTimeout(() => { console.log("alive"); process.exit(); }, ${milliseconds}).unr
   bpfTest("rejects values that are not buffers, and an empty object", () => {
     using rings = new Rings();
     expect(() => new MergedEvents({})).toThrow("expected at least one buffer");
-    // @ts-expect-error: no buffer
+    // @ts-expect-error: not a buffer
     expect(() => new MergedEvents({ a: rings.a, b: 1 })).toThrow(
       "b: expected a RingBuf or a PerfBuffer, got 1",
     );

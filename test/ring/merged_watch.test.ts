@@ -137,14 +137,14 @@ bridgeTest("a due source is reported without a wake-up", async () => {
     isDue = false;
     watch.arm();
   });
-  // At the start of the wait,
+  // A source that is due when the wait starts is reported.
   watch.arm();
   await Promise.resolve();
   expect(reports).toBe(1);
-  // a little later,
+  // A source that becomes due soon after the start of the wait is reported.
   isDue = true;
   await expectReports(() => reports, 2);
-  // and not forever.
+  // Later the watch no longer asks the source.
   const askedBefore = asked;
   await Bun.sleep(settleMilliseconds);
   expect(asked).toBe(askedBefore);

@@ -42,7 +42,7 @@ bpfTest("an invalid size is rejected, and no invalid size is suggested", () => {
 bpfTest("errors name misspelt options and wrong types", () => {
   // @ts-expect-error: misspelt on purpose
   expect(() => new RingBuf({ sise: 4096, event: t.u32 })).toThrow('did you mean "size"?');
-  // @ts-expect-error: no type on purpose
+  // @ts-expect-error: the event type is missing
   expect(() => new RingBuf({ size: 4096 })).toThrow("event: expected a type such as t.u32");
   // @ts-expect-error: not called on purpose
   expect(() => new RingBuf({ size: 4096, event: t.bytes })).toThrow("meant to be called");

@@ -68,7 +68,7 @@ describe("peek", () => {
     );
     // The record stays.
     expect(ring.drainRaw(() => {})).toBe(1);
-    // @ts-expect-error: no function
+    // @ts-expect-error: not a function
     expect(() => ring.peekRaw(1)).toThrow("peekRaw: expected a function, got 1");
   });
 

@@ -142,7 +142,7 @@ describe("events of all CPUs", () => {
         next.set(cpu, expected + 1);
         events++;
       }
-      // Twice: a batch can be iterated again until it is released.
+      // The batch is iterated a second time: that is allowed until it is released.
       expect([...batch].length).toBe(batch.length);
       if (events < rounds * 100 * buffer.cpus.length) continue;
       // Enough events for the buffers to wrap around several times.

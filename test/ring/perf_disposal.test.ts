@@ -220,7 +220,7 @@ describe("a failed constructor of a perf buffer", () => {
     const before = countResources();
     for (let round = 0; round < 10; round++) {
       expect(() => PerfBuffer.fromFd(map.fd, { event: t.u32, size })).toThrow("already");
-      // @ts-expect-error: no type on purpose
+      // @ts-expect-error: the event type is missing
       expect(() => new PerfBuffer({ size })).toThrow(TypeError);
     }
     expect(countResources()).toEqual(before);

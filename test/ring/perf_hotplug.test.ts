@@ -187,7 +187,7 @@ describe("a CPU that comes online", () => {
   });
 
   severalTest(
-    "and whose event cannot be opened is reported once until it is offline again",
+    "with an event that cannot be opened is reported once until it is offline again",
     async () => {
       using setup = new Setup({ offline: [lastCpu] });
       const { machine } = setup;

@@ -77,7 +77,7 @@ describe("a perf buffer", () => {
       );
     }
     expect(make({ watermark: 64, wakeupEvents: 2 })).toThrow(
-      "wakeupEvents: watermark is set, too: use only one of the two",
+      "wakeupEvents: cannot be combined with watermark: remove one of them",
     );
     expect(make({ paused: 1 })).toThrow("paused: expected true or false, got 1");
     expect(make({ watermarks: 1 })).toThrow('did you mean "watermark"?');
@@ -110,7 +110,7 @@ describe("another object for the map", () => {
     ];
     for (const open of others) {
       expect(open).toThrow(
-        `${first} has a PerfBuffer already, whose perf events a second one would replace`,
+        `${first} has a PerfBuffer already, and a second one would replace its perf events`,
       );
       producer.putNumber(5);
       expect(drained(first)).toEqual([5]);

@@ -12,7 +12,7 @@ const event = t.struct({ length: t.u32, value: t.u32 });
 const milliseconds = 30;
 
 bridgeTest(
-  "a drain is signalled, but not that the ring is writable",
+  "onReady is called for a drain, and not because the ring is writable",
   async () => {
     using ring = new UserRingBuf({ size: 4096, event });
     using drainer = new Drainer(ring);
@@ -54,7 +54,7 @@ bridgeTest(
 );
 
 bridgeTest(
-  "a drain is signalled even if the room of earlier ones was used again at once",
+  "onReady is called for a drain even if writers used the room of earlier drains immediately",
   async () => {
     using ring = new UserRingBuf({ size: 4096, event });
     using drainer = new Drainer(ring);

@@ -375,9 +375,9 @@ bpfTest("subscribe() checks its options before it claims the ring", () => {
   expect(subscribe({ threshold: 1.5 })).toThrow("threshold");
   expect(subscribe({ maxLatency: -1 })).toThrow("maxLatency");
   expect(subscribe({ signal: {} })).toThrow("signal: expected an AbortSignal");
-  // @ts-expect-error: no function on purpose
+  // @ts-expect-error: not a function
   expect(() => ring.subscribe()).toThrow("subscribe: expected a function");
-  // @ts-expect-error: no function on purpose
+  // @ts-expect-error: not a function
   expect(() => ring.subscribeRaw(1)).toThrow("subscribeRaw: expected a function");
   expect(ring.drain(() => {})).toBe(0);
 });

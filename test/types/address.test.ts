@@ -151,7 +151,7 @@ describe("ipv6 rejects", () => {
   });
 });
 
-/** Returns 16 random bytes with many zeros. */
+/** Returns 16 random bytes with many zeros, as hexadecimal digits. */
 function randomAddress(random: Random): string {
   return Array.from({ length: 8 }, () =>
     random.pick([

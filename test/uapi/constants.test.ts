@@ -76,7 +76,7 @@ test("constants have literal types, and the type of an enumeration is their unio
   expectTypeOf<uapi.sk_action>().toEqualTypeOf<0 | 1>();
   const state: uapi.tcp_state = uapi.TCP_LISTEN;
   expect(state).toBe(10);
-  // @ts-expect-error: no state
+  // @ts-expect-error: not a state
   const wrong: uapi.tcp_state = 99;
   expect(wrong).toBe(99 as never);
   expectTypeOf(constantName(uapi.sk_action, 1)).toEqualTypeOf<"SK_DROP" | "SK_PASS" | undefined>();

@@ -11,7 +11,7 @@ using counts = new HashMap({
   maxEntries: 1024,
   name: "peer_counts",
 });
-// One entry, as the order of several differs from map to map.
+// The map has one entry, because the order of several entries differs from map to map.
 counts.set("192.0.2.1", { packets: 3n, bytes: 2n ** 60n });
 counts.pin("/sys/fs/bpf/peer_counts");
 
