@@ -44,13 +44,23 @@ export function btfCommand(program: Command): void {
     .description("type information (BTF) of the kernel, modules, programs and maps")
     .addHelpText("after", "\nExamples:\n  bun-bpf btf list\n  bun-bpf btf dump vmlinux >vmlinux.h");
   withJson(
-    group.command("list").description("list all BTFs, with the programs and maps that have them"),
+    group
+      .command("list")
+      .description("list all BTFs, with the programs and maps that have them")
+      .addHelpText(
+        "after",
+        `
+NAME is that of the kernel (vmlinux) or of a module; the BTF of programs and maps has no name.
+
+With --json each BTF has the keys id, name, isKernel (true for vmlinux and modules), size (bytes), programIds
+and mapIds.`,
+      ),
   ).action(list);
   withJson(
     group
       .command("dump")
       .description("print types as a C header")
-      .argument("<btf>", "the BTF, see below", parseBtfReference)
+      .argument("<btf>", "the BTF, as described below", parseBtfReference)
       .option(
         "-t, --type <name>",
         "print only this struct, union, enum or typedef, and the types that it needs",

@@ -179,7 +179,7 @@ mapTest("perf_event_array")(
     }
     expect(await child.stdout.text()).toMatch(/^"04030201[0-9a-f]*"\n$/);
     expect(await child.stderr.text()).toBe(
-      'other consumers of perf_event_array map "cli_perf" do not get the records that are printed here, and no more until they open the buffer again\n',
+      'other consumers of perf_event_array map "cli_perf" do not get the records that are printed here, and get no more records until they open the buffer again\n',
     );
     expect(child.exitCode).toBe(0);
   },
