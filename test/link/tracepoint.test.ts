@@ -54,8 +54,8 @@ bpfTest("on kernels before 5.15 the link of a tracepoint is a perf event", async
     using link: Link = new BarePerfEvent(new Descriptor(event.release(), what));
     expect(await countChildExecs(counts)).toBe(1);
     for (const [doing, use] of [
-      ["ask the kernel about", () => link.info()],
-      ["ask the kernel about", () => link.id],
+      ["read the information about", () => link.info()],
+      ["read the information about", () => link.id],
       ["replace the program of", () => link.update(program)],
       ["pin", () => link.pin("/nowhere/link")],
       ["detach", () => link.detach()],
