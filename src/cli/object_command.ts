@@ -75,7 +75,7 @@ OWNERS are the processes that have a file descriptor of the ${noun}, PINS the pa
   withJson(
     group
       .command("pin")
-      .description(`pin a ${noun} to a path, which keeps it in the kernel after its owners end`)
+      .description(`pin a ${noun} to a path, so that it outlives its owners`)
       .addArgument(argumentFor(kind))
       .argument(
         "<path>",
