@@ -16,9 +16,9 @@ for (let key = 0; key < keys; key++) map.set(key, key);
 interface Operation {
   readonly name: string;
   readonly run: (key: number) => unknown;
-  /** The number of keys: that of the operations in a sample if an operation works only once per key. */
+  /** The number of keys. An operation that works only once per key needs a key for each operation in a sample. */
   readonly keys: number;
-  /** Runs before each sample, without being timed. */
+  /** Prepares the map for a sample; is not timed. */
   readonly prepare?: () => void;
 }
 
@@ -59,7 +59,7 @@ const figures = new Map<string, { here: number[]; there: number[] }>(
 for (let round = 0; round < rounds; round++) {
   for (const { name, loop, prepare } of loops) {
     const samples = function* () {
-      // Functions of parameters are not timed.
+      // mitata does not time the functions that compute the parameters of `bench`.
       yield { 0: () => prepare?.(), bench: () => loop() };
     };
     const stats = await measure(samples, { min_cpu_time: 150e6, inner_gc: false });
