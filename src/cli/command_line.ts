@@ -96,10 +96,15 @@ function createProgram(groups: readonly CommandGroup[]): Command {
     .configureOutput({
       writeOut,
       writeErr: writeError,
-      outputError: (message, print) => print(message.replace(/^error: /, "bun-bpf: ")),
+      outputError: (message, print) => print(withRemedy(message.replace(/^error: /, "bun-bpf: "))),
     });
   for (const addTo of groups) addTo(program);
   return program;
+}
+
+/** Adds a remedy to the error about an unknown command, unless it already suggests a similar one. */
+function withRemedy(message: string): string {
+  return message.replace(/(unknown command '.*')\n$/, "$1: `--help` lists the commands\n");
 }
 
 /** Prints an error, and returns the exit status for it. */
