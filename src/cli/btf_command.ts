@@ -12,6 +12,7 @@ import {
   printJson,
   renderTable,
   toJson,
+  warn,
   withJson,
   writeOut,
 } from "./output.ts";
@@ -28,8 +29,9 @@ const help = `
 has BTF (map:counts, prog:id:7), or the path of a file with raw BTF (./types.btf).
 
 Without --json the output is a C header, in which each type follows the types that it needs. If several
-types have the same name, all but the first get a suffix with a number (___2). With --json the output is an
-array of all types in the BTF, in the order of their ids.
+types have the same name, all but the first get a suffix with a number (___2). Types without a name are
+printed only as parts of other types; \`map show\` prints the types of keys and values. With --json the output
+is an array of all types in the BTF, in the order of their ids.
 
 Examples:
   bun-bpf btf dump vmlinux >vmlinux.h
@@ -179,8 +181,13 @@ function dump(reference: BtfReference, { json = false, type }: DumpOptions): voi
     return;
   }
   lines.line(beforeTypes);
-  for (const definition of cDefinitions(btf, definable(btf, ids))) lines.line(definition);
+  let isEmpty = true;
+  for (const definition of cDefinitions(btf, definable(btf, ids))) {
+    lines.line(definition);
+    isEmpty = false;
+  }
   lines.line(afterTypes);
+  if (isEmpty) warn("this BTF has no types with names: --json prints all types");
 }
 
 /** The lines that bpftool prints, so that sources work with the headers of both. */

@@ -76,7 +76,7 @@ maxEntries (the capacity), flags, frozen, mapExtra; btfId, btfKeyTypeId, btfValu
       name,
       `${keySize} B`,
       `${valueSize} B`,
-      capacityText(type, maxEntries),
+      capacityCell(type, maxEntries),
       ifKnown(memory, humanBytes) ?? "",
     ]),
   details,
@@ -92,7 +92,7 @@ function details(info: InspectedMapInfo): readonly Detail[] {
     ["name", info.name || undefined],
     ["key size", `${info.keySize} bytes`],
     ["value size", `${info.valueSize} bytes`],
-    ["capacity", capacityText(info.type, info.maxEntries)],
+    ["capacity", `${info.maxEntries} ${capacityUnit(info.type)}`],
     ["memory", ifKnown(memory, memoryText)],
     ["flags", flags.length === 0 ? undefined : flags.join(" ")],
     ["extra", mapExtra === 0 ? undefined : hex(mapExtra)],
@@ -109,10 +109,15 @@ function details(info: InspectedMapInfo): readonly Detail[] {
   ];
 }
 
-/** Formats the capacity of a map: entries, bytes of a ring buffer, or pages of an arena. */
-function capacityText(type: string, maxEntries: number): string {
-  if (type === "ringbuf" || type === "user_ringbuf") return `${maxEntries} B`;
-  return type === "arena" ? `${maxEntries} pages` : `${maxEntries}`;
+/** Returns the unit in which the kernel counts the maximum number of entries. */
+function capacityUnit(type: string): "bytes" | "pages" | "entries" {
+  if (type === "ringbuf" || type === "user_ringbuf") return "bytes";
+  return type === "arena" ? "pages" : "entries";
+}
+
+function capacityCell(type: string, maxEntries: number): string {
+  const unit = { bytes: " B", pages: " pages", entries: "" }[capacityUnit(type)];
+  return `${maxEntries}${unit}`;
 }
 
 /** Makes the lines about the types of keys and values; none if this process may not read the map's BTF. */

@@ -11,7 +11,7 @@ import {
   parseReference,
   type Reference,
 } from "./object_command.ts";
-import { type JsonOption, printable, printJson, withJson, writeOut } from "./output.ts";
+import { counted, type JsonOption, printable, printJson, withJson, writeOut } from "./output.ts";
 import { EntryEncoder, MapEditor } from "../inspect/map_editor.ts";
 import { EntryDecoder } from "../inspect/map_reader.ts";
 import { mapTypes, operationsOf } from "../maps/map_types.ts";
@@ -152,12 +152,19 @@ interface UpdateOptions extends JsonOption {
 function update(reference: Reference, words: readonly string[], options: UpdateOptions): void {
   const { json = false, ifAbsent = false, ifPresent = false } = options;
   using map = MapEditor.open(originOf("map", reference, { isChange: true }), "write");
-  const { id, keySize } = map.properties;
+  const { id, type, keySize, valueSize } = map.properties;
+  if (keySize === 0 && valueSize === 0) {
+    throw new CommandError(`${type} maps have no entries that this command could store`, {
+      isMisuse: true,
+    });
+  }
   const expected = keySize === 0 ? 1 : 2;
   if (words.length !== expected) {
     const what =
       keySize === 0 ? "has no keys: expected a value" : "has keys: expected a key and a value";
-    throw new CommandError(`the ${map} ${what}, got ${words.length} arguments`, { isMisuse: true });
+    throw new CommandError(`the ${map} ${what}, got ${counted(words.length, "argument")}`, {
+      isMisuse: true,
+    });
   }
   const encoder = encoded(map, () => new EntryEncoder(map.properties));
   const key = keySize === 0 ? new Uint8Array(0) : keyOf(map, words[0] as string, encoder);

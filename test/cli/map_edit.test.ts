@@ -10,6 +10,7 @@ import {
   ProgArray,
   Program,
   Queue,
+  RingBuf,
   Stack,
   t,
   TaskStorage,
@@ -265,7 +266,7 @@ describe("a change that fails", () => {
       [["delete", map.id, 2], 'the hash map "cli_edited" has no entry with the key "2"', 1],
       [
         ["update", map.id, 1],
-        'the hash map "cli_edited" has keys: expected a key and a value, got 1 arguments',
+        'the hash map "cli_edited" has keys: expected a key and a value, got 1 argument',
         2,
       ],
       [
@@ -287,6 +288,15 @@ describe("a change that fails", () => {
       else expect(stderr).toMatch(message);
       expect([...map]).toEqual([[1, 1]]);
     }
+  });
+
+  bpfTest("is that of a ring buffer, which has no entries", async () => {
+    using ring = new RingBuf({ size: 65536, event: t.u32 });
+    const { stderr, exitCode } = await cli(["map", "update", ring.id, 0]);
+    expect({ stderr, exitCode }).toEqual({
+      stderr: "bun-bpf: ringbuf maps have no entries that this command could store\n",
+      exitCode: 2,
+    });
   });
 
   bpfTest("is that of a map whose type, and so whose size of values, is unknown", () => {
