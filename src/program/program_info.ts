@@ -35,7 +35,7 @@ export interface ProgramInfo {
    * Bytes of machine code; 0 if the kernel interprets the program, and without CAP_BPF (before kernel 5.8 CAP_SYS_ADMIN).
    */
   readonly jitedSize: number;
-  /** Bytes of BPF instructions after the verifier has rewritten them; 0 without the same capability. */
+  /** Bytes of BPF instructions after the verifier has rewritten them; 0 without CAP_BPF (before kernel 5.8 CAP_SYS_ADMIN). */
   readonly translatedSize: number;
   /** Bytes of memory of the program without its machine code, in whole pages; `undefined` if /proc is not mounted. */
   readonly memory: number | undefined;
