@@ -70,9 +70,13 @@ for (let round = 0; round < rounds; round++) {
 }
 
 console.log(`hash map, u32 to u64: medians of ${rounds} rounds, ns per operation\n`);
-console.log(`${"".padEnd(14)}${"bun-bpf".padStart(9)}${"C".padStart(9)}${"ratio".padStart(9)}`);
+console.log(
+  `${"".padEnd(14)}${"bun-bpf".padStart(9)}${"C".padStart(9)}${"relative to C".padStart(16)}`,
+);
 for (const [name, { here, there }] of figures) {
   const ratios = here.map((own, round) => own / (there[round] ?? Number.NaN));
   const row = [median(here).toFixed(0), median(there).toFixed(0), median(ratios).toFixed(2)];
-  console.log(`${name.padEnd(14)}${row.map((text) => text.padStart(9)).join("")}`);
+  console.log(
+    `${name.padEnd(14)}${row.map((text, column) => text.padStart(column === 2 ? 16 : 9)).join("")}`,
+  );
 }

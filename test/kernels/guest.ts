@@ -94,7 +94,7 @@ export async function runGuest(
         output: file("output.log"),
         memory,
         timeLimit,
-        onLook: () => onTests(countResults(readLog(file("output.log")))),
+        onPoll: () => onTests(countResults(readLog(file("output.log")))),
       },
       signal,
     );
