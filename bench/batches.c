@@ -1,5 +1,5 @@
-// The operations of batches.ts with libbpf: batches-peer MAP_ID OPERATION ENTRIES VALUES. Prints nanoseconds per entry: the
-// median of the samples.
+// The operations of batches.ts with libbpf: batches-peer MAP_ID OPERATION ENTRIES VALUES. VALUES is the number of values per
+// key. Prints nanoseconds per entry: the median of the samples.
 #include "peer.h"
 
 enum { SAMPLES = 9, BATCH = 16384 };

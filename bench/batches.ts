@@ -126,12 +126,18 @@ for (let round = -1; round < rounds; round++) {
 }
 
 console.log(`${entries} entries, u32 to u64: medians of ${rounds} rounds, ns per entry\n`);
-console.log(`${"".padEnd(32)}${"bun-bpf".padStart(9)}${"C".padStart(9)}${"ratio".padStart(9)}`);
+console.log(
+  `${"".padEnd(32)}${"bun-bpf".padStart(9)}${"C".padStart(9)}${"relative to C".padStart(16)}`,
+);
 for (const name of names) {
   const { here, there } = figures[name];
-  const figure = (number: number, digits: number) =>
-    (Number.isNaN(number) ? "" : number.toFixed(digits)).padStart(9);
-  const row = [figure(median(here), 0), figure(median(there), 0), figure(ratio(here, there), 2)];
+  const figure = (number: number, digits: number, width: number) =>
+    (Number.isNaN(number) ? "" : number.toFixed(digits)).padStart(width);
+  const row = [
+    figure(median(here), 0, 9),
+    figure(median(there), 0, 9),
+    figure(ratio(here, there), 2, 16),
+  ];
   console.log(`${operations[name].name.padEnd(32)}${row.join("")}`);
 }
 

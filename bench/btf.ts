@@ -68,7 +68,7 @@ console.log(
   `BTF of the kernel (${Btf.kernel().length} types): milliseconds, medians of ${rounds} rounds\n`,
 );
 console.log(
-  `${"".padEnd(26)}${"bun-bpf".padStart(8)}${"libbpf".padStart(8)}${"ratio".padStart(8)}`,
+  `${"".padEnd(26)}${"bun-bpf".padStart(8)}${"libbpf".padStart(8)}${"relative to C".padStart(15)}`,
 );
 for (const [index, figure] of figures.entries()) {
   const columns = [
@@ -76,8 +76,8 @@ for (const [index, figure] of figures.entries()) {
     median(figure.there),
     medianRatio(figure.here, figure.there),
   ];
-  const texts = columns.map((column) =>
-    (Number.isNaN(column) ? "" : column.toFixed(2)).padStart(8),
+  const texts = columns.map((column, index) =>
+    (Number.isNaN(column) ? "" : column.toFixed(2)).padStart(index === 2 ? 15 : 8),
   );
   console.log(`${(steps[index] ?? "").padEnd(26)}${texts.join("")}`);
 }

@@ -16,9 +16,9 @@ for (let key = 0; key < keys; key++) map.set(key, key);
 interface Operation {
   readonly name: string;
   readonly run: (key: number) => unknown;
-  /** The number of keys: that of the operations in a sample if an operation works only once per key. */
+  /** The number of keys. An operation that works only once per key needs a key for each operation in a sample. */
   readonly keys: number;
-  /** Runs before each sample, without being timed. */
+  /** Prepares the map for a sample; is not timed. */
   readonly prepare?: () => void;
 }
 
@@ -59,7 +59,7 @@ const figures = new Map<string, { here: number[]; there: number[] }>(
 for (let round = 0; round < rounds; round++) {
   for (const { name, loop, prepare } of loops) {
     const samples = function* () {
-      // Functions of parameters are not timed.
+      // mitata does not time the functions that compute the parameters of `bench`.
       yield { 0: () => prepare?.(), bench: () => loop() };
     };
     const stats = await measure(samples, { min_cpu_time: 150e6, inner_gc: false });
@@ -70,9 +70,13 @@ for (let round = 0; round < rounds; round++) {
 }
 
 console.log(`hash map, u32 to u64: medians of ${rounds} rounds, ns per operation\n`);
-console.log(`${"".padEnd(14)}${"bun-bpf".padStart(9)}${"C".padStart(9)}${"ratio".padStart(9)}`);
+console.log(
+  `${"".padEnd(14)}${"bun-bpf".padStart(9)}${"C".padStart(9)}${"relative to C".padStart(16)}`,
+);
 for (const [name, { here, there }] of figures) {
   const ratios = here.map((own, round) => own / (there[round] ?? Number.NaN));
   const row = [median(here).toFixed(0), median(there).toFixed(0), median(ratios).toFixed(2)];
-  console.log(`${name.padEnd(14)}${row.map((text) => text.padStart(9)).join("")}`);
+  console.log(
+    `${name.padEnd(14)}${row.map((text, column) => text.padStart(column === 2 ? 16 : 9)).join("")}`,
+  );
 }

@@ -1,4 +1,4 @@
-// The consumers of the ring_*.ts with libbpf:
+// The consumers of ring_*.ts, with libbpf:
 //   ring-peer drain RING_ID PROGRAM_ID COUNT       for each number N on stdin, fills and drains N times: median ns per record
 //   ring-peer consume CPU RING_ID...               until SIGTERM: number of events and of gaps in their sequence
 //   ring-peer latency CPU RING_ID WARM_UP EVENTS   microseconds from the time in a record to the callback

@@ -38,7 +38,7 @@ import { median, medianRatio, percentile } from "./support/statistics.ts";
 const floodRingSize = 8 * 2 ** 20;
 const pacedRingSize = 2 ** 20;
 const pacedRate = 500_000;
-/** The time in which the consumer reads the remaining records. */
+/** Time for the consumer to read the remaining records. */
 const settleMilliseconds = 100;
 /** The pause between warm-up and measurement. */
 const quietMilliseconds = 500;
@@ -47,11 +47,15 @@ const numbers = {
   rounds: { help: "alternating rounds of the flood", standard: 5, quick: 2 },
   seconds: { help: "seconds of flood in a round", standard: 3, quick: 1 },
   "warm-up": { help: "seconds of flood that are not counted", standard: 1, quick: 1 },
-  "paced-seconds": { help: "seconds at 500,000 events/s", standard: 10, quick: 2 },
+  "paced-seconds": {
+    help: "seconds of the paced part, at 500,000 events/s",
+    standard: 10,
+    quick: 2,
+  },
 };
 type Names = keyof typeof numbers;
 
-/** The counts that a consumer prints at its end. C prints `events` and `gaps`. */
+/** The counts that a consumer prints at its end. C prints only `events` and `gaps`. */
 interface Counted {
   readonly events: number;
   readonly gaps: number;
@@ -220,7 +224,7 @@ async function paced(options: Options<Names>, peer: Peer | undefined): Promise<F
 }
 
 async function measure(options: Options<Names>, peer: Peer | undefined): Promise<Report> {
-  // On the CPU of the consumer, to which it sends requests, not on that of the producer.
+  // This process sends requests to the consumer, and must not slow the producer down.
   pinProcess(cpus.consumer);
   const figures = [...(await flood(options, peer)), ...(await paced(options, peer))];
   return {
@@ -232,7 +236,8 @@ async function measure(options: Options<Names>, peer: Peer | undefined): Promise
 }
 
 await run({
-  usage: "A ring under flood, compared with C: bun bench/ring_flood.ts [options]",
+  usage:
+    "Throughput while a program writes at full speed, compared with C: bun bench/ring_flood.ts [options]",
   numbers,
   measure,
   peer: "ring",

@@ -25,7 +25,7 @@ import { canCountSystemCalls, countSystemCalls, type SystemCalls } from "./suppo
 
 const manyRings = 64;
 const cRingSize = 64 * 1024;
-/** The time after which the start of a process is over. */
+/** Seconds after which a process has started and only waits. */
 const settleSeconds = 3;
 
 const numbers = {

@@ -5,7 +5,7 @@
  *
  * A program writes 1,000 records per second, so that the consumer sleeps before each. A record has the time at which it was
  * written, and the callback compares the clock with it. C sleeps in `epoll_wait` (`ring_buffer__poll`). Bun's event loop cannot
- * poll other descriptors: one of three bridges wakes it, see `eventLoop`. Each consumer is a separate process on one CPU. The
+ * poll the descriptor of a ring: one of three bridges wakes it, see `eventLoop`. Each consumer is a separate process on one CPU. The
  * producer runs on the same CPU, or on another one.
  *
  * On a virtual machine the hypervisor wakes the other CPU, which takes most of the time, in C too. The difference between

@@ -87,7 +87,7 @@ async function measure(options: Options<Names>): Promise<Report> {
 }
 
 await run({
-  usage: "Memory growth of a long run: bun bench/ring_memory.ts [options]",
+  usage: "Memory growth of a consumer in a long run: bun bench/ring_memory.ts [options]",
   numbers,
   measure,
 });

@@ -108,7 +108,7 @@ summary(() => {
     (index) => names[index % names.length]!,
   );
   readAndWrite("cstring(16)", t.cstring(16), (index) => names[index % names.length]!);
-  readAndWrite("cstring(16), no name twice", t.cstring(16), (index) => `name-${index * 7919}`);
+  readAndWrite("cstring(16), distinct names", t.cstring(16), (index) => `name-${index * 7919}`);
   readAndWrite("cstring(16), not ASCII", t.cstring(16), (index) => `nom-é-${index & 7}`);
   readAndWrite("cstring(64)", t.cstring(64), (index) => paths[index % paths.length]!);
 });

@@ -27,7 +27,7 @@ usage: bun execsnoop.ts [options]
 
   -x, --failed             also show failed attempts to start a program, with the error
   -n, --name REGEX         only show programs whose command or file name matches
-  -d, --duration SECONDS   stop after this time (default: at Ctrl-C)
+  -d, --duration SECONDS   stop after this time (default: run until Ctrl-C)
   -b, --buffer MIB         size of the ring buffer, a power of two (default: 4)
   -j, --json               print one line with a JSON object for each program
   -h, --help               show this help
@@ -81,7 +81,7 @@ const { r0, r1, r2, r3, r6, r7, r8, r9, fp } = asm;
 
 const returnZero: Code = [asm.mov(r0, 0), asm.exit()];
 
-/** Reserves a record, to which r7 points then. If the buffer has no room, counts the lost record and jumps to `end`. */
+/** Reserves a record and stores its address in r7. If the buffer has no room, counts the lost record and jumps to `end`. */
 const reserveEvent: Code = [
   asm.reserveOrCount("events", Event.size, "end", { stack: -8 }),
   asm.mov(r7, r0),
@@ -132,8 +132,8 @@ function succeeded(kernel: Btf, { failed }: Options): Code {
   return [
     asm.mov(r6, r1),
     asm.ldxdw(r8, r6, 0),
-    // In exec a thread that is not the first of its process gets the id of the first one. The attempt was stored by the
-    // old id, and the program at the end of the system call looks for the new one.
+    // A thread that is not the leader of its process gets the leader's id in exec. The attempt is stored by its old id, but
+    // the program at the end of the system call would look it up by the new one.
     failed
       ? [
           asm.ldxw(r1, r8, kernel.field("task_struct", "tgid").offset),
@@ -215,7 +215,7 @@ const readArgumentPointer: Code = [
   asm.call("probe_read_user"),
 ];
 
-/** Runs when an exec ends. Reads the file name now, because it is certainly in memory after the kernel has read it. */
+/** Runs when an exec ends, and reads the file name: its page is in memory now, because the kernel has read it. */
 function ended(kernel: Btf): Code {
   return [
     asm.mov(r6, r1),

@@ -1,6 +1,6 @@
 // Consumes a ring until SIGTERM, checks the sequence numbers, counts ticks of a timer and runs an HTTP server:
 //   bun bench/children/flood_consumer.ts --ring ID --cpu N --method in-place|raw
-// The first line on stdout is the port of the server; the last, after SIGTERM, the counts (ticks since SIGUSR2).
+// It prints the port of the server, and after SIGTERM the counts as JSON. SIGUSR2 restarts the count of ticks.
 import { parseArgs } from "node:util";
 import { RingBuf } from "../../src/index.ts";
 import { endWithParent, pinProcess } from "../support/libc.ts";

@@ -1,6 +1,6 @@
 // Measures the latency of events, from the time in the record to the callback. BUN_BPF_LOOP selects the bridge:
 //   bun bench/children/latency_consumer.ts --ring ID --cpu N --method subscribe|for-await --warm-up N --events N
-// The first line on stdout means that it waits; the second is the result in microseconds.
+// It prints "ready" when it waits, and then the result in microseconds as JSON.
 import { parseArgs } from "node:util";
 import { monotonicNanoseconds, RingBuf } from "../../src/index.ts";
 import { endWithParent, pinThread } from "../support/libc.ts";

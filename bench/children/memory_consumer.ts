@@ -1,7 +1,6 @@
 // Consumes a number of events, and measures the memory of the process:
 //   bun bench/children/memory_consumer.ts --ring ID --cpu N --method raw|in-place|objects --first N --events N
-// The first line on stdout means that it waits; the second is the resident memory in bytes, after the first events and after
-// all.
+// It prints "ready" when it waits, and then as JSON the resident memory in bytes, after the first events and after all.
 import { parseArgs } from "node:util";
 import { RingBuf } from "../../src/index.ts";
 import { endWithParent, pinProcess } from "../support/libc.ts";

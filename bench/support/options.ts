@@ -65,7 +65,7 @@ function helpText(usage: string, numbers: Readonly<Record<string, NumberOption>>
     ],
   );
   lines.push(
-    ["--quick", "short rounds, to test that it works; figures are rough"],
+    ["--quick", "short rounds, to test that the benchmark works; figures are rough"],
     ["--json", "print a JSON object instead of a table"],
     ["--help", "print this help"],
   );

@@ -45,7 +45,7 @@ export function machine(): string {
   return `${cpus().length} CPUs${model === undefined ? "" : ` (${model})`}, Linux ${release()}, Bun ${Bun.version}`;
 }
 
-const headings = ["", "bun-bpf", "C", "relative", "target", ""];
+const headings = ["", "bun-bpf", "C", "relative to C", "target", ""];
 
 /** Returns a report as a table for a terminal. */
 export function textTable(report: Report): string {

@@ -12,6 +12,7 @@ import {
   printJson,
   renderTable,
   toJson,
+  warn,
   withJson,
   writeOut,
 } from "./output.ts";
@@ -28,8 +29,9 @@ const help = `
 has BTF (map:counts, prog:id:7), or the path of a file with raw BTF (./types.btf).
 
 Without --json the output is a C header, in which each type follows the types that it needs. If several
-types have the same name, all but the first get a suffix with a number (___2). With --json the output is an
-array of all types in the BTF, in the order of their ids.
+types have the same name, all but the first get a suffix with a number (___2). Types without a name are
+printed only as parts of other types; \`map show\` prints the types of keys and values. With --json the output
+is an array of all types in the BTF, in the order of their ids.
 
 Examples:
   bun-bpf btf dump vmlinux >vmlinux.h
@@ -44,13 +46,23 @@ export function btfCommand(program: Command): void {
     .description("type information (BTF) of the kernel, modules, programs and maps")
     .addHelpText("after", "\nExamples:\n  bun-bpf btf list\n  bun-bpf btf dump vmlinux >vmlinux.h");
   withJson(
-    group.command("list").description("list all BTFs, with the programs and maps that have them"),
+    group
+      .command("list")
+      .description("list all BTFs, with the programs and maps that have them")
+      .addHelpText(
+        "after",
+        `
+NAME is that of the kernel (vmlinux) or of a module; the BTF of programs and maps has no name.
+
+With --json each BTF has the keys id, name, isKernel (true for vmlinux and modules), size (bytes), programIds
+and mapIds.`,
+      ),
   ).action(list);
   withJson(
     group
       .command("dump")
       .description("print types as a C header")
-      .argument("<btf>", "the BTF, see below", parseBtfReference)
+      .argument("<btf>", "the BTF, as described below", parseBtfReference)
       .option(
         "-t, --type <name>",
         "print only this struct, union, enum or typedef, and the types that it needs",
@@ -169,8 +181,13 @@ function dump(reference: BtfReference, { json = false, type }: DumpOptions): voi
     return;
   }
   lines.line(beforeTypes);
-  for (const definition of cDefinitions(btf, definable(btf, ids))) lines.line(definition);
+  let isEmpty = true;
+  for (const definition of cDefinitions(btf, definable(btf, ids))) {
+    lines.line(definition);
+    isEmpty = false;
+  }
   lines.line(afterTypes);
+  if (isEmpty) warn("this BTF has no types with names: --json prints all types");
 }
 
 /** The lines that bpftool prints, so that sources work with the headers of both. */

@@ -80,7 +80,8 @@ Examples:
 Maps and programs are named by id (12, id:12), by name if it is unique (counts, name:counts), or by the
 path of a pin (/sys/fs/bpf/counts, ./counts, path:counts); links by id or path.
 
-Listing objects requires root or CAP_SYS_ADMIN. Output to a terminal is coloured unless NO_COLOR=1 is set.`;
+Listing objects requires root or CAP_SYS_ADMIN. Output to a terminal is coloured unless NO_COLOR=1 is set. The
+exit status is 0 for success, 1 if the command failed, and 2 if the command line is wrong.`;
 
 function createProgram(groups: readonly CommandGroup[]): Command {
   const program = new Command("bun-bpf")
@@ -95,10 +96,15 @@ function createProgram(groups: readonly CommandGroup[]): Command {
     .configureOutput({
       writeOut,
       writeErr: writeError,
-      outputError: (message, print) => print(message.replace(/^error: /, "bun-bpf: ")),
+      outputError: (message, print) => print(withRemedy(message.replace(/^error: /, "bun-bpf: "))),
     });
   for (const addTo of groups) addTo(program);
   return program;
+}
+
+/** Adds a remedy to the error about an unknown command, unless it already suggests a similar one. */
+function withRemedy(message: string): string {
+  return message.replace(/(unknown command '.*')\n$/, "$1: `--help` lists the commands\n");
 }
 
 /** Prints an error, and returns the exit status for it. */

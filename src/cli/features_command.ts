@@ -33,8 +33,15 @@ export function featuresCommand(program: Command): void {
     .addHelpText(
       "after",
       `
-Probes load programs, create maps and attach programs where they disturb no other process, and undo all of it
-at once. Without privileges most features are "refused".
+Probes create maps, load programs, and attach programs where they disturb no other process. They undo all of
+it at once, except that the probe of \`tc\` can make the kernel load modules, which stay loaded.
+
+STATUS is "available", "missing", or "refused" if this process may not use the feature: without privileges
+most features are refused. SINCE is the first kernel version that has the feature.
+
+With --json the document has the keys settings, config, mapTypes, mapOperations, programTypes, attachKinds,
+instructions, fixes and helpers (names by program type). A feature has the keys
+status, since and reason (if it is not available).
 
 Examples:
   bun-bpf features
@@ -102,7 +109,7 @@ const sections: Readonly<Record<string, Section>> = {
 function kernelSection(): string {
   const { settings } = features;
   const { release, architecture, btf, jit, lockedMemory, ioUring, securityModules } = settings;
-  const hardened = jit.hardening === undefined ? "" : `, constants blinded: ${jit.hardening}`;
+  const hardened = jit.hardening === undefined ? "" : `, constant blinding: ${jit.hardening}`;
   const limitedBy = {
     "memory cgroup": "limited by the memory cgroup",
     rlimit: `limited by RLIMIT_MEMLOCK to ${lockedMemory.limit === Infinity ? "infinity" : humanBytes(lockedMemory.limit)}`,
@@ -111,7 +118,7 @@ function kernelSection(): string {
     ["kernel", `${release}, ${architecture}`],
     ["CPUs", `${settings.possibleCpus} possible`],
     ["page size", `${settings.pageSize} bytes`],
-    ["BTF", btf.vmlinux ? `of the kernel and ${counted(btf.modules, "module")}` : "none"],
+    ["BTF", btf.vmlinux ? `vmlinux and ${counted(btf.modules, "module")}` : "none"],
     ["JIT", jit.mode === undefined ? "unknown" : `${jit.mode}${hardened}`],
     ["unprivileged bpf()", settings.unprivileged ?? "unknown"],
     ["lockdown", settings.lockdown ?? "unknown"],

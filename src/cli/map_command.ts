@@ -43,6 +43,9 @@ export function mapCommand(program: Command): void {
     .addHelpText(
       "after",
       `
+In the output of \`list\`, KEY and VALUE are sizes. CAPACITY is the maximum number of entries, the size of a
+ring buffer in bytes, or the size of an arena in pages.
+
 Examples:
   bun-bpf map list
   bun-bpf map show counts
@@ -54,16 +57,16 @@ Examples:
 
 const maps: ObjectCommand<"map"> = {
   kind: "map",
-  jsonKeys: `id, type, name, keySize, valueSize and memory (bytes), maxEntries, flags,
-frozen, mapExtra; btfId, btfKeyTypeId, btfValueTypeId and kernelValueTypeId (0 for none); ownerProgramType and
-ownerJited (maps that hold programs); programIds (only \`show\`)`,
+  jsonKeys: `id, type, name, keySize, valueSize and memory (bytes),
+maxEntries (the capacity), flags, frozen, mapExtra; btfId, btfKeyTypeId, btfValueTypeId and kernelValueTypeId
+(0 for none); ownerProgramType and ownerJited (maps that hold programs); programIds (only \`show\`)`,
   columns: [
     { title: "ID", alignment: "right" },
     { title: "TYPE" },
     { title: "NAME" },
     { title: "KEY", alignment: "right" },
     { title: "VALUE", alignment: "right" },
-    { title: "ENTRIES", alignment: "right" },
+    { title: "CAPACITY", alignment: "right" },
     { title: "MEMORY", alignment: "right" },
   ],
   rows: (infos) =>
@@ -73,7 +76,7 @@ ownerJited (maps that hold programs); programIds (only \`show\`)`,
       name,
       `${keySize} B`,
       `${valueSize} B`,
-      `${maxEntries}`,
+      capacityCell(type, maxEntries),
       ifKnown(memory, humanBytes) ?? "",
     ]),
   details,
@@ -89,7 +92,7 @@ function details(info: InspectedMapInfo): readonly Detail[] {
     ["name", info.name || undefined],
     ["key size", `${info.keySize} bytes`],
     ["value size", `${info.valueSize} bytes`],
-    ["entries", `at most ${info.maxEntries}`],
+    ["capacity", `${info.maxEntries} ${capacityUnit(info.type)}`],
     ["memory", ifKnown(memory, memoryText)],
     ["flags", flags.length === 0 ? undefined : flags.join(" ")],
     ["extra", mapExtra === 0 ? undefined : hex(mapExtra)],
@@ -104,6 +107,17 @@ function details(info: InspectedMapInfo): readonly Detail[] {
     ...typeDetails(info),
     ["programs", programsOf(info.id)?.map(namedProgram)],
   ];
+}
+
+/** Returns the unit in which the kernel counts the maximum number of entries. */
+function capacityUnit(type: string): "bytes" | "pages" | "entries" {
+  if (type === "ringbuf" || type === "user_ringbuf") return "bytes";
+  return type === "arena" ? "pages" : "entries";
+}
+
+function capacityCell(type: string, maxEntries: number): string {
+  const unit = { bytes: " B", pages: " pages", entries: "" }[capacityUnit(type)];
+  return `${maxEntries}${unit}`;
 }
 
 /** Makes the lines about the types of keys and values; none if this process may not read the map's BTF. */
@@ -141,8 +155,9 @@ does not change the map.
 Integers of the types __be16, __be32 and __be64 are converted from network byte order: port 443 is 443.
 Values of struct in_addr and struct in6_addr are shown as addresses: "10.0.0.1", "2001:db8::1".
 
-The map may change meanwhile; an entry that is present all the time is shown once. Notes about missing output
-are printed on standard error, or with --json in the document: { "entries": [...], "notes": [...] }.
+The map may change meanwhile; an entry that is present all the time is shown once. With --json the document
+has the keys entries (an array of objects with key and value) and notes (texts about missing output, which are
+printed on standard error without --json).
 
 Examples:
   bun-bpf map dump counts

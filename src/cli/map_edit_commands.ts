@@ -26,7 +26,7 @@ const updateHelp = `${texts}
 
 The value of a per-CPU map is an array with one value per possible CPU. The value of a map that holds programs
 or maps is the id, the name or the path of a pin of one. Queues, stacks and Bloom filters have no keys: the
-value is pushed or added.
+value is pushed or added. With --json the document has the keys mapId and updated (true).
 
 Examples:
   bun-bpf map update limits '{"uid": 1000}' 50
@@ -43,23 +43,31 @@ export function mapEditCommands(program: Command): void {
       .description("print the value of a key")
       .addArgument(argumentFor("map"))
       .argument("<key>", "the key, see below")
-      .addHelpText("after", `${texts}\n\nExamples:\n  bun-bpf map lookup counts 5`),
+      .addHelpText(
+        "after",
+        `${texts}\n\nWith --json the document has the keys key and value.\n\nExamples:\n  bun-bpf map lookup counts 5`,
+      ),
   ).action(lookup);
   withJson(
     group
       .command("peek")
       .description("print the next value of a queue or stack without removing it")
       .addArgument(argumentFor("map"))
-      .addHelpText("after", "\nExamples:\n  bun-bpf map peek jobs --json"),
+      .addHelpText(
+        "after",
+        "\nWith --json the document has the key value.\n\nExamples:\n  bun-bpf map peek jobs --json",
+      ),
   ).action(peek);
   withJson(
     group
       .command("update")
-      .description("store a value")
+      .description("store a value for a key, or push one")
       .addArgument(argumentFor("map"))
       .argument("<key-value...>", "the key, if the map has keys, and the value, see below")
-      .addOption(new Option("--if-absent", "only if the key is absent").conflicts("ifPresent"))
-      .addOption(new Option("--if-present", "only if the key is present"))
+      .addOption(
+        new Option("--if-absent", "store only if the key is absent").conflicts("ifPresent"),
+      )
+      .addOption(new Option("--if-present", "store only if the key is present"))
       .addHelpText("after", updateHelp),
   ).action(update);
   withJson(
@@ -68,7 +76,10 @@ export function mapEditCommands(program: Command): void {
       .description("delete an entry")
       .addArgument(argumentFor("map"))
       .argument("<key>", "the key, see below")
-      .addHelpText("after", `${texts}\n\nExamples:\n  bun-bpf map delete counts 5`),
+      .addHelpText(
+        "after",
+        `${texts}\n\nWith --json the document has the keys mapId and deleted (true).\n\nExamples:\n  bun-bpf map delete counts 5`,
+      ),
   ).action(remove);
 }
 
@@ -141,7 +152,12 @@ interface UpdateOptions extends JsonOption {
 function update(reference: Reference, words: readonly string[], options: UpdateOptions): void {
   const { json = false, ifAbsent = false, ifPresent = false } = options;
   using map = MapEditor.open(originOf("map", reference, { isChange: true }), "write");
-  const { id, keySize } = map.properties;
+  const { id, type, keySize, valueSize } = map.properties;
+  if (keySize === 0 && valueSize === 0) {
+    throw new CommandError(`${type} maps have no entries that this command could store`, {
+      isMisuse: true,
+    });
+  }
   const expected = keySize === 0 ? 1 : 2;
   if (words.length !== expected) {
     const what =

@@ -15,10 +15,10 @@ import { u8 } from "../types/integer.ts";
 import { bytesAt } from "../types/memory.ts";
 
 const help = `
-The map is a ring buffer (ringbuf) or a perf buffer (perf_event_array). Records are decoded by the type that
---type names, which the programs that use the map or the kernel define, or printed as hexadecimal bytes. A
-record of a perf buffer can have up to 7 bytes more than the program has written. With --json each record is
-one line with a JSON value.
+The map is a ring buffer (ringbuf) or a perf buffer (perf_event_array). --type names the type of the records:
+it is looked up in the BTF of the programs that use the map, and then in that of the kernel. Without it
+records are printed as hexadecimal bytes. A record of a perf buffer can have up to 7 bytes more than the
+program has written. With --json each record is one line with a JSON value.
 
 This command consumes the records that it prints: other consumers of the buffer do not get them. The
 consumer of a ring buffer gets later records again when this command has ended. The consumer of a perf
@@ -44,7 +44,7 @@ export function mapEventsCommand(program: Command): void {
     .option("-t, --type <name>", "the struct, union or typedef of the records")
     .option(
       "-l, --limit <count>",
-      "stop after this number of records (default: at Ctrl-C)",
+      "stop after this number of records (default: run until Ctrl-C)",
       parseLimit,
     )
     .option("-j, --json", "print one JSON value per line")

@@ -53,13 +53,17 @@ export function addObjectCommands<Kind extends HandleKind>(
   const { kind } = command;
   const noun = nouns[kind];
   const keys = `
-With --json ${noun}s have the keys
-${command.jsonKeys};
+With --json each ${noun} has the keys ${command.jsonKeys};
 owners (processes that have it open), each with pid, comm (the name) and fd; pins (paths). \`show\` also has
 notes, texts about missing information, which \`list\` prints on standard error. An unknown property has no
 key.`;
+  const holders = `
+OWNERS are the processes that have a file descriptor of the ${noun}, PINS the paths at which it is pinned.`;
   withJson(
-    group.command("list").description(`list all ${noun}s`).addHelpText("after", keys),
+    group
+      .command("list")
+      .description(`list all ${noun}s`)
+      .addHelpText("after", `${holders}\n${keys}`),
   ).action((options: JsonOption) => list(command, options));
   withJson(
     group
@@ -71,14 +75,17 @@ key.`;
   withJson(
     group
       .command("pin")
-      .description(`pin a ${noun} to a path, which keeps it in the kernel when its owners end`)
+      .description(`pin a ${noun} to a path, so that it outlives its owners`)
       .addArgument(argumentFor(kind))
       .argument(
         "<path>",
         "a path that does not exist yet, in a directory on a BPF file system",
         parsePath,
       )
-      .addHelpText("after", `\nExamples:\n  bun-bpf ${kind} pin id:12 /sys/fs/bpf/kept`),
+      .addHelpText(
+        "after",
+        `\nWith --json the document has the keys id and path.\n\nExamples:\n  bun-bpf ${kind} pin id:12 /sys/fs/bpf/kept`,
+      ),
   ).action((reference: Reference, path: string, options: JsonOption) =>
     pin(kind, reference, path, options),
   );
@@ -91,6 +98,7 @@ key.`;
         "after",
         `
 Other files are never removed. The kernel frees the ${noun} if this was its last pin and nothing else uses it.
+With --json the document has the keys id and path.
 
 Examples:
   bun-bpf ${kind} unpin /sys/fs/bpf/kept`,

@@ -24,7 +24,8 @@ export function progCommand(program: Command): void {
     .addHelpText(
       "after",
       `
-RUNS is only counted while the sysctl kernel.bpf_stats_enabled is 1.
+In the output of \`list\`, CODE is the size of the instructions, and MEMORY is the memory of the program
+without its machine code. The kernel counts RUNS only while the sysctl kernel.bpf_stats_enabled is 1.
 
 Examples:
   bun-bpf prog list
@@ -52,9 +53,9 @@ const columns: readonly Column[] = [
 
 const programs: ObjectCommand<"prog"> = {
   kind: "prog",
-  jsonKeys: `id, type, name, tag, gpl, loadedAt, uid, mapIds, btfId (0 for none),
-translatedSize, jitedSize and memory (bytes), verifiedInstructions, runCount, runTime (ns), recursionMisses,
-target (btfId and typeId); linkIds (only \`show\`)`,
+  jsonKeys: `id, type, name, tag, gpl, loadedAt, uid, mapIds, btfId (0 for none);
+translatedSize and jitedSize (bytes; 0 without CAP_BPF), memory (bytes), verifiedInstructions, runCount,
+runTime (ns), recursionMisses, target (btfId and typeId); linkIds (only \`show\`)`,
   columns,
   rows: (infos) =>
     infos.map((info) => [
@@ -75,8 +76,6 @@ target (btfId and typeId); linkIds (only \`show\`)`,
 
 function details(info: ProgramInfo): readonly Detail[] {
   const { gpl, uid, loadedAt, memory, verifiedInstructions } = info;
-  const machineCode =
-    info.jitedSize === 0 ? "interpreted" : `${info.jitedSize} bytes of machine code`;
   const names = new FunctionNames();
   return [
     ["id", `${info.id}`],
@@ -88,7 +87,7 @@ function details(info: ProgramInfo): readonly Detail[] {
       ifKnown(gpl, (is) => (is ? "compatible with the GPL" : "not compatible with the GPL")),
     ],
     ["loaded", loadedAt && `${humanDate(loadedAt)}${uid === undefined ? "" : ` by user ${uid}`}`],
-    ["code", `${info.translatedSize} bytes of instructions, ${machineCode}`],
+    ["code", codeText(info)],
     ["memory", ifKnown(memory, memoryText)],
     ["verified", ifKnown(verifiedInstructions, (count) => `${count} instructions`)],
     ["runs", runs(info)],
@@ -106,6 +105,13 @@ function details(info: ProgramInfo): readonly Detail[] {
       linksOf(info.id)?.map((link) => `${link.id} ${link.type} ${linkTarget(link, names)}`),
     ],
   ];
+}
+
+/** Formats the sizes of the instructions and of the machine code. Without CAP_BPF the kernel reports 0 for both. */
+function codeText({ translatedSize, jitedSize }: ProgramInfo): string {
+  if (translatedSize === 0) return "unknown (this needs CAP_BPF, before kernel 5.8 CAP_SYS_ADMIN)";
+  const machineCode = jitedSize === 0 ? "interpreted" : `${jitedSize} bytes of machine code`;
+  return `${translatedSize} bytes of instructions, ${machineCode}`;
 }
 
 /** Formats the number and duration of the counted runs. */

@@ -113,13 +113,13 @@ export class Feature {
     if (status === "available") return undefined;
     // All probes create maps or load programs.
     if (status === "refused") return explainPermission(this.#definition.needs, true);
-    const said = typeof this.#answer === "object" ? this.#answer.missing : undefined;
-    if (this.since === undefined) return said ?? "no known kernel version has it";
+    const missing = typeof this.#answer === "object" ? this.#answer.missing : undefined;
+    if (this.since === undefined) return missing ?? "no known kernel version has it";
     if (!isKernelSince(this.since)) {
       const stable = this.isBackported ? " or an update of an earlier stable kernel" : "";
       return `it needs Linux ${this.since}${stable}, and this is ${kernelRelease()}`;
     }
-    if (said !== undefined) return said;
+    if (missing !== undefined) return missing;
     const off = this.config.filter((option) => kernelConfig()?.has(option) === false);
     if (off.length > 0) return `this kernel was built without ${off.join(" and ")}`;
     return `the kernel returns ${this.#answer}`;

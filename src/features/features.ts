@@ -49,7 +49,7 @@ export class Features {
       const row: AttachKindRow = attachKinds[kind];
       const { since, config, needs } = row;
       const probe = () => probeAttachKind(row);
-      return new Feature({ name: `attaching ${kind}`, since, config, needs, probe });
+      return new Feature({ name: `way to attach ${kind}`, since, config, needs, probe });
     },
   );
 
@@ -81,7 +81,7 @@ export class Features {
 
   /**
    * Returns the operations of user space on maps of a type, on single elements and in batches. A probe runs the operation on a
-   * small map.
+   * small map. The group of `struct_ops` is empty, because an update of such a map registers functions in the kernel.
    *
    * @throws {TypeError} if the map type is unknown
    */
@@ -106,7 +106,7 @@ export class Features {
 
   /**
    * Returns the helper functions for programs of a type, by name. A probe loads a program that calls the helper. Their `since`
-   * is `undefined`.
+   * is `undefined`. The group of `ext` is empty: these programs have the helpers of the program whose function they replace.
    *
    * @throws {TypeError} if the program type is unknown
    */

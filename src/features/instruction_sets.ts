@@ -74,7 +74,10 @@ function loadException(): Descriptor {
   });
 }
 
-/** Loads a program that converts a pointer into an arena. `extra` is the arena's address, because no process maps it. */
+/**
+ * Loads a program that converts a pointer into an arena. The verifier requires that the arena has an address, and `extra` sets
+ * it, because no process maps the arena.
+ */
 function loadArenaCast(): Descriptor {
   using arena = descriptorOf(
     probeMap({

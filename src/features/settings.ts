@@ -66,7 +66,7 @@ const modes = ["off", "on", "debug"] as const;
 const hardenings = ["off", "unprivileged", "all"] as const;
 const unprivilegedModes = ["allowed", "forbidden until boot", "forbidden"] as const;
 
-/** Reads the present settings from the kernel. */
+/** Reads the current settings from the kernel. */
 export function readSettings(): KernelSettings {
   const { soft } = lockedMemoryLimit();
   const modules = activeSecurityModules();

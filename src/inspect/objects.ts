@@ -30,7 +30,7 @@ export interface InspectedMapInfo extends MapInfo {
    * it. `undefined` before that, and for other maps.
    */
   readonly ownerProgramType: ProgramTypeName | undefined;
-  /** True if the map accepts JIT-compiled programs, false for interpreted ones; `undefined` if the type is. */
+  /** True if the map accepts JIT-compiled programs, false for interpreted ones; `undefined` if `ownerProgramType` is. */
   readonly ownerJited: boolean | undefined;
 }
 
@@ -132,7 +132,7 @@ export class FunctionNames {
   /** Returns the name of the function to which a tracing link is attached: of the kernel, a module or another program. */
   targetOf({ targetId, targetTypeId, attachType, programId }: TracingLinkInfo): string | undefined {
     if (targetId === undefined || targetTypeId === undefined) return undefined;
-    // targetId is the id of a BTF or of a program. Since kernel 5.17 the information about the attached program has the BTF id.
+    // targetId is the id of a BTF or of a program. Since kernel 6.0 the information about the attached program has the BTF id.
     // Before that a BTF is assumed, because links to functions of other programs are rare.
     const loadedFor = visibleObject("prog", programId)?.target;
     const isOfBtf =

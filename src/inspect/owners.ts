@@ -65,7 +65,7 @@ function addOwner(owners: ByKind<ObjectOwner>, pid: number): boolean {
   return true;
 }
 
-/** Returns the object of a file descriptor; `undefined` if it is of no BPF object, or was closed meanwhile. */
+/** Returns the object that a file descriptor refers to; `undefined` for other files, or if it was closed meanwhile. */
 function objectOf(
   pid: number,
   fd: number,

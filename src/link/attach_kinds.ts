@@ -30,16 +30,18 @@ export interface SmallestProgram {
 export type AttachPlace =
   /** A cgroup that has no processes. */
   | "cgroup"
-  /** A new network namespace: by its descriptor; as the thread's; its loopback interface; a hook in it; a netkit interface in it. */
+  /** A new network namespace, by its descriptor. */
   | "netns"
+  /** The network namespace of the thread, which is a new one. */
   | "own netns"
+  /** The loopback interface, a netfilter hook, or a new netkit interface in a new network namespace. */
   | "loopback"
   | "netfilter hook"
   | "netkit"
-  /** Functions of the kernel, by name or by BTF id. */
+  /** Functions of the kernel: by name, or by their ids in the BTF. */
   | "kernel functions"
   | "typed functions"
-  /** An offset in a file, for a multi-uprobe. */
+  /** An offset in a file, for a uprobe_multi link. */
   | "file"
   /** A perf event: one that never counts, that of a tracepoint, or that of a kprobe or uprobe. */
   | "idle event"
@@ -57,13 +59,13 @@ export type AttachPlace =
 
 /** The system call that attaches a program to a place. */
 type AttachCall =
-  /** BPF_LINK_CREATE, also followed by BPF_LINK_UPDATE or BPF_LINK_DETACH. */
+  /** BPF_LINK_CREATE, alone or followed by BPF_LINK_UPDATE or BPF_LINK_DETACH. */
   | "link"
   | "link, then update"
   | "link, then detach"
   /** BPF_PROG_ATTACH, followed by BPF_PROG_DETACH. */
   | "attach"
-  /** BPF_RAW_TRACEPOINT_OPEN, with or without a name. */
+  /** BPF_RAW_TRACEPOINT_OPEN: with the name of a tracepoint, or without one for the target that the program was loaded for. */
   | "raw_tracepoint"
   /** The ioctl PERF_EVENT_IOC_SET_BPF. */
   | "event"
@@ -94,9 +96,9 @@ export interface AttachKindRow {
   readonly isReturn?: boolean;
   /** True if the probe passes a cookie. */
   readonly hasCookie?: boolean;
-  /** True if attaching is not enough: without the BPF security module the kernel attaches the program, but never calls it. */
+  /** True if the kernel calls the program only if the BPF security module is active, although it always attaches it. */
   readonly needsSecurityModule?: boolean;
-  /** True if EEXIST shows as well that the kernel has it: a program in the initial namespace excludes all others. */
+  /** True if EEXIST also means that the kernel has it: a program in the initial network namespace excludes programs in others. */
   readonly isExclusive?: boolean;
 }
 

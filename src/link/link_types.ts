@@ -52,7 +52,8 @@ const linkTypes: { readonly [Type in Exclude<LinkTypeName, `type_${number}`>]: L
       cookie: present64(info, LINK_INFO.tracing_cookie),
     }),
     target: ({ targetId, targetTypeId, attachType }) => [
-      targetTypeId === undefined ? undefined : `type ${targetTypeId} of ${targetId}`,
+      // The kernel does not report whether the id is that of a BTF or of a program.
+      targetTypeId === undefined ? undefined : `type ${targetTypeId} of BTF or program ${targetId}`,
       `(${attachType})`,
     ],
   },

@@ -26,7 +26,7 @@ class PerfEventLink extends Link {
   }
 }
 
-/** A perf event with a program, without a link: kernels before 5.15 have no links of perf events. It can only be closed. */
+/** A perf event with a program, for kernels before 5.15, which have no links of perf events. It can only be disposed of. */
 export class BarePerfEvent extends Link {
   override get id(): number {
     return this.#refuse("get information about");

@@ -26,7 +26,7 @@ import {
 } from "../uapi/network.ts";
 
 /**
- * Attaches an XDP program to an interface that has none (kernel 4.8; to those without support for it 4.12).
+ * Attaches an XDP program to an interface that has none (kernel 4.8; 4.12 if the driver does not support XDP).
  *
  * @throws {BpfError} if the kernel refuses
  */

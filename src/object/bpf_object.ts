@@ -64,7 +64,8 @@ export interface LoadObjectOptions {
 /**
  * Maps, programs and global variables that were loaded together.
  *
- * They are closed when the object is disposed of or the process ends. What is pinned or attached stays in the kernel.
+ * They are closed when the object is disposed of or the process ends. Pins and links keep maps and programs in the kernel after
+ * that; the object owns no links.
  *
  * @example
  * ```ts

@@ -13,7 +13,11 @@ export interface ObjectSpec {
   readonly variables?: Readonly<Record<string, VariablesSpec>>;
 }
 
-/** A section of global variables, which becomes the only value of an array map. */
+/**
+ * A section of global variables, which becomes the only value of an array map.
+ *
+ * Requires Linux 5.5; 5.2 if it is read-only.
+ */
 export interface VariablesSpec {
   /** The initial values of the variables, as bytes. */
   readonly contents: Uint8Array;

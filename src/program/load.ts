@@ -52,7 +52,7 @@ export interface LiveProgram {
   readonly section: Section | undefined;
   /** The verifier's log; empty if no log was requested. */
   readonly log: string;
-  /** The path of the pin that it was opened at. */
+  /** The path of the pin from which it was opened. */
   readonly pinnedAt?: string | undefined;
 }
 

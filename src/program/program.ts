@@ -41,7 +41,7 @@ export interface OpenProgramOptions {
  * keep it in the kernel after that.
  *
  * @throws {VerifierError} if the verifier rejects the program; the error has the verifier's reason
- * @throws {BpfError} `EPERM` if a capability is missing that the type of program needs
+ * @throws {BpfError} `EPERM` if a capability is missing that programs of this type need
  * @throws {BpfError} if the kernel refuses the program for another reason
  * @throws {AssemblerError} if a label or reference in the code does not resolve
  * @throws {TypeError | RangeError} if an option is misspelt, of the wrong type or out of range
@@ -57,7 +57,7 @@ export interface OpenProgramOptions {
  * console.log(program.testRun({ data: new Uint8Array(14) }).returnValue); // 7
  * ```
  *
- * Requires Linux 4.13; types of programs came with different versions.
+ * Requires Linux 4.13; program types came with different versions.
  */
 export class Program extends KernelObject {
   readonly #section: Section | undefined;
@@ -162,6 +162,8 @@ export class Program extends KernelObject {
    * @throws {BpfError} if the kernel refuses for another reason
    * @throws {TypeError} if the target is missing, malformed, or named by the section, too
    * @throws {TypeError} if bun-bpf cannot attach programs of this section, or the program was opened without its section
+   *
+   * Requires Linux 4.13 for `tp`, 4.17 for `raw_tp`, 5.5 for `tp_btf`.
    */
   attach(target?: string): Link {
     if (this.#section === undefined) {
@@ -240,7 +242,7 @@ function checkLoadedWith(section: Section, info: ProgramInfo, where: string): vo
       `the program ${where} does not fit: its type is ${info.type}, and programs of section "${name}" are ${kind.programType}`,
     );
   }
-  // The kernel reports the type that a program was loaded for since Linux 5.17.
+  // The kernel reports the type that a program was loaded for since Linux 6.0.
   if (kind.btfTypedefPrefix === undefined || info.target === undefined) return;
   if (info.target.typeId === attachBtfId(section, `${name} program`)) return;
   throw new TypeError(

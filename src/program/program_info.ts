@@ -31,9 +31,11 @@ export interface ProgramInfo {
   readonly mapIds: readonly number[] | undefined;
   /** The id of the BTF that describes its functions, or 0 (kernel 5.0). */
   readonly btfId: number;
-  /** Bytes of machine code; 0 if the kernel interprets the program. */
+  /**
+   * Bytes of machine code; 0 if the kernel interprets the program, and without CAP_BPF (before kernel 5.8 CAP_SYS_ADMIN).
+   */
   readonly jitedSize: number;
-  /** Bytes of BPF instructions after the verifier has rewritten them. */
+  /** Bytes of BPF instructions after the verifier has rewritten them; 0 without CAP_BPF (before kernel 5.8 CAP_SYS_ADMIN). */
   readonly translatedSize: number;
   /** Bytes of memory of the program without its machine code, in whole pages; `undefined` if /proc is not mounted. */
   readonly memory: number | undefined;
@@ -48,11 +50,16 @@ export interface ProgramInfo {
   readonly runTime: number | undefined;
   /** Number of runs that were skipped because the program was already running on that CPU (kernel 5.12). */
   readonly recursionMisses: number | undefined;
-  /** The function or other type that it was loaded for, and the id of the BTF that has that type (kernel 5.17). */
+  /** The function or other type that it was loaded for, and the id of the BTF that has that type (kernel 6.0). */
   readonly target: { readonly btfId: number; readonly typeId: number } | undefined;
 }
 
-/** Reads the kernel's information about a program. */
+/**
+ * Reads the kernel's information about a program.
+ *
+ * @param what a description of the program for errors
+ * @throws {BpfError} if the kernel refuses
+ */
 export function readProgramInfo(fd: number, what: string): ProgramInfo {
   const mapCount = countMaps(fd, what);
   using info = bufferedInfo(fd, PROG_INFO.sizeof, what, [

@@ -14,7 +14,10 @@ export interface ProgramType extends Omit<SmallestProgram, "type"> {
   readonly config?: readonly string[];
   /** Capabilities that loading a program needs. */
   readonly needs: readonly Capability[];
-  /** Input of test runs; `"packet"` is data with an optional context. `undefined` for types whose input is not known here. */
+  /**
+   * Input that test runs take, for hints in errors; `"packet"` is data with an optional context. `undefined` for types without
+   * such a hint.
+   */
   readonly testInput?: "packet" | "arguments" | "context";
   /** The place where BPF_PROG_TEST_RUN writes the modified context, if anywhere. */
   readonly contextReturn?: ContextReturn;

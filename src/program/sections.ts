@@ -124,6 +124,7 @@ export function parseSection(name: string): Section {
 /**
  * Checks the form of a target.
  *
+ * @param argument the name of the checked argument in errors
  * @throws {TypeError} if the form is wrong
  */
 export function checkTarget(argument: string, attachment: AttachMethod, target: string): void {

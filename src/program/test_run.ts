@@ -24,7 +24,10 @@ export interface TestRunOptions {
    * maximum.
    */
   readonly data?: Uint8Array;
-  /** The context as the program sees it: for a raw tracepoint, 8 bytes per argument. */
+  /**
+   * The context as the program sees it: for a raw tracepoint 8 bytes per argument; for programs that get packets a
+   * `struct __sk_buff` or `struct xdp_md`; for `syscall` any bytes.
+   */
   readonly ctx?: Uint8Array;
   /**
    * Number of runs, for programs that get packets. Each run gets the packet and context as the previous run left them.
@@ -48,11 +51,11 @@ export interface TestRunResult {
    * duration the kernel does not measure.
    */
   readonly duration: number;
-  /** The packet after the last run, of any length; empty without an input packet. */
+  /** The packet after the last run, whose length the program may have changed; empty without an input packet. */
   readonly data: Uint8Array<ArrayBuffer>;
   /**
-   * The context after the last run, for `syscall` programs and those that get packets (kernel 5.2, for `xdp` 5.15); empty
-   * without an input context.
+   * The context after the last run, for programs of the types `syscall` and `sk_lookup` and those that get packets (kernel
+   * 5.2, for `xdp` 5.15); empty without an input context.
    */
   readonly ctx: Uint8Array<ArrayBuffer>;
 }

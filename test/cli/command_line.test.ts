@@ -109,7 +109,7 @@ describe("help", () => {
 
 describe("a wrong command line ends with status 2 and a line that names the mistake:", () => {
   test.each([
-    [["nothing"], "bun-bpf: unknown command 'nothing'"],
+    [["nothing"], "bun-bpf: unknown command 'nothing': `--help` lists the commands"],
     [["map", "lisp"], "bun-bpf: unknown command 'lisp'\n(Did you mean list?)"],
     [["map", "show"], "bun-bpf: missing required argument 'map'"],
     [

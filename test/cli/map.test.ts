@@ -45,7 +45,7 @@ describe("map list", () => {
       "NAME",
       "KEY",
       "VALUE",
-      "ENTRIES",
+      "CAPACITY",
       "MEMORY",
       "OWNERS",
       "PINS",
@@ -141,7 +141,7 @@ describe("map show", () => {
       expect(text).toMatch(/^name: +cli_shown$/m);
       expect(text).toMatch(/^key size: +4 bytes$/m);
       expect(text).toMatch(/^value size: +20 bytes$/m);
-      expect(text).toMatch(/^entries: +at most 100$/m);
+      expect(text).toMatch(/^capacity: +100 entries$/m);
       expect(text).toMatch(/^memory: +.* \(\d+ bytes\)$/m);
       expect(text).toMatch(/^flags: +no_prealloc$/m);
       expect(text).toMatch(/^frozen: +yes$/m);

@@ -10,6 +10,7 @@ import {
   ProgArray,
   Program,
   Queue,
+  RingBuf,
   Stack,
   t,
   TaskStorage,
@@ -289,7 +290,16 @@ describe("a change that fails", () => {
     }
   });
 
-  bpfTest("is that of a map whose type, and so whose size of values, is unknown", () => {
+  bpfTest("is rejected for a ring buffer, which has no entries", async () => {
+    using ring = new RingBuf({ size: 65536, event: t.u32 });
+    const { stderr, exitCode } = await cli(["map", "update", ring.id, 0]);
+    expect({ stderr, exitCode }).toEqual({
+      stderr: "bun-bpf: ringbuf maps have no entries that this command could store\n",
+      exitCode: 2,
+    });
+  });
+
+  bpfTest("is rejected for a map of a type that is newer than the command", () => {
     using map = new PerCpuArrayMap({ value: t.u32, length: 1 });
     // Simulates a per-CPU map type that this version does not know.
     const known = mapTypes as Map<string, MapType>;

@@ -86,11 +86,30 @@ describe("programs", () => {
       code: [asm.mov(asm.r0, 0), asm.exit()],
     });
     const { id, target } = program.info();
-    // Reported since kernel 5.17.
+    // Reported since kernel 6.0.
     if (target === undefined) return;
     expect(await cliText(["prog", "show", id])).toMatch(/^target: +btf_trace_sched_process_exec$/m);
   });
 });
+
+testUnless(bpfObstacle ?? mountObstacle)(
+  "a pinned program is shown with unknown sizes of its code to a user without CAP_BPF",
+  async () => {
+    using bpffs = new MountedBpffs();
+    using program = newProgram("cli_sizes");
+    const path = join(bpffs.path, "program");
+    program.pin(path);
+    const privileged = await cliText(["prog", "show", path]);
+    const shown = await cli(["prog", "show", path], {
+      preload: "./test/support/drop_capabilities.ts",
+    });
+    program.unpin(path);
+    expect(privileged).toMatch(/^code: +[1-9]\d* bytes of instructions/m);
+    // Some kernels do not let users without capabilities open the pin.
+    if (shown.stderr.includes("cannot open the program pinned")) return;
+    expect(shown.stdout).toMatch(/^code: +unknown \(this needs CAP_BPF/m);
+  },
+);
 
 describe("links", () => {
   bpfTest("are listed and shown with their targets", async () => {
@@ -154,7 +173,7 @@ describe("links", () => {
       // The kernel reports the targets of links since 5.13.
       if (info.targetId !== undefined) {
         expect(privileged).toMatch(/^target: +\w+ \(trace_fentry\)$/m);
-        expect(shown.stdout).toMatch(/^target: +type \d+ of \d+ \(trace_fentry\)$/m);
+        expect(shown.stdout).toMatch(/^target: +type \d+ of BTF or program \d+ \(trace_fentry\)$/m);
       }
       expect(json.stderr).toBe("");
       const shownJson = JSON.parse(json.stdout) as Shown;

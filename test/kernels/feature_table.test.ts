@@ -24,7 +24,7 @@ const obstacle =
 const groups: Readonly<Record<string, { get(name: never): Feature }>> = {
   "map type": features.mapTypes,
   "program type": features.programTypes,
-  attaching: features.attachKinds,
+  "way to attach": features.attachKinds,
   instructions: features.instructions,
   fix: features.fixes,
 };

@@ -36,11 +36,11 @@ function featureTable(kernels: readonly KernelFeatures[]): string {
     ...differences(kernels, "map type", ({ mapTypes }) => mapTypes),
     ...operationDifferences(kernels),
     ...differences(kernels, "program type", ({ programTypes }) => programTypes),
-    ...differences(kernels, "attaching", ({ attachKinds }) => attachKinds),
+    ...differences(kernels, "way to attach", ({ attachKinds }) => attachKinds),
     ...differences(kernels, "instructions", ({ instructions }) => instructions),
     ...differences(kernels, "fix", ({ fixes }) => fixes),
     [
-      "calls of helpers by types of programs",
+      "number of helpers, summed over all program types",
       "",
       ...kernels.map(({ report }) => `${countCalls(report)}`),
     ],

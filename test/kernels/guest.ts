@@ -19,7 +19,7 @@ export interface GuestRun {
   readonly architecture: Architecture;
   /** The test files; empty to only print the features. */
   readonly tests: readonly string[];
-  /** Share of the usual cases that tests with random or many cases try: 1 is all. */
+  /** Fraction of the cases that tests with random or many cases run: 1 runs all. */
   readonly effort: number;
   /** Memory in MiB. */
   readonly memory: number;
@@ -94,7 +94,7 @@ export async function runGuest(
         output: file("output.log"),
         memory,
         timeLimit,
-        onLook: () => onTests(countResults(readLog(file("output.log")))),
+        onPoll: () => onTests(countResults(readLog(file("output.log")))),
       },
       signal,
     );

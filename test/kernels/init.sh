@@ -1,7 +1,7 @@
 #!/usr/bin/busybox sh
 # The init process of a guest: prepares the system, and runs the script with the tests.
 export PATH=/usr/bin HOME=/root TMPDIR=/tmp CI=true BUN_BPF_GUEST=1 NO_COLOR=1 LC_ALL=C.UTF-8
-# The slowest compiler and compiling in other threads do not pay off on an emulated processor.
+# On an emulated processor the optimizing compiler (FTL) and compilation in other threads cost more time than they save.
 export BUN_JSC_useFTLJIT=0 BUN_JSC_useConcurrentJIT=0
 mount -t proc proc /proc
 mount -t sysfs sys /sys

@@ -18,7 +18,7 @@ export interface Kernel {
 /** Matches the dependencies of a kernel's package that are parts of the kernel. */
 const partOfKernel = /^linux-(?:image|binary|base)-\d/;
 
-/** Finds a target's kernel in the archive's index and downloads it, unless it was found within the last days. */
+/** Finds a target's kernel in the archive's index and downloads it, unless it was found within the last week. */
 export function fetchKernel(
   target: Target,
   { debian }: Architecture,

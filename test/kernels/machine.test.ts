@@ -16,7 +16,7 @@ const file = (name: string) => join(folder, name);
 /** Runs a shell script instead of an emulator. $console and $output are the paths of the logs. */
 async function ends(
   script: string,
-  { timeLimit = 60_000, onLook = () => {} } = {},
+  { timeLimit = 60_000, onPoll = () => {} } = {},
 ): Promise<GuestEnd> {
   const emulator = file("emulator");
   const paths = `console=${file("console")} output=${file("output")}`;
@@ -25,7 +25,7 @@ async function ends(
   const boot = {
     architecture: { ...architectures.x64, emulator },
     ...{ image: "kernel", initialFiles: "initial.cpio", memory: 512, timeLimit },
-    ...{ console: file("console"), output: file("output"), onLook },
+    ...{ console: file("console"), output: file("output"), onPoll },
   };
   return runMachine(boot, new AbortController().signal);
 }
@@ -52,7 +52,7 @@ test("an emulator that fails or is killed is reported with its message", async (
   expect(readFileSync(file("console"), "utf8")).toContain("ended by SIGKILL");
 });
 
-test("a machine that ends before it has made its logs is reported", async () => {
+test("a machine that ends before it has created its logs ends as panicked, or by the time limit", async () => {
   expect(await ends("rm $console $output")).toBe("panicked");
   expect(await ends("rm $console $output; exec sleep 30", { timeLimit: 100 })).toBe("time limit");
   expect(readLog(file("console"))).toBe("");
@@ -61,12 +61,12 @@ test("a machine that ends before it has made its logs is reported", async () => 
 test("an error of the observer ends the machine", async () => {
   // Renamed after writing, so that the file has the complete number when it exists.
   const script = `echo $$ >${file("new")}; mv ${file("new")} ${file("pid")}; exec sleep 30`;
-  const looked = ends(script, {
-    onLook: () => {
-      if (existsSync(file("pid"))) throw new Error("cannot look");
+  const ended = ends(script, {
+    onPoll: () => {
+      if (existsSync(file("pid"))) throw new Error("cannot poll");
     },
   });
-  expect(await looked.catch(String)).toBe("Error: cannot look");
+  expect(await ended.catch(String)).toBe("Error: cannot poll");
   const pid = Number(readFileSync(file("pid"), "utf8"));
   await until(() => !isRunning(pid));
 });

@@ -16,7 +16,7 @@ export interface Boot {
   /** Time limit in milliseconds. */
   readonly timeLimit: number;
   /** Called repeatedly while the guest runs. */
-  readonly onLook: () => void;
+  readonly onPoll: () => void;
 }
 
 /** The end of a guest. `"off"` means that it powered off after its script. */
@@ -87,7 +87,7 @@ function outputDevice({ outputDevice }: Architecture): string[] {
 /** Waits until the emulator ends. Returns a reason if it has to be ended, `undefined` if it ended by itself. */
 async function watch(
   emulator: Bun.Subprocess,
-  { console, output, timeLimit, onLook }: Boot,
+  { console, output, timeLimit, onPoll }: Boot,
   signal: AbortSignal,
 ): Promise<GuestEnd | undefined> {
   const start = Date.now();
@@ -95,7 +95,7 @@ async function watch(
   let lastWrite = start;
   while (emulator.exitCode === null && emulator.signalCode === null) {
     await Promise.race([emulator.exited, Bun.sleep(pollIntervalMs)]);
-    onLook();
+    onPoll();
     const size = sizeOf(console) + sizeOf(output);
     if (size !== written) lastWrite = Date.now();
     written = size;

@@ -31,7 +31,7 @@ TEST        a test file, or a folder with test files
   --all             also run tests that do not depend on the kernel
   --arch ARCH       architecture, x64 or arm64 (default: that of this machine)
   --jobs N          number of guests that run at the same time (default: number of CPUs)
-  --effort N        share of the cases that tests with many cases try, from 0 to 1 (default 0.01)
+  --effort N        fraction of the cases that tests with many cases run, from 0 to 1 (default 0.01)
   --memory MIB      memory of each guest (default 3072)
   --time-limit MIN  time limit of each guest (default 20)
   --logs FOLDER     folder for the logs of guests with failures (default: in the cache)

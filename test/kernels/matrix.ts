@@ -51,7 +51,7 @@ export async function runMatrix(
   const waiting = reports
     .toReversed()
     .flatMap((report) => parts.map((tests) => ({ report, tests })));
-  await runJobs(waiting, jobs, signal, async ({ report, tests }, either) => {
+  await runJobs(waiting, jobs, signal, async ({ report, tests }, combined) => {
     const { kernel, guests } = report;
     const running: RunningGuest = { kernel, tests: 0 };
     observer.onStart(running);
@@ -59,7 +59,7 @@ export async function runMatrix(
       running.tests = ended;
       observer.onTests(running);
     };
-    const guest = await runGuest({ ...settings, kernel, tests, onTests }, cache, either);
+    const guest = await runGuest({ ...settings, kernel, tests, onTests }, cache, combined);
     guests.push(guest);
     writeDurations(durations, guest.tests);
     observer.onEnd(running, guest);
@@ -79,13 +79,13 @@ export async function runJobs<T>(
 ): Promise<void> {
   const left = [...items];
   const failure = new AbortController();
-  const either = AbortSignal.any([signal, failure.signal]);
+  const combined = AbortSignal.any([signal, failure.signal]);
   const work = async () => {
-    while (!either.aborted) {
+    while (!combined.aborted) {
       const next = left.shift();
       if (next === undefined) return;
       try {
-        await run(next, either);
+        await run(next, combined);
       } catch (error) {
         // Only the first error is kept: later ones may be consequences.
         failure.abort(error);

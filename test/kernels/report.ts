@@ -58,7 +58,7 @@ export function details({ guests }: KernelReport): string[] {
   );
   const reasons = [...skips]
     .toSorted(([, some], [, others]) => others.length - some.length)
-    .map(([reason, tests]) => `skipped: ${tests.length}: ${reason}`);
+    .map(([reason, tests]) => `${tests.length} skipped: ${reason}`);
   return [...failures, ...errors, ...guests.flatMap(lastMessages), ...reasons];
 }
 

@@ -23,12 +23,7 @@ export interface Architecture {
   readonly outputDevice?: string;
 }
 
-/**
- * Arguments for emulation by one thread: with several threads, kernel 6.12 panics sometimes.
- *
- * The processor below lacks features that are slow in the emulator: it executes fast string instructions byte by byte, splits
- * vectors of 32 bytes, and needs longer for page tables of five levels.
- */
+/** Arguments for emulation by one thread: with several threads, kernel 6.12 panics sometimes. */
 const oneThread = ["-accel", "tcg,thread=single"];
 
 export const architectures: Readonly<Record<Architecture["name"], Architecture>> = {
@@ -40,6 +35,8 @@ export const architectures: Readonly<Record<Architecture["name"], Architecture>>
     bunPackage: "@oven/bun-linux-x64",
     emulator: "qemu-system-x86_64",
     emulatorPackage: "qemu-system-x86",
+    // Without features that are slow in the emulator: it executes fast string instructions byte by byte, splits vectors of
+    // 32 bytes, and needs longer for page tables of five levels.
     machine: [...oneThread, "-cpu", "max,-erms,-fsrm,-avx,-avx2,-la57"],
     console: "ttyS0",
     output: "ttyS1",

@@ -63,7 +63,7 @@ describe("info()", () => {
     ]);
     expect(xdp.info().mapIds).toEqual([]);
     expect(xdp.info().target).toBeUndefined();
-    // Reported since kernel 5.17.
+    // Reported since kernel 6.0.
     const { target } = tp.info();
     if (target !== undefined) expect(target.typeId).toBeGreaterThan(0);
   });
