@@ -511,7 +511,7 @@ class Output {
   /**
    * Resolves when everything is written.
    *
-   * @throws {Error} if a write failed, unless the reader has closed the pipe, as `head` does
+   * @throws {Error} if a write failed, unless the reader has closed the pipe, as `head` does.
    */
   async finish(): Promise<void> {
     await this.#last;

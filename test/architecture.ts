@@ -70,7 +70,7 @@ export function folderOf(file: string): string {
   return folder === "." ? file.replace(/\.ts$/, "") : (folder.split("/")[0] ?? folder);
 }
 
-/** Returns all folders that a folder may import. @throws {Error} if the folder has no row */
+/** Returns all folders that a folder may import. @throws {Error} if the folder has no row. */
 function allowed(folder: string): ReadonlySet<string> {
   const row = floors[folder];
   if (row === undefined) throw new Error(`src/${folder} has no row in test/architecture.ts`);
@@ -117,7 +117,7 @@ export function cycles(imports: readonly Import[]): string[][] {
 /** The page that describes the folders. */
 export const page = join(packageRoot, "docs/architecture.md");
 
-/** Returns the text of the page with the graph replaced. @throws {Error} if the text has no place for the graph */
+/** Returns the text of the page with the graph replaced. @throws {Error} if the text has no place for the graph. */
 export function withGraph(text: string, imports: readonly Import[]): string {
   const place = /(?<=<!-- graph -->\n)[\s\S]*(?=<!-- end of graph -->)/;
   if (!place.test(text)) throw new Error(`${page} has no place for the graph`);

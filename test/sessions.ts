@@ -39,7 +39,7 @@ export const withOwnBpffs = (line: string): readonly string[] => [
   `mount -t bpf bpf /sys/fs/bpf && ${line}`,
 ];
 
-/** Runs command lines one after another, and returns what each prints. @throws {Error} when the objects cannot be made */
+/** Runs command lines one after another, and returns what each prints. @throws {Error} when the objects cannot be made. */
 export async function runCommands(commands: readonly string[]): Promise<Step[]> {
   const folder = mkdtempSync(join(tmpdir(), "sessions-"));
   try {

@@ -33,7 +33,7 @@ export class Child {
   /**
    * Returns the next line that the child prints.
    *
-   * @throws {Error} if the child ends before
+   * @throws {Error} if the child ends before.
    */
   async line(): Promise<string> {
     const { done, value } = await this.#lines.next();

@@ -44,8 +44,8 @@ import {
  * (2^31-1 for signed division). The immediate of a shift is less than the width, and that of a division is
  * not 0.
  *
- * @throws {TypeError} if `dst` is not a register, or `src` neither a register nor a number
- * @throws {RangeError} if `dst` is the frame pointer, or the immediate is out of range
+ * @throws {TypeError} if `dst` is not a register, or `src` neither a register nor a number.
+ * @throws {RangeError} if `dst` is the frame pointer, or the immediate is out of range.
  * @example
  * ```ts
  * import { asm } from "bun-bpf";
@@ -59,8 +59,8 @@ export type AluOperation = (dst: WritableRegister, src: Register | number) => In
 /**
  * Function that makes an instruction with one operand, a register that is changed.
  *
- * @throws {TypeError} if `dst` is not a register
- * @throws {RangeError} if `dst` is the frame pointer
+ * @throws {TypeError} if `dst` is not a register.
+ * @throws {RangeError} if `dst` is the frame pointer.
  */
 export type AluUnary = (dst: WritableRegister) => Instruction;
 
@@ -229,8 +229,8 @@ export const neg32: AluUnary = (dst) =>
  * Function that makes a move with sign extension: `dst` receives the low bits of `src`, extended with their
  * sign bit.
  *
- * @throws {TypeError} if an operand is not a register
- * @throws {RangeError} if `dst` is the frame pointer
+ * @throws {TypeError} if an operand is not a register.
+ * @throws {RangeError} if `dst` is the frame pointer.
  * @example
  * ```ts
  * import { asm } from "bun-bpf";
@@ -299,8 +299,8 @@ function defineByteOrder(mnemonic: string, opcode: number, bits: number): AluUna
  * Converts the low 16 bits of `dst` between the machine's byte order and big-endian (network) byte order;
  * the other bits become 0.
  *
- * @throws {TypeError} if `dst` is not a register
- * @throws {RangeError} if `dst` is the frame pointer
+ * @throws {TypeError} if `dst` is not a register.
+ * @throws {RangeError} if `dst` is the frame pointer.
  * @example
  * ```ts
  * import { asm } from "bun-bpf";
@@ -353,8 +353,8 @@ export const bswap64: AluUnary = defineByteOrder("bswap64", BPF_ALU64 | BPF_TO_L
  * Converts a pointer into an arena between address spaces: `dst = addr_space_cast(src, to, from)`. Address
  * space 0 is the kernel's, 1 is that of the processes that map the arena.
  *
- * @throws {TypeError} if `dst` or `src` is not a register, or an address space not a number
- * @throws {RangeError} if `dst` is the frame pointer, or an address space is not an integer from 0 to 65535
+ * @throws {TypeError} if `dst` or `src` is not a register, or an address space not a number.
+ * @throws {RangeError} if `dst` is the frame pointer, or an address space is not an integer from 0 to 65535.
  * @example
  * ```ts
  * import { asm } from "bun-bpf";

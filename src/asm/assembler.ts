@@ -53,9 +53,9 @@ export interface Assembled {
  * @param code - instructions, labels and function starts, in arrays of any depth
  * @param resolver - functions that find the maps and kernel symbols that the program refers to by name
  * @throws {AssemblerError} if the program is empty or does not end with an exit or a jump, a label or
- *   function is missing or defined twice, a jump is too long, or a reference cannot be resolved
- * @throws {TypeError} if an item of the code is not an instruction, label or function start
- * @throws {RangeError} if a field of an instruction is out of range
+ *   function is missing or defined twice, a jump is too long, or a reference cannot be resolved.
+ * @throws {TypeError} if an item of the code is not an instruction, label or function start.
+ * @throws {RangeError} if a field of an instruction is out of range.
  * @example
  * ```ts
  * import { asm, assemble } from "bun-bpf";
@@ -127,7 +127,7 @@ interface Context {
   readonly resolver: Resolver;
 }
 
-/** Returns an instruction with its reference replaced by numbers. @throws {AssemblerError} if it cannot be resolved */
+/** Returns an instruction with its reference replaced by numbers. @throws {AssemblerError} if it cannot be resolved. */
 function resolve(placed: PlacedInstruction, context: Context): Instruction {
   const { instruction } = placed;
   const { reference } = instruction;

@@ -33,8 +33,8 @@ function unknownHelper(name: string): string {
  * Calls a helper function of the kernel: `r0 = helper(r1, r2, r3, r4, r5)`. The call clobbers `r1` to `r5`.
  *
  * @param helper - name without the prefix `bpf_`, or number
- * @throws {TypeError} if no helper has the name
- * @throws {RangeError} if a number is not an integer from 1 to 2^31-1
+ * @throws {TypeError} if no helper has the name.
+ * @throws {RangeError} if a number is not an integer from 1 to 2^31-1.
  * @example
  * ```ts
  * import { asm } from "bun-bpf";
@@ -61,7 +61,7 @@ export function call(helper: HelperName | number): Instruction {
  * Calls a function of the same program, which begins with {@link func}: `r0 = name(r1, r2, r3, r4, r5)`. The
  * call clobbers `r1` to `r5`.
  *
- * @throws {TypeError} if `name` is not a string, or is empty
+ * @throws {TypeError} if `name` is not a string, or is empty.
  * @example
  * ```ts
  * import { asm } from "bun-bpf";
@@ -90,7 +90,7 @@ export function callFunction(name: string): Instruction {
  * Calls a kfunc, a function that the kernel or a module exposes to programs: `r0 = name(r1, r2, r3, r4, r5)`.
  * The call clobbers `r1` to `r5`.
  *
- * @throws {TypeError} if `name` is not a string, or is empty
+ * @throws {TypeError} if `name` is not a string, or is empty.
  * @example
  * ```ts
  * import { asm } from "bun-bpf";

@@ -137,7 +137,7 @@ function write(view: DataView, at: number, instruction: Instruction): void {
  * Encodes the fields of instructions as bytes, 8 for each slot. References are ignored: {@link assemble}
  * resolves them.
  *
- * @throws {RangeError} if a field is out of range
+ * @throws {RangeError} if a field is out of range.
  * @example
  * ```ts
  * import { asm, encode } from "bun-bpf";
@@ -163,7 +163,7 @@ export function encode(instructions: readonly Instruction[]): Uint8Array<ArrayBu
  * `encode()` of the result returns the same bytes. An `lddw` without its second slot is decoded as an
  * instruction of one slot, whose `imm` is a number.
  *
- * @throws {RangeError} if the length is not a multiple of 8
+ * @throws {RangeError} if the length is not a multiple of 8.
  * @example
  * ```ts
  * import { asm, decode, encode } from "bun-bpf";

@@ -17,9 +17,9 @@ import { describe } from "../check/describe.ts";
  * Loads a 64-bit number: `dst = value`. The instruction takes two slots.
  *
  * @param value - integer from -2^63 to 2^64-1. Integers beyond 2^53-1 must be bigints.
- * @throws {TypeError} if `dst` is not a register, or `value` neither a bigint nor a number
+ * @throws {TypeError} if `dst` is not a register, or `value` neither a bigint nor a number.
  * @throws {RangeError} if `dst` is the frame pointer, or `value` is not an integer from -2^63 to
- *   2^64-1; a number must also be a safe integer
+ *   2^64-1; a number must also be a safe integer.
  * @example
  * ```ts
  * import { asm } from "bun-bpf";
@@ -61,7 +61,7 @@ function loadAddress(
   });
 }
 
-/** Checks the operand of a map. @throws {TypeError} if it is neither a name nor an open map */
+/** Checks the operand of a map. @throws {TypeError} if it is neither a name nor an open map. */
 function mapOf(mnemonic: string, map: unknown): MapReference {
   if (typeof map === "string" && map !== "") return map;
   // The file descriptor is read when the program is assembled, because the map may not be open yet.
@@ -76,8 +76,8 @@ function mapOf(mnemonic: string, map: unknown): MapReference {
  * instruction takes two slots.
  *
  * @param map - name of one of the program's `maps`, or an open map
- * @throws {TypeError} if `dst` is not a register, or `map` is neither a name nor an open map
- * @throws {RangeError} if `dst` is the frame pointer
+ * @throws {TypeError} if `dst` is not a register, or `map` is neither a name nor an open map.
+ * @throws {RangeError} if `dst` is the frame pointer.
  * @example
  * ```ts
  * import { asm } from "bun-bpf";
@@ -104,8 +104,8 @@ export function ldMap(dst: WritableRegister, map: MapReference): Instruction {
  * @param map - name of one of the program's `maps`, or an open map
  * @param offset - offset in the value in bytes, from 0 to 2^32-1
  * @throws {TypeError} if `dst` is not a register, `map` is neither a name nor an open map, or `offset` is
- *   not a number
- * @throws {RangeError} if `dst` is the frame pointer, or `offset` is out of range
+ *   not a number.
+ * @throws {RangeError} if `dst` is the frame pointer, or `offset` is out of range.
  * @example
  * ```ts
  * import { asm } from "bun-bpf";
@@ -127,8 +127,8 @@ export function ldMapValue(dst: WritableRegister, map: MapReference, offset: num
  * Helpers such as `for_each_map_elem` and `loop` take it as a callback. The instruction takes two slots. The
  * program must be loaded with BTF that describes its functions.
  *
- * @throws {TypeError} if `dst` is not a register, or `name` is not a string or is empty
- * @throws {RangeError} if `dst` is the frame pointer
+ * @throws {TypeError} if `dst` is not a register, or `name` is not a string or is empty.
+ * @throws {RangeError} if `dst` is the frame pointer.
  * @example
  * ```ts
  * import { asm } from "bun-bpf";
@@ -160,8 +160,8 @@ export function ldFunc(dst: WritableRegister, name: string): Instruction {
  * `dst = &symbol`. For a per-CPU variable, helpers such as `per_cpu_ptr` and `this_cpu_ptr` take the address.
  * The instruction takes two slots.
  *
- * @throws {TypeError} if `dst` is not a register, or `name` is not a string or is empty
- * @throws {RangeError} if `dst` is the frame pointer
+ * @throws {TypeError} if `dst` is not a register, or `name` is not a string or is empty.
+ * @throws {RangeError} if `dst` is the frame pointer.
  * @example
  * ```ts
  * import { asm } from "bun-bpf";

@@ -52,8 +52,8 @@ import {
  * the low halves of the registers and take an immediate from -2^31 to 2^32-1 (2^31-1 in signed comparisons).
  *
  * @throws {TypeError} if `dst` is not a register, `src` is neither a register nor a number, or `target` is
- *   not a string or is empty
- * @throws {RangeError} if the immediate is out of range
+ *   not a string or is empty.
+ * @throws {RangeError} if the immediate is out of range.
  * @example
  * ```ts
  * import { asm } from "bun-bpf";
@@ -71,7 +71,7 @@ export type ConditionalJump = (
 /**
  * Function that makes a jump without operands to compare. `target` is a label of the same function.
  *
- * @throws {TypeError} if `target` is not a string, or is empty
+ * @throws {TypeError} if `target` is not a string, or is empty.
  */
 export type Jump = (target: string) => Instruction;
 
@@ -214,7 +214,7 @@ export const jset32: ConditionalJump = define32("jset32", BPF_JSET);
 /**
  * Jumps unconditionally: `goto target`, a label of the same function at most 32,767 slots away.
  *
- * @throws {TypeError} if `target` is not a string, or is empty
+ * @throws {TypeError} if `target` is not a string, or is empty.
  */
 export const ja: Jump = (target) =>
   makeInstruction(BPF_JMP | BPF_JA | BPF_K, { reference: labelReference("ja", target) });
@@ -222,7 +222,7 @@ export const ja: Jump = (target) =>
 /**
  * Jumps unconditionally with a 32-bit distance: `gotol target`, a label of the same function at any distance.
  *
- * @throws {TypeError} if `target` is not a string, or is empty
+ * @throws {TypeError} if `target` is not a string, or is empty.
  * @example
  * ```ts
  * import { asm } from "bun-bpf";
@@ -241,7 +241,7 @@ export const gotol: Jump = (target) =>
  * the kernel's limit of iterations or time; then it jumps to `target`, a label of the same function. The
  * verifier accepts a loop without a known bound if it contains this instruction.
  *
- * @throws {TypeError} if `target` is not a string, or is empty
+ * @throws {TypeError} if `target` is not a string, or is empty.
  * @example
  * ```ts
  * import { asm } from "bun-bpf";
@@ -270,7 +270,7 @@ export const mayGoto: Jump = (target) =>
  * Jumps to an address in a register: `gotox dst`. The program loads the address from a jump table, a map of
  * type `BPF_MAP_TYPE_INSN_ARRAY`.
  *
- * @throws {TypeError} if `dst` is not a register
+ * @throws {TypeError} if `dst` is not a register.
  *
  * Requires Linux 6.19.
  */
@@ -282,7 +282,7 @@ export function gotox(dst: Register): Instruction {
  * Makes a label for the next instruction, the target of jumps in the same function. An instruction may have
  * several labels.
  *
- * @throws {TypeError} if `name` is not a string, or is empty
+ * @throws {TypeError} if `name` is not a string, or is empty.
  * @example
  * ```ts
  * import { asm } from "bun-bpf";
@@ -299,7 +299,7 @@ export function label(name: string): Label {
  * Starts a function at the next instruction, for {@link callFunction} and {@link ldFunc}. The first function
  * is the program itself and needs no `func()`.
  *
- * @throws {TypeError} if `name` is not a string, or is empty
+ * @throws {TypeError} if `name` is not a string, or is empty.
  * @example
  * ```ts
  * import { asm } from "bun-bpf";
@@ -316,7 +316,7 @@ export function func(name: string): FunctionStart {
  * Returns copies of instructions with a source position, which errors and verifier logs show. Instructions
  * that already have a position keep it.
  *
- * @throws {TypeError} if the position has no file, or its line or column is not an integer from 1
+ * @throws {TypeError} if the position has no file, or its line or column is not an integer from 1.
  * @example
  * ```ts
  * import { asm } from "bun-bpf";

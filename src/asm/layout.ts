@@ -88,8 +88,8 @@ export interface FunctionLayout {
 /**
  * Computes the layout of a program.
  *
- * @throws {AssemblerError} if the program is empty, does not end with an exit or a jump, or defines a label or function twice
- * @throws {TypeError} if an item of the code is not an instruction, label or function start
+ * @throws {AssemblerError} if the program is empty, does not end with an exit or a jump, or defines a label or function twice.
+ * @throws {TypeError} if an item of the code is not an instruction, label or function start.
  */
 export function layOut(code: Code): FunctionLayout[] {
   const layout = new Layout();

@@ -40,8 +40,8 @@ import {
 /**
  * Function that makes a load: `dst = *(src + offset)`. The offset is from -32,768 to 32,767 bytes.
  *
- * @throws {TypeError} if `dst` or `src` is not a register, or `offset` is not a number
- * @throws {RangeError} if `dst` is the frame pointer, or the offset is out of range
+ * @throws {TypeError} if `dst` or `src` is not a register, or `offset` is not a number.
+ * @throws {RangeError} if `dst` is the frame pointer, or the offset is out of range.
  * @example
  * ```ts
  * import { asm } from "bun-bpf";
@@ -56,8 +56,8 @@ export type Load = (dst: WritableRegister, src: Register, offset: number) => Ins
  * Function that makes a store of a register: `*(dst + offset) = src`. `dst` is the address; it is not
  * changed. The offset is from -32,768 to 32,767 bytes.
  *
- * @throws {TypeError} if `dst` or `src` is not a register, or `offset` is not a number
- * @throws {RangeError} if the offset is out of range
+ * @throws {TypeError} if `dst` or `src` is not a register, or `offset` is not a number.
+ * @throws {RangeError} if the offset is out of range.
  * @example
  * ```ts
  * import { asm } from "bun-bpf";
@@ -72,8 +72,8 @@ export type Store = (dst: Register, offset: number, src: Register) => Instructio
  * Function that makes a store of an immediate: `*(dst + offset) = imm`. `dst` is the address; it is not
  * changed. The offset is from -32,768 to 32,767 bytes.
  *
- * @throws {TypeError} if `dst` is not a register, or `offset` or `imm` is not a number
- * @throws {RangeError} if the offset or the immediate is out of range
+ * @throws {TypeError} if `dst` is not a register, or `offset` or `imm` is not a number.
+ * @throws {RangeError} if the offset or the immediate is out of range.
  */
 export type StoreImmediate = (dst: Register, offset: number, imm: number) => Instruction;
 
@@ -174,8 +174,8 @@ export const stdw: StoreImmediate = defineStoreImmediate("stdw", BPF_DW, signExt
  * packet is too short, the program ends with the result 0. The instruction clobbers `r1` to `r5`. Only socket
  * filters and traffic control programs can use it; the kernel's documentation calls it deprecated.
  *
- * @throws {TypeError} if `offset` is not a number
- * @throws {RangeError} if the offset is not an integer from -2^31 to 2^31-1
+ * @throws {TypeError} if `offset` is not a number.
+ * @throws {RangeError} if the offset is not an integer from -2^31 to 2^31-1.
  * @example
  * ```ts
  * import { asm } from "bun-bpf";
@@ -191,8 +191,8 @@ export type LoadPacket = (offset: number) => Instruction;
  * Function that makes a legacy load from the packet at a variable offset: `r0 = packet[src + offset]`. The
  * requirements and effects are those of {@link LoadPacket}.
  *
- * @throws {TypeError} if `src` is not a register, or `offset` is not a number
- * @throws {RangeError} if the offset is not an integer from -2^31 to 2^31-1
+ * @throws {TypeError} if `src` is not a register, or `offset` is not a number.
+ * @throws {RangeError} if the offset is not an integer from -2^31 to 2^31-1.
  */
 export type LoadPacketIndirect = (src: Register, offset: number) => Instruction;
 
@@ -234,8 +234,8 @@ export const ldIndW: LoadPacketIndirect = defineIndirectPacketLoad("ldIndW", BPF
  * Function that makes an atomic operation on memory: `*(dst + offset) op= src`. `dst` is the address; it is
  * not changed. The address must be aligned to the size. The offset is from -32,768 to 32,767 bytes.
  *
- * @throws {TypeError} if `dst` or `src` is not a register, or `offset` is not a number
- * @throws {RangeError} if the offset is out of range
+ * @throws {TypeError} if `dst` or `src` is not a register, or `offset` is not a number.
+ * @throws {RangeError} if the offset is out of range.
  * @example
  * ```ts
  * import { asm } from "bun-bpf";
@@ -252,8 +252,8 @@ export type Atomic = Store;
  * 32-bit forms zero-extended. `dst` is the address; it is not changed. The address must be aligned to the
  * size. The offset is from -32,768 to 32,767 bytes.
  *
- * @throws {TypeError} if `dst` or `src` is not a register, or `offset` is not a number
- * @throws {RangeError} if `src` is the frame pointer, or the offset is out of range
+ * @throws {TypeError} if `dst` or `src` is not a register, or `offset` is not a number.
+ * @throws {RangeError} if `src` is the frame pointer, or the offset is out of range.
  *
  * Requires Linux 5.12 (5.18 on arm64).
  */
@@ -415,8 +415,8 @@ function defineLoadAcquire(mnemonic: string, size: number): Load {
  * Loads 1 byte with acquire ordering: `dst = load_acquire((u8 *)(src + offset))`. For every CPU, the load
  * happens before the memory accesses that follow it in the program. See {@link Load}.
  *
- * @throws {TypeError} if `dst` or `src` is not a register, or `offset` is not a number
- * @throws {RangeError} if `dst` is the frame pointer, or the offset is out of range
+ * @throws {TypeError} if `dst` or `src` is not a register, or `offset` is not a number.
+ * @throws {RangeError} if `dst` is the frame pointer, or the offset is out of range.
  * @example
  * ```ts
  * import { asm } from "bun-bpf";

@@ -63,7 +63,7 @@ function refuse(mnemonic: string, operand: string, expected: string, value: unkn
 /**
  * Checks a register that the instruction reads, and returns its number.
  *
- * @throws {TypeError} if it is not a register
+ * @throws {TypeError} if it is not a register.
  */
 export function checkReadable(mnemonic: string, operand: string, value: unknown): number {
   if (isRegister(value)) return value.register;
@@ -73,8 +73,8 @@ export function checkReadable(mnemonic: string, operand: string, value: unknown)
 /**
  * Checks a register that the instruction changes, and returns its number.
  *
- * @throws {TypeError} if it is not a register
- * @throws {RangeError} if it is the frame pointer
+ * @throws {TypeError} if it is not a register.
+ * @throws {RangeError} if it is the frame pointer.
  */
 export function checkWritable(mnemonic: string, operand: string, value: unknown): number {
   if (!isRegister(value)) return refuse(mnemonic, operand, "a register, r0 to r9", value);
@@ -89,8 +89,8 @@ export function checkWritable(mnemonic: string, operand: string, value: unknown)
 /**
  * Checks an immediate, and returns it as the signed 32-bit number of the instruction.
  *
- * @throws {TypeError} if it is not a number
- * @throws {RangeError} if it is not an integer in the range
+ * @throws {TypeError} if it is not a number.
+ * @throws {RangeError} if it is not an integer in the range.
  */
 export function checkImmediate(
   mnemonic: string,
@@ -110,8 +110,8 @@ export function checkImmediate(
 /**
  * Checks the offset of a load or a store, and returns it.
  *
- * @throws {TypeError} if it is not a number
- * @throws {RangeError} if it is not an integer from -2^15 to 2^15-1
+ * @throws {TypeError} if it is not a number.
+ * @throws {RangeError} if it is not an integer from -2^15 to 2^15-1.
  */
 export function checkOffset(mnemonic: string, value: unknown): number {
   return checkImmediate(mnemonic, "offset", value, { min: INT16_MIN, max: INT16_MAX });
@@ -120,7 +120,7 @@ export function checkOffset(mnemonic: string, value: unknown): number {
 /**
  * Checks the name of a label, function or symbol, and returns it.
  *
- * @throws {TypeError} if it is not a string, or empty
+ * @throws {TypeError} if it is not a string, or empty.
  */
 export function checkName(mnemonic: string, operand: string, value: unknown): string {
   if (typeof value === "string" && value !== "") return value;

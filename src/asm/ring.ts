@@ -62,8 +62,8 @@ const maxRecordSize = 0x3fff_ffff;
  * @param size - size of the record in bytes, from 0 to 2^30-1
  * @param full - label of the same function
  * @param options - unused bytes of the stack
- * @throws {TypeError} if `ring` is neither a name nor a ring buffer, or `full` is not a string or is empty
- * @throws {RangeError} if `size` or `stack` is out of range
+ * @throws {TypeError} if `ring` is neither a name nor a ring buffer, or `full` is not a string or is empty.
+ * @throws {RangeError} if `size` or `stack` is out of range.
  * @example
  * ```ts
  * import { asm, Program, RingBuf, t } from "bun-bpf";
@@ -128,8 +128,8 @@ export function reserveOrCount(
  * @param ring - name of one of the program's `maps`, or an open ring buffer
  * @param size - size of the record in bytes, from 0 to 2^30-1, or a register with it, but not `r2`
  * @param options - unused bytes of the stack, and flags of the helper
- * @throws {TypeError} if `ring` is neither a name nor a ring buffer, or `size` neither a number nor a register
- * @throws {RangeError} if `size`, `stack` or `flags` is out of range
+ * @throws {TypeError} if `ring` is neither a name nor a ring buffer, or `size` neither a number nor a register.
+ * @throws {RangeError} if `size`, `stack` or `flags` is out of range.
  * @example
  * ```ts
  * import { asm, Program, RingBuf, t } from "bun-bpf";
@@ -201,8 +201,8 @@ export function outputOrCount(
  *
  * @param ring - name of one of the program's `maps`, or an open ring buffer
  * @param options - unused bytes of the stack
- * @throws {TypeError} if `ring` is neither a name nor a ring buffer
- * @throws {RangeError} if `stack` is out of range
+ * @throws {TypeError} if `ring` is neither a name nor a ring buffer.
+ * @throws {RangeError} if `stack` is out of range.
  * @example
  * ```ts
  * import { asm } from "bun-bpf";

@@ -41,7 +41,7 @@ export class Btf extends BtfGraph {
   /**
    * Returns the BTF of the running kernel. The first call reads it; later calls return the same object.
    *
-   * @throws {BpfError} ENOENT if the kernel has no BTF (`CONFIG_DEBUG_INFO_BTF` is off), or /sys is not mounted
+   * @throws {BpfError} ENOENT if the kernel has no BTF (`CONFIG_DEBUG_INFO_BTF` is off), or /sys is not mounted.
    *
    * Requires Linux 5.4.
    */
@@ -54,7 +54,7 @@ export class Btf extends BtfGraph {
    * Parses raw BTF, such as the contents of `/sys/kernel/btf/vmlinux` or of the `.BTF` section of an object file.
    *
    * @param base BTF whose types come before these. The BTF of a module, in `/sys/kernel/btf/`, needs the kernel's as base.
-   * @throws {RangeError} if the bytes are not little-endian BTF, are truncated or damaged, or have an unknown kind of type
+   * @throws {RangeError} if the bytes are not little-endian BTF, are truncated or damaged, or have an unknown kind of type.
    */
   static parse(bytes: Uint8Array, base?: Btf): Btf {
     return new Btf(bytes, base);
@@ -64,9 +64,9 @@ export class Btf extends BtfGraph {
    * Reads BTF that is loaded in the kernel, by its id. The BTF of a map ({@link MapInfo}), of a program, of the kernel and of each
    * module has an id.
    *
-   * @throws {BpfError} ENOENT if no BTF has this id
-   * @throws {BpfError} EPERM without CAP_SYS_ADMIN
-   * @throws {RangeError} if the id is not an integer from 1 to 2^32 - 1
+   * @throws {BpfError} ENOENT if no BTF has this id.
+   * @throws {BpfError} EPERM without CAP_SYS_ADMIN.
+   * @throws {RangeError} if the id is not an integer from 1 to 2^32 - 1.
    *
    * @example
    * ```ts
@@ -115,8 +115,8 @@ export class Btf extends BtfGraph {
    * @param id id of the type
    * @param bytes bytes of the value, at least as many as the type takes
    * @throws {RangeError} if there are too few bytes, the type has no values (such as a function), too many values, or is nested too
-   *   deep, or no type has this id
-   * @throws {TypeError} if `bytes` is not a Uint8Array, or an option is misspelt
+   *   deep, or no type has this id.
+   * @throws {TypeError} if `bytes` is not a Uint8Array, or an option is misspelt.
    *
    * @example
    * ```ts
@@ -160,7 +160,7 @@ export class Btf extends BtfGraph {
    *
    * @param id id of the type
    * @throws {RangeError} if the type has no values (such as a function), takes no bytes, exceeds the limits of {@link Btf.decode},
-   *   or no type has this id
+   *   or no type has this id.
    *
    * @example
    * ```ts
@@ -186,7 +186,7 @@ export class Btf extends BtfGraph {
    * `...` replaces omitted text: a type inside itself (a pointer to itself is `... *`), types nested in more than 8 structs, and
    * everything after about 65,000 characters.
    *
-   * @throws {RangeError} if no type has this id
+   * @throws {RangeError} if no type has this id.
    *
    * @example
    * ```ts
@@ -208,7 +208,7 @@ const vmlinux = "/sys/kernel/btf/vmlinux";
  * Reads the running kernel's BTF, or that of a module at its path. Since Linux 6.16 the kernel's own is a mapping of kernel memory,
  * which must not be written; otherwise the result is a copy.
  *
- * @throws {BpfError} ENOENT if the kernel has no BTF, or /sys is not mounted
+ * @throws {BpfError} ENOENT if the kernel has no BTF, or /sys is not mounted.
  */
 export function readKernelBtf(path: string = vmlinux): Uint8Array {
   try {

@@ -33,7 +33,7 @@ const enumModes: ReadonlyMap<number, string> = new Map([
  * not defined.
  *
  * @param roots ids of the types to define
- * @throws {RangeError} if the BTF is damaged or its text would be too long
+ * @throws {RangeError} if the BTF is damaged or its text would be too long.
  */
 export function cDefinitions(graph: BtfGraph, roots: Iterable<number>): Generator<string> {
   return new DefinitionOrder(graph).definitions(roots);
@@ -177,7 +177,7 @@ class DefinitionOrder {
     }
   }
 
-  /** Runs a step of the traversal. @throws {RangeError} if the chain of steps is too long */
+  /** Runs a step of the traversal. @throws {RangeError} if the chain of steps is too long. */
   #nested(id: number, step: () => void): void {
     if (++this.#depth > maxChainLength) {
       throw new RangeError(
@@ -257,7 +257,7 @@ class Printer {
     this.#left = maxCharacters(graph.length);
   }
 
-  /** Counts the characters of a text, and returns the text. @throws {RangeError} if there are too many characters */
+  /** Counts the characters of a text, and returns the text. @throws {RangeError} if there are too many characters. */
   #counted(id: number, text: string): string {
     this.#left -= text.length;
     if (this.#left < 0) throw new RangeError(`BTF type ${id} is too long to print`);

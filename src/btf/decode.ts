@@ -79,7 +79,7 @@ export class Decoder {
   /**
    * Decodes a value.
    *
-   * @throws {RangeError} if there are fewer bytes than the type takes, or it has no values or more than {@link maxValues}
+   * @throws {RangeError} if there are fewer bytes than the type takes, or it has no values or more than {@link maxValues}.
    */
   decode(id: number, bytes: Uint8Array): BtfValue {
     const reader = this.#reader(id);
@@ -109,7 +109,7 @@ export class Decoder {
     return reader;
   }
 
-  /** Runs a function that makes the readers inside a type. @throws {RangeError} if types are nested too deep */
+  /** Runs a function that makes the readers inside a type. @throws {RangeError} if types are nested too deep. */
   #nested<T>(id: number, make: () => T): T {
     if (++this.#depth > maxDepth) {
       throw new RangeError(`BTF type ${id} is nested in more than ${maxDepth} types`);
@@ -489,7 +489,7 @@ const controls = /[\u0000-\u0008\u000b\u000c\u000e-\u001f\u007f-\u009f]/;
 /**
  * Returns the string before the first NUL. Returns `undefined` if there is no NUL, or the bytes before it are not printable UTF-8.
  *
- * @throws {RangeError} if the bytes extend beyond the end of the view
+ * @throws {RangeError} if the bytes extend beyond the end of the view.
  */
 function textOf(view: DataView, at: number, length: number): string | undefined {
   const bytes = checkedBytes(view, at, length);
@@ -505,7 +505,7 @@ function textOf(view: DataView, at: number, length: number): string | undefined 
   }
 }
 
-/** Returns a range of the view's bytes without copying. @throws {RangeError} if it extends beyond the end */
+/** Returns a range of the view's bytes without copying. @throws {RangeError} if it extends beyond the end. */
 function checkedBytes(view: DataView, at: number, length: number): Uint8Array {
   if (at + length > view.byteLength) {
     throw new RangeError(

@@ -147,7 +147,7 @@ export interface RawBtf {
  * Checks the header of BTF, and finds its sections and the start of every type. The bytes are copied only if they are misaligned.
  *
  * @param isSplit true if the BTF has a base, whose types and strings come first
- * @throws {RangeError} if the bytes are not little-endian BTF, or are truncated or damaged
+ * @throws {RangeError} if the bytes are not little-endian BTF, or are truncated or damaged.
  */
 export function parseRawBtf(bytes: Uint8Array, isSplit = false): RawBtf {
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);

@@ -181,7 +181,7 @@ export class BtfGraph {
   /** True for enums that look signed, by id, if the compiler does not record signs. */
   readonly #signs = new Map<number, boolean>();
 
-  /** Parses raw BTF. @throws {RangeError} if the bytes are not little-endian BTF, or are truncated or damaged */
+  /** Parses raw BTF. @throws {RangeError} if the bytes are not little-endian BTF, or are truncated or damaged. */
   constructor(bytes: Uint8Array, base: BtfGraph | undefined) {
     const { words, strings, starts, names } = parseRawBtf(bytes, base !== undefined);
     this.#words = words;
@@ -201,7 +201,7 @@ export class BtfGraph {
   /**
    * Returns the type with this id.
    *
-   * @throws {RangeError} if no type has this id
+   * @throws {RangeError} if no type has this id.
    */
   type(id: number): BtfType {
     if (id === 0) return { id, kind: "void", name: "", size: 0, typeId: 0, length: 0 };
@@ -305,7 +305,7 @@ export class BtfGraph {
   /**
    * Returns the members of a struct or union, in order. Anonymous structs and unions are members with an empty name.
    *
-   * @throws {RangeError} if the type is of another kind, or no type has this id
+   * @throws {RangeError} if the type is of another kind, or no type has this id.
    */
   members(id: number): BtfMember[] {
     const flag = flagOf(
@@ -328,7 +328,7 @@ export class BtfGraph {
    * Compilers before clang 15 do not record whether an enum is signed. If no enum of this BTF is marked as signed, a 32-bit enum
    * counts as signed if one of its values would be negative and is not a mask of upper bits such as `0x80000000` or `0xffffff00`.
    *
-   * @throws {RangeError} if the type is of another kind, or no type has this id
+   * @throws {RangeError} if the type is of another kind, or no type has this id.
    */
   enumerators(id: number): BtfEnumerator[] {
     const info = this.#info(id, ["enum", "enum64"], "not an enum");
@@ -353,7 +353,7 @@ export class BtfGraph {
    * Returns the parameters of a function (`func`) or a function prototype (`func_proto`), in order. The result type is the
    * prototype's `typeId`. Compilers record the parameter names of functions, but not of function pointers.
    *
-   * @throws {RangeError} if the type is of another kind, or no type has this id
+   * @throws {RangeError} if the type is of another kind, or no type has this id.
    *
    * @example
    * ```ts
@@ -374,7 +374,7 @@ export class BtfGraph {
   /**
    * Returns the variables of a section (`datasec`) such as `.data` or `.bss`, in order.
    *
-   * @throws {RangeError} if the type is of another kind, or no type has this id
+   * @throws {RangeError} if the type is of another kind, or no type has this id.
    */
   variables(id: number): BtfVariable[] {
     this.#info(id, ["datasec"], "only sections have variables");
@@ -388,7 +388,7 @@ export class BtfGraph {
   /**
    * Returns the encoding of an integer (`int`).
    *
-   * @throws {RangeError} if the type is of another kind, or no type has this id
+   * @throws {RangeError} if the type is of another kind, or no type has this id.
    */
   integer(id: number): BtfInteger {
     this.#info(id, ["int"], "not an integer");
@@ -417,7 +417,7 @@ export class BtfGraph {
    * Returns the type that typedefs and qualifiers (const, volatile, restrict and type tags) refer to in the end; the type itself if
    * it is neither.
    *
-   * @throws {RangeError} if the chain has more than 32 types, or no type has this id
+   * @throws {RangeError} if the chain has more than 32 types, or no type has this id.
    */
   resolve(id: number): BtfType {
     let type = this.type(id);
@@ -431,7 +431,7 @@ export class BtfGraph {
   /**
    * Returns the size of a value of this type in bytes. Pointers take 8 bytes; flexible arrays, functions and void take 0.
    *
-   * @throws {RangeError} if the size is over 2^53 - 1, or no type has this id
+   * @throws {RangeError} if the size is over 2^53 - 1, or no type has this id.
    */
   sizeOf(id: number): number {
     let type = this.resolve(id);
@@ -455,7 +455,7 @@ export class BtfGraph {
    * @param struct name of the struct or union, or its id. If several have the name, all must have the field at the same offset.
    * @param path name of the field, such as `"tgid"`, or a path through nested structs, such as `"se.vruntime"`
    * @throws {RangeError} if no struct has the name, it has no such field, several structs with the name have the field at different
-   *   offsets, or the field is a bit-field
+   *   offsets, or the field is a bit-field.
    *
    * @example
    * ```ts
@@ -682,7 +682,7 @@ export class BtfGraph {
     return wholeType;
   }
 
-  /** Returns the word `info` of a type. @throws {RangeError} with `reason` if the type is of another kind */
+  /** Returns the word `info` of a type. @throws {RangeError} with `reason` if the type is of another kind. */
   #info(id: number, kinds: readonly BtfKind[], reason: string): number {
     const graph = this.#ownerOf(id);
     const info = graph.#words[graph.#startOf(id) + 1] as number;
@@ -708,7 +708,7 @@ export class BtfGraph {
     });
   }
 
-  /** Returns the graph that contains the type: this one or a base. @throws {RangeError} if no type has this id */
+  /** Returns the graph that contains the type: this one or a base. @throws {RangeError} if no type has this id. */
   #ownerOf(id: number): BtfGraph {
     if (!Number.isInteger(id) || id <= 0 || id >= this.length) {
       throw new RangeError(

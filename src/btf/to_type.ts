@@ -79,7 +79,7 @@ export class TypeMaker {
     this.#graph = graph;
   }
 
-  /** Returns the type of `t` for a BTF type. @throws {RangeError} if it has no values, too many values, or is nested too deep */
+  /** Returns the type of `t` for a BTF type. @throws {RangeError} if it has no values, too many values, or is nested too deep. */
   make(id: number): Type<BtfValue> {
     const type = valueType(this.#graph, id);
     if (type.kind === "int" && isInNetworkOrder(this.#graph, id)) {
@@ -94,7 +94,7 @@ export class TypeMaker {
     return made;
   }
 
-  /** Runs a function for the types inside a type. @throws {RangeError} if types are nested too deep */
+  /** Runs a function for the types inside a type. @throws {RangeError} if types are nested too deep. */
   #nested<T>({ id }: BtfType, make: () => T): T {
     try {
       if (++this.#depth > maxDepth) {
@@ -160,7 +160,7 @@ export class TypeMaker {
     return customType(nameOfType(type), size, size, this.#bits(type, 0, size * 8));
   }
 
-  /** Checks the number of values in a value of the type. @throws {RangeError} if there are too many */
+  /** Checks the number of values in a value of the type. @throws {RangeError} if there are too many. */
   #checkCount({ id }: BtfType): void {
     const size = this.#graph.sizeOf(id);
     if (this.#countOf(id) > maxValues(size)) throw tooManyValues(id, size);

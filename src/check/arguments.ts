@@ -10,7 +10,7 @@ const LARGEST_SIZE = 0x7fffffff;
 /**
  * Checks that an argument is an integer within a range.
  *
- * @throws {RangeError} if it is not an integer from `min` to `max`
+ * @throws {RangeError} if it is not an integer from `min` to `max`.
  */
 export function checkCount(what: string, value: number, min: number, max = LARGEST_SIZE): void {
   if (!Number.isInteger(value) || value < min || value > max) {
@@ -20,7 +20,7 @@ export function checkCount(what: string, value: number, min: number, max = LARGE
   }
 }
 
-/** Checks that an argument is a boolean. @throws {TypeError} if it is not */
+/** Checks that an argument is a boolean. @throws {TypeError} if it is not. */
 export function checkBoolean(what: string, value: boolean): void {
   if (typeof value === "boolean") return;
   throw new TypeError(`${what}: expected true or false, got ${describe(value)}`);
@@ -29,7 +29,7 @@ export function checkBoolean(what: string, value: boolean): void {
 /**
  * Checks the size of a layout.
  *
- * @throws {RangeError} if it is larger than {@link LARGEST_SIZE}
+ * @throws {RangeError} if it is larger than {@link LARGEST_SIZE}.
  */
 export function checkSize(what: string, size: number): void {
   if (size > LARGEST_SIZE) {
@@ -40,7 +40,7 @@ export function checkSize(what: string, size: number): void {
 /**
  * Checks an alignment.
  *
- * @throws {RangeError} if it is not a power of two
+ * @throws {RangeError} if it is not a power of two.
  */
 export function checkAlign(what: string, align: number): void {
   checkCount(what, align, 1, 4096);
@@ -52,7 +52,7 @@ export function checkAlign(what: string, align: number): void {
 /**
  * Checks that an argument is an object and has only known options.
  *
- * @throws {TypeError} if an option is not known; the message names it and suggests a similar one
+ * @throws {TypeError} if an option is not known; the message names it and suggests a similar one.
  */
 export function checkOptions(what: string, options: object, known: readonly string[]): void {
   if (typeof options !== "object" || options === null) {
@@ -67,7 +67,7 @@ export function checkOptions(what: string, options: object, known: readonly stri
 /**
  * Returns the items of an iterable argument.
  *
- * @throws {TypeError} if it is not iterable, or is a string
+ * @throws {TypeError} if it is not iterable, or is a string.
  */
 export function listOf<T>(items: Iterable<T>, what: string): T[] {
   if (typeof items === "object" && items !== null && Symbol.iterator in items) return [...items];

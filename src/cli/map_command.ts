@@ -178,7 +178,7 @@ function addMapDump(group: Command): void {
 /**
  * Parses the argument of `--limit`.
  *
- * @throws {InvalidArgumentError} if it is not an integer of at least 1
+ * @throws {InvalidArgumentError} if it is not an integer of at least 1.
  */
 export function parseLimit(text: string): number {
   const count = Number(text);

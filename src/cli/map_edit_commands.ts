@@ -86,7 +86,7 @@ export function mapEditCommands(program: Command): void {
 /**
  * Encodes an argument.
  *
- * @throws {CommandError} if it is not a key or value of the map
+ * @throws {CommandError} if it is not a key or value of the map.
  */
 function encoded<T>(map: MapEditor, encode: () => T): T {
   try {

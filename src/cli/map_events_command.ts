@@ -96,7 +96,7 @@ class EventPrinter {
   /**
    * Prints records, and returns their number after a signal or at the limit.
    *
-   * @throws {Error} if a record cannot be decoded, or the output cannot be written
+   * @throws {Error} if a record cannot be decoded, or the output cannot be written.
    */
   async run(): Promise<number> {
     const interrupt = (): void => {

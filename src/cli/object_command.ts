@@ -147,7 +147,7 @@ function unpin(kind: HandleKind, path: string, { json = false }: JsonOption): vo
 /**
  * Opens an object to change it or its pins.
  *
- * @throws {CommandError} if there is none, or more than one
+ * @throws {CommandError} if there is none, or more than one.
  */
 export function openReference(kind: HandleKind, reference: Reference): OpenedObject {
   return OpenedObject.open(kind, originOf(kind, reference, { isChange: true }));
@@ -157,7 +157,7 @@ export function openReference(kind: HandleKind, reference: Reference): OpenedObj
  * Finds the object of a reference.
  *
  * @param isChange true to reject a name that is longer than the kernel stores, because it could match several objects
- * @throws {CommandError} if there is none, or more than one
+ * @throws {CommandError} if there is none, or more than one.
  */
 export function originOf(
   kind: HandleKind,
@@ -226,7 +226,7 @@ export type Reference =
 /**
  * Parses an argument that names an object.
  *
- * @throws {InvalidArgumentError} if it is not an id, a name or a path
+ * @throws {InvalidArgumentError} if it is not an id, a name or a path.
  */
 export function parseReference(text: string): Reference {
   const [, prefix, rest = ""] = /^(id|name|path):(.*)$/s.exec(text) ?? [];
@@ -249,7 +249,7 @@ export function parseReference(text: string): Reference {
 /**
  * Reads the information about the object that a reference names.
  *
- * @throws {CommandError} if there is none, or more than one
+ * @throws {CommandError} if there is none, or more than one.
  */
 export function findObject<Kind extends HandleKind>(
   kind: Kind,

@@ -212,7 +212,7 @@ function toPlain(value: unknown): unknown {
 /**
  * Prints to standard output. This function and {@link writeError} escape unprintable characters in all output of commands.
  *
- * @throws {ClosedPipe} if the reader has closed the pipe
+ * @throws {ClosedPipe} if the reader has closed the pipe.
  */
 export function writeOut(text: string): void {
   write(standardOutput, text.replace(unprintableAmongStyles, escapeCharacter));
@@ -303,8 +303,8 @@ export class OutputStream {
   /**
    * Waits until everything is written.
    *
-   * @throws {ClosedPipe} if the reader has closed the pipe
-   * @throws {Error} if a write failed for another reason
+   * @throws {ClosedPipe} if the reader has closed the pipe.
+   * @throws {Error} if a write failed for another reason.
    */
   async finish(): Promise<void> {
     await this.#last;

@@ -144,7 +144,7 @@ function attachTypeOf({ attachType, program }: AttachKindRow): AttachTypeName {
 /**
  * Attaches a program without a link, and detaches it.
  *
- * @throws {Error} if it cannot be detached
+ * @throws {Error} if it cannot be detached.
  */
 function attachAndDetach(row: AttachKindRow, programFd: number, targetFd: number): void {
   const attachment = { programFd, attachType: attachTypeOf(row), targetFd };
@@ -250,8 +250,8 @@ function withFile(body: (path: string) => void): void {
 /**
  * Creates a cgroup without processes, calls `body` with its descriptor, and removes it.
  *
- * @throws {Missing} if the kernel has no cgroups of version 2
- * @throws {Error} if the cgroup cannot be removed
+ * @throws {Missing} if the kernel has no cgroups of version 2.
+ * @throws {Error} if the cgroup cannot be removed.
  */
 function withCgroup(body: (fd: number) => void): void {
   using mount = mountCgroups();
@@ -280,7 +280,7 @@ function removeCgroup(folder: string): void {
  * It is mounted in a new cgroup namespace. In the initial one a mount sets the options of all mounts, and would reset those of
  * systemd: `nsdelegate` and `memory_recursiveprot` (cgroup_get_tree(), kernel/cgroup/cgroup.c).
  *
- * @throws {Missing} if the kernel has no cgroups of version 2
+ * @throws {Missing} if the kernel has no cgroups of version 2.
  */
 export function mountCgroups(): DetachedMount {
   const namespace = {
@@ -302,7 +302,7 @@ export function mountCgroups(): DetachedMount {
 /**
  * Checks that the kernel calls the programs that are attached to security hooks: it attaches them in any case.
  *
- * @throws {Missing} if the BPF security module is not active
+ * @throws {Missing} if the BPF security module is not active.
  */
 function requireSecurityModule(): void {
   const modules = activeSecurityModules();

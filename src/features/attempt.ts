@@ -20,7 +20,7 @@ export class KernelAnswer extends Error {
 /**
  * Returns the descriptor that a probe opened.
  *
- * @throws {KernelAnswer} if the probe returned an error instead
+ * @throws {KernelAnswer} if the probe returned an error instead.
  */
 export function descriptorOf(probed: Probed): Descriptor {
   if (probed instanceof Descriptor) return probed;
@@ -30,7 +30,7 @@ export function descriptorOf(probed: Probed): Descriptor {
 /**
  * Checks that a probe returned no error.
  *
- * @throws {KernelAnswer} if it did
+ * @throws {KernelAnswer} if it did.
  */
 export function requireSuccess(error: string | undefined): void {
   if (error !== undefined) throw new KernelAnswer(error);
@@ -41,7 +41,7 @@ export function requireSuccess(error: string | undefined): void {
  *
  * @param action the action, which undoes its effects before it returns
  * @returns `"available"`, or the error that the kernel returned
- * @throws {Error} if the action throws another error, for example because it could not undo its effects
+ * @throws {Error} if the action throws another error, for example because it could not undo its effects.
  */
 export function attempt(action: () => void): ProbeAnswer {
   try {

@@ -92,7 +92,7 @@ export class Feature {
   /**
    * The result of the probe.
    *
-   * @throws {BpfError} if the probe failed for a lack of memory or descriptors; the next read probes again
+   * @throws {BpfError} if the probe failed for a lack of memory or descriptors; the next read probes again.
    */
   get status(): FeatureStatus {
     this.#answer ??= this.#runProbe();
@@ -169,7 +169,7 @@ export class FeatureGroup<Name extends string> {
   /**
    * Returns a feature by its name.
    *
-   * @throws {TypeError} if the name is unknown
+   * @throws {TypeError} if the name is unknown.
    */
   get(name: Name): Feature {
     let feature = this.#features.get(name);

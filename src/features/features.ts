@@ -83,7 +83,7 @@ export class Features {
    * Returns the operations of user space on maps of a type, on single elements and in batches. A probe runs the operation on a
    * small map. The group of `struct_ops` is empty, because an update of such a map registers functions in the kernel.
    *
-   * @throws {TypeError} if the map type is unknown
+   * @throws {TypeError} if the map type is unknown.
    */
   mapOperations(type: MapTypeName): FeatureGroup<MapOperation> {
     let group = this.#operations.get(type);
@@ -108,7 +108,7 @@ export class Features {
    * Returns the helper functions for programs of a type, by name. A probe loads a program that calls the helper. Their `since`
    * is `undefined`. The group of `ext` is empty: these programs have the helpers of the program whose function they replace.
    *
-   * @throws {TypeError} if the program type is unknown
+   * @throws {TypeError} if the program type is unknown.
    */
   helpers(type: ProgramTypeName): FeatureGroup<HelperName> {
     let group = this.#helpers.get(type);

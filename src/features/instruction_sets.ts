@@ -18,7 +18,7 @@ const { r0, r1, r2, r3, r4, r10 } = asm;
 /**
  * Loads a program of the simplest type.
  *
- * @throws {BpfError} if the kernel refuses
+ * @throws {BpfError} if the kernel refuses.
  */
 function load(...code: Code): Descriptor {
   return loadProbeProgram({ type: "socket_filter", code });
@@ -118,7 +118,7 @@ export interface InstructionSetRow {
   /**
    * Loads a program that has them.
    *
-   * @throws {BpfError | KernelAnswer | Missing} if the kernel refuses
+   * @throws {BpfError | KernelAnswer | Missing} if the kernel refuses.
    */
   readonly load: () => Descriptor;
 }

@@ -36,7 +36,7 @@ import {
 /**
  * Creates the smallest map of a type. Returns the name of the error if the kernel refuses the map.
  *
- * @throws {BpfError} if the types that the map needs cannot be loaded or read
+ * @throws {BpfError} if the types that the map needs cannot be loaded or read.
  */
 export function probeMapOf(type: MapType): Probed {
   const { name, keySize, valueSize, maxEntries, flags = 0 } = type;
@@ -164,7 +164,7 @@ function isBatch(operation: string): operation is keyof typeof batchCommands {
 /**
  * Maps the first page of a map.
  *
- * @throws {BpfError} if the kernel refuses
+ * @throws {BpfError} if the kernel refuses.
  */
 function tryMapping({ fd, what }: Descriptor): void {
   const page = { fd, offset: 0, length: pageSize(), writable: false, what };

@@ -29,7 +29,7 @@ import { Feature, type ProbeAnswer } from "./feature.ts";
 /**
  * Returns the id of a type in the kernel's BTF.
  *
- * @throws {BpfError} `ENOENT` if the kernel has no such type or no BTF
+ * @throws {BpfError} `ENOENT` if the kernel has no such type or no BTF.
  */
 export function kernelTypeId(kind: BtfTarget["kind"], name: string): number {
   // If several types have the name, the kernel uses the first one, too.
@@ -41,7 +41,7 @@ export function kernelTypeId(kind: BtfTarget["kind"], name: string): number {
 /**
  * Returns the index of a member of a struct of the kernel.
  *
- * @throws {BpfError} `ENOENT` if the struct has no such member
+ * @throws {BpfError} `ENOENT` if the struct has no such member.
  */
 function memberIndex(structId: number, { kind, name, member }: BtfTarget): number {
   const members = Btf.kernel().members(structId);
@@ -78,7 +78,7 @@ const resolver: Resolver = {
 /**
  * Loads the program of a probe.
  *
- * @throws {BpfError} if the kernel refuses; `ENOENT` if it has no such target
+ * @throws {BpfError} if the kernel refuses; `ENOENT` if it has no such target.
  */
 export function loadProbeProgram(program: ProbeProgram): Descriptor {
   const { type } = program;
@@ -90,7 +90,7 @@ export function loadProbeProgram(program: ProbeProgram): Descriptor {
 /**
  * Loads the program of a probe.
  *
- * @throws {BpfError} `ENOENT` if the kernel has no such target
+ * @throws {BpfError} `ENOENT` if the kernel has no such target.
  */
 function tryLoadProbeProgram(program: ProbeProgram, logLevel: LogLevel): LoadResult {
   const { type, attachType, target, code = returnZero, isSleepable = false } = program;
@@ -137,7 +137,7 @@ const replaceableId = functionTypes.func("replaceable", prototype, "global");
 /**
  * Loads a program with a function that another program can replace (kernel 5.6).
  *
- * @throws {BpfError} if the kernel refuses
+ * @throws {BpfError} if the kernel refuses.
  */
 export function loadExtensible(): Descriptor {
   const { bytes, functions } = assemble(extensible);
@@ -150,7 +150,7 @@ export function loadExtensible(): Descriptor {
 /**
  * Loads a program that replaces a function of another program, which stays loaded as long.
  *
- * @throws {BpfError} if the kernel refuses the other program
+ * @throws {BpfError} if the kernel refuses the other program.
  */
 function tryLoadExtension(): LoadResult {
   using extended = loadExtensible();

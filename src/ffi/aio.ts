@@ -45,7 +45,7 @@ export class Aio implements Disposable {
   readonly #completed = new Set<number>();
   #disposed = false;
 
-  /** @throws {BpfError} if the kernel was built without AIO, or the limit fs.aio-max-nr is reached */
+  /** @throws {BpfError} if the kernel was built without AIO, or the limit fs.aio-max-nr is reached. */
   constructor() {
     using context = allocateScratch(8);
     const address = context.address as Pointer;

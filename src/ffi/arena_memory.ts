@@ -64,7 +64,7 @@ export class ArenaMemory implements Disposable {
     });
   }
 
-  /** The memory of the arena. @throws {DisposedError} after disposal */
+  /** The memory of the arena. @throws {DisposedError} after disposal. */
   get buffer(): ArrayBuffer {
     if (this.#buffer.detached) throw new DisposedError(this.#what);
     return this.#buffer;
@@ -74,7 +74,7 @@ export class ArenaMemory implements Disposable {
    * Detaches all views; a second call does nothing.
    *
    * @throws {Error} while an asynchronous operation of Bun uses a view. Nothing has changed then, and disposal can be repeated
-   *   later
+   *   later.
    */
   [Symbol.dispose](): void {
     if (this.#buffer.detached) return;

@@ -111,7 +111,7 @@ export class BpfAttr implements Disposable {
     return bpf(command, this.#attr.address, this.#size);
   }
 
-  /** Makes the call, and returns its result. @throws {BpfError} with the texts of `context` */
+  /** Makes the call, and returns its result. @throws {BpfError} with the texts of `context`. */
   call(command: BpfCommand, context: BpfCallContext): number {
     const result = this.tryCall(command);
     if (result < 0) throw bpfError(command, lastErrno(), context);

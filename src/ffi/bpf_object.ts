@@ -127,7 +127,7 @@ export function openPinned(
  * instead.
  *
  * @param closesFirst closes the object's descriptor before the pin is opened to compare it: no other descriptor may be left
- * @throws {Error} if the path is anything other than a pin of the object; the message says what it is
+ * @throws {Error} if the path is anything other than a pin of the object; the message says what it is.
  */
 export function unpinObject(object: Descriptor, path: string, closesFirst = false): boolean {
   const { what } = object;

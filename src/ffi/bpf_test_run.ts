@@ -46,7 +46,7 @@ export interface TestRunOutput {
  * them to its threads, and waits for their effect while it holds locks.
  *
  * @param explain returns a hint for an input that the kernel rejects
- * @throws {BpfError}
+ * @throws {BpfError}.
  */
 export function testRunProgram(
   fd: number,

@@ -32,7 +32,7 @@ export class Descriptor implements Disposable {
     });
   }
 
-  /** The number of the descriptor. @throws {DisposedError} after disposal */
+  /** The number of the descriptor. @throws {DisposedError} after disposal. */
   get fd(): number {
     if (this.#fd < 0) throw this.refusal();
     return this.#fd;
@@ -48,7 +48,7 @@ export class Descriptor implements Disposable {
     return this.#fd < 0;
   }
 
-  /** Gives up ownership and returns the number, which the caller closes. @throws {DisposedError} after disposal */
+  /** Gives up ownership and returns the number, which the caller closes. @throws {DisposedError} after disposal. */
   release(): number {
     const { fd } = this;
     this.#fd = -1;

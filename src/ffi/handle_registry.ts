@@ -132,7 +132,7 @@ function startTracing(): HandleRegistry | undefined {
  * The variable is read when this library is imported. While it is set, opening is slower, and objects that are not disposed of
  * are never collected.
  *
- * @throws {Error} if the variable is not set: an empty list would mean that nothing leaks
+ * @throws {Error} if the variable is not set: an empty list would mean that nothing leaks.
  *
  * @example
  * ```ts

@@ -74,8 +74,8 @@ export class IoUring implements Disposable {
   #reaped: number[] = [];
 
   /**
-   * @throws {BpfError} if io_uring is forbidden (seccomp, `kernel.io_uring_disabled`) or absent
-   * @throws {Error} if the kernel is older than 5.5
+   * @throws {BpfError} if io_uring is forbidden (seccomp, `kernel.io_uring_disabled`) or absent.
+   * @throws {Error} if the kernel is older than 5.5.
    */
   constructor() {
     using params = allocateScratch(IO_URING_PARAMS.sizeof);

@@ -56,7 +56,7 @@ let cachedCpus: readonly number[] | undefined;
  *
  * There can be more possible CPUs than present or online ones, and ids can be missing. The list is fixed until the next boot.
  *
- * @throws {Error} if /sys is not mounted: with too low a number the kernel would write past the end of a buffer
+ * @throws {Error} if /sys is not mounted: with too low a number the kernel would write past the end of a buffer.
  *
  * @example
  * ```ts

@@ -135,7 +135,7 @@ export class MappedMemory implements Disposable {
     }
   }
 
-  /** The buffer over the whole memory. @throws {DisposedError} after disposal */
+  /** The buffer over the whole memory. @throws {DisposedError} after disposal. */
   get buffer(): ArrayBuffer {
     if (this.#buffer.detached) throw new DisposedError(this.#what);
     return this.#buffer;
@@ -150,7 +150,7 @@ export class MappedMemory implements Disposable {
    * Detaches all views and unmaps the memory; a second call does nothing.
    *
    * @throws {Error} while an asynchronous operation of Bun uses a view, such as `Bun.write(file, view)`. Nothing has changed
-   *   then, and disposal can be repeated later
+   *   then, and disposal can be repeated later.
    */
   [Symbol.dispose](): void {
     if (!this.#buffer.detached) this.#buffer.transfer(0);

@@ -85,7 +85,7 @@ export class DetachedMount implements Disposable {
     );
   }
 
-  /** The path of the root, below `/proc/self/fd`. @throws {DisposedError} after disposal */
+  /** The path of the root, below `/proc/self/fd`. @throws {DisposedError} after disposal. */
   get path(): string {
     return `/proc/self/fd/${this.#root.fd}`;
   }

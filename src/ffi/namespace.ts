@@ -18,7 +18,7 @@ export interface NamespaceKind {
   readonly config: string;
 }
 
-/** Opens this thread's namespace of a type (kernel 3.17). @throws {Error} of `fs.openSync` if /proc is not mounted */
+/** Opens this thread's namespace of a type (kernel 3.17). @throws {Error} of `fs.openSync` if /proc is not mounted. */
 function openNamespace({ name, file }: NamespaceKind): Descriptor {
   return new Descriptor(openSync(`/proc/thread-self/ns/${file}`, "r"), name);
 }
@@ -32,9 +32,9 @@ function openNamespace({ name, file }: NamespaceKind): Descriptor {
  *
  * @param body a synchronous function
  * @returns the result of `body`
- * @throws {BpfError} EPERM if CAP_SYS_ADMIN is missing for the new or for the present namespace; `body` was not called
- * @throws {BpfError} EINVAL if the kernel lacks the namespace type
- * @throws {Error} if the thread is still in the new namespace after `body`: the process should end then
+ * @throws {BpfError} EPERM if CAP_SYS_ADMIN is missing for the new or for the present namespace; `body` was not called.
+ * @throws {BpfError} EINVAL if the kernel lacks the namespace type.
+ * @throws {Error} if the thread is still in the new namespace after `body`: the process should end then.
  */
 export function inNewNamespace<Result>(kind: NamespaceKind, body: () => Result): Result {
   using previous = openNamespace(kind);
@@ -71,7 +71,7 @@ const kind: NamespaceKind = {
   config: "CONFIG_NET_NS",
 };
 
-/** Opens this thread's network namespace. @throws {Error} as {@link openNamespace} does */
+/** Opens this thread's network namespace. @throws {Error} as {@link openNamespace} does. */
 export function openNetworkNamespace(): Descriptor {
   return openNamespace(kind);
 }
@@ -79,7 +79,7 @@ export function openNetworkNamespace(): Descriptor {
 /**
  * Calls a function in a new network namespace, whose only interface is a loopback that is down.
  *
- * @throws {BpfError} as {@link inNewNamespace} does
+ * @throws {BpfError} as {@link inNewNamespace} does.
  */
 export function inNewNetworkNamespace<Result>(body: () => Result): Result {
   return inNewNamespace(kind, body);
@@ -100,7 +100,7 @@ const hints: Readonly<Record<string, string>> = {
 /**
  * Opens a pidfd of a process by its id (kernel 5.3), or of a single thread by its thread id (kernel 6.9).
  *
- * @throws {BpfError} ESRCH if no process or thread has the id
+ * @throws {BpfError} ESRCH if no process or thread has the id.
  */
 export function openPidfd(id: number): Descriptor {
   let fd = otherSyscalls.pidfd_open(pidfdOpenNumber, id, 0);

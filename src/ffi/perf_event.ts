@@ -265,7 +265,7 @@ export class PerfPages implements Disposable {
    * @param most the number of slots to map; fewer are mapped if they would exceed the maximum length of a buffer
    * @param size bytes of data of each slot: a power of two and a multiple of the page size
    * @param writable false for overwrite mode, which the kernel uses for mappings that are not writable
-   * @throws {RangeError} if `least` slots exceed the maximum length of a buffer, 4 GiB
+   * @throws {RangeError} if `least` slots exceed the maximum length of a buffer, 4 GiB.
    */
   constructor(least: number, most: number, size: number, what: string, writable = true) {
     this.#slotLength = pageSize() + size;
@@ -293,7 +293,7 @@ export class PerfPages implements Disposable {
   /**
    * Maps an event into a slot, and replaces the present mapping of the slot.
    *
-   * @throws {BpfError} EPERM if the limit on locked memory is exceeded; nothing has changed then
+   * @throws {BpfError} EPERM if the limit on locked memory is exceeded; nothing has changed then.
    */
   map(slot: number, fd: number): PerfMemory {
     const protection = this.#writable ? PROT_READ | PROT_WRITE : PROT_READ;
@@ -315,7 +315,7 @@ export class PerfPages implements Disposable {
   /**
    * Detaches every view and unmaps the memory; a second call does nothing.
    *
-   * @throws {Error} while an asynchronous operation of Bun uses a view of the data. Nothing has changed then
+   * @throws {Error} while an asynchronous operation of Bun uses a view of the data. Nothing has changed then.
    */
   [Symbol.dispose](): void {
     this.#memory[Symbol.dispose]();

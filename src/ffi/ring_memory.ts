@@ -153,7 +153,7 @@ export class RingMemory implements Disposable {
   /**
    * Detaches every view and unmaps the memory; a second call does nothing.
    *
-   * @throws {Error} while an asynchronous operation of Bun uses a view of the data
+   * @throws {Error} while an asynchronous operation of Bun uses a view of the data.
    */
   [Symbol.dispose](): void {
     this.#producerPages[Symbol.dispose]();
@@ -252,7 +252,7 @@ export class UserRingMemory implements Disposable {
   /**
    * Detaches every view and unmaps the memory; a second call does nothing.
    *
-   * @throws {Error} while an asynchronous operation of Bun uses a view of the data
+   * @throws {Error} while an asynchronous operation of Bun uses a view of the data.
    */
   [Symbol.dispose](): void {
     if (this.#producerPages.disposed) return;

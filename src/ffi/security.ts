@@ -53,7 +53,7 @@ let cached: readonly string[] | undefined;
  * Returns the names of the kernel's active security modules, from the first source that has them: lsm_list_modules(2) (kernel
  * 6.8), which needs no privilege; the mounted securityfs (kernel 4.11); a private mount of securityfs (CAP_SYS_ADMIN).
  *
- * @throws {BpfError | Error} if a source fails for a reason other than being absent or forbidden
+ * @throws {BpfError | Error} if a source fails for a reason other than being absent or forbidden.
  */
 export function activeSecurityModules(): ModuleList {
   if (cached !== undefined) return { names: cached };
@@ -73,7 +73,7 @@ export function activeSecurityModules(): ModuleList {
  * Checks that the security module bpf is active, which reserves the place for inode storage in each inode. The kernel does not
  * check this: without the module it would write to the memory of another module.
  *
- * @throws {Error} if the module is not active, or the active modules are not known
+ * @throws {Error} if the module is not active, or the active modules are not known.
  */
 export function requireBpfSecurityModule(): void {
   const obstacle = bpfModuleObstacle(activeSecurityModules());

@@ -32,7 +32,7 @@ import {
  * Returns the index of a network interface in this process's network namespace.
  *
  * @param name the name of the interface, without a NUL
- * @throws {BpfError} ENODEV if no interface has the name
+ * @throws {BpfError} ENODEV if no interface has the name.
  */
 export function interfaceIndex(name: string): number {
   const text = Buffer.from(`${name}\0`);
@@ -90,7 +90,7 @@ const socketKinds = {
   netlink: [AF_NETLINK, SOCK_RAW],
 } as const;
 
-/** Creates an unbound socket, which is closed on exec. @throws {BpfError} */
+/** Creates an unbound socket, which is closed on exec. @throws {BpfError}. */
 export function openSocket(
   kind: keyof typeof socketKinds,
   protocol: number,
@@ -105,7 +105,7 @@ export function openSocket(
 /** Socket options whose value is a number or a descriptor. */
 const options = { SO_REUSEPORT, SO_ATTACH_BPF, SO_ATTACH_REUSEPORT_EBPF };
 
-/** Sets an option of a socket. @throws {BpfError} */
+/** Sets an option of a socket. @throws {BpfError}. */
 export function setSocketOption(
   fd: number,
   option: keyof typeof options,
@@ -156,12 +156,12 @@ export interface RouteRequest {
 export class RouteSocket implements Disposable {
   readonly #socket: Descriptor;
 
-  /** @throws {BpfError} */
+  /** @throws {BpfError}. */
   constructor() {
     this.#socket = openSocket("netlink", NETLINK_ROUTE, "netlink socket");
   }
 
-  /** Sends a request and waits for its acknowledgement. @throws {BpfError} if the kernel returns an error */
+  /** Sends a request and waits for its acknowledgement. @throws {BpfError} if the kernel returns an error. */
   request({ type, flags, header, attributes, doing }: RouteRequest): void {
     const body = Buffer.concat([pad(header), ...attributes.map(encode)]);
     const length = headerSize + body.length;

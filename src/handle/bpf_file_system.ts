@@ -7,8 +7,8 @@ import { reloadDisposers } from "./reload.ts";
  *
  * It is useful in tests, and on machines where /sys/fs/bpf is not mounted. It requires CAP_SYS_ADMIN.
  *
- * @throws {BpfError} EPERM if CAP_SYS_ADMIN is missing
- * @throws {BpfError} ENOSYS before Linux 5.2
+ * @throws {BpfError} EPERM if CAP_SYS_ADMIN is missing.
+ * @throws {BpfError} ENOSYS before Linux 5.2.
  *
  * @example
  * ```ts

@@ -62,7 +62,7 @@ export abstract class KernelObject implements Disposable {
     return this.#descriptor;
   }
 
-  /** The file descriptor. This object owns and closes it. @throws {DisposedError} after disposal */
+  /** The file descriptor. This object owns and closes it. @throws {DisposedError} after disposal. */
   get fd(): number {
     return this.#descriptor.fd;
   }
@@ -70,7 +70,7 @@ export abstract class KernelObject implements Disposable {
   /**
    * The kernel's id, as bpftool shows it.
    *
-   * @throws {BpfError} EINVAL if the kernel has no ids for objects of this kind
+   * @throws {BpfError} EINVAL if the kernel has no ids for objects of this kind.
    *
    * Requires Linux 4.13; Linux 5.8 for links.
    */
@@ -95,10 +95,10 @@ export abstract class KernelObject implements Disposable {
    * An object can be pinned at several paths. Disposal does not remove pins. A relative path is resolved from the current
    * directory, both here and when the object is unpinned.
    *
-   * @throws {BpfError} EEXIST if the path exists
-   * @throws {BpfError} EPERM if the path is not on a BPF file system, or its last part contains a dot
-   * @throws {BpfError} ENOENT if the directory does not exist
-   * @throws {BpfError} EINVAL if the kernel cannot pin objects of this type
+   * @throws {BpfError} EEXIST if the path exists.
+   * @throws {BpfError} EPERM if the path is not on a BPF file system, or its last part contains a dot.
+   * @throws {BpfError} ENOENT if the directory does not exist.
+   * @throws {BpfError} EINVAL if the kernel cannot pin objects of this type.
    *
    * @example
    * ```ts
@@ -131,8 +131,8 @@ export abstract class KernelObject implements Disposable {
    *
    * @returns true if a pin was removed, false if none of them existed any more
    * @throws {Error} if a path is anything else: a file, a directory, a symbolic link, or a pin of another object. Then neither
-   *   this path nor any later one is removed
-   * @throws {TypeError} if no path is given, and the object was neither pinned nor opened by a path
+   *   this path nor any later one is removed.
+   * @throws {TypeError} if no path is given, and the object was neither pinned nor opened by a path.
    */
   unpin(path?: string): boolean {
     void this.fd;
@@ -184,8 +184,8 @@ export type Origin = { readonly path: string } | { readonly id: number } | { rea
  *
  * @param what a noun for the object in messages: `"hash map"`
  * @param flags for a map: BPF_F_RDONLY or BPF_F_WRONLY (kernel 4.15). A given descriptor must have this access already
- * @throws {TypeError} if it is not an object of the kind, or a given descriptor has other access rights
- * @throws {BpfError} ENOENT if nothing is pinned at the path or no object has the id, EPERM if CAP_SYS_ADMIN is missing for an id
+ * @throws {TypeError} if it is not an object of the kind, or a given descriptor has other access rights.
+ * @throws {BpfError} ENOENT if nothing is pinned at the path or no object has the id, EPERM if CAP_SYS_ADMIN is missing for an id.
  */
 export function openObject(kind: HandleKind, origin: Origin, what: string, flags = 0): Descriptor {
   if ("path" in origin) {
@@ -208,7 +208,7 @@ export function openObject(kind: HandleKind, origin: Origin, what: string, flags
 /**
  * Opens the object pinned at a path, which was checked before; `undefined` if nothing is pinned, unless it is required.
  *
- * @throws as {@link openObject}
+ * @throws as {@link openObject}.
  */
 export function openPin(
   kind: HandleKind,
@@ -246,14 +246,14 @@ export function describeOrigin(origin: Origin): string {
   return "id" in origin ? `with id ${origin.id}` : `of descriptor ${origin.fd}`;
 }
 
-/** Checks the path of a pin. The kernel would read it only up to a NUL. @throws {TypeError} if it is empty or has a NUL */
+/** Checks the path of a pin. The kernel would read it only up to a NUL. @throws {TypeError} if it is empty or has a NUL. */
 export function checkPinPath(what: string, path: string): void {
   if (typeof path !== "string" || path === "" || path.includes("\0")) {
     throw new TypeError(`${what}: expected a path on a BPF file system, got ${describe(path)}`);
   }
 }
 
-/** Checks the name of an object. @throws {TypeError | RangeError} if the kernel does not allow it */
+/** Checks the name of an object. @throws {TypeError | RangeError} if the kernel does not allow it. */
 export function checkName(name: string): void {
   if (typeof name !== "string") {
     throw new TypeError(`name: expected a string, got ${describe(name)}`);

@@ -52,8 +52,8 @@ export class MapEditor implements Disposable {
    * Opens a map by its id (CAP_SYS_ADMIN) or by the path of a pin.
    *
    * @param access `"read"` opens a read-only descriptor
-   * @throws {Error} if nothing is pinned at the path, or the pinned object is not a map
-   * @throws {BpfError} if the kernel refuses
+   * @throws {Error} if nothing is pinned at the path, or the pinned object is not a map.
+   * @throws {BpfError} if the kernel refuses.
    */
   static open(origin: MapOrigin, access: "read" | "write"): MapEditor {
     return new MapEditor(openMap(origin, access));
@@ -109,7 +109,7 @@ export class EntryEncoder {
   /**
    * Encodes a key.
    *
-   * @throws {TypeError | RangeError} if the text is not a key of the map; the message has what is expected
+   * @throws {TypeError | RangeError} if the text is not a key of the map; the message has what is expected.
    */
   key(text: string): Uint8Array {
     const { keySize, btfKeyTypeId, type } = this.#map;
@@ -127,7 +127,7 @@ export class EntryEncoder {
    * Encodes a value.
    *
    * @param fd returns the file descriptor of the object that a text names, for a map that holds programs or maps
-   * @throws {TypeError | RangeError} if the text is not a value of the map; the message has what is expected
+   * @throws {TypeError | RangeError} if the text is not a value of the map; the message has what is expected.
    */
   value(text: string, fd: (kind: "prog" | "map", text: string) => number): Uint8Array {
     const { type, valueSize, btfValueTypeId } = this.#map;

@@ -24,7 +24,7 @@ const cookieSize = 8;
 /**
  * Returns the order in which the entries of a map are read.
  *
- * @throws {Error} if they cannot be read, with the reason
+ * @throws {Error} if they cannot be read, with the reason.
  */
 function entryOrderOf(map: MapProperties): EntryAccess {
   const row = mapTypes.get(map.type);
@@ -167,7 +167,7 @@ const firstKernelAddress = 1n << 63n;
 /**
  * Returns the BTF of a map; `undefined` if it has none, or this process may not read it.
  *
- * @throws {RangeError} if the BTF has kinds of types that are newer than this library
+ * @throws {RangeError} if the BTF has kinds of types that are newer than this library.
  */
 export function mapBtf({ btfId }: MapProperties): Btf | undefined {
   return btfId === 0 ? undefined : visibleBtf(btfId);
@@ -253,8 +253,8 @@ export interface OpenedMap {
  * Opens a map by its id (CAP_SYS_ADMIN) or by the path of a pin, and reads its properties.
  *
  * @param access `"read"` opens a read-only descriptor
- * @throws {Error} if nothing is pinned at the path, or the pinned object is not a map
- * @throws {BpfError} if the kernel refuses
+ * @throws {Error} if nothing is pinned at the path, or the pinned object is not a map.
+ * @throws {BpfError} if the kernel refuses.
  */
 export function openMap(origin: MapOrigin, access: "read" | "write"): OpenedMap {
   const descriptor =
@@ -287,7 +287,7 @@ export class MapReader implements Disposable {
   /**
    * Opens a map by its id (CAP_SYS_ADMIN) or by the path of a pin.
    *
-   * @throws {Error} if nothing is pinned at the path, or the pinned object is not a map
+   * @throws {Error} if nothing is pinned at the path, or the pinned object is not a map.
    */
   static open(origin: MapOrigin): MapReader {
     return new MapReader(openMap(origin, "read"));
@@ -296,7 +296,7 @@ export class MapReader implements Disposable {
   /**
    * Iterates the entries lazily. Of a queue or stack it yields only the next value, because reading others removes values.
    *
-   * @throws {Error} if maps of this type cannot be read, with the reason
+   * @throws {Error} if maps of this type cannot be read, with the reason.
    */
   *entries(): Generator<EntryBytes, undefined, undefined> {
     const EntryWalk = entryOrderOf(this.properties);

@@ -111,7 +111,7 @@ export function visibleObject<Kind extends HandleKind>(
 /**
  * Reads the information about the object that is pinned at a path.
  *
- * @throws {Error} if nothing is pinned there, or an object of another kind
+ * @throws {Error} if nothing is pinned there, or an object of another kind.
  */
 export function objectByPath<Kind extends HandleKind>(kind: Kind, path: string): InfoByKind[Kind] {
   using descriptor = openPin(kind, path);
@@ -185,7 +185,7 @@ export class ByKind<T> implements ObjectsByKind<T> {
  * Opens the object that is pinned at a path; a map by default read-only. Checks its kind, because the kernel's information
  * about an object does not contain its kind and has a different layout for each.
  *
- * @throws {Error} if nothing is pinned there, or an object of another kind
+ * @throws {Error} if nothing is pinned there, or an object of another kind.
  */
 export function openPin(
   kind: HandleKind,
@@ -230,7 +230,7 @@ export class OpenedObject extends KernelObject {
   /**
    * Opens an object by its id (CAP_SYS_ADMIN) or by the path of a pin.
    *
-   * @throws {Error} if there is no object of the kind
+   * @throws {Error} if there is no object of the kind.
    */
   static open(
     kind: HandleKind,

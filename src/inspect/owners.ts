@@ -26,7 +26,7 @@ export interface ObjectOwners extends ObjectsByKind<ObjectOwner> {
  * pinned, attached, mapped into memory or used by a program has no owner. Descriptors of a thread that does not share the file
  * descriptor table of its process are not found. Processes that end or close objects meanwhile may be missing or included.
  *
- * @throws {Error} if /proc is not mounted: an error of `node:fs`
+ * @throws {Error} if /proc is not mounted: an error of `node:fs`.
  *
  * @example
  * ```ts

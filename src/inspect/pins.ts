@@ -22,7 +22,7 @@ export interface ObjectPins extends ObjectsByKind<string> {
  * directories that other users can write to, so that no user can hide the pins of others. Objects that are pinned or unpinned
  * meanwhile may be missing or included.
  *
- * @throws {Error} if /proc is not mounted: an error of `node:fs`
+ * @throws {Error} if /proc is not mounted: an error of `node:fs`.
  *
  * @example
  * ```ts
@@ -119,7 +119,7 @@ class PinWalk {
   /**
    * Ignores or counts an error that other users' files can cause.
    *
-   * @throws {Error} if it is another error
+   * @throws {Error} if it is another error.
    */
   #note(error: unknown, path: string): void {
     const { code } = error as NodeJS.ErrnoException;

@@ -21,7 +21,7 @@ const namedKinds = ["struct", "union", "typedef", "enum", "enum64", "int"] as co
  * Finds a type by its name, with or without `struct`, `union` or `enum` before it, in the first BTF that has it.
  *
  * @param where a description of the BTFs, for the error
- * @throws {Error} if no BTF has the type; the message suggests a similar name
+ * @throws {Error} if no BTF has the type; the message suggests a similar name.
  */
 export function findType(name: string, btfs: readonly Btf[], where: string): FoundType {
   const [, word, plain = ""] = /^(?:(struct|union|enum)\s+)?(.*)$/s.exec(name.trim()) ?? [];

@@ -28,7 +28,7 @@ export interface AttachMethod {
   /**
    * Attaches a loaded program to a target.
    *
-   * @throws {BpfError} if the kernel refuses
+   * @throws {BpfError} if the kernel refuses.
    */
   attach(program: LinkedProgram, target: string): Link;
 }
@@ -62,9 +62,9 @@ export class Link extends KernelObject {
   /**
    * Opens a link that is pinned at a path.
    *
-   * @throws {BpfError} `ENOENT` if nothing is pinned there, `EPERM` if a name in the path has a dot
-   * @throws {TypeError} if the pinned object is not a link
-   * @throws {BpfError} if the path is not on a BPF file system, or this user may not open it
+   * @throws {BpfError} `ENOENT` if nothing is pinned there, `EPERM` if a name in the path has a dot.
+   * @throws {TypeError} if the pinned object is not a link.
+   * @throws {BpfError} if the path is not on a BPF file system, or this user may not open it.
    *
    * @example
    * ```ts
@@ -89,7 +89,7 @@ export class Link extends KernelObject {
   /**
    * Opens a link by its id, which needs CAP_SYS_ADMIN.
    *
-   * @throws {BpfError} `ENOENT` if there is no link with this id, `EPERM` without CAP_SYS_ADMIN
+   * @throws {BpfError} `ENOENT` if there is no link with this id, `EPERM` without CAP_SYS_ADMIN.
    *
    * Requires Linux 5.8.
    */
@@ -100,7 +100,7 @@ export class Link extends KernelObject {
   /**
    * Opens the link that a file descriptor refers to. The descriptor is duplicated; the caller still has to close its own.
    *
-   * @throws {TypeError} if the descriptor is not a link's
+   * @throws {TypeError} if the descriptor is not a link's.
    *
    * Requires Linux 5.7.
    */
@@ -115,7 +115,7 @@ export class Link extends KernelObject {
   /**
    * Reads the kernel's information about the link.
    *
-   * @throws {BpfError} `EINVAL` on kernels that do not report it
+   * @throws {BpfError} `EINVAL` on kernels that do not report it.
    *
    * Requires Linux 5.8.
    */
@@ -126,8 +126,8 @@ export class Link extends KernelObject {
   /**
    * Replaces the program of the link with another one of the same type. Each event runs either the old or the new program.
    *
-   * @throws {BpfError} `EINVAL` if links of this type do not support it
-   * @throws {TypeError} if the argument is not a program
+   * @throws {BpfError} `EINVAL` if links of this type do not support it.
+   * @throws {TypeError} if the argument is not a program.
    *
    * Requires Linux 5.7.
    */
@@ -143,7 +143,7 @@ export class Link extends KernelObject {
   /**
    * Detaches the program, although other descriptors or pins of the link may exist. The link stays open.
    *
-   * @throws {BpfError} `EOPNOTSUPP` if links of this type do not support it; dispose of the link instead
+   * @throws {BpfError} `EOPNOTSUPP` if links of this type do not support it; dispose of the link instead.
    *
    * Requires Linux 5.9.
    */
@@ -184,7 +184,7 @@ function describeLink(info: LinkInfo): string {
  * The list is lazy: each link's information is read when it is iterated. Links that are created or removed meanwhile may be
  * missing or included. Attachments without a link are not listed: `tc` filters, and before kernel 5.15 classic tracepoints.
  *
- * @throws {BpfError} `EPERM` without CAP_SYS_ADMIN, `EINVAL` before kernel 5.8
+ * @throws {BpfError} `EPERM` without CAP_SYS_ADMIN, `EINVAL` before kernel 5.8.
  *
  * @example
  * ```ts

@@ -64,7 +64,7 @@ export class BarePerfEvent extends Link {
  * Attaches a program to a perf event and enables the event: by a link, or before kernel 5.15 by an ioctl. The link owns the
  * event; if this fails, the event is closed.
  *
- * @throws {BpfError} if the kernel refuses
+ * @throws {BpfError} if the kernel refuses.
  */
 export function attachPerfEvent(
   program: LinkedProgram,
@@ -100,7 +100,7 @@ export interface ProbePlace {
  * Opens the perf event of a kprobe or uprobe. Closing the event removes the probe (kernel 4.17; earlier kernels create
  * probes by files in tracefs).
  *
- * @throws {BpfError} `ENOENT` if the kernel has no probes of this source, or there is no such function or file
+ * @throws {BpfError} `ENOENT` if the kernel has no probes of this source, or there is no such function or file.
  */
 export function openProbe(
   { source, isReturn, target, offset }: ProbePlace,

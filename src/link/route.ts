@@ -28,7 +28,7 @@ import {
 /**
  * Attaches an XDP program to an interface that has none (kernel 4.8; 4.12 if the driver does not support XDP).
  *
- * @throws {BpfError} if the kernel refuses
+ * @throws {BpfError} if the kernel refuses.
  */
 export function attachXdp(route: RouteSocket, interfaceIndex: number, programFd: number): void {
   const program = [
@@ -47,7 +47,7 @@ export function attachXdp(route: RouteSocket, interfaceIndex: number, programFd:
 /**
  * Creates a pair of netkit interfaces, the first of which gets the given index (kernel 6.7).
  *
- * @throws {BpfError} if the kernel refuses
+ * @throws {BpfError} if the kernel refuses.
  */
 export function addNetkit(route: RouteSocket, interfaceIndex: number): void {
   route.request({
@@ -62,7 +62,7 @@ export function addNetkit(route: RouteSocket, interfaceIndex: number): void {
 /**
  * Attaches a program as the first ingress classifier of an interface (kernel 4.5). The kernel may load modules to do so.
  *
- * @throws {BpfError} if the kernel refuses
+ * @throws {BpfError} if the kernel refuses.
  */
 export function addClassifier(route: RouteSocket, interfaceIndex: number, programFd: number): void {
   route.request({

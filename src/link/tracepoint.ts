@@ -37,8 +37,8 @@ export const tracepoint: AttachMethod = {
 /**
  * Reads the id of a tracepoint in tracefs. If tracefs is not mounted, it is mounted for the call, without a mount point.
  *
- * @throws {BpfError} `ENOENT` if the kernel has no such tracepoint
- * @throws {BpfError} `EACCES` if this user may not read tracefs
+ * @throws {BpfError} `ENOENT` if the kernel has no such tracepoint.
+ * @throws {BpfError} `EACCES` if this user may not read tracefs.
  */
 export function tracepointId(
   target: string,
@@ -50,8 +50,8 @@ export function tracepointId(
 /**
  * Reads a file of a tracepoint in tracefs, which is mounted for the call if necessary.
  *
- * @throws {BpfError} `ENOENT` if the kernel has no such tracepoint
- * @throws {BpfError} `EACCES` if this user may not read tracefs
+ * @throws {BpfError} `ENOENT` if the kernel has no such tracepoint.
+ * @throws {BpfError} `EACCES` if this user may not read tracefs.
  */
 export function readTracepoint(
   target: string,
@@ -68,7 +68,7 @@ export function readTracepoint(
 /**
  * Returns true if tracefs is mounted at a path.
  *
- * @throws {BpfError} if this user may not read the directory
+ * @throws {BpfError} if this user may not read the directory.
  */
 function isMounted(path: string, target: string): boolean {
   try {

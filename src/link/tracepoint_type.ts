@@ -35,9 +35,9 @@ export type TracepointType = StructType<Readonly<Record<string, Type<TracepointV
  * `common_*`: a program that copies its context has to start at byte 8. `fields` has the offset of each field.
  *
  * @param target `category/name`
- * @throws {BpfError} `ENOENT` if the kernel has no such tracepoint
- * @throws {BpfError} `EACCES` if this user may not read tracefs
- * @throws {TypeError} if the target is not of the form `category/name`
+ * @throws {BpfError} `ENOENT` if the kernel has no such tracepoint.
+ * @throws {BpfError} `EACCES` if this user may not read tracefs.
+ * @throws {TypeError} if the target is not of the form `category/name`.
  *
  * @example
  * ```ts
@@ -63,7 +63,7 @@ export function tracepointType(target: string): TracepointType {
  * Makes a type from the text of a format.
  *
  * @param name the name of the tracepoint in errors
- * @throws {Error} if the format has no fields
+ * @throws {Error} if the format has no fields.
  */
 export function parseTracepointFormat(format: string, name: string): TracepointType {
   const fields = new Map<string, Field & { readonly offset: number }>();

@@ -43,8 +43,8 @@ let retry: Timer | undefined;
 /**
  * Opens the preferred bridge, or the one that the environment variable forces, or the best one that works.
  *
- * @throws {TypeError} if the environment variable names no bridge
- * @throws {Error} if the preferred or forced bridge does not work
+ * @throws {TypeError} if the environment variable names no bridge.
+ * @throws {Error} if the preferred or forced bridge does not work.
  */
 function openBridge(): Bridge {
   const chosen = preferred ?? forcedBridge();
@@ -256,8 +256,8 @@ export interface EventLoop {
    *
    * The environment variable `BUN_BPF_LOOP` does the same for all threads. This method takes precedence over it.
    *
-   * @throws {TypeError} if the bridge does not exist
-   * @throws {Error} while another bridge is in use
+   * @throws {TypeError} if the bridge does not exist.
+   * @throws {Error} while another bridge is in use.
    */
   use(bridge: BridgeName | "auto"): void;
 }

@@ -221,7 +221,7 @@ export class MapElements<K, V, W = V> implements Disposable {
   /**
    * Takes the entry at `index` of a walk. Finds it by its bytes, which the key type may write differently.
    *
-   * @throws {DecodeError}
+   * @throws {DecodeError}.
    */
   takeEntry(walk: Walk, index: number): [key: K, value: V] | undefined {
     const key = this.readKey(walk, index);
@@ -254,7 +254,7 @@ export class MapElements<K, V, W = V> implements Disposable {
   /**
    * Decodes the value of an element, by default with the value type of the map.
    *
-   * @throws {DecodeError}
+   * @throws {DecodeError}.
    */
   read(element: MapElement): V;
   read<T>(element: MapElement, type: Pick<ValueLayout<T>, "read">): T;
@@ -265,7 +265,7 @@ export class MapElements<K, V, W = V> implements Disposable {
   /**
    * Decodes the value that was taken with an element's key. Stores it again if that fails.
    *
-   * @throws {DecodeError}
+   * @throws {DecodeError}.
    */
   #readTaken(element: MapElement): V {
     try {
@@ -294,7 +294,7 @@ export class MapElements<K, V, W = V> implements Disposable {
   /**
    * Decodes the key at `index` of a chunk.
    *
-   * @throws {DecodeError}
+   * @throws {DecodeError}.
    */
   readKey(chunk: Chunk, index: number): K {
     return this.#readKeyAt(chunk.view, chunk.keyOffset(index));
@@ -303,7 +303,7 @@ export class MapElements<K, V, W = V> implements Disposable {
   /**
    * Decodes a key, and remembers its bytes if its type writes other bytes.
    *
-   * @throws {DecodeError}
+   * @throws {DecodeError}.
    */
   #readKeyAt(view: DataView, offset: number): K {
     const key = this.#decode(this.layout.key, view, offset);
@@ -314,7 +314,7 @@ export class MapElements<K, V, W = V> implements Disposable {
   /**
    * Decodes the value at `index` of a chunk.
    *
-   * @throws {DecodeError}
+   * @throws {DecodeError}.
    */
   readValue(chunk: Chunk, index: number): V {
     return this.#decode(
@@ -328,7 +328,7 @@ export class MapElements<K, V, W = V> implements Disposable {
   /**
    * Decodes a key; or its value, if `valueOffset` is present.
    *
-   * @throws {DecodeError}
+   * @throws {DecodeError}.
    */
   #decode<T>(
     type: Pick<ValueLayout<T>, "read">,
@@ -360,7 +360,7 @@ export class MapElements<K, V, W = V> implements Disposable {
   /**
    * Decodes the entry at `index` of a chunk.
    *
-   * @throws {DecodeError}
+   * @throws {DecodeError}.
    */
   readEntry(chunk: Chunk, index: number): [key: K, value: V] {
     return [this.readKey(chunk, index), this.readValue(chunk, index)];

@@ -46,7 +46,7 @@ export class ObjectMap extends KernelObject {
   /**
    * Reads the kernel's information about the map.
    *
-   * @throws {BpfError} if the kernel refuses
+   * @throws {BpfError} if the kernel refuses.
    *
    * Requires Linux 4.13.
    */
@@ -111,9 +111,9 @@ export class BpfObject implements Disposable {
   /**
    * Creates the maps of a spec and loads its programs. If one of them fails, the others are closed.
    *
-   * @throws {VerifierError} if the verifier rejects a program
-   * @throws {BpfError} if the kernel refuses a map, or refuses a program for another reason
-   * @throws {TypeError | RangeError} if the spec is invalid
+   * @throws {VerifierError} if the verifier rejects a program.
+   * @throws {BpfError} if the kernel refuses a map, or refuses a program for another reason.
+   * @throws {TypeError | RangeError} if the spec is invalid.
    */
   static load(spec: ObjectSpec, options: LoadObjectOptions = {}): BpfObject {
     checkOptions("BpfObject.load", options, ["log"]);
@@ -222,7 +222,7 @@ function createVariables(name: string, spec: VariablesSpec): ObjectMap {
 /**
  * Checks that code refers to maps by name.
  *
- * @throws {TypeError} if it refers to an open map
+ * @throws {TypeError} if it refers to an open map.
  */
 function checkReferences(name: string, code: Code | CodeItem): void {
   if (Array.isArray(code)) {

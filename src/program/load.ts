@@ -67,10 +67,10 @@ export interface LoadOptions {
 /**
  * Loads a program into the kernel.
  *
- * @throws {VerifierError} if the verifier rejects the program
- * @throws {BpfError} if the kernel refuses it for another reason
- * @throws {AssemblerError} if a label or reference in the code does not resolve
- * @throws {TypeError | RangeError} if the spec is invalid
+ * @throws {VerifierError} if the verifier rejects the program.
+ * @throws {BpfError} if the kernel refuses it for another reason.
+ * @throws {AssemblerError} if a label or reference in the code does not resolve.
+ * @throws {TypeError | RangeError} if the spec is invalid.
  */
 export function loadProgram(
   spec: ProgramSpec,
@@ -140,7 +140,7 @@ function loadWithBtf(
 /**
  * Checks for the error of kernels without CO-RE relocations.
  *
- * @throws {BpfError} if the kernel does not support them
+ * @throws {BpfError} if the kernel does not support them.
  */
 function checkRelocationSupport(
   { errno, log }: { readonly errno: number; readonly log: string },
@@ -212,7 +212,7 @@ function refusalError(
 /**
  * Returns the id of the kernel type that programs of a section are loaded for; 0 if the section needs none.
  *
- * @throws {BpfError} `ENOENT` if the kernel's BTF has no such type
+ * @throws {BpfError} `ENOENT` if the kernel's BTF has no such type.
  */
 export function attachBtfId({ kind, target }: Section, what: string): number {
   if (kind.btfTypedefPrefix === undefined) return 0;

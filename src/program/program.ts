@@ -40,11 +40,11 @@ export interface OpenProgramOptions {
  * The program is closed when it is disposed of (`using`, or `program[Symbol.dispose]()`) or the process ends. Links and pins
  * keep it in the kernel after that.
  *
- * @throws {VerifierError} if the verifier rejects the program; the error has the verifier's reason
- * @throws {BpfError} `EPERM` if a capability is missing that programs of this type need
- * @throws {BpfError} if the kernel refuses the program for another reason
- * @throws {AssemblerError} if a label or reference in the code does not resolve
- * @throws {TypeError | RangeError} if an option is misspelt, of the wrong type or out of range
+ * @throws {VerifierError} if the verifier rejects the program; the error has the verifier's reason.
+ * @throws {BpfError} `EPERM` if a capability is missing that programs of this type need.
+ * @throws {BpfError} if the kernel refuses the program for another reason.
+ * @throws {AssemblerError} if a label or reference in the code does not resolve.
+ * @throws {TypeError | RangeError} if an option is misspelt, of the wrong type or out of range.
  *
  * @example
  * ```ts
@@ -84,9 +84,9 @@ export class Program extends KernelObject {
    *
    * The kernel reports the program's type and name. Pass the section that it was loaded with to be able to attach it.
    *
-   * @throws {BpfError} `ENOENT` if nothing is pinned there, `EPERM` if a name in the path has a dot
-   * @throws {TypeError} if the pinned object is not a program, or was not loaded with the given section
-   * @throws {BpfError} if the path is not on a BPF file system, or this user may not open it
+   * @throws {BpfError} `ENOENT` if nothing is pinned there, `EPERM` if a name in the path has a dot.
+   * @throws {TypeError} if the pinned object is not a program, or was not loaded with the given section.
+   * @throws {BpfError} if the path is not on a BPF file system, or this user may not open it.
    *
    * @example
    * ```ts
@@ -113,8 +113,8 @@ export class Program extends KernelObject {
   /**
    * Opens a program by its id, which needs CAP_SYS_ADMIN.
    *
-   * @throws {BpfError} `ENOENT` if there is no program with this id, `EPERM` without CAP_SYS_ADMIN
-   * @throws {TypeError} if the program was not loaded with the given section
+   * @throws {BpfError} `ENOENT` if there is no program with this id, `EPERM` without CAP_SYS_ADMIN.
+   * @throws {TypeError} if the program was not loaded with the given section.
    *
    * Requires Linux 4.13.
    */
@@ -125,7 +125,7 @@ export class Program extends KernelObject {
   /**
    * Opens the program that a file descriptor refers to. The descriptor is duplicated; the caller still has to close its own.
    *
-   * @throws {TypeError} if the descriptor is not a program's, or the program was not loaded with the given section
+   * @throws {TypeError} if the descriptor is not a program's, or the program was not loaded with the given section.
    *
    * Requires Linux 4.13.
    */
@@ -146,7 +146,7 @@ export class Program extends KernelObject {
   /**
    * Reads the kernel's information about the program.
    *
-   * @throws {BpfError} if the kernel refuses
+   * @throws {BpfError} if the kernel refuses.
    *
    * Requires Linux 4.13.
    */
@@ -158,10 +158,10 @@ export class Program extends KernelObject {
    * Attaches the program. It runs until the returned link is disposed of, unless the link is pinned.
    *
    * @param target the target, if the section does not name one: `"syscalls/sys_enter_openat"` for `tp`
-   * @throws {BpfError} `ENOENT` if the kernel has no such tracepoint
-   * @throws {BpfError} if the kernel refuses for another reason
-   * @throws {TypeError} if the target is missing, malformed, or named by the section, too
-   * @throws {TypeError} if bun-bpf cannot attach programs of this section, or the program was opened without its section
+   * @throws {BpfError} `ENOENT` if the kernel has no such tracepoint.
+   * @throws {BpfError} if the kernel refuses for another reason.
+   * @throws {TypeError} if the target is missing, malformed, or named by the section, too.
+   * @throws {TypeError} if bun-bpf cannot attach programs of this section, or the program was opened without its section.
    *
    * Requires Linux 4.13 for `tp`, 4.17 for `raw_tp`, 5.5 for `tp_btf`.
    */
@@ -197,9 +197,9 @@ export class Program extends KernelObject {
   /**
    * Runs the program without attaching it, with the given input (BPF_PROG_TEST_RUN).
    *
-   * @throws {BpfError} `EINVAL`, `EMSGSIZE` or `ENOMEM` if programs of this type do not accept the input
-   * @throws {BpfError} `ENOTSUPP` if the kernel has no test runs for programs of this type, `EFAULT` for those of `tp_btf`
-   * @throws {TypeError | RangeError} if an option is misspelt, of the wrong type or out of range
+   * @throws {BpfError} `EINVAL`, `EMSGSIZE` or `ENOMEM` if programs of this type do not accept the input.
+   * @throws {BpfError} `ENOTSUPP` if the kernel has no test runs for programs of this type, `EFAULT` for those of `tp_btf`.
+   * @throws {TypeError | RangeError} if an option is misspelt, of the wrong type or out of range.
    *
    * Requires Linux 4.13 for programs that get packets, 5.10 for raw tracepoints, 5.14 for `syscall`.
    */
@@ -233,7 +233,7 @@ function openProgram(origin: Origin, options: OpenProgramOptions): Program {
 /**
  * Checks that a program was loaded with a section, as far as the kernel reports that.
  *
- * @throws {TypeError}
+ * @throws {TypeError}.
  */
 function checkLoadedWith(section: Section, info: ProgramInfo, where: string): void {
   const { name, kind } = section;

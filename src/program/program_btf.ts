@@ -27,8 +27,8 @@ export interface EncodedProgramBtf extends Omit<ProgramBtf, "fd"> {
  * If the spec has no types, each function gets the type of a static function without parameters. The verifier requires no
  * more of a callback: the helper that calls it determines its arguments.
  *
- * @throws {TypeError} if the given bytes are not BTF, or a function has no type
- * @throws {AssemblerError} if a relocation is of an unknown kind, or the spec has no types that it could refer to
+ * @throws {TypeError} if the given bytes are not BTF, or a function has no type.
+ * @throws {AssemblerError} if a relocation is of an unknown kind, or the spec has no types that it could refer to.
  */
 export function encodeProgramBtf(
   program: Assembled,
@@ -84,7 +84,7 @@ const coreRelocationNumbers = numbersByKeyword(bpfCoreRelocations);
 /**
  * Loads the BTF of a program. The program keeps a reference to it, so the caller can dispose of it after loading the program.
  *
- * @throws {BpfError} if the kernel refuses the BTF
+ * @throws {BpfError} if the kernel refuses the BTF.
  */
 export function loadProgramBtf(encoded: EncodedProgramBtf, what: string): ProgramBtf & Disposable {
   const btf = loadBtf(encoded.bytes, what);
@@ -183,7 +183,7 @@ class BtfStrings {
   readonly #offsets = new Map<string, number>([["", 0]]);
   #size: number;
 
-  /** @throws {TypeError} if the bytes are not BTF */
+  /** @throws {TypeError} if the bytes are not BTF. */
   constructor(bytes: Uint8Array) {
     if (!(bytes instanceof Uint8Array) || bytes.length < headerSize) {
       throw new TypeError("btf: bytes: expected raw BTF in a Uint8Array");

@@ -58,7 +58,7 @@ export interface ProgramInfo {
  * Reads the kernel's information about a program.
  *
  * @param what a description of the program for errors
- * @throws {BpfError} if the kernel refuses
+ * @throws {BpfError} if the kernel refuses.
  */
 export function readProgramInfo(fd: number, what: string): ProgramInfo {
   const mapCount = countMaps(fd, what);
@@ -107,7 +107,7 @@ function targetOf(info: ObjectInfo): ProgramInfo["target"] {
  * The list is lazy: each program's information is read when it is iterated. Programs that are loaded or unloaded meanwhile may
  * be missing or included.
  *
- * @throws {BpfError} `EPERM` without CAP_SYS_ADMIN
+ * @throws {BpfError} `EPERM` without CAP_SYS_ADMIN.
  *
  * @example
  * ```ts

@@ -89,7 +89,7 @@ export interface Section {
 /**
  * Parses the name of a section.
  *
- * @throws {TypeError} if the section is unknown, lacks a target that it needs, or has one that it cannot have
+ * @throws {TypeError} if the section is unknown, lacks a target that it needs, or has one that it cannot have.
  */
 export function parseSection(name: string): Section {
   if (typeof name !== "string") {
@@ -125,7 +125,7 @@ export function parseSection(name: string): Section {
  * Checks the form of a target.
  *
  * @param argument the name of the checked argument in errors
- * @throws {TypeError} if the form is wrong
+ * @throws {TypeError} if the form is wrong.
  */
 export function checkTarget(argument: string, attachment: AttachMethod, target: string): void {
   if (attachment.targetForm.test(target)) return;

@@ -69,8 +69,8 @@ interface TestedProgram {
 /**
  * Runs a program without attaching it, as {@link Program.testRun} does.
  *
- * @throws {BpfError} if the kernel refuses
- * @throws {TypeError | RangeError} if an option is wrong
+ * @throws {BpfError} if the kernel refuses.
+ * @throws {TypeError | RangeError} if an option is wrong.
  */
 export function runProgram(program: TestedProgram, options: TestRunOptions): TestRunResult {
   checkOptions("testRun", options, ["data", "ctx", "repeat"]);

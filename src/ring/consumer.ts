@@ -122,7 +122,7 @@ export class RecordSource<E> implements Disposable {
   /**
    * Returns a cursor that reads events in place.
    *
-   * @throws {TypeError} if the event type is not a struct
+   * @throws {TypeError} if the event type is not a struct.
    */
   cursor(): StructCursor<E> {
     const type = this.type as Type<E> & Partial<StructType<Fields>>;
@@ -138,7 +138,7 @@ export class RecordSource<E> implements Disposable {
   /**
    * Returns the cursor of drains in place.
    *
-   * @throws {TypeError} if the event type is not a struct
+   * @throws {TypeError} if the event type is not a struct.
    */
   drainCursor(): StructCursor<E> {
     this.#drainCursor ??= this.cursor();
@@ -176,7 +176,7 @@ export class RecordSource<E> implements Disposable {
    * Delivers the records that are in the buffer now, as the consumer for the time of this call.
    *
    * @param cursor the cursor that reads the events, released at the end
-   * @throws {Error} if the buffer has a consumer already, or the callback of an ended consumer still runs
+   * @throws {Error} if the buffer has a consumer already, or the callback of an ended consumer still runs.
    */
   drain(fn: RawRecordCallback, limit = Number.MAX_SAFE_INTEGER, cursor?: StructCursor<E>): number {
     checkCount("limit", limit, 1, Number.MAX_SAFE_INTEGER);
@@ -195,7 +195,7 @@ export class RecordSource<E> implements Disposable {
   /**
    * Calls `fn` with the next record, and leaves the record in the buffer. Returns false if there is none.
    *
-   * @throws {Error} if the buffer has a consumer already, or the callback of an ended consumer still runs
+   * @throws {Error} if the buffer has a consumer already, or the callback of an ended consumer still runs.
    */
   peek(fn: RawRecordCallback): boolean {
     const { reader } = this;
@@ -224,7 +224,7 @@ export class RecordSource<E> implements Disposable {
   /**
    * Registers a consumer of the buffer.
    *
-   * @throws {Error} if it has one already: both would move the consumer position
+   * @throws {Error} if it has one already: both would move the consumer position.
    */
   claim(kind: ConsumerKind): void {
     const present = consumers.get(this.map.id);
@@ -243,7 +243,7 @@ export class RecordSource<E> implements Disposable {
   /**
    * Releases delivered records, unmaps the memory and ends the consumer.
    *
-   * @throws {Error} if an asynchronous operation of Bun uses a view of the memory; nothing has changed then
+   * @throws {Error} if an asynchronous operation of Bun uses a view of the memory; nothing has changed then.
    */
   [Symbol.dispose](): void {
     this.reader[Symbol.dispose]();
@@ -297,7 +297,7 @@ export abstract class Consumer {
   /** The number of consecutive intervals with few events. */
   #quiet = 0;
 
-  /** @throws {Error} if the buffer has a consumer already, or the event loop cannot wait for it */
+  /** @throws {Error} if the buffer has a consumer already, or the event loop cannot wait for it. */
   constructor(source: RecordSource<unknown>, kind: ConsumerKind, settings: ConsumeSettings) {
     const { totals } = source.reader;
     this.source = source;

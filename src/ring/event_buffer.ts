@@ -78,7 +78,7 @@ export abstract class EventBuffer<E> extends BpfMap implements AsyncIterable<E>,
   /**
    * The number of unread bytes in the buffer now. Headers, padding and discarded records count.
    *
-   * @throws {DisposedError} after disposal
+   * @throws {DisposedError} after disposal.
    */
   get backlog(): number {
     return this.#live.reader.backlog;
@@ -87,7 +87,7 @@ export abstract class EventBuffer<E> extends BpfMap implements AsyncIterable<E>,
   /**
    * Counts of the work of all consumers of this object since it was created: events, lost events, wake-ups, and so on.
    *
-   * @throws {DisposedError} after disposal
+   * @throws {DisposedError} after disposal.
    */
   get stats(): ConsumerStats {
     const { reader, wakeups, polls, batches, largestBatch } = this.#live;
@@ -102,10 +102,10 @@ export abstract class EventBuffer<E> extends BpfMap implements AsyncIterable<E>,
    * Events that arrive during the call stay in the buffer. If `fn` throws, the drain ends and throws the same error: the event
    * that `fn` was called with counts as delivered, and the following ones stay in the buffer. `fn` may dispose of the buffer.
    *
-   * @throws {RangeError} if a record is shorter than the event type; it counts as delivered, and the following ones stay
-   * @throws {TypeError} if `inPlace` is set and the event type is not a struct
-   * @throws {Error} if the buffer has a consumer already, or its memory is corrupt
-   * @throws {DisposedError} after disposal
+   * @throws {RangeError} if a record is shorter than the event type; it counts as delivered, and the following ones stay.
+   * @throws {TypeError} if `inPlace` is set and the event type is not a struct.
+   * @throws {Error} if the buffer has a consumer already, or its memory is corrupt.
+   * @throws {DisposedError} after disposal.
    *
    * @example
    * ```ts
@@ -135,8 +135,8 @@ export abstract class EventBuffer<E> extends BpfMap implements AsyncIterable<E>,
    *
    * Exceptions of `fn` and disposal work as in {@link drain}.
    *
-   * @throws {Error} if the buffer has a consumer already, or its memory is corrupt
-   * @throws {DisposedError} after disposal
+   * @throws {Error} if the buffer has a consumer already, or its memory is corrupt.
+   * @throws {DisposedError} after disposal.
    *
    * @example
    * ```ts
@@ -159,9 +159,9 @@ export abstract class EventBuffer<E> extends BpfMap implements AsyncIterable<E>,
    * Returns the next event, decoded, and leaves it in the buffer. Returns `undefined` if the buffer is empty, or if a program
    * has reserved the next record and not submitted it yet.
    *
-   * @throws {RangeError} if the record is shorter than the event type; it stays in the buffer
-   * @throws {Error} if the buffer has a consumer
-   * @throws {DisposedError} after disposal
+   * @throws {RangeError} if the record is shorter than the event type; it stays in the buffer.
+   * @throws {Error} if the buffer has a consumer.
+   * @throws {DisposedError} after disposal.
    *
    * @example
    * ```ts
@@ -185,8 +185,8 @@ export abstract class EventBuffer<E> extends BpfMap implements AsyncIterable<E>,
    * Calls `fn` with the view, offset and length of the next record, as {@link drainRaw} does, and leaves the record in the
    * buffer. Returns false, without a call of `fn`, in the cases in which {@link peek} returns `undefined`.
    *
-   * @throws {Error} if the buffer has a consumer
-   * @throws {DisposedError} after disposal
+   * @throws {Error} if the buffer has a consumer.
+   * @throws {DisposedError} after disposal.
    *
    * @example
    * ```ts
@@ -211,9 +211,9 @@ export abstract class EventBuffer<E> extends BpfMap implements AsyncIterable<E>,
    * The buffer has its consumer from this call on, not from the first `next()`: an iterator that is not used in a loop needs a
    * `return()`.
    *
-   * @throws {RangeError} if a record is shorter than the event type; it counts as delivered, and the iteration ends
-   * @throws {Error} if the buffer has a consumer already, or its memory is corrupt
-   * @throws {DisposedError} after disposal
+   * @throws {RangeError} if a record is shorter than the event type; it counts as delivered, and the iteration ends.
+   * @throws {Error} if the buffer has a consumer already, or its memory is corrupt.
+   * @throws {DisposedError} after disposal.
    *
    * @example
    * ```ts
@@ -244,9 +244,9 @@ export abstract class EventBuffer<E> extends BpfMap implements AsyncIterable<E>,
    * The events of a batch are released when the next one is requested. A batch that was returned counts as delivered, also if
    * not all of it was read. The iterator waits and ends as that of {@link events}.
    *
-   * @throws {TypeError} if the event type is not a struct
-   * @throws {Error} if the buffer has a consumer already, or its memory is corrupt
-   * @throws {DisposedError} after disposal
+   * @throws {TypeError} if the event type is not a struct.
+   * @throws {Error} if the buffer has a consumer already, or its memory is corrupt.
+   * @throws {DisposedError} after disposal.
    *
    * @example
    * ```ts
@@ -268,9 +268,9 @@ export abstract class EventBuffer<E> extends BpfMap implements AsyncIterable<E>,
    * An array that was returned counts as delivered. The iterator waits and ends as that of {@link events}.
    *
    * @throws {RangeError} if a record is shorter than the event type; the events before it are returned first, then the
-   * iteration ends
-   * @throws {Error} if the buffer has a consumer already, or its memory is corrupt
-   * @throws {DisposedError} after disposal
+   * iteration ends.
+   * @throws {Error} if the buffer has a consumer already, or its memory is corrupt.
+   * @throws {DisposedError} after disposal.
    *
    * @example
    * ```ts
@@ -307,9 +307,9 @@ export abstract class EventBuffer<E> extends BpfMap implements AsyncIterable<E>,
    * status 1: soon, or when the top level of the script has ended if that still awaits. Until then the subscription continues.
    * The RangeError of a record that is shorter than the event type has the same effect.
    *
-   * @throws {TypeError} if `inPlace` is set and the event type is not a struct
-   * @throws {Error} if the buffer has a consumer already
-   * @throws {DisposedError} after disposal
+   * @throws {TypeError} if `inPlace` is set and the event type is not a struct.
+   * @throws {Error} if the buffer has a consumer already.
+   * @throws {DisposedError} after disposal.
    *
    * @example
    * ```ts
@@ -334,8 +334,8 @@ export abstract class EventBuffer<E> extends BpfMap implements AsyncIterable<E>,
    * Calls `fn` with the view, offset and length of each record that arrives. The arguments are those of {@link drainRaw}, the
    * rest works as in {@link subscribe}.
    *
-   * @throws {Error} if the buffer has a consumer already
-   * @throws {DisposedError} after disposal
+   * @throws {Error} if the buffer has a consumer already.
+   * @throws {DisposedError} after disposal.
    *
    * @example
    * ```ts
@@ -360,8 +360,8 @@ export abstract class EventBuffer<E> extends BpfMap implements AsyncIterable<E>,
    * The stream reads up to `highWaterMark` events ahead. These are lost if the stream is cancelled, or if the signal aborts,
    * which errors the stream with its reason. If the buffer is disposed of, the stream delivers them and closes.
    *
-   * @throws {Error} if the buffer has a consumer already
-   * @throws {DisposedError} after disposal
+   * @throws {Error} if the buffer has a consumer already.
+   * @throws {DisposedError} after disposal.
    *
    * @example
    * ```ts
@@ -386,7 +386,7 @@ export abstract class EventBuffer<E> extends BpfMap implements AsyncIterable<E>,
    * A subscription delivers at most the events of one turn of the event loop, see {@link Subscription.flush}; an iteration
    * delivers one item to each waiting `next()`.
    *
-   * @throws {DisposedError} after disposal
+   * @throws {DisposedError} after disposal.
    */
   flush(): number {
     return this.#live.consumer?.consume() ?? 0;
@@ -408,7 +408,7 @@ export abstract class EventBuffer<E> extends BpfMap implements AsyncIterable<E>,
    * Ends the consumer, releases delivered records, detaches every view of the buffer and closes the descriptor. A second call
    * does nothing. A waiting iteration ends.
    *
-   * @throws {Error} if an asynchronous operation of Bun uses a view of the buffer; nothing has changed then
+   * @throws {Error} if an asynchronous operation of Bun uses a view of the buffer; nothing has changed then.
    */
   override [Symbol.dispose](): void {
     if (this.#disposed) return;
@@ -438,7 +438,7 @@ export abstract class EventBuffer<E> extends BpfMap implements AsyncIterable<E>,
   /**
    * @internal The source that consumers of the buffer read.
    *
-   * @throws {DisposedError} after disposal
+   * @throws {DisposedError} after disposal.
    */
   get source(): RecordSource<E> {
     return this.#live;
@@ -452,7 +452,7 @@ export abstract class EventBuffer<E> extends BpfMap implements AsyncIterable<E>,
   /**
    * The source of the buffer.
    *
-   * @throws {DisposedError} after disposal
+   * @throws {DisposedError} after disposal.
    */
   get #live(): RecordSource<E> {
     if (this.#disposed) throw this.descriptor.refusal();
@@ -487,7 +487,7 @@ export abstract class EventBuffer<E> extends BpfMap implements AsyncIterable<E>,
 /**
  * Checks the callback of a consumer.
  *
- * @throws {TypeError} if it is not a function
+ * @throws {TypeError} if it is not a function.
  */
 export function checkCallback(method: string, fn: unknown): void {
   if (typeof fn === "function") return;

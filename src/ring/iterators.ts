@@ -226,7 +226,7 @@ export function arrayItems<E>(source: RecordSource<E>, max: () => number): ItemS
 /**
  * Returns the events of a buffer as batches of at most `max` events, which are read in place.
  *
- * @throws {TypeError} if the event type is not a struct
+ * @throws {TypeError} if the event type is not a struct.
  */
 export function batchItems<E>(source: RecordSource<E>, max: number): ItemSource<Batch<E>> {
   const { reader } = source;

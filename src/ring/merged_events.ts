@@ -54,7 +54,7 @@ export type MergedEvent<Buffers extends BuffersByName> = {
  *
  * To have one callback per buffer, use `subscribe` of each buffer instead: all wait on the same event loop.
  *
- * @throws {TypeError} if a value is not a buffer, or there is none
+ * @throws {TypeError} if a value is not a buffer, or there is none.
  *
  * @example
  * ```ts
@@ -100,9 +100,9 @@ export class MergedEvents<Buffers extends BuffersByName> implements AsyncIterabl
    * Events that arrive during the call stay. If `fn` throws, the drain ends and throws the same error: the event that `fn` was
    * called with counts as delivered, and the following ones stay in their buffers.
    *
-   * @throws {RangeError} if a record is shorter than the event type; it counts as delivered, and the following ones stay
-   * @throws {Error} if a buffer has a consumer already, or its memory is corrupt
-   * @throws {DisposedError} if a buffer is disposed of
+   * @throws {RangeError} if a record is shorter than the event type; it counts as delivered, and the following ones stay.
+   * @throws {Error} if a buffer has a consumer already, or its memory is corrupt.
+   * @throws {DisposedError} if a buffer is disposed of.
    *
    * @example
    * ```ts
@@ -122,9 +122,9 @@ export class MergedEvents<Buffers extends BuffersByName> implements AsyncIterabl
   /**
    * Returns an iterator over the events, one by one. It waits, ends and fails as that of {@link EventBuffer.events}.
    *
-   * @throws {RangeError} if a record is shorter than the event type; it counts as delivered, and the iteration ends
-   * @throws {Error} if a buffer has a consumer already, or its memory is corrupt
-   * @throws {DisposedError} if a buffer is disposed of
+   * @throws {RangeError} if a record is shorter than the event type; it counts as delivered, and the iteration ends.
+   * @throws {Error} if a buffer has a consumer already, or its memory is corrupt.
+   * @throws {DisposedError} if a buffer is disposed of.
    *
    * @example
    * ```ts
@@ -155,9 +155,9 @@ export class MergedEvents<Buffers extends BuffersByName> implements AsyncIterabl
    * ends and fails as that of {@link EventBuffer.batches}.
    *
    * @throws {RangeError} if a record is shorter than the event type; the events before it are returned first, then the
-   * iteration ends
-   * @throws {Error} if a buffer has a consumer already, or its memory is corrupt
-   * @throws {DisposedError} if a buffer is disposed of
+   * iteration ends.
+   * @throws {Error} if a buffer has a consumer already, or its memory is corrupt.
+   * @throws {DisposedError} if a buffer is disposed of.
    *
    * @example
    * ```ts
@@ -189,8 +189,8 @@ export class MergedEvents<Buffers extends BuffersByName> implements AsyncIterabl
    * Calls `fn` with each event that arrives, until the returned subscription is disposed of. Exceptions of `fn`, disposal and
    * the signal work as in {@link EventBuffer.subscribe}.
    *
-   * @throws {Error} if a buffer has a consumer already
-   * @throws {DisposedError} if a buffer is disposed of
+   * @throws {Error} if a buffer has a consumer already.
+   * @throws {DisposedError} if a buffer is disposed of.
    *
    * @example
    * ```ts
@@ -216,7 +216,7 @@ export class MergedEvents<Buffers extends BuffersByName> implements AsyncIterabl
   /**
    * Returns a source for one consumer.
    *
-   * @throws {DisposedError} if a buffer is disposed of
+   * @throws {DisposedError} if a buffer is disposed of.
    */
   #source(): RecordSource<MergedEvent<Buffers>> {
     const members = this.#buffers.map(([from, { source }]) => ({ from, source }));

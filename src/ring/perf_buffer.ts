@@ -51,11 +51,11 @@ declare module "../maps/map_options.ts" {
  * noticed: the helper then keeps failing.
  *
  * @throws {BpfError} EPERM if CAP_BPF is missing, or the limit on locked memory (RLIMIT_MEMLOCK, perf_event_mlock_kb) is
- * reached
- * @throws {BpfError} EACCES if CAP_PERFMON is missing
- * @throws {BpfError} EMFILE if there are too few free descriptors: it takes one per CPU
- * @throws {Error} if this thread has another object for the same map
- * @throws {TypeError | RangeError} if an option is misspelt, of the wrong type or out of range
+ * reached.
+ * @throws {BpfError} EACCES if CAP_PERFMON is missing.
+ * @throws {BpfError} EMFILE if there are too few free descriptors: it takes one per CPU.
+ * @throws {Error} if this thread has another object for the same map.
+ * @throws {TypeError | RangeError} if an option is misspelt, of the wrong type or out of range.
  *
  * @example
  * ```ts
@@ -178,7 +178,7 @@ export class PerfBuffer<E extends AnyType> extends EventBuffer<Infer<E>> {
    * While paused, the helper returns ENOSPC to programs, and the records count as lost. Records in the buffer stay and can be
    * read. To read a snapshot while programs run: pause, drain, resume.
    *
-   * @throws {DisposedError} after disposal
+   * @throws {DisposedError} after disposal.
    *
    * @example
    * ```ts
@@ -195,7 +195,7 @@ export class PerfBuffer<E extends AnyType> extends EventBuffer<Infer<E>> {
   /**
    * Makes the kernel accept records again after {@link pause}. A second call does nothing.
    *
-   * @throws {DisposedError} after disposal
+   * @throws {DisposedError} after disposal.
    */
   resume(): this {
     return this.#pause(false);
@@ -217,7 +217,7 @@ export class PerfBuffer<E extends AnyType> extends EventBuffer<Infer<E>> {
    * Ends the consumer, drops unread records, detaches every view of the buffer, and closes the perf events and the descriptor
    * of the map. A second call does nothing. A waiting iteration ends.
    *
-   * @throws {Error} if an asynchronous operation of Bun uses a view of the buffer; nothing has changed then
+   * @throws {Error} if an asynchronous operation of Bun uses a view of the buffer; nothing has changed then.
    */
   override [Symbol.dispose](): void {
     super[Symbol.dispose]();
@@ -228,7 +228,7 @@ export class PerfBuffer<E extends AnyType> extends EventBuffer<Infer<E>> {
    * Returns a second object for the map, with a separate descriptor and lifetime. It is a {@link PerfEventArray}, not a perf
    * buffer: a second perf buffer would replace the perf events of this one.
    *
-   * @throws {DisposedError} after disposal
+   * @throws {DisposedError} after disposal.
    */
   override dup(): Duplicate<this> {
     // The constructor accepts a handle, although its declared options do not include one.

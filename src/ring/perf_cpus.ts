@@ -74,7 +74,7 @@ const typeNames = ["event", "size", "watermark", "wakeupEvents", "overwrite", "p
 /**
  * Checks the options of a perf buffer and adds the defaults.
  *
- * @throws {TypeError | RangeError} if an option is of the wrong type or out of range
+ * @throws {TypeError | RangeError} if an option is of the wrong type or out of range.
  */
 export function perfLayout(options: PerfBufferTypes<AnyType>): PerfLayout {
   const { event, size = defaultSize, watermark, wakeupEvents } = options;

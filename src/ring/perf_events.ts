@@ -94,10 +94,10 @@ export class PerfEvents {
   /**
    * Opens a perf event for each online CPU, and stores it in the map at the number of the CPU.
    *
-   * @throws {BpfError} EACCES if CAP_PERFMON is missing
-   * @throws {BpfError} EMFILE if there are too few free descriptors
-   * @throws {BpfError} EPERM if the limit on locked memory is reached
-   * @throws {Error} if the map has the events of another object, or no entry for an online CPU
+   * @throws {BpfError} EACCES if CAP_PERFMON is missing.
+   * @throws {BpfError} EMFILE if there are too few free descriptors.
+   * @throws {BpfError} EPERM if the limit on locked memory is reached.
+   * @throws {Error} if the map has the events of another object, or no entry for an online CPU.
    */
   constructor(map: BpfMap, layout: PerfLayout, machine: Machine = thisMachine) {
     this.#map = map;
@@ -240,7 +240,7 @@ export class PerfEvents {
    * Adds the CPUs that came online since the last check, and removes those that went offline and whose remaining records were
    * read.
    *
-   * @throws {BpfError} if an event cannot be opened, as the constructor; once per CPU until the CPU goes offline
+   * @throws {BpfError} if an event cannot be opened, as the constructor; once per CPU until the CPU goes offline.
    */
   #check(): void {
     // If the ArrayBuffer of a view was transferred, its receiver owns the memory.
@@ -328,7 +328,7 @@ export class PerfEvents {
 /**
  * Registers a map as one that has the perf events of an object, until `resources` are disposed of.
  *
- * @throws {Error} if it has those of another object
+ * @throws {Error} if it has those of another object.
  */
 function claimMap(map: BpfMap, resources: DisposableStack): void {
   const { id } = map;

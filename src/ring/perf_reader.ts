@@ -421,7 +421,7 @@ export class PerfReader extends RoundRobinReader<CpuReader> implements RecordRea
   /**
    * Unmaps the memory, and detaches all views of it and of the copy of a wrapped record.
    *
-   * @throws {Error} if an asynchronous operation of Bun uses a view of the memory; nothing has changed then
+   * @throws {Error} if an asynchronous operation of Bun uses a view of the memory; nothing has changed then.
    */
   [Symbol.dispose](): void {
     if (this.#disposed) return;

@@ -123,7 +123,7 @@ export abstract class HeldRecords {
   /**
    * Reads the positions and returns the number of available bytes.
    *
-   * @throws {Error} if the positions are corrupt
+   * @throws {Error} if the positions are corrupt.
    */
   protected abstract begin(): number;
   /** Returns true if a program has reserved the record at `at` and not submitted it yet. */
@@ -132,7 +132,7 @@ export abstract class HeldRecords {
    * Reads the header of a record, sets {@link isEvent} and {@link length}, and returns the start of the next record. Returns -1
    * if a second consumer has released the record. The header is read only once, because it may change.
    *
-   * @throws {Error} if the record exceeds the available bytes
+   * @throws {Error} if the record exceeds the available bytes.
    */
   protected abstract step(at: number): number;
   /**
@@ -484,7 +484,7 @@ export class RingReader extends HeldRecords implements RecordReader, DrainContro
   /**
    * Releases delivered records, unmaps the memory and detaches all views of it.
    *
-   * @throws {Error} if an asynchronous operation of Bun uses a view of the memory
+   * @throws {Error} if an asynchronous operation of Bun uses a view of the memory.
    */
   [Symbol.dispose](): void {
     if (this.disposed) return;
@@ -584,7 +584,7 @@ export class SnapshotRing implements SharedRing {
   /**
    * Unmaps the ring, and detaches all views of the copy.
    *
-   * @throws {Error} if an asynchronous operation of Bun uses a view of the ring
+   * @throws {Error} if an asynchronous operation of Bun uses a view of the ring.
    */
   [Symbol.dispose](): void {
     this.#ring[Symbol.dispose]();

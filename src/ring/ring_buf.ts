@@ -80,9 +80,9 @@ class LossCounter {
  * Then each of them gets a part of the events, both get events that they read at the same time, and in rare cases an event is
  * missing or has the bytes of a newer one.
  *
- * @throws {BpfError} EPERM if CAP_BPF is missing
- * @throws {BpfError} EINVAL before Linux 5.8
- * @throws {TypeError | RangeError} if an option is misspelt, of the wrong type or out of range
+ * @throws {BpfError} EPERM if CAP_BPF is missing.
+ * @throws {BpfError} EINVAL before Linux 5.8.
+ * @throws {TypeError | RangeError} if an option is misspelt, of the wrong type or out of range.
  *
  * @example
  * ```ts
@@ -154,8 +154,8 @@ export class RingBuf<E extends AnyType> extends EventBuffer<Infer<E>> {
    * share a counter, pin it next to the ring, and load the programs with the counter as the map `"events.lost"` if the ring is
    * the map `"events"`.
    *
-   * @throws {DisposedError} after disposal
-   * @throws {BpfError} if the map cannot be created, as the constructor of {@link PerCpuArrayMap}
+   * @throws {DisposedError} after disposal.
+   * @throws {BpfError} if the map cannot be created, as the constructor of {@link PerCpuArrayMap}.
    *
    * @example
    * ```ts
@@ -189,7 +189,7 @@ export class RingBuf<E extends AnyType> extends EventBuffer<Infer<E>> {
    * Ends the consumer, releases delivered records, detaches every view of the ring and closes the descriptor. A second call
    * does nothing. A waiting iteration ends; undelivered events stay in the ring for other objects that have it open.
    *
-   * @throws {Error} if an asynchronous operation of Bun uses a view of the ring; nothing has changed then
+   * @throws {Error} if an asynchronous operation of Bun uses a view of the ring; nothing has changed then.
    */
   override [Symbol.dispose](): void {
     if (this.disposed) return;

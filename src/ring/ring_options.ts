@@ -145,7 +145,7 @@ const maxMilliseconds = 60_000;
 /**
  * Checks an optional signal.
  *
- * @throws {TypeError} if it is not an AbortSignal
+ * @throws {TypeError} if it is not an AbortSignal.
  */
 function checkSignal(signal: AbortSignal | undefined): void {
   if (signal === undefined || signal instanceof AbortSignal) return;
@@ -157,7 +157,7 @@ function checkSignal(signal: AbortSignal | undefined): void {
  *
  * @param what the name of the consuming method, for messages
  * @param known names of the options that the method has besides {@link ConsumeOptions}
- * @throws {TypeError | RangeError} if an option is misspelt, of the wrong type or out of range
+ * @throws {TypeError | RangeError} if an option is misspelt, of the wrong type or out of range.
  */
 export function consumeSettings(
   what: string,
@@ -201,7 +201,7 @@ export interface WritableOptions {
  *
  * @param what the name of the method, for messages
  * @param others names of the options that the method has besides the signal
- * @throws {TypeError} if an option is misspelt or the signal is not an AbortSignal
+ * @throws {TypeError} if an option is misspelt or the signal is not an AbortSignal.
  */
 export function signalOf(
   what: string,
@@ -259,7 +259,7 @@ export function ringKind<ClassName extends MapClassName>(
 /**
  * Checks the size of a buffer in bytes.
  *
- * @throws {RangeError} if it is not a power of two from the page size to `maxSize`; the message has the next valid size
+ * @throws {RangeError} if it is not a power of two from the page size to `maxSize`; the message has the next valid size.
  */
 export function checkBufferSize(size: number, maxSize: number): void {
   const page = pageSize();

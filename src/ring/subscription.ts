@@ -17,7 +17,7 @@ export interface Subscription extends Disposable {
   /**
    * Counts of the buffer, see {@link EventBuffer.stats}.
    *
-   * @throws {DisposedError} after disposal of the buffer
+   * @throws {DisposedError} after disposal of the buffer.
    */
   readonly stats: ConsumerStats;
   /** Makes the subscription keep the process alive. This is the default. */

@@ -94,9 +94,9 @@ interface WriterState {
  * one ring (`dup`, `open`, ...). If two threads or processes write at the same moment, one of them gets an error and can
  * continue; the record of the other may be corrupted.
  *
- * @throws {BpfError} EPERM if CAP_BPF is missing
- * @throws {BpfError} EINVAL before Linux 6.1
- * @throws {TypeError | RangeError} if an option is misspelt, of the wrong type or out of range
+ * @throws {BpfError} EPERM if CAP_BPF is missing.
+ * @throws {BpfError} EINVAL before Linux 6.1.
+ * @throws {TypeError | RangeError} if an option is misspelt, of the wrong type or out of range.
  *
  * @example
  * ```ts
@@ -153,8 +153,8 @@ export class UserRingBuf<E extends AnyType> extends BpfMap<"user_ringbuf"> {
   /**
    * The number of bytes that programs have not drained yet. Headers, padding, and open and discarded records count.
    *
-   * @throws {BpfError} EPERM if the ring is frozen
-   * @throws {DisposedError} after disposal
+   * @throws {BpfError} EPERM if the ring is frozen.
+   * @throws {DisposedError} after disposal.
    */
   get backlog(): number {
     return this.#live.writer.backlog;
@@ -163,8 +163,8 @@ export class UserRingBuf<E extends AnyType> extends BpfMap<"user_ringbuf"> {
   /**
    * Counts of the records that this object wrote, and of its waits.
    *
-   * @throws {BpfError} EPERM if the ring is frozen
-   * @throws {DisposedError} after disposal
+   * @throws {BpfError} EPERM if the ring is frozen.
+   * @throws {DisposedError} after disposal.
    */
   get stats(): WriterStats {
     const { writer, queue } = this.#live;
@@ -177,12 +177,12 @@ export class UserRingBuf<E extends AnyType> extends BpfMap<"user_ringbuf"> {
    *
    * If the type rejects the value, no record is written.
    *
-   * @throws {TypeError | RangeError} if the type rejects the value
-   * @throws {RangeError} if the event type is larger than a record can be: the size of the ring minus 8 bytes, at most 2^24 - 1
-   * @throws {BpfError} EPERM if the ring is frozen
-   * @throws {Error} if the event writes to the same ring while it is encoded (in a getter, or a function of a custom type)
-   * @throws {Error} if another thread or process has written to the ring at the same time
-   * @throws {DisposedError} after disposal
+   * @throws {TypeError | RangeError} if the type rejects the value.
+   * @throws {RangeError} if the event type is larger than a record can be: the size of the ring minus 8 bytes, at most 2^24 - 1.
+   * @throws {BpfError} EPERM if the ring is frozen.
+   * @throws {Error} if the event writes to the same ring while it is encoded (in a getter, or a function of a custom type).
+   * @throws {Error} if another thread or process has written to the ring at the same time.
+   * @throws {DisposedError} after disposal.
    *
    * @example
    * ```ts
@@ -212,11 +212,11 @@ export class UserRingBuf<E extends AnyType> extends BpfMap<"user_ringbuf"> {
    *
    * @param length the length in bytes: an integer from 0 to the size of the ring minus 8, at most 2^24 - 1. By default the size
    * of the event type.
-   * @throws {RangeError} if the length is out of range
-   * @throws {BpfError} EPERM if the ring is frozen
-   * @throws {Error} if it is called by an event that is being encoded for the same ring
-   * @throws {Error} if another thread or process has written to the ring at the same time
-   * @throws {DisposedError} after disposal
+   * @throws {RangeError} if the length is out of range.
+   * @throws {BpfError} EPERM if the ring is frozen.
+   * @throws {Error} if it is called by an event that is being encoded for the same ring.
+   * @throws {Error} if another thread or process has written to the ring at the same time.
+   * @throws {DisposedError} after disposal.
    *
    * @example
    * ```ts
@@ -245,9 +245,9 @@ export class UserRingBuf<E extends AnyType> extends BpfMap<"user_ringbuf"> {
    * that). The first wait opens a descriptor that wakes the event loop; it is closed when the ring is disposed of. All errors
    * reject the promise.
    *
-   * @throws {TypeError | RangeError | BpfError | Error} as {@link output}
-   * @throws the reason of the signal if that aborts first; nothing is written then
-   * @throws {DisposedError} if the ring is disposed of, before the call or during the wait
+   * @throws {TypeError | RangeError | BpfError | Error} as {@link output}.
+   * @throws the reason of the signal if that aborts first; nothing is written then.
+   * @throws {DisposedError} if the ring is disposed of, before the call or during the wait.
    *
    * @example
    * ```ts
@@ -277,9 +277,9 @@ export class UserRingBuf<E extends AnyType> extends BpfMap<"user_ringbuf"> {
    * Reserves a record as soon as the ring has room for it. The promise resolves with the {@link UserRecord}. Apart from the
    * wait it works as {@link reserve}; the wait works as in {@link write}. All errors reject the promise.
    *
-   * @throws {RangeError | BpfError | Error} as {@link reserve}
-   * @throws the reason of the signal if that aborts first; nothing is reserved then
-   * @throws {DisposedError} if the ring is disposed of, before the call or during the wait
+   * @throws {RangeError | BpfError | Error} as {@link reserve}.
+   * @throws the reason of the signal if that aborts first; nothing is reserved then.
+   * @throws {DisposedError} if the ring is disposed of, before the call or during the wait.
    *
    * @example
    * ```ts
@@ -314,8 +314,8 @@ export class UserRingBuf<E extends AnyType> extends BpfMap<"user_ringbuf"> {
    * A value that the type rejects errors the stream. An abort of the stream or of the signal, and disposal of the ring, end a
    * waiting write. Events that were written before stay in the ring.
    *
-   * @throws {TypeError | RangeError} if an option is misspelt, of the wrong type or out of range
-   * @throws {DisposedError} after disposal
+   * @throws {TypeError | RangeError} if an option is misspelt, of the wrong type or out of range.
+   * @throws {DisposedError} after disposal.
    *
    * @example
    * ```ts
@@ -351,7 +351,7 @@ export class UserRingBuf<E extends AnyType> extends BpfMap<"user_ringbuf"> {
    * descriptor. A second call does nothing. Submitted records stay in the ring.
    *
    * @throws {Error} if an asynchronous operation of Bun uses a view of a record. The ring stays usable then, but views of other
-   * open records may be detached: read `view` or `bytes` again
+   * open records may be detached: read `view` or `bytes` again.
    */
   override [Symbol.dispose](): void {
     const state = this.#state;
@@ -365,7 +365,7 @@ export class UserRingBuf<E extends AnyType> extends BpfMap<"user_ringbuf"> {
   /**
    * The state of the ring, which the first access creates.
    *
-   * @throws {DisposedError} after disposal
+   * @throws {DisposedError} after disposal.
    */
   get #live(): WriterState {
     return this.#state ?? this.#mapMemory();

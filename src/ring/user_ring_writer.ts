@@ -45,34 +45,34 @@ export interface UserRecord<E> extends Disposable {
    * access later records. Do not transfer the ArrayBuffer (`postMessage`, `buffer.transfer()`): its receiver could still access
    * later records, and the memory of the ring would stay mapped until the process ends.
    *
-   * @throws {Error} if the record is not open
+   * @throws {Error} if the record is not open.
    */
   readonly view: DataView<ArrayBuffer>;
   /**
    * The bytes of the record in the memory of the ring, over the same ArrayBuffer as {@link view}.
    *
-   * @throws {Error} if the record is not open
+   * @throws {Error} if the record is not open.
    */
   readonly bytes: Uint8Array<ArrayBuffer>;
   /**
    * Encodes an event by the event type of the ring, from the start of the record on. Returns the record.
    *
-   * @throws {TypeError | RangeError} if the type rejects the value; the record may have been written in part
-   * @throws {RangeError} if the record is shorter than the type
-   * @throws {Error} if the record is not open
+   * @throws {TypeError | RangeError} if the type rejects the value; the record may have been written in part.
+   * @throws {RangeError} if the record is shorter than the type.
+   * @throws {Error} if the record is not open.
    */
   set(event: E): this;
   /**
    * Submits the record: programs can drain it.
    *
-   * @throws {Error} if the record is not open
-   * @throws {Error} if an asynchronous operation of Bun uses a view of the record; it stays open then
+   * @throws {Error} if the record is not open.
+   * @throws {Error} if an asynchronous operation of Bun uses a view of the record; it stays open then.
    */
   submit(): void;
   /**
    * Discards the record: programs skip it. Its room is free again after they have drained past it.
    *
-   * @throws {Error} as {@link submit}
+   * @throws {Error} as {@link submit}.
    */
   discard(): void;
 }
@@ -282,7 +282,7 @@ export class UserRingWriter implements Disposable {
   /**
    * The number of bytes that programs have not drained yet.
    *
-   * @throws {Error} if the ring is corrupt: another process has changed the positions
+   * @throws {Error} if the ring is corrupt: another process has changed the positions.
    */
   get backlog(): number {
     return this.byteLength - this.#readRoom();
@@ -291,7 +291,7 @@ export class UserRingWriter implements Disposable {
   /**
    * Checks the length of a record.
    *
-   * @throws {RangeError} if the kernel does not accept such a record: it would block the ring forever
+   * @throws {RangeError} if the kernel does not accept such a record: it would block the ring forever.
    */
   checkLength(length: number): void {
     checkCount("length", length, 0, this.maxLength);
@@ -300,7 +300,7 @@ export class UserRingWriter implements Disposable {
   /**
    * Checks the size of an event type.
    *
-   * @throws {RangeError} if it is larger than the largest record
+   * @throws {RangeError} if it is larger than the largest record.
    */
   checkType<E>(type: Type<E>): void {
     if (type.size <= this.maxLength) return;
@@ -312,7 +312,7 @@ export class UserRingWriter implements Disposable {
   /**
    * Returns true if a record of `length` bytes can be written now.
    *
-   * @throws {Error} if the ring is corrupt: another process has changed the positions
+   * @throws {Error} if the ring is corrupt: another process has changed the positions.
    */
   hasRoomFor(length: number): boolean {
     return !this.#isEncoding() && this.#hasRoom(lengthInRing(length));
@@ -424,7 +424,7 @@ export class UserRingWriter implements Disposable {
   /**
    * Checks that no event is being encoded in the room where the next record would be.
    *
-   * @throws {Error} if this is called by the code of such an event (a getter, or a function of a custom type)
+   * @throws {Error} if this is called by the code of such an event (a getter, or a function of a custom type).
    */
   #checkNotEncoding(): void {
     if (innermost === undefined || !this.#isEncoding()) return;
@@ -478,7 +478,7 @@ export class UserRingWriter implements Disposable {
    * because a wrong length there would block the ring forever. A program that drains within the nanoseconds in between can
    * still read the wrong header. A busy header would prevent that, but doubles the time of `output`.
    *
-   * @throws {Error} if another thread or process has written to the ring
+   * @throws {Error} if another thread or process has written to the ring.
    */
   #claim(at: number, header: number, total: number): void {
     const { headers, producerHalves } = this.#memory;
@@ -520,7 +520,7 @@ export class UserRingWriter implements Disposable {
   /**
    * Discards open records and unmaps the memory. A second call does nothing.
    *
-   * @throws {Error} if an asynchronous operation of Bun uses a view of a record; the ring stays usable then
+   * @throws {Error} if an asynchronous operation of Bun uses a view of a record; the ring stays usable then.
    */
   [Symbol.dispose](): void {
     if (this.#disposed) return;

@@ -16,7 +16,7 @@ type Load = (name: string) => unknown;
 /**
  * Loads a part of the library.
  *
- * @throws {BpfError} EMFILE or ENFILE if no descriptor is left to read its file; a later call can succeed
+ * @throws {BpfError} EMFILE or ENFILE if no descriptor is left to read its file; a later call can succeed.
  */
 export function loadPart<T>(load: () => T): T {
   try {

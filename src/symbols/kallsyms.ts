@@ -55,8 +55,8 @@ export interface SymbolTable {
  * Parses a symbol table.
  *
  * @param path the path of the file, for messages
- * @throws {RangeError} if the file is empty or a line is invalid; the message has its number
- * @throws {Error} if the kernel hides the addresses from this process; the message has the remedy
+ * @throws {RangeError} if the file is empty or a line is invalid; the message has its number.
+ * @throws {Error} if the kernel hides the addresses from this process; the message has the remedy.
  */
 export function parseTable(bytes: Buffer, path: string): SymbolTable {
   return { bytes, lines: tabulate(bytes, sort(parse(bytes, path))) };

@@ -89,9 +89,9 @@ export class KernelSymbols {
    * kernel.perf_event_paranoid is at most 1; and to no process if kptr_restrict is 2.
    *
    * @param path the path of the table, or of a copy of it
-   * @throws {Error} if the kernel hides the addresses from this process; the message has the remedy
-   * @throws {Error} of `node:fs`, such as ENOENT, if the file cannot be read
-   * @throws {RangeError} if the file is empty or a line is invalid; the message has its number
+   * @throws {Error} if the kernel hides the addresses from this process; the message has the remedy.
+   * @throws {Error} of `node:fs`, such as ENOENT, if the file cannot be read.
+   * @throws {RangeError} if the file is empty or a line is invalid; the message has its number.
    */
   static read(path = "/proc/kallsyms"): KernelSymbols {
     return new KernelSymbols(parseTable(readFileSync(path), path));
@@ -112,8 +112,8 @@ export class KernelSymbols {
    *
    * Use {@link KernelSymbols.lookupStack} for the addresses of a stack.
    *
-   * @throws {TypeError} if the address is not a bigint
-   * @throws {RangeError} if the address is not in the range of 64 bits, for example because it was read as a signed number
+   * @throws {TypeError} if the address is not a bigint.
+   * @throws {RangeError} if the address is not in the range of 64 bits, for example because it was read as a signed number.
    *
    * @example
    * ```ts
@@ -148,7 +148,7 @@ export class KernelSymbols {
    * interrupt left at the first byte of its function, and for the first address if the program skipped frames
    * (BPF_F_SKIP_FIELD_MASK) and it is just after the end of its function.
    *
-   * @throws {TypeError | RangeError} as {@link lookup} does
+   * @throws {TypeError | RangeError} as {@link lookup} does.
    *
    * @example
    * ```ts

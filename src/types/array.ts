@@ -23,8 +23,8 @@ const MAX_UNROLLED = 32;
  *
  * @param element type of each element; not a bit-field or an opaque type such as {@link spinLock}
  * @param length number of elements, at least 1. Flexible array members (`T data[]`) have no fixed size and no type here.
- * @throws {RangeError} if the length is not an integer of at least 1, or the array takes more than 2^31 - 1 bytes
- * @throws {TypeError} if the element is not a type, or is a bit-field or an opaque type
+ * @throws {RangeError} if the length is not an integer of at least 1, or the array takes more than 2^31 - 1 bytes.
+ * @throws {TypeError} if the element is not a type, or is a bit-field or an opaque type.
  *
  * @example
  * ```ts

@@ -25,8 +25,8 @@ import {
  *
  * @param base declared type: an integer of up to 8 bytes in the machine's byte order, `t.bool` or a `t.enum`
  * @param width number of bits, from 0 to the number of bits of the type (1 for `t.bool`)
- * @throws {TypeError} if `base` is another type
- * @throws {RangeError} if `width` is not an integer in its range
+ * @throws {TypeError} if `base` is another type.
+ * @throws {RangeError} if `width` is not an integer in its range.
  *
  * @example
  * ```ts

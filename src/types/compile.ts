@@ -54,7 +54,7 @@ export class Source {
    * Compiles the function, and returns it.
    *
    * @param parameters names of the parameters, separated by commas
-   * @throws {EvalError} if code generation from strings is disabled in this process
+   * @throws {EvalError} if code generation from strings is disabled in this process.
    */
   compile(parameters: string): unknown {
     const body = `"use strict";\nreturn (${parameters}) => {\n${this.#lines.join("\n")}\n};`;

@@ -41,8 +41,8 @@ export function makeCursor<T>(type: Type<T>): StructCursor<T> {
 /**
  * Copies an event or a plain object to a new plain object. Nested structs are copied, too.
  *
- * @throws {TypeError} if the value is not an object, or lacks a field
- * @throws {Error} if the value is a released event
+ * @throws {TypeError} if the value is not an object, or lacks a field.
+ * @throws {Error} if the value is a released event.
  */
 export function copyStruct<T>(type: Type<T>, value: unknown): T {
   const origin = typeof value === "object" && value !== null ? origins.get(value) : undefined;

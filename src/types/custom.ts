@@ -37,8 +37,8 @@ export interface CustomOptions<T> {
  * passed on; in a map it is the `cause` of a `DecodeError`.
  *
  * @throws {RangeError} if the size is not an integer from 1 to 2^31 - 1, or not a multiple of the
- * alignment, or the alignment is not a power of two
- * @throws {TypeError} if an option is misspelt or a function is missing
+ * alignment, or the alignment is not a power of two.
+ * @throws {TypeError} if an option is misspelt or a function is missing.
  *
  * @example
  * ```ts

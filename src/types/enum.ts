@@ -26,8 +26,8 @@ export interface EnumOptions<N extends number | bigint> {
  *
  * @param values value of each name: numbers, or bigints if the base type's values are bigints
  * @throws {TypeError} if there are no names, a name is a number (JavaScript would move it to the front), a value has the wrong
- *   JavaScript type, or an option is misspelt
- * @throws {RangeError} if a value is out of the base type's range
+ *   JavaScript type, or an option is misspelt.
+ * @throws {RangeError} if a value is out of the base type's range.
  *
  * @example
  * ```ts

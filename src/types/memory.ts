@@ -8,7 +8,7 @@ const byteArrays = new WeakMap<DataView, Uint8Array>();
  * Returns the bytes of a view as a Uint8Array, for bulk operations that DataView lacks. These do not check
  * bounds: see {@link checkBounds}.
  *
- * @throws {TypeError} if the view's buffer is detached
+ * @throws {TypeError} if the view's buffer is detached.
  */
 export function bytesOf(view: DataView): Uint8Array {
   let bytes = byteArrays.get(view);
@@ -28,8 +28,8 @@ export function bytesAt(view: DataView, offset: number, length: number): Uint8Ar
 /**
  * Checks that a range of at least one byte is inside a view, and throws DataView's own errors.
  *
- * @throws {RangeError} if a byte lies outside the view
- * @throws {TypeError} if the view's buffer is detached
+ * @throws {RangeError} if a byte lies outside the view.
+ * @throws {TypeError} if the view's buffer is detached.
  */
 export function checkBounds(view: DataView, offset: number, length: number): void {
   view.getUint8(offset);
@@ -39,7 +39,7 @@ export function checkBounds(view: DataView, offset: number, length: number): voi
 /** Greatest length in bytes for which a loop over a DataView is faster than a bulk operation. */
 const SHORT = 32;
 
-/** Sets bytes to zero. @throws {RangeError} if a byte lies outside the view */
+/** Sets bytes to zero. @throws {RangeError} if a byte lies outside the view. */
 export function zero(view: DataView, offset: number, length: number): void {
   if (length > SHORT) {
     checkBounds(view, offset, length);

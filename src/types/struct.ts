@@ -46,8 +46,8 @@ export interface StructOptions {
  *
  * @param fields type of each member by name
  * @throws {TypeError} if there are no fields, a field is not a type, a name is a number (JavaScript would
- * move it to the front), an option is misspelt, or there are two opaque fields of one kind, at any depth
- * @throws {RangeError} if the struct takes more than 2^31 - 1 bytes, or an opaque field is not aligned
+ * move it to the front), an option is misspelt, or there are two opaque fields of one kind, at any depth.
+ * @throws {RangeError} if the struct takes more than 2^31 - 1 bytes, or an opaque field is not aligned.
  *
  * @example
  * ```ts

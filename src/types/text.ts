@@ -28,7 +28,7 @@ const SHORT_BYTES = 16;
  * Reading returns a copy. Writing takes any Uint8Array (also a Buffer) of exactly `length` bytes.
  *
  * @param length number of bytes, from 1 to 2^31 - 1. Flexible array members (`__u8 data[]`) have no fixed size and no type here.
- * @throws {RangeError} if the length is not an integer from 1 to 2^31 - 1
+ * @throws {RangeError} if the length is not an integer from 1 to 2^31 - 1.
  *
  * @example
  * ```ts
@@ -89,7 +89,7 @@ const ALL_TOP_BITS = 0x80808080;
  * strings with a NUL or a lone surrogate.
  *
  * @param length number of bytes, the terminating NUL included, from 1 to 2^31 - 1
- * @throws {RangeError} if the length is not an integer from 1 to 2^31 - 1
+ * @throws {RangeError} if the length is not an integer from 1 to 2^31 - 1.
  *
  * @example
  * ```ts

@@ -36,8 +36,8 @@ export interface Type<Outside, Inside = unknown> {
    * Decodes the value that begins `offset` bytes into the view. The result is a copy: it does not change
    * with the view's memory.
    *
-   * @throws {RangeError} if the bytes lie outside the view (thrown by DataView)
-   * @throws {TypeError} if the view's buffer is detached (thrown by DataView)
+   * @throws {RangeError} if the bytes lie outside the view (thrown by DataView).
+   * @throws {TypeError} if the view's buffer is detached (thrown by DataView).
    */
   read(view: DataView, offset: number): Outside;
   /**
@@ -45,9 +45,9 @@ export interface Type<Outside, Inside = unknown> {
    * zero. If it throws, a part of the value may have been written.
    *
    * @throws {TypeError} if the value, or a part of it, has the wrong JavaScript type, or an object for a
-   * struct lacks a field or has an unknown one; the message names the field
+   * struct lacks a field or has an unknown one; the message names the field.
    * @throws {RangeError} if a number is out of range, a length is wrong, a string does not parse, or
-   * the bytes lie outside the view
+   * the bytes lie outside the view.
    */
   write(view: DataView, offset: number, value: Outside): void;
   /** Marker of `Inside` for the type checker. It does not exist at run time. */
@@ -276,8 +276,8 @@ export interface StructType<F extends Fields> extends Type<StructValue<F>, Struc
    * The argument may also be a plain object with the fields of the struct. Its nested structs are copied;
    * other values are shared.
    *
-   * @throws {Error} if the event was released
-   * @throws {TypeError} if the argument is not an object, or a field is missing
+   * @throws {Error} if the event was released.
+   * @throws {TypeError} if the argument is not an object, or a field is missing.
    *
    * @example
    * ```ts
@@ -348,8 +348,8 @@ export interface Extent {
  * Checks that an argument is a type, and returns its size and alignment. Callers lay out memory by the returned numbers, because
  * the properties of a type that was not made by `t` can change later.
  *
- * @throws {TypeError} if it is not a type
- * @throws {RangeError} if the size is not an integer from 1 to 2^31 - 1, or the alignment not a power of two
+ * @throws {TypeError} if it is not a type.
+ * @throws {RangeError} if the size is not an integer from 1 to 2^31 - 1, or the alignment not a power of two.
  */
 export function checkType(what: string, type: Type<unknown>): Extent {
   if (

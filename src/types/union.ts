@@ -19,7 +19,7 @@ import type { Fields, UnionType, UnionValue } from "./type.ts";
  *
  * @param fields type of each member by name
  * @throws {TypeError} if there are no members, a member is not a type, a name is a number, or a member is or contains an opaque
- *   type, such as {@link spinLock}
+ *   type, such as {@link spinLock}.
  *
  * @example
  * ```ts

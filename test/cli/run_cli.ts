@@ -20,14 +20,14 @@ export function cli(
   return runBun([...before, mainFile, ...args.map(String)], { env });
 }
 
-/** Returns the parsed JSON output of the command. @throws {Error} if the command fails */
+/** Returns the parsed JSON output of the command. @throws {Error} if the command fails. */
 export async function cliJson<T>(args: readonly (string | number)[]): Promise<T> {
   const { stdout, stderr, exitCode } = await cli([...args, "--json"]);
   if (exitCode !== 0 || stderr !== "") throw new Error(`exit status ${exitCode}: ${stderr}`);
   return JSON.parse(stdout) as T;
 }
 
-/** Returns the output of the command. @throws {Error} if the command fails */
+/** Returns the output of the command. @throws {Error} if the command fails. */
 export async function cliText(args: readonly (string | number)[]): Promise<string> {
   const { stdout, stderr, exitCode } = await cli(args);
   if (exitCode !== 0 || stderr !== "") throw new Error(`exit status ${exitCode}: ${stderr}`);

@@ -6,7 +6,7 @@ import { join } from "node:path";
 export class MountedBpffs implements Disposable {
   readonly path: string;
 
-  /** @param name the prefix of the directory's name @throws {Error} if this process may not mount */
+  /** @param name the prefix of the directory's name @throws {Error} if this process may not mount. */
   constructor(name = "bpffs-") {
     this.path = mkdtempSync(join(tmpdir(), name));
     const { success, stderr } = Bun.spawnSync(["mount", "-t", "bpf", "bpf", this.path]);

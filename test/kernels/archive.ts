@@ -25,7 +25,7 @@ export class Archive {
     this.#packages = join(cache, "packages");
   }
 
-  /** Reads the index. @throws {Error} with the message of apt */
+  /** Reads the index. @throws {Error} with the message of apt. */
   async update(): Promise<void> {
     for (const folder of ["lists/partial", "cache/archives/partial"]) {
       mkdirSync(join(this.#folder, folder), { recursive: true });
@@ -43,7 +43,7 @@ export class Archive {
     throw new Error(`cannot read the index of Debian ${this.#suite}: ${refusals.join("\n")}`);
   }
 
-  /** Returns the names of a package's dependencies; of alternatives the first. @throws {Error} if there is no such package */
+  /** Returns the names of a package's dependencies; of alternatives the first. @throws {Error} if there is no such package. */
   async dependencies(name: string): Promise<string[]> {
     const text = await this.#show(name);
     const lists = Array.from(text.matchAll(/^(?:Pre-)?Depends: (.*)$/gm), ([, list = ""]) => list);

@@ -19,7 +19,7 @@ const end = "<!-- End of the table. -->\n";
 /** The page that has the table, relative to the package. */
 export const tablePage = "docs/kernels.md";
 
-/** Writes the table to its page. @throws {Error} if the page lacks the comments around it */
+/** Writes the table to its page. @throws {Error} if the page lacks the comments around it. */
 export function writeTable(kernels: readonly KernelFeatures[]): void {
   const path = join(packageRoot, tablePage);
   const page = readFileSync(path, "utf8");

@@ -27,7 +27,7 @@ export function isKernelIndependent(file: string): boolean {
   return kernelIndependent.some((prefix) => file.startsWith(prefix));
 }
 
-/** Returns the test files at paths of files and folders; all without paths. @throws {Error} if there are no tests at a path */
+/** Returns the test files at paths of files and folders; all without paths. @throws {Error} if there are no tests at a path. */
 export function findTestFiles(paths: readonly string[]): string[] {
   const all = [...new Bun.Glob("test/**/*.test.ts").scanSync({ cwd: packageRoot })].toSorted();
   if (paths.length === 0) return all;

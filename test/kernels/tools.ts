@@ -2,7 +2,7 @@ import { existsSync } from "node:fs";
 import { run } from "../support/run.ts";
 import type { Architecture } from "./targets.ts";
 
-/** Installs missing tools with apt. @throws {Error} if that is not possible, with the reason */
+/** Installs missing tools with apt. @throws {Error} if that is not possible, with the reason. */
 export async function installTools({ emulator, emulatorPackage }: Architecture): Promise<void> {
   const missing = [
     ...(Bun.which(emulator) === null ? [emulatorPackage] : []),

@@ -13,7 +13,7 @@ export function runBpftool(...args: readonly string[]): Promise<Run> {
   return run(["bpftool", "-j", ...args]);
 }
 
-/** Runs bpftool and returns its parsed output. @throws {Error} if it fails */
+/** Runs bpftool and returns its parsed output. @throws {Error} if it fails. */
 export async function bpftoolJson<T>(...args: readonly string[]): Promise<T> {
   const { stdout, stderr } = await runBpftool(...args);
   // The exit code is not reliable: bpftool 7.5 ends a successful `link show id` with that of a failure.

@@ -37,7 +37,7 @@ export const pages: readonly Page[] = ["*.md", "docs/**/*.md", ".github/**/*.md"
   .sort()
   .map((path) => ({ path, text: readFileSync(join(packageRoot, path), "utf8") }));
 
-/** Returns a page. @throws {Error} if it does not exist */
+/** Returns a page. @throws {Error} if it does not exist. */
 export function pageAt(path: string): Page {
   const page = pages.find((candidate) => candidate.path === path);
   if (page === undefined) throw new Error(`there is no page ${path}`);

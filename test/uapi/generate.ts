@@ -22,7 +22,7 @@ import { type ConstantFile, type Constants, constantFiles, layouts } from "./sou
 /** The folder of the generated files. */
 export const outputFolder = join(packageRoot, "src/uapi");
 
-/** Returns the name of the input, which is in the folder of this file. @throws {Error} unless there is exactly one */
+/** Returns the name of the input, which is in the folder of this file. @throws {Error} unless there is exactly one. */
 export function inputName(): string {
   const [name, ...others] = readdirSync(import.meta.dir).filter((file) => isInput(file));
   if (name === undefined || others.length > 0) {
