@@ -223,13 +223,13 @@ function listOf64(info: BufferedInfo, count: number): (pointer: number) => InfoB
   return (pointer) => ({ pointer, count, elements, elementSize: 8 });
 }
 
-/** Reads a 32-bit number, for which 0 means none. */
+/** Reads a 32-bit number; returns `undefined` for 0, which means none. */
 function present32(info: BufferedInfo, offset: number): number | undefined {
   const number = info.u32(offset);
   return number === 0 ? undefined : number;
 }
 
-/** Reads a 64-bit number, for which 0 means none. */
+/** Reads a 64-bit number; returns `undefined` for 0, which means none. */
 function present64(info: BufferedInfo, offset: number): bigint | undefined {
   const number = info.u64(offset);
   return number === 0n ? undefined : number;
