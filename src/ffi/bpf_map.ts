@@ -114,7 +114,7 @@ export interface MapCreation {
 
 /** Creates a map and returns its descriptor. `what` names it in errors. */
 export function createKernelMap(map: MapCreation, what: string): number {
-  // Kernels that do not know the last fields accept the call only if they are not passed.
+  // Kernels that do not support the last fields accept the call only if they are not passed.
   using attr = new BpfAttr(
     map.extra === 0 ? MAP_CREATE.map_extra : MAP_CREATE.value_type_btf_obj_fd,
   );
