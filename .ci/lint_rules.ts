@@ -37,7 +37,8 @@ interface Context {
 }
 
 const questions = "What|How|Whether|Who|Whom|Whose|Where|When|Why|Which|That|If";
-const fragments = "Of|Not|So|As|To|For|By|With|In|And|Or|But|It|Its|They|Them|Same|Like";
+const fragments =
+  "Of|Not|So|As|To|For|By|At|On|With|In|And|Or|But|It|Its|They|Them|This|These|There|Before|Same|Like";
 /** A word in lower case that is neither a name in C nor that of a program. */
 const lowerCase =
   "(?!(?:int|char|long|void|struct|union|enum|unsigned|const|\\w*bpf\\w*)\\b)[a-z]+(?![(/*])";

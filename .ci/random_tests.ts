@@ -9,7 +9,13 @@ import { join } from "node:path";
 import { parseArgs } from "node:util";
 
 const root = join(import.meta.dir, "..");
-const { values } = parseArgs({ options: { minutes: { type: "string", default: "0" } } });
+const { values } = parseArgs({
+  options: { minutes: { type: "string", default: "0" }, help: { type: "boolean" } },
+});
+if (values.help) {
+  console.log("usage: bun run test:random [--minutes N]   (default: one round)");
+  process.exit(0);
+}
 const minutes = Number(values.minutes);
 if (!(minutes >= 0)) throw new RangeError(`--minutes: expected a number, got ${values.minutes}`);
 

@@ -32,7 +32,7 @@ let sum = 0;
 
 interface Operation {
   readonly name: string;
-  /** Absent for operations that are measured only in C. */
+  /** The operation in this library; absent if it is measured only in C. */
   readonly run?: () => void;
   /** The name of the operation in the C program, its map, and the number of values per key. */
   readonly peer?: { readonly name: string; readonly map: { readonly id: number }; values: number };

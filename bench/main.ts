@@ -6,15 +6,15 @@
  */
 import { join } from "node:path";
 
-/** Each is a file of this folder. All but `types` have a counterpart in C with libbpf or in bpftrace, where that is installed. */
+/** Benchmarks by the name of their file in this folder. All but `types` have a counterpart in C with libbpf or in bpftrace, where that is installed. */
 const benchmarks = {
   types: "decoding and encoding of types, compared with DataView",
-  maps: "operations on one element of a hash map",
-  batches: "operations on many elements of a hash map",
+  maps: "operations on one entry of a hash map",
+  batches: "operations on many entries of a hash map",
   btf: "opening the kernel's BTF and finding types by name",
   start: "start-up time and memory of scripts, the package installed",
   ring: "all benchmarks of ring buffers, with the chart; about 15 minutes",
-  ring_drain: "reading records that are there",
+  ring_drain: "time per record of reading a full ring",
   ring_flood: "records per second from a producer that does not pause",
   ring_latency: "time from a record to the callback of a sleeping consumer",
   ring_idle: "CPU time and system calls of subscriptions without events",

@@ -69,7 +69,7 @@ test("the graph has no arrows that follow from others", () => {
   expect(drawn).not.toContain("maps --> ffi");
 });
 
-test("docs/architecture.md has the present graph", () => {
+test("docs/architecture.md has the current graph", () => {
   const text = readFileSync(page, "utf8");
   // After a change of imports: bun test/architecture.ts --write
   expect(text).toBe(withGraph(text, imports));

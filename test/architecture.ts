@@ -3,7 +3,7 @@
  *
  *   bun test/architecture.ts            prints the graph of folders as a diagram
  *   bun test/architecture.ts --write    writes the graph to docs/architecture.md
- *   bun test/architecture.ts --check    prints imports that point upward, and cycles
+ *   bun test/architecture.ts --check    prints imports that point upward, and cycles; fails if there are any
  */
 import { readFileSync, writeFileSync } from "node:fs";
 import { dirname, join, normalize } from "node:path";
@@ -151,8 +151,12 @@ export function drawGraph(imports: readonly Import[]): string {
 if (import.meta.main) {
   const imports = readImports();
   if (process.argv.includes("--check")) {
-    for (const { from, to } of upwardImports(imports)) console.log(`${from} imports ${to}`);
-    for (const group of cycles(imports)) console.log(`cycle: ${group.join(" ")}`);
+    const faults = [
+      ...upwardImports(imports).map(({ from, to }) => `${from} imports ${to}`),
+      ...cycles(imports).map((group) => `cycle: ${group.join(" ")}`),
+    ];
+    for (const fault of faults) console.log(fault);
+    if (faults.length > 0) process.exitCode = 1;
   } else if (process.argv.includes("--write")) {
     writeFileSync(page, withGraph(readFileSync(page, "utf8"), imports));
   } else {

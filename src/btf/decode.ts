@@ -103,7 +103,7 @@ export class Decoder {
     const key = type.kind === "int" && isInNetworkOrder(this.#graph, id) ? -type.id : type.id;
     let reader = this.#readers.get(key);
     if (reader === undefined) {
-      reader = key < 0 ? networkIntegerReader(type) : this.#makeReader(type);
+      reader = key < 0 ? makeNetworkIntegerReader(type) : this.#makeReader(type);
       this.#readers.set(key, reader);
     }
     return reader;
@@ -138,7 +138,7 @@ export class Decoder {
         return this.#array(type);
       case "struct":
       case "union":
-        return addressReader(type) ?? this.#composite(type);
+        return makeAddressReader(type) ?? this.#composite(type);
       case "datasec":
         return this.#section(type);
       default:
@@ -155,14 +155,14 @@ export class Decoder {
       const finish = isBool ? toBoolean : identity;
       return (view, at) => finish(readBits(view, at * 8 + bitOffset, bitSize, size, isSigned));
     }
-    const read = numberReader(size, isSigned);
+    const read = makeNumberReader(size, isSigned);
     if (read === undefined) return this.#bytes(id, size);
     return isBool ? (view, at) => toBoolean(read(view, at)) : read;
   }
 
   #enumeration(type: BtfType): Reader {
     const { id, size, isSigned = false } = type;
-    const read = numberReader(size, isSigned);
+    const read = makeNumberReader(size, isSigned);
     if (read === undefined) return this.#bytes(id, size);
     const names = this.#enumeratorNames(type);
     return (view, at) => {
@@ -381,7 +381,7 @@ export function isInNetworkOrder(graph: BtfGraph, id: number): boolean {
   return false;
 }
 
-function networkIntegerReader({ size }: BtfType): Reader {
+function makeNetworkIntegerReader({ size }: BtfType): Reader {
   if (size === 2) return (view, at) => view.getUint16(at);
   if (size === 4) return (view, at) => view.getUint32(at);
   return (view, at) => view.getBigUint64(at);
@@ -394,7 +394,7 @@ export const addressTypes: ReadonlyMap<string, Type<string>> = new Map([
 ]);
 
 /** Returns a reader for a struct of an IP address; `undefined` for another struct. */
-function addressReader({ name, size }: BtfType): Reader | undefined {
+function makeAddressReader({ name, size }: BtfType): Reader | undefined {
   const address = addressTypes.get(name);
   return address?.size === size ? (view, at) => address.read(view, at) : undefined;
 }
@@ -434,7 +434,7 @@ function identity(value: number | bigint): number | bigint {
 type NumberReader = (view: DataView, at: number) => number | bigint;
 
 /** Returns a reader of integers of `size` bytes; `undefined` if C has no integers of that size. */
-function numberReader(size: number, isSigned: boolean): NumberReader | undefined {
+function makeNumberReader(size: number, isSigned: boolean): NumberReader | undefined {
   switch (size) {
     case 1:
       return isSigned ? (view, at) => view.getInt8(at) : (view, at) => view.getUint8(at);

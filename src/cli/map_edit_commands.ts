@@ -36,7 +36,7 @@ Examples:
 /** Adds the commands for single entries to `bun-bpf map`, which has to exist. */
 export function mapEditCommands(program: Command): void {
   const group = program.commands.find((command) => command.name() === "map");
-  if (group === undefined) throw new Error("there is no command map yet");
+  if (group === undefined) throw new Error('the command "map" must be defined first');
   withJson(
     group
       .command("lookup")

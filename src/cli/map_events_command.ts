@@ -36,7 +36,7 @@ interface EventsOptions extends JsonOption {
 /** Adds the command to `bun-bpf map`, which has to exist. */
 export function mapEventsCommand(program: Command): void {
   const group = program.commands.find((command) => command.name() === "map");
-  if (group === undefined) throw new Error("there is no command map yet");
+  if (group === undefined) throw new Error('the command "map" must be defined first');
   group
     .command("events")
     .description("consume and print the records of a ring or perf buffer")

@@ -38,7 +38,7 @@ export interface BpfCallContext {
 /**
  * A `union bpf_attr`, with the strings and data that it points to, in memory whose address does not change.
  *
- * The caller chooses the number of bytes that are passed. A kernel that does not know a later field accepts the call if that
+ * The caller chooses the number of bytes that are passed. A kernel that does not support a later field accepts the call if that
  * field is not passed, or is zero.
  */
 export class BpfAttr implements Disposable {

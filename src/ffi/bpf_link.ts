@@ -137,7 +137,7 @@ export interface LinkRequest {
   /** The descriptor of a program, or of a map of type struct_ops. */
   readonly fd: number;
   readonly attachType: AttachTypeName;
-  /** Absent for struct_ops. */
+  /** Target of the program; absent for struct_ops. */
   readonly target?: LinkTarget;
 }
 

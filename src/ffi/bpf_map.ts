@@ -37,9 +37,9 @@ export const mapFlags = {
   no_prealloc: BPF_F_NO_PREALLOC,
   /** LRU maps have a list of least recently used entries for each CPU, instead of a common one. */
   no_common_lru: BPF_F_NO_COMMON_LRU,
-  /** This process's descriptor may only read. */
+  /** Makes this process's file descriptor of the map read-only. */
   rdonly: BPF_F_RDONLY,
-  /** This process's descriptor may only write. */
+  /** Makes this process's file descriptor of the map write-only. */
   wronly: BPF_F_WRONLY,
   /** Stack traces consist of build ids and offsets in files, instead of addresses. */
   stack_build_id: BPF_F_STACK_BUILD_ID,
@@ -114,7 +114,7 @@ export interface MapCreation {
 
 /** Creates a map and returns its descriptor. `what` names it in errors. */
 export function createKernelMap(map: MapCreation, what: string): number {
-  // Kernels that do not know the last fields accept the call only if they are not passed.
+  // Kernels that do not support the last fields accept the call only if they are not passed.
   using attr = new BpfAttr(
     map.extra === 0 ? MAP_CREATE.map_extra : MAP_CREATE.value_type_btf_obj_fd,
   );

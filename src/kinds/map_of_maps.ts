@@ -362,7 +362,7 @@ export abstract class MapOfMaps<
     return this.entries();
   }
 
-  /** Returns the number of stored maps. The kernel keeps no count, so that this iterates over all keys. */
+  /** Returns the number of stored maps. The kernel keeps no count, so this iterates over all keys. */
   count(): number {
     using walk = this.#elements.walk();
     let count = 0;

@@ -40,16 +40,16 @@ const linkTypes: { readonly [Type in Exclude<LinkTypeName, `type_${number}`>]: L
     ],
     read: (info) => ({
       name: info.text(LINK_INFO.raw_tracepoint_tp_name),
-      cookie: present64(info, LINK_INFO.raw_tracepoint_cookie),
+      cookie: readPresent64(info, LINK_INFO.raw_tracepoint_cookie),
     }),
     target: ({ name }) => [name],
   },
   tracing: {
     read: (info) => ({
       attachType: tracingType(info.u32(LINK_INFO.tracing_attach_type)),
-      targetId: present32(info, LINK_INFO.tracing_target_obj_id),
-      targetTypeId: present32(info, LINK_INFO.tracing_target_btf_id),
-      cookie: present64(info, LINK_INFO.tracing_cookie),
+      targetId: readPresent32(info, LINK_INFO.tracing_target_obj_id),
+      targetTypeId: readPresent32(info, LINK_INFO.tracing_target_btf_id),
+      cookie: readPresent64(info, LINK_INFO.tracing_cookie),
     }),
     target: ({ targetId, targetTypeId, attachType }) => [
       // The kernel does not report whether the id is that of a BTF or of a program.
@@ -59,7 +59,7 @@ const linkTypes: { readonly [Type in Exclude<LinkTypeName, `type_${number}`>]: L
   },
   cgroup: {
     read: (info) => ({
-      cgroupId: present64(info, LINK_INFO.cgroup_cgroup_id),
+      cgroupId: readPresent64(info, LINK_INFO.cgroup_cgroup_id),
       attachType: attachTypeName(info.u32(LINK_INFO.cgroup_attach_type)),
     }),
     target: ({ cgroupId, attachType }) => ["cgroup", `${cgroupId ?? "gone"}`, `(${attachType})`],
@@ -71,7 +71,7 @@ const linkTypes: { readonly [Type in Exclude<LinkTypeName, `type_${number}`>]: L
   },
   netns: {
     read: (info) => ({
-      netnsInode: present32(info, LINK_INFO.netns_netns_ino),
+      netnsInode: readPresent32(info, LINK_INFO.netns_netns_ino),
       attachType: attachTypeName(info.u32(LINK_INFO.netns_attach_type)),
     }),
     target: ({ netnsInode, attachType }) => ["netns", `${netnsInode ?? "gone"}`, `(${attachType})`],
@@ -94,7 +94,7 @@ const linkTypes: { readonly [Type in Exclude<LinkTypeName, `type_${number}`>]: L
     target: ({ count }) => [count === undefined ? undefined : `${count} functions`],
   },
   struct_ops: {
-    read: (info) => ({ mapId: present32(info, LINK_INFO.struct_ops_map_id) }),
+    read: (info) => ({ mapId: readPresent32(info, LINK_INFO.struct_ops_map_id) }),
     target: ({ mapId }) => [mapId === undefined ? undefined : `map ${mapId}`],
   },
   netfilter: {
@@ -137,7 +137,7 @@ const linkTypes: { readonly [Type in Exclude<LinkTypeName, `type_${number}`>]: L
   },
   sockmap: {
     read: (info) => ({
-      mapId: present32(info, LINK_INFO.sockmap_map_id),
+      mapId: readPresent32(info, LINK_INFO.sockmap_map_id),
       attachType: attachTypeName(info.u32(LINK_INFO.sockmap_attach_type)),
     }),
     target: ({ mapId, attachType }) => [`map ${mapId ?? "gone"}`, `(${attachType})`],
@@ -223,14 +223,14 @@ function listOf64(info: BufferedInfo, count: number): (pointer: number) => InfoB
   return (pointer) => ({ pointer, count, elements, elementSize: 8 });
 }
 
-/** Reads a 32-bit number, for which 0 means none. */
-function present32(info: BufferedInfo, offset: number): number | undefined {
+/** Reads a 32-bit number; returns `undefined` for 0, which means none. */
+function readPresent32(info: BufferedInfo, offset: number): number | undefined {
   const number = info.u32(offset);
   return number === 0 ? undefined : number;
 }
 
-/** Reads a 64-bit number, for which 0 means none. */
-function present64(info: BufferedInfo, offset: number): bigint | undefined {
+/** Reads a 64-bit number; returns `undefined` for 0, which means none. */
+function readPresent64(info: BufferedInfo, offset: number): bigint | undefined {
   const number = info.u64(offset);
   return number === 0n ? undefined : number;
 }
@@ -251,7 +251,7 @@ function tracingType(number: number): OwnInfo<"tracing">["attachType"] {
 }
 
 function interfaceAt(info: BufferedInfo, offset: number): OwnInfo<"xdp"> {
-  const ifindex = present32(info, offset);
+  const ifindex = readPresent32(info, offset);
   return { ifindex, interfaceName: ifindex === undefined ? undefined : interfaceName(ifindex) };
 }
 
@@ -263,16 +263,16 @@ function readIterator(info: BufferedInfo): OwnInfo<"iter"> {
   const isOfTask = target?.startsWith("task") === true;
   return {
     target,
-    mapId: isOfMap ? present32(info, LINK_INFO.iter_map_map_id) : undefined,
-    cgroupId: isOfCgroup ? present64(info, LINK_INFO.iter_cgroup_cgroup_id) : undefined,
+    mapId: isOfMap ? readPresent32(info, LINK_INFO.iter_map_map_id) : undefined,
+    cgroupId: isOfCgroup ? readPresent64(info, LINK_INFO.iter_cgroup_cgroup_id) : undefined,
     cgroupOrder: isOfCgroup ? orders.get(info.u32(LINK_INFO.iter_cgroup_order)) : undefined,
-    tid: isOfTask ? present32(info, LINK_INFO.iter_task_tid) : undefined,
-    pid: isOfTask ? present32(info, LINK_INFO.iter_task_pid) : undefined,
+    tid: isOfTask ? readPresent32(info, LINK_INFO.iter_task_tid) : undefined,
+    pid: isOfTask ? readPresent32(info, LINK_INFO.iter_task_pid) : undefined,
   };
 }
 
 function readKprobes(info: BufferedInfo): OwnInfo<"kprobe_multi"> {
-  const count = present32(info, LINK_INFO.kprobe_multi_count);
+  const count = readPresent32(info, LINK_INFO.kprobe_multi_count);
   if (count === undefined) {
     const none = undefined;
     return { count, flags: none, addresses: none, cookies: none, missed: none };
@@ -287,13 +287,13 @@ function readKprobes(info: BufferedInfo): OwnInfo<"kprobe_multi"> {
 }
 
 function readUprobes(info: BufferedInfo): OwnInfo<"uprobe_multi"> {
-  const count = present32(info, LINK_INFO.uprobe_multi_count);
+  const count = readPresent32(info, LINK_INFO.uprobe_multi_count);
   const isReported = count !== undefined;
   return {
     count,
     path: isReported ? presentText(info.text(LINK_INFO.uprobe_multi_path)) : undefined,
     flags: isReported ? info.u32(LINK_INFO.uprobe_multi_flags) : undefined,
-    pid: isReported ? present32(info, LINK_INFO.uprobe_multi_pid) : undefined,
+    pid: isReported ? readPresent32(info, LINK_INFO.uprobe_multi_pid) : undefined,
     offsets: isReported ? info.u64s(LINK_INFO.uprobe_multi_offsets) : undefined,
     referenceOffsets: isReported
       ? presentList(info.u64s(LINK_INFO.uprobe_multi_ref_ctr_offsets))
@@ -316,9 +316,9 @@ function probeRow(kind: "kprobe" | "kretprobe"): PerfEventRow {
       kind,
       name: presentText(info.text(name)),
       offset: info.u32(LINK_INFO.perf_event_kprobe_offset),
-      address: present64(info, LINK_INFO.perf_event_kprobe_addr),
+      address: readPresent64(info, LINK_INFO.perf_event_kprobe_addr),
       missed: info.u64Number(LINK_INFO.perf_event_kprobe_missed),
-      cookie: present64(info, LINK_INFO.perf_event_kprobe_cookie),
+      cookie: readPresent64(info, LINK_INFO.perf_event_kprobe_cookie),
     }),
   };
 }
@@ -331,7 +331,7 @@ function fileProbeRow(kind: "uprobe" | "uretprobe"): PerfEventRow {
       kind,
       path: presentText(info.text(path)),
       offset: info.u32(LINK_INFO.perf_event_uprobe_offset),
-      cookie: present64(info, LINK_INFO.perf_event_uprobe_cookie),
+      cookie: readPresent64(info, LINK_INFO.perf_event_uprobe_cookie),
     }),
   };
 }
@@ -350,7 +350,7 @@ const perfEvents: Readonly<
     read: (info) => ({
       kind: "tracepoint",
       name: presentText(info.text(tracepointName)),
-      cookie: present64(info, LINK_INFO.perf_event_tracepoint_cookie),
+      cookie: readPresent64(info, LINK_INFO.perf_event_tracepoint_cookie),
     }),
   },
   event: {
@@ -359,7 +359,7 @@ const perfEvents: Readonly<
       kind: "event",
       eventType: info.u32(LINK_INFO.perf_event_event_type),
       config: info.u64(LINK_INFO.perf_event_event_config),
-      cookie: present64(info, LINK_INFO.perf_event_event_cookie),
+      cookie: readPresent64(info, LINK_INFO.perf_event_event_cookie),
     }),
   },
 };

@@ -55,7 +55,7 @@ const maxNetworks = 3;
 
 /** Fixed bugs, by name of the fix. Stable kernels of earlier versions can have the fixes too. */
 export const trieFixes = {
-  /** Before, an update ignored BPF_NOEXIST and BPF_EXIST, and a full trie rejected replacing a value. */
+  /** Updates obey BPF_NOEXIST and BPF_EXIST, and a full trie accepts replacing a value. */
   lpm_trie_update: {
     since: "6.13",
     reproduce(call) {
@@ -71,7 +71,7 @@ export const trieFixes = {
       return error && `it rejects replacing a value in a full trie (${error})`;
     },
   },
-  /** Before, BPF_MAP_GET_NEXT_KEY could return any key after a deleted one: iterations skipped entries. */
+  /** BPF_MAP_GET_NEXT_KEY continues after a deleted key in order. Before, it could return any key: iterations skipped entries. */
   lpm_trie_next_key: {
     since: "6.13",
     reproduce(call) {

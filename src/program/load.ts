@@ -36,7 +36,7 @@ const logLevels = {
   instructions: 1,
   /** Each instruction on every path, with the state of all registers, also if the program is accepted. */
   verbose: 2,
-  /** Only statistics: the number of verified instructions and states. */
+  /** Statistics only: the number of verified instructions and states. */
   statistics: 4,
 } as const;
 

@@ -242,7 +242,7 @@ function checkLoadedWith(section: Section, info: ProgramInfo, where: string): vo
       `the program ${where} does not fit: its type is ${info.type}, and programs of section "${name}" are ${kind.programType}`,
     );
   }
-  // The kernel reports the type that a program was loaded for since Linux 6.0.
+  // Since Linux 6.0, the kernel reports the BTF type for which a program was loaded (attach_btf_id).
   if (kind.btfTypedefPrefix === undefined || info.target === undefined) return;
   if (info.target.typeId === attachBtfId(section, `${name} program`)) return;
   throw new TypeError(

@@ -227,9 +227,9 @@ export class RecordSource<E> implements Disposable {
    * @throws {Error} if it has one already: both would move the consumer position.
    */
   claim(kind: ConsumerKind): void {
-    const present = consumers.get(this.map.id);
-    if (present !== undefined) {
-      throw new Error(`${this.map} has a consumer already: end that ${present} first`);
+    const existing = consumers.get(this.map.id);
+    if (existing !== undefined) {
+      throw new Error(`${this.map} has a consumer already: end that ${existing} first`);
     }
     consumers.set(this.map.id, kind);
   }

@@ -115,7 +115,7 @@ function cursorRecipe(type: Type<unknown>): Recipe<StructCursor<unknown>> {
 }
 
 function refuseWrite(): never {
-  throw new TypeError("a cursor cannot be written");
+  throw new TypeError("a cursor cannot be encoded: it only reads memory");
 }
 
 /** Adds statements that make an event, and returns the name of its variable. */

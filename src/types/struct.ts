@@ -165,9 +165,7 @@ function checkOpaque(members: readonly Member[]): void {
     const field = `struct(fields): field ${JSON.stringify(member.name)}`;
     for (const { type, offset } of opaqueFields(member.type, member.offset)) {
       if (kinds.has(type.kind)) {
-        throw new TypeError(
-          `${field}: expected no second ${type.name}: a struct can have only one`,
-        );
+        throw new TypeError(`${field}: a struct can have only one ${type.name}`);
       }
       kinds.add(type.kind);
       if (offset % type.align !== 0) {

@@ -1342,9 +1342,9 @@ export const TCP_ESTABLISHED = 1;
 export const TCP_SYN_SENT = 2;
 /** A SYN was received, a SYN-ACK was sent, and its acknowledgement is pending. */
 export const TCP_SYN_RECV = 3;
-/** This end has closed, and the acknowledgement of its FIN is pending. */
+/** The local end has closed, and the acknowledgement of its FIN is pending. */
 export const TCP_FIN_WAIT1 = 4;
-/** This end has closed, and waits for the FIN of the other end. */
+/** The local end has closed, and waits for the FIN of the other end. */
 export const TCP_FIN_WAIT2 = 5;
 /** Both ends have closed; the socket waits for late packets. */
 export const TCP_TIME_WAIT = 6;

@@ -301,7 +301,7 @@ describe("a change that fails", () => {
 
   bpfTest("is rejected for a map of a type that is newer than the command", () => {
     using map = new PerCpuArrayMap({ value: t.u32, length: 1 });
-    // Simulates a per-CPU map type that this version does not know.
+    // Simulates a per-CPU map type that this version does not support.
     const known = mapTypes as Map<string, MapType>;
     const row = known.get(map.type) as MapType;
     known.delete(map.type);

@@ -18,7 +18,7 @@ const needed: Readonly<Record<string, number>> = {
   ArrayOfMaps: 2,
 };
 
-/** On emulated machines, reading the kernel's types and symbols takes long. */
+/** Time limit for emulated machines, where reading the kernel's types and symbols takes long. */
 const timeoutMs = 240_000;
 
 /** Operations that are tested in separate processes, because the list of CPUs is read only once. */

@@ -58,7 +58,7 @@ const applets = [
 const packages = {
   /** The C library with the dynamic loader. */
   libc: "libc6",
-  /** Has the locale C.UTF-8, without which bash treats each byte as a character. */
+  /** Package with the locale C.UTF-8, without which bash treats each byte as a character. */
   locale: "libc-bin",
   busybox: "busybox-static",
   coreutils: "coreutils",

@@ -8,7 +8,7 @@ import { descriptorOf } from "./storage_owners.ts";
 
 const valueSize = 4096;
 const cpus = possibleCpus().length;
-/** At most 64 MiB. */
+/** Number of entries: their values take at most 64 MiB. */
 const maxEntries = Math.min(4000, Math.floor(2 ** 26 / valueSize / cpus));
 const values = Array.from({ length: cpus }, () => new Uint8Array(valueSize));
 

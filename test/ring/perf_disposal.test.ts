@@ -16,7 +16,7 @@ import { countsTowardsLimit } from "../../src/ffi/permission.ts";
 const children = `${import.meta.dir}/children`;
 const size = 4096;
 
-/** At -1 the kernel does not limit locked memory. */
+/** True if the kernel limits the locked memory of perf events; at -1 it does not. */
 const isBounded = Number(readFileSync("/proc/sys/kernel/perf_event_paranoid", "utf8")) > -1;
 const lockedMemoryTest = testUnless(
   bpfObstacle ??
