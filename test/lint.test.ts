@@ -1,4 +1,4 @@
-/** \`bun run lint\` and \`bun run docs\` find the defects that they are for. `.ci/run` runs them on this project. */
+/** `bun run lint` and `bun run docs` find the defects that they are for. `.ci/run` runs them on this project. */
 import { afterAll, beforeAll, describe, expect } from "bun:test";
 import { copyFileSync, mkdtempSync, rmSync, symlinkSync } from "node:fs";
 import { tmpdir } from "node:os";
