@@ -32,8 +32,6 @@ interface Link {
 /** All pages for users and contributors. */
 export const pages: readonly Page[] = ["*.md", "docs/**/*.md", ".github/**/*.md"]
   .flatMap((pattern) => [...new Bun.Glob(pattern).scanSync({ cwd: packageRoot, dot: true })])
-  // The reference is generated, and checked by its generator.
-  .filter((path) => !path.startsWith("docs/reference/"))
   .sort()
   .map((path) => ({ path, text: readFileSync(join(packageRoot, path), "utf8") }));
 
