@@ -48,6 +48,11 @@ function isDoc({ type, value }: Comment): boolean {
   return type === "Block" && value.startsWith("*");
 }
 
+/** True for the doc comment of a file, which is not that of its first export. */
+function isModuleDoc(comment: Comment): boolean {
+  return isDoc(comment) && /^[\s*]*@module\b/.test(comment.value);
+}
+
 const docBeginning = {
   create: (context: Context) => ({
     Program() {
@@ -74,7 +79,8 @@ const docMissing = {
       const name = declaration.id?.name ?? "";
       const first = node.parent?.body?.find((other) => other.declaration?.id?.name === name);
       if (first !== node) return;
-      if (context.sourceCode.getCommentsBefore(node).some(isDoc)) return;
+      const comments = context.sourceCode.getCommentsBefore(node);
+      if (comments.some((comment) => isDoc(comment) && !isModuleDoc(comment))) return;
       context.report({ node, message: `${name} is exported: it needs a doc comment.` });
     },
   }),

@@ -30,5 +30,6 @@ do {
     cwd: root,
     stdio: ["ignore", "inherit", "inherit"],
   });
-  if (exitCode !== 0) process.exit(exitCode);
+  // A signal, such as that of a crash, leaves no exit code.
+  if (exitCode !== 0) process.exit(exitCode ?? 1);
 } while (Date.now() < end);

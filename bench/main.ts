@@ -45,5 +45,6 @@ for (const name of names) {
       stdio: ["inherit", "inherit", "inherit"],
     },
   );
-  if (exitCode !== 0) process.exit(exitCode);
+  // A signal, such as that of a crash, leaves no exit code.
+  if (exitCode !== 0) process.exit(exitCode ?? 1);
 }

@@ -1,4 +1,4 @@
-/** \`bun run lint\` and \`bun run docs\` find the defects that they are for. `.ci/run` runs them on this project. */
+/** `bun run lint` and `bun run docs` find the defects that they are for. `.ci/run` runs them on this project. */
 import { afterAll, beforeAll, describe, expect } from "bun:test";
 import { copyFileSync, mkdtempSync, rmSync, symlinkSync } from "node:fs";
 import { tmpdir } from "node:os";
@@ -15,7 +15,12 @@ const files = {
     include: ["**/*.ts"],
   }),
   "README.md": "[gone](docs/gone.md)",
-  "src/index.ts": `export { documented, undocumented } from "./maps/bad.ts";\n`,
+  "src/index.ts": `export { documented, undocumented } from "./maps/bad.ts";
+export { first } from "./maps/module.ts";
+`,
+  "src/maps/module.ts": `/** @module Functions without doc comments. */
+export function first(): void {}
+`,
   "src/maps/bad.ts": `/** What is badly begun. */
 export interface Hidden {
   /** Number of something. */
@@ -75,6 +80,7 @@ describe("the lint", () => {
         "src/maps/bad.ts:1 bun-bpf(doc-beginning)",
         "src/maps/bad.ts:6 bun-bpf(doc-missing)",
         "src/maps/bad.ts:9 typescript(no-floating-promises)",
+        "src/maps/module.ts:2 bun-bpf(doc-missing)",
         "test/bad.test.ts:3 bun-bpf(awaited-expectation)",
       ]);
     },

@@ -6,6 +6,7 @@ import { isVersionSince, type KernelVersion } from "../src/ffi/kernel.ts";
 import { ArrayOfMaps, HashOfMaps } from "../src/index.ts";
 import { simpleClasses } from "../src/kinds/classes.ts";
 import { mapTypes, type MapTypeName } from "../src/maps/map_types.ts";
+import { pageAt, sectionOf, tableHead, tableRows } from "./support/markdown.ts";
 import { packageRoot } from "./support/run.ts";
 
 interface MapRow {
@@ -16,30 +17,15 @@ interface MapRow {
 }
 
 const names = (text: string) => [...text.matchAll(/`(\w+)`/g)].map((match) => match[1] as string);
-const cellsOf = (line: string) =>
-  line
-    .split("|")
-    .slice(1, -1)
-    .map((cell) => cell.trim());
 
-/** Returns the rows of the table of classes in a page. */
-function tableOf(page: string): MapRow[] {
-  const lines = page.split("\n");
-  const head = lines.findIndex((line) => /^\| class +\| `type`/.test(line));
-  const headings = cellsOf(lines[head] as string);
-  const rows: MapRow[] = [];
-  for (let at = head + 2; lines[at]?.startsWith("|") === true; at++) {
-    const cells = new Map(
-      cellsOf(lines[at] as string).map((cell, i) => [headings[i] as string, cell]),
-    );
-    const [className = ""] = names(cells.get("class") ?? "");
-    const type = cells.get("`type`")?.replaceAll("`", "") ?? "";
-    rows.push({ className, type, cells });
-  }
-  return rows;
-}
-
-const rows = tableOf(readFileSync(join(packageRoot, "docs/maps.md"), "utf8"));
+const table = sectionOf(pageAt("docs/maps.md"), "Classes and their operations");
+const headings = tableHead(table);
+const rows = tableRows(table).map((row): MapRow => {
+  const cells = new Map(row.map((cell, column) => [headings[column] as string, cell]));
+  const [className = ""] = names(cells.get("class") ?? "");
+  const type = cells.get("`type`")?.replaceAll("`", "") ?? "";
+  return { className, type, cells };
+});
 const classes: Record<string, { readonly name: string; readonly prototype: object }> = {
   ...simpleClasses,
   hash_of_maps: HashOfMaps,

@@ -17,6 +17,7 @@ const obstacle =
   hostObstacle ??
   bpfObstacle ??
   commandObstacle("jq") ??
+  commandObstacle("flock") ??
   failureOf(...(withOwnBpffs("true") as [string]));
 
 test("outputs are compared without numbers that the kernel assigns and rows of other objects", () => {

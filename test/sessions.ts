@@ -50,7 +50,9 @@ export async function runCommands(commands: readonly string[]): Promise<Step[]> 
     chmodSync(join(folder, "bun-bpf"), 0o755);
     writeFileSync(script, commands.map((line) => `{ ${line}\n} 2>&1\necho '${mark}'\n`).join(""));
     const objects = join(import.meta.dir, "support/children/session_objects.ts");
-    const line = `PATH="${folder}:$PATH" exec ${process.execPath} ${objects} ${script}`;
+    // The names of the objects are those in the page, so a second run on this machine has to wait.
+    const lock = `flock ${join(tmpdir(), "bun-bpf-sessions.lock")}`;
+    const line = `PATH="${folder}:$PATH" exec ${lock} ${process.execPath} ${objects} ${script}`;
     const { stdout, stderr } = await run(withOwnBpffs(line), { timeout: 100_000 });
     const outputs = stdout.split(`${mark}\n`).slice(0, -1);
     if (outputs.length !== commands.length) throw new Error(stderr);

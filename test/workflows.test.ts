@@ -58,6 +58,14 @@ describe("the workflows", () => {
     expect([...paths, ...local].filter((path) => !existsSync(join(packageRoot, path)))).toEqual([]);
   });
 
+  hostTest(
+    "pass values to commands as environment variables, which the shell does not parse",
+    () => {
+      expect(commands).toContain("$GITHUB_REF_NAME");
+      expect(commands).not.toContain("${{");
+    },
+  );
+
   hostTest("use actions by their major version", () => {
     const actions = steps
       .flatMap(({ uses }) => uses ?? [])

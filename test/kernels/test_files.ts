@@ -8,7 +8,6 @@ const kernelIndependent = [
   "test/types/",
   "test/kernels/",
   "test/package.test.ts",
-  "test/readme.test.ts",
   "test/lint.test.ts",
   "test/workflows.test.ts",
   "test/cli/command_line.test.ts",

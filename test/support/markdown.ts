@@ -32,8 +32,6 @@ interface Link {
 /** All pages for users and contributors. */
 export const pages: readonly Page[] = ["*.md", "docs/**/*.md", ".github/**/*.md"]
   .flatMap((pattern) => [...new Bun.Glob(pattern).scanSync({ cwd: packageRoot, dot: true })])
-  // The reference is generated, and checked by its generator.
-  .filter((path) => !path.startsWith("docs/reference/"))
   .sort()
   .map((path) => ({ path, text: readFileSync(join(packageRoot, path), "utf8") }));
 
@@ -136,15 +134,20 @@ export function sectionOf({ path, text }: Page, heading: string): string {
   return rest.slice(0, end === -1 ? undefined : end).join("\n");
 }
 
+/** Returns the headings of the columns of the first table in a text. */
+export function tableHead(text: string): string[] {
+  return tableLines(text)[0] ?? [];
+}
+
 /** Returns the rows of the first table in a text, without its head: the cells of each. */
 export function tableRows(text: string): string[][] {
-  const lines = text.split("\n");
-  const head = lines.findIndex((line) => line.startsWith("|"));
-  const rows: string[][] = [];
-  for (let at = head + 2; head !== -1 && lines[at]?.startsWith("|") === true; at++) {
-    // A `|` in a cell is escaped.
-    const cells = (lines[at] as string).split(/(?<!\\)\|/).slice(1, -1);
-    rows.push(cells.map((cell) => cell.trim()));
-  }
-  return rows;
+  return tableLines(text).slice(2);
+}
+
+/** Returns the cells of each line of the first table in a text: its head, the line below the head, and its rows. */
+function tableLines(text: string): string[][] {
+  const [table = ""] = /^\|.*(?:\n\|.*)*/m.exec(text) ?? [];
+  // A `|` in a cell is escaped.
+  const cellsOf = (line: string) => line.split(/(?<!\\)\|/).slice(1, -1);
+  return table.split("\n").map((line) => cellsOf(line).map((cell) => cell.trim()));
 }
