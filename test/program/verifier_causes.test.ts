@@ -269,7 +269,7 @@ const rejected: readonly Rejected[] = [
     options: tracing,
     reason:
       /might sleep|sleepable helper|unknown func bpf_copy_from_user|cannot use helper bpf_copy_from_user/,
-    advice: /^This operation may sleep|cannot call bpf_copy_from_user\(\) here/,
+    advice: /^This operation may sleep|cannot call bpf_copy_from_user\(\) on this kernel/,
     slot: 4,
   },
   {
