@@ -10,7 +10,7 @@ const maxNameLength = 64;
 /** Loads the BTF of a program or a map into the kernel (kernel 4.18). */
 export function loadBtf(bytes: Uint8Array, what: string): Descriptor {
   using attr = new BpfAttr(BTF_LOAD.btf_log_level);
-  // The caller may pass a subclass whose property `length` changes: it is read only once.
+  // The bytes may be of a subclass of Uint8Array whose `length` changes, so they are copied before their length is used.
   const copy = new Uint8Array(bytes);
   attr.u32(BTF_LOAD.btf_size, copy.length);
   attr.memory(BTF_LOAD.btf, copy);

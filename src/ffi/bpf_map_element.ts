@@ -122,7 +122,7 @@ export class MapElement implements Disposable {
     }
   }
 
-  /** Deletes the key. Returns false if it is absent. */
+  /** Deletes the key. Returns false if the key is absent. */
   delete(): boolean {
     // The attr ends after the key: the kernel rejects this command if a later field is not zero.
     if (bpf(BPF_MAP_DELETE_ELEM, this.#address, MAP_ELEM.value) === 0) return true;
@@ -196,7 +196,7 @@ export class MapElement implements Disposable {
   /** Handles a failed call: returns false if the key is absent, and throws any other error. */
   #refused(command: BpfCommand, doing: string, hints: Hints, flags = 0): false {
     const errno = lastErrno();
-    // Compared by number, which is faster: an absent key is an ordinary result.
+    // An absent key is a frequent result, so the errno is compared by number, which is faster than by name.
     if (errno === ENOENT) return false;
     throw bpfError(command, errno, {
       doing: `${doing} ${this.#what}`,

@@ -38,7 +38,7 @@ function describeGrants(missing: readonly Capability[]): string {
 }
 
 /**
- * Explains which capabilities of `needed` this process lacks, and how to get them; returns `undefined` where it lacks none.
+ * Explains which capabilities of `needed` this process lacks, and how to get them; returns `undefined` if it lacks none.
  * CAP_SYS_ADMIN includes the others, as in the kernel.
  */
 export function explainMissing(needed: readonly Capability[]): string | undefined {
