@@ -103,7 +103,7 @@ export function hasSpinLock(type: Type<unknown>): boolean {
 /**
  * Returns true for a type with opaque fields, at any depth.
  *
- * @param outer enclosing types, to stop at a type that contains itself, which only a type that was not made by `t` can do
+ * @param outer enclosing types. The search stops at a type that contains itself, as only a type that `t` did not make can
  */
 export function hasOpaqueField(type: Type<unknown>, outer: readonly Type<unknown>[] = []): boolean {
   if (outer.includes(type)) return false;
@@ -133,7 +133,7 @@ export interface OpaqueFieldPlace {
 /**
  * Yields the opaque fields of a type, at any depth. In an array it yields those of the first two elements.
  *
- * @param outer enclosing types, to stop at a type that contains itself, which only a type that was not made by `t` can do
+ * @param outer enclosing types. The search stops at a type that contains itself, as only a type that `t` did not make can
  */
 export function* opaqueFields(
   type: Type<unknown>,
