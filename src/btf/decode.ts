@@ -248,7 +248,7 @@ export class Decoder {
           throw new RangeError(`BTF type ${id}: member ${member.name} is outside of the struct`);
         }
         const isAtEnd = kind === "union" || index === members.length - 1;
-        // A flexible array takes no bytes: anywhere but at the end it is empty.
+        // A flexible array takes no bytes, so one that is not the last member is empty.
         const end = isAtEnd ? undefined : offset + this.#graph.sizeOf(member.typeId);
         const inner = valueType(this.#graph, member.typeId);
         const isComposite = inner.kind === "struct" || inner.kind === "union";
@@ -408,7 +408,7 @@ export function valueType(graph: BtfGraph, id: number): BtfType {
 /** Returns true for a character type, whose arrays are strings. */
 export function isCharacter(graph: BtfGraph, { kind, size, name, id }: BtfType): boolean {
   if (kind !== "int" || size !== 1) return false;
-  // Compilers rarely set the flag.
+  // The name is checked too, because compilers rarely set the flag.
   return name === "char" || graph.integer(id).isChar;
 }
 

@@ -459,7 +459,7 @@ function namedMember(name: string, codec: Codec<unknown>): MemberCodec {
       setMember(into, name, codec.read(view, offset) as BtfValue);
     },
     write(view, offset, from, path) {
-      // Own properties only: a member may have the name "constructor".
+      // Only own properties are read, because a member may have the name "constructor".
       const value = Object.hasOwn(from as BtfRecord, name) ? (from as BtfRecord)[name] : undefined;
       const where = memberPath(path, name);
       if (value === undefined) throw new TypeError(`missing field ${JSON.stringify(where)}`);
