@@ -136,7 +136,7 @@ class Layout {
     this.#functions.push({ name, slot: this.#slot, instructions: [], labels: new Map() });
   }
 
-  /** Ends the current function. Labels without an instruction belong to it. */
+  /** Ends the current function. Labels that no instruction follows belong to this function. */
   #endFunction(): void {
     const current = this.#functions.at(-1);
     for (const label of this.#pending) this.#define(current ?? this.#entry(), label, undefined);
