@@ -52,7 +52,7 @@ export class AssemblerError extends Error {
 }
 
 function quote({ instruction, index, slot }: FaultyInstruction): string {
-  // The verifier counts slots: add the slot if it differs from the index.
+  // The verifier counts slots, so the slot is added if it differs from the index.
   const place = slot === index ? `instruction ${index}` : `instruction ${index} (slot ${slot})`;
   const { source } = instruction;
   const from = source === undefined ? "" : ` at ${source.file}:${source.line}`;

@@ -7,7 +7,7 @@ const indentation = "    ";
 /** Greatest nesting of structs and arrays, and greatest length of a chain of types. Programs do not have deeper types. */
 const maxDepth = 64;
 
-/** Greatest length of a chain of definitions that need each other. Linux 6.18 has about 300. */
+/** Greatest length of a chain of definitions that need each other. The longest chain of Linux 6.18 has about 300. */
 const maxChainLength = 1024;
 
 /**
@@ -65,7 +65,7 @@ class DefinitionOrder {
       if (isEnum && type.name === "") this.#ready.push(`${this.#printer.enumeration(type, 0)};\n`);
       else this.#define(id);
       const ready = this.#ready.splice(0);
-      // Omits a declaration immediately before the definition, as for a struct with pointers to itself.
+      // A declaration immediately before its definition is omitted, as for a struct with pointers to itself.
       yield* ready.filter(
         (text, at) => ready[at + 1]?.startsWith(text.replace(";\n", " {")) !== true,
       );

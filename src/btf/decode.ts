@@ -200,7 +200,7 @@ export class Decoder {
     }
     return (view, at, end) => {
       const count = size === 0 ? 0 : isFlexible ? Math.floor((end - at) / size) : length;
-      // Checked before the array is made, because a damaged length could take gigabytes.
+      // The length is checked before the array is made, because a damaged length could take gigabytes.
       if (at + count * size > view.byteLength) {
         throw new RangeError(
           `BTF type ${id}, ${count} elements at ${at}, extends beyond the end of the ${view.byteLength} bytes`,
@@ -473,7 +473,7 @@ export function readBits(
   isSigned: boolean,
 ): number | bigint {
   let value = 0n;
-  // Reads only the bytes that contain some of the bits, because the view may end after them.
+  // Only the bytes that contain some of the bits are read, because the view may end after these bytes.
   for (let at = (bit + bits - 1) >> 3; at >= bit >> 3; at--) {
     value = (value << 8n) | BigInt(view.getUint8(at));
   }

@@ -179,7 +179,7 @@ export function parseRawBtf(bytes: Uint8Array, isSplit = false): RawBtf {
   if (isUnterminated || (!isSplit && (stringLength === 0 || bytes[stringStart] !== 0))) {
     throw new RangeError("BTF is damaged: its strings do not begin and end with a NUL");
   }
-  // A Uint32Array must be aligned. A section of an object file may not be.
+  // A Uint32Array must be aligned, but a section of an object file can be misaligned.
   const words = new Uint32Array(
     (bytes.byteOffset + typeStart) % 4 === 0
       ? bytes.buffer

@@ -420,8 +420,8 @@ export class BtfGraph {
   }
 
   /**
-   * Returns the type that typedefs and qualifiers (const, volatile, restrict and type tags) refer to in the end; the type itself if
-   * it is neither.
+   * Returns the type that typedefs and qualifiers (const, volatile, restrict and type tags) refer to in the end; the type
+   * itself if it is neither a typedef nor a qualifier.
    *
    * @throws {RangeError} if the chain has more than 32 types, or no type has this id.
    */
@@ -776,7 +776,7 @@ function equalsName({ bytes, at }: NamePlace, name: Uint8Array): boolean {
 function hashOf({ bytes, at }: NamePlace): number {
   let hash = 0;
   for (let byte = bytes[at]; byte; byte = bytes[++at]) hash = (Math.imul(hash, 31) + byte) | 0;
-  // Mixes all bits into the low ones, which choose the chain.
+  // The multiplication mixes all bits into the low bits of the result, which choose the chain.
   return Math.imul(hash, 0x9e3779b1) >>> 8;
 }
 

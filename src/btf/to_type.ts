@@ -171,7 +171,7 @@ export class TypeMaker {
     const type = valueType(this.#graph, id);
     const known = this.#counts.get(type.id);
     if (known !== undefined) return known;
-    // Ends the recursion for a struct that contains itself. Making the type of its member throws the error.
+    // This entry ends the recursion for a struct that contains itself. Making the type of its member throws the error.
     this.#counts.set(type.id, 0);
     const count = this.#nested(type, () => {
       switch (type.kind) {

@@ -46,7 +46,7 @@ export interface BtfInfo {
 /** Reads the properties of the BTF object of a descriptor (kernel 4.18). */
 export function readBtfInfo(fd: number, what: string): BtfInfo {
   using sizes = objectInfo(fd, BTF_INFO.sizeof, what);
-  // Kernels before 5.11 have no names, and reject a buffer for one.
+  // Kernels before 5.11 have no names for BTF objects, and reject a buffer for a name.
   const isNamed = sizes.has(BTF_INFO.name);
   const elements = isNamed ? maxNameLength : 0;
   using info = bufferedInfo(fd, BTF_INFO.sizeof, what, [

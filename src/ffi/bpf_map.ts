@@ -35,7 +35,7 @@ export type MapFlag = keyof typeof mapFlags;
 export const mapFlags = {
   /** The kernel allocates entries when they are stored, not all at creation. */
   no_prealloc: BPF_F_NO_PREALLOC,
-  /** LRU maps have a list of least recently used entries for each CPU, instead of a common one. */
+  /** LRU maps have a list of least recently used entries for each CPU, instead of one list for all CPUs. */
   no_common_lru: BPF_F_NO_COMMON_LRU,
   /** Makes this process's file descriptor of the map read-only. */
   rdonly: BPF_F_RDONLY,

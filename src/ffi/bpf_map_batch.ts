@@ -229,7 +229,7 @@ export class MapBatch implements Disposable {
     // If the kernel fails before the first entry, it does not write the count. After a later error the count is lower than
     // requested, except for ENOENT at the end of an iteration.
     const isUntouched = !isDone && code !== "ENOENT" && moved === count;
-    // After EFAULT the kernel has not updated the count reliably.
+    // After EFAULT the count is not reliable.
     this.count = isUntouched || code === "EFAULT" ? 0 : moved;
     return code;
   }

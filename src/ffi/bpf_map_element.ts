@@ -75,7 +75,7 @@ export class MapElement implements Disposable {
     this.view = view;
     for (const attr of [0, MAP_ELEM.sizeof]) {
       view.setUint32(attr + MAP_ELEM.map_fd, fd, true);
-      // Maps without keys reject a pointer to one.
+      // For a map without keys, the kernel rejects a pointer to a key.
       setUint64(view, attr + MAP_ELEM.key, keySize === 0 ? 0 : this.#address + elementKeyOffset);
     }
     setUint64(view, MAP_ELEM.value, this.#address + this.valueOffset);

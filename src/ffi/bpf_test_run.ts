@@ -31,9 +31,9 @@ export interface TestRunOutput {
   readonly returnValue: number;
   /** Mean duration of a run, in nanoseconds. */
   readonly duration: number;
-  /** The packet after the run; empty without one. */
+  /** The packet after the run; empty if the input has none. */
   readonly data: Uint8Array<ArrayBuffer>;
-  /** The context after the run; empty without one. */
+  /** The context after the run; empty if the input has none. */
   readonly context: Uint8Array<ArrayBuffer>;
 }
 

@@ -28,7 +28,7 @@ export function hasCapability(capability: Capability): boolean {
 
 /** Describes three ways to get capabilities. */
 function describeGrants(missing: readonly Capability[]): string {
-  // A process that needs CAP_BPF usually needs CAP_PERFMON as well, for tracing and for pointers: name both at once.
+  // A process that needs CAP_BPF usually needs CAP_PERFMON as well, for tracing and for pointers, so both are named at once.
   const granted: Capability[] = missing.includes("CAP_BPF")
     ? ["CAP_BPF", "CAP_PERFMON", ...missing.filter((name) => !/_(BPF|PERFMON)$/.test(name))]
     : [...missing];

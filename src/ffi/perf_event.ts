@@ -365,7 +365,8 @@ export class PerfMemory {
 
   constructor(buffer: ArrayBuffer, start: number, length: number, what: string) {
     const page = new DataView(buffer, start, PERF_EVENT_MMAP_PAGE.sizeof);
-    // The fields exist since kernel 4.1. Programs can write to perf events since 4.4.
+    // These fields exist since kernel 4.1, and programs can write to perf events only since 4.4, so the fields are always
+    // set.
     const offset = getUint64(page, PERF_EVENT_MMAP_PAGE.data_offset);
     const size = getUint64(page, PERF_EVENT_MMAP_PAGE.data_size);
     if (offset + size > length || size < 8 || Math.log2(size) % 1 !== 0) {

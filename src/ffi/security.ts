@@ -154,7 +154,8 @@ function readPrivateList(): ModuleList {
   try {
     mount = new DetachedMount("securityfs");
   } catch (error) {
-    // CAP_SYS_ADMIN is missing, or the kernel has no fsopen(2) (ENOSYS) or no securityfs (ENODEV).
+    // These errors mean that CAP_SYS_ADMIN is missing, or that the kernel has no fsopen(2) (ENOSYS) or no securityfs
+    // (ENODEV).
     return unknownIf(["EPERM", "EACCES", "ENOSYS", "ENODEV"], error);
   }
   using mounted = mount;

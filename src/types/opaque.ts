@@ -119,7 +119,7 @@ export function hasOpaqueField(type: Type<unknown>, outer: readonly Type<unknown
   const innerTypes =
     kind === "struct" ? Object.values(fields).map((field) => field?.type) : [element];
   return innerTypes.some(
-    // Undefined only in a type that was not made by `t`.
+    // The inner type can be undefined only in a type that `t` did not make.
     (inner) => inner && (isOpaque(inner) || hasOpaqueField(inner, [...outer, type])),
   );
 }
@@ -147,7 +147,7 @@ export function* opaqueFields(
   } else if (type.kind === "struct") {
     const { fields = {} } = type as Partial<StructType<Fields>>;
     for (const field of Object.values(fields)) {
-      // Undefined only in a type that was not made by `t`.
+      // The inner type can be undefined only in a type that `t` did not make.
       if (!field?.type) continue;
       yield* opaqueFields(field.type, offset + field.offset, [...outer, type]);
     }

@@ -126,7 +126,7 @@ function readString(view: DataView, offset: number, length: number): string {
   let seen = 0;
   for (; end + 4 <= limit; end += 4) {
     const word = view.getInt32(end, true);
-    // Nonzero if one of the four bytes is zero: Warren, "Hacker's Delight", section 6-1.
+    // The expression is nonzero if one of the four bytes is zero: Warren, "Hacker's Delight", section 6-1.
     if (((word - ALL_ONES) & ~word & ALL_TOP_BITS) !== 0) break;
     seen |= word;
   }

@@ -92,7 +92,7 @@ function unionRecipe(members: readonly Alternative[], size: number, name: string
     if (typeof value !== "object" || value === null) return undefined;
     let given: string | undefined;
     for (const key of Object.keys(value)) {
-      // TypeScript allows undefined for an optional member: it counts as absent.
+      // TypeScript allows undefined for an optional member: such a member counts as absent.
       if ((value as Value)[key] === undefined) continue;
       if (given !== undefined || !recipes.has(key)) return undefined;
       given = key;
