@@ -188,33 +188,33 @@ export const xor: AluOperation = define64("xor", BPF_XOR);
 /** Computes bitwise XOR: `dst ^= src`, 32 bits; the high half of `dst` becomes 0. See {@link AluOperation}. */
 export const xor32: AluOperation = define32("xor32", BPF_XOR);
 /**
- * Shifts left: `dst <<= src`, 64 bits. An immediate is from 0 to 63; of a register, the low 6 bits are used. See
+ * Shifts left: `dst <<= src`, 64 bits. An immediate is from 0 to 63; the low 6 bits of a register are used. See
  * {@link AluOperation}.
  */
 export const lsh: AluOperation = define64("lsh", BPF_LSH, shift64);
 /**
- * Shifts left: `dst <<= src`, 32 bits; the high half of `dst` becomes 0. An immediate is from 0 to 31; of a register, the low 5
- * bits are used. See {@link AluOperation}.
+ * Shifts left: `dst <<= src`, 32 bits; the high half of `dst` becomes 0. An immediate is from 0 to 31; the low 5 bits of a
+ * register are used. See {@link AluOperation}.
  */
 export const lsh32: AluOperation = define32("lsh32", BPF_LSH, shift32);
 /**
- * Shifts right, filling with zeros: `dst >>= src`, 64 bits. An immediate is from 0 to 63; of a register, the low 6 bits are used.
- * See {@link AluOperation}.
+ * Shifts right, filling with zeros: `dst >>= src`, 64 bits. An immediate is from 0 to 63; the low 6 bits of a register are
+ * used. See {@link AluOperation}.
  */
 export const rsh: AluOperation = define64("rsh", BPF_RSH, shift64);
 /**
- * Shifts right, filling with zeros: `dst >>= src`, 32 bits; the high half of `dst` becomes 0. An immediate is from 0 to 31; of a
- * register, the low 5 bits are used. See {@link AluOperation}.
+ * Shifts right, filling with zeros: `dst >>= src`, 32 bits; the high half of `dst` becomes 0. An immediate is from 0 to 31;
+ * the low 5 bits of a register are used. See {@link AluOperation}.
  */
 export const rsh32: AluOperation = define32("rsh32", BPF_RSH, shift32);
 /**
- * Shifts right, filling with the sign bit: `dst >>= src`, 64 bits. An immediate is from 0 to 63; of a register, the low 6 bits are
- * used. See {@link AluOperation}.
+ * Shifts right, filling with the sign bit: `dst >>= src`, 64 bits. An immediate is from 0 to 63; the low 6 bits of a register
+ * are used. See {@link AluOperation}.
  */
 export const arsh: AluOperation = define64("arsh", BPF_ARSH, shift64);
 /**
- * Shifts right, filling with the sign bit: `dst >>= src`, 32 bits; the high half of `dst` becomes 0. An immediate is from 0 to 31;
- * of a register, the low 5 bits are used. See {@link AluOperation}.
+ * Shifts right, filling with the sign bit: `dst >>= src`, 32 bits; the high half of `dst` becomes 0. An immediate is from 0
+ * to 31; the low 5 bits of a register are used. See {@link AluOperation}.
  */
 export const arsh32: AluOperation = define32("arsh32", BPF_ARSH, shift32);
 

@@ -113,7 +113,10 @@ export interface KernelReference {
 
 /** Functions that resolve the names in a program, for {@link assemble}. */
 export interface Resolver {
-  /** Returns the file descriptor of a map. Without this function, an open map resolves to its own, and a name is an error. */
+  /**
+   * Returns the file descriptor of a map. Without this function, an open map resolves to its own descriptor, and a name is an
+   * error.
+   */
   readonly map?: (map: MapReference) => number;
   /** Returns the BTF id of a variable of the kernel, for `ldKernelSymbol()`. */
   readonly kernelSymbol?: (name: string) => KernelReference;

@@ -179,7 +179,10 @@ function formatMap(map: MapReference): string {
   return typeof map === "string" ? map : formatOpenMap(map);
 }
 
-/** Returns the name of an open map. Reading the file descriptor of a closed map throws, which formatting a program must not. */
+/**
+ * Returns the name of an open map. Reading the file descriptor of a closed map throws, but formatting a program must not
+ * throw.
+ */
 function formatOpenMap(map: LiveMap): string {
   try {
     return `fd:${map.fd}`;

@@ -1,8 +1,8 @@
 /**
  * @module Code of BPF programs as plain data, the same on every machine.
  *
- * The functions of `asm`, object files and compilers make it, and `assemble()` turns it into bytes. References
- * are names until then, so a program can be built, printed and tested on machines without BPF.
+ * The code comes from the functions of `asm`, object files or compilers, and `assemble()` turns it into bytes. Before that,
+ * references are names, so a program can be built, printed and tested on machines without BPF.
  */
 
 import type { Keyword } from "../check/names.ts";

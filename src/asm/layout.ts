@@ -52,7 +52,7 @@ export class AssemblerError extends Error {
 }
 
 function quote({ instruction, index, slot }: FaultyInstruction): string {
-  // The verifier counts slots: add the slot if it differs from the index.
+  // The verifier counts slots, so the slot is added if it differs from the index.
   const place = slot === index ? `instruction ${index}` : `instruction ${index} (slot ${slot})`;
   const { source } = instruction;
   const from = source === undefined ? "" : ` at ${source.file}:${source.line}`;
@@ -136,7 +136,7 @@ class Layout {
     this.#functions.push({ name, slot: this.#slot, instructions: [], labels: new Map() });
   }
 
-  /** Ends the current function. Labels without an instruction belong to it. */
+  /** Ends the current function. Labels that no instruction follows belong to this function. */
   #endFunction(): void {
     const current = this.#functions.at(-1);
     for (const label of this.#pending) this.#define(current ?? this.#entry(), label, undefined);

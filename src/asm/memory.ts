@@ -248,9 +248,9 @@ export const ldIndW: LoadPacketIndirect = defineIndirectPacketLoad("ldIndW", BPF
 export type Atomic = Store;
 
 /**
- * Function that makes an atomic operation on memory that returns the old value: `src` receives it, in the
- * 32-bit forms zero-extended. `dst` is the address; it is not changed. The address must be aligned to the
- * size. The offset is from -32,768 to 32,767 bytes.
+ * Function that makes an atomic operation on memory that returns the old value. `src` receives the old value, zero-extended
+ * in the 32-bit forms. `dst` is the address; it is not changed. The address must be aligned to the size. The offset is from
+ * -32,768 to 32,767 bytes.
  *
  * @throws {TypeError} if `dst` or `src` is not a register, or `offset` is not a number.
  * @throws {RangeError} if `src` is the frame pointer, or the offset is out of range.

@@ -120,7 +120,7 @@ export function checkOffset(mnemonic: string, value: unknown): number {
 /**
  * Checks the name of a label, function or symbol, and returns it.
  *
- * @throws {TypeError} if it is not a string, or empty.
+ * @throws {TypeError} if it is not a string, or is empty.
  */
 export function checkName(mnemonic: string, operand: string, value: unknown): string {
   if (typeof value === "string" && value !== "") return value;

@@ -55,8 +55,9 @@ const maxRecordSize = 0x3fff_ffff;
  * `ringbuf_submit` or `ringbuf_discard`. At the label `full`, `r0` is 0. The instructions clobber `r1` to `r5`, and 4 bytes of
  * the stack if the event is lost. If the ring buffer has room, only the helper and one jump run.
  *
- * The number of lost events is `ring.stats.lost`; `ring.lost` has it by CPU. If `ring` is the name `"events"`, the counter is
- * the program's map `"events.lost"`: by default the property `lost` of the ring buffer, unless `maps` has a map with this name.
+ * The number of lost events is `ring.stats.lost`; `ring.lost` has the number of each CPU. If `ring` is the name `"events"`,
+ * the counter is the program's map `"events.lost"`: by default the property `lost` of the ring buffer, unless `maps` has a
+ * map with this name.
  *
  * @param ring - name of one of the program's `maps`, or an open ring buffer
  * @param size - size of the record in bytes, from 0 to 2^30-1
@@ -126,7 +127,7 @@ export function reserveOrCount(
  * is that of {@link reserveOrCount}.
  *
  * @param ring - name of one of the program's `maps`, or an open ring buffer
- * @param size - size of the record in bytes, from 0 to 2^30-1, or a register with it, but not `r2`
+ * @param size - size of the record in bytes, from 0 to 2^30-1, or a register other than `r2` that contains the size
  * @param options - unused bytes of the stack, and flags of the helper
  * @throws {TypeError} if `ring` is neither a name nor a ring buffer, or `size` neither a number nor a register.
  * @throws {RangeError} if `size`, `stack` or `flags` is out of range.
@@ -177,14 +178,14 @@ export function outputOrCount(
   const result = stack + keySize;
   const count = [
     ...incrementCounter(mnemonic, ring, stack, keySize + resultSize),
-    // Shifts, because a load with sign extension requires Linux 6.6.
+    // Shifts extend the sign, because a load with sign extension requires Linux 6.6.
     ldxw(r0, fp, result),
     lsh(r0, 32),
     arsh(r0, 32),
   ];
   const failed = [stxw(fp, result, r0), ...count];
   return [
-    // First, because the size may be in a register that the following instructions change.
+    // The size is copied first, because it may be in a register that the following instructions change.
     mov(r3, bytes),
     ldMap(r1, ring),
     mov(r4, flagBits),
@@ -195,7 +196,7 @@ export function outputOrCount(
 }
 
 /**
- * Counts an event that was lost for another reason than a full ring buffer. The counter is that of {@link reserveOrCount}.
+ * Counts an event that was lost for a reason other than a full ring buffer. The counter is that of {@link reserveOrCount}.
  *
  * Execution continues with 0 in `r0`. The instructions clobber `r1` to `r5`, and 4 bytes of the stack.
  *
@@ -233,7 +234,7 @@ function incrementCounter(
 ): readonly Instruction[] {
   const counter = counterOf(mnemonic, ring);
   checkStack(mnemonic, stack, room);
-  // Atomic, because a program in an interrupt can run on the same CPU at the same time.
+  // The addition is atomic, because a program in an interrupt can run on the same CPU at the same time.
   const increment = [mov(r1, 1), atomicAdd(r0, 0, r1)];
   return [
     stw(fp, stack, 0),
@@ -247,7 +248,10 @@ function incrementCounter(
   ];
 }
 
-/** Returns the counter of a ring buffer: a name for a name, which is resolved when the program is loaded, otherwise an open map. */
+/**
+ * Returns the counter of a ring buffer: an open map, or for a name the counter's name, which is resolved when the program is
+ * loaded.
+ */
 function counterOf(mnemonic: string, ring: MapReference): MapReference {
   if (typeof ring === "string") return `${checkName(mnemonic, "ring", ring)}.lost`;
   const counter = typeof ring === "object" && ring !== null ? ring.lost : undefined;

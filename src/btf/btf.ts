@@ -16,8 +16,8 @@ import { TypeMaker } from "./to_type.ts";
  * Type information in the BPF Type Format (BTF). The kernel's BTF describes its structs, functions and tracepoints; the BTF of a
  * program or map describes the types that it uses. Documentation/bpf/btf.rst in the kernel's sources specifies the format.
  *
- * Each type has an id, from 1 to `length - 1`; id 0 is `void`. Parsing is lazy: it finds the start of each type, and methods decode
- * a type when they need it. Since Linux 6.16 the kernel's BTF is mapped instead of copied.
+ * Each type has an id, from 1 to `length - 1`; id 0 is `void`. Parsing only finds the start of each type. Methods decode a
+ * type when they need it. Since Linux 6.16 the kernel's BTF is mapped instead of copied.
  *
  * @example
  * ```ts
@@ -205,8 +205,8 @@ export class Btf extends BtfGraph {
 const vmlinux = "/sys/kernel/btf/vmlinux";
 
 /**
- * Reads the running kernel's BTF, or that of a module at its path. Since Linux 6.16 the kernel's own is a mapping of kernel memory,
- * which must not be written; otherwise the result is a copy.
+ * Reads the running kernel's BTF, or the BTF of a module by its path. If the file can be mapped (Linux 6.16, only the
+ * kernel's own), the result is a mapping of kernel memory, which must not be written. Otherwise it is a copy.
  *
  * @throws {BpfError} ENOENT if the kernel has no BTF, or /sys is not mounted.
  */
@@ -236,7 +236,7 @@ function mapWhole(fd: number): Uint8Array | undefined {
   try {
     const what = "kernel's type information";
     const file = { fd, offset: 0, length: size, writable: false, isPrivate: true, what };
-    // Unmapped when its last view is garbage-collected.
+    // The memory is unmapped when its last view is garbage-collected.
     return new Uint8Array(MappedMemory.ofFile(file).buffer);
   } catch (error) {
     if (error instanceof BpfError) return undefined;

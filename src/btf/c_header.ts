@@ -7,7 +7,7 @@ const indentation = "    ";
 /** Greatest nesting of structs and arrays, and greatest length of a chain of types. Programs do not have deeper types. */
 const maxDepth = 64;
 
-/** Greatest length of a chain of definitions that need each other. Linux 6.18 has about 300. */
+/** Greatest length of a chain of definitions that need each other. The longest chain of Linux 6.18 has about 300. */
 const maxChainLength = 1024;
 
 /**
@@ -61,11 +61,11 @@ class DefinitionOrder {
     for (const id of roots) {
       const type = this.#graph.type(id);
       const isEnum = type.kind === "enum" || type.kind === "enum64";
-      // Printed although it has no name: it defines its enumerators.
+      // An enum without a name is printed too, because it defines its enumerators.
       if (isEnum && type.name === "") this.#ready.push(`${this.#printer.enumeration(type, 0)};\n`);
       else this.#define(id);
       const ready = this.#ready.splice(0);
-      // Omits a declaration immediately before the definition, as for a struct with pointers to itself.
+      // A declaration immediately before its definition is omitted, as for a struct with pointers to itself.
       yield* ready.filter(
         (text, at) => ready[at + 1]?.startsWith(text.replace(";\n", " {")) !== true,
       );
@@ -346,7 +346,7 @@ class Printer {
       case "typedef":
         return builtIn.has(name) ? name : this.#names.of(type);
       default:
-        // A name such as "unsigned int" has several identifiers.
+        // A name such as "unsigned int" consists of several identifiers.
         return name === ""
           ? `unsigned char /* ${kind} */`
           : name.split(" ").map(identifier).join(" ");
@@ -375,7 +375,7 @@ class Printer {
     const natural =
       Math.ceil(end / 8 / this.#layouts.alignOf(type)) * this.#layouts.alignOf(type) * 8;
     if (natural < size * 8) {
-      // Padding of a union is a member of the union's size.
+      // A union is padded by a member that has the size of the union.
       lines.push(
         ...this.#padding(kind === "union" ? 0 : end, size * 8).map((text) => inner + text),
       );

@@ -61,7 +61,8 @@ class Declarer {
   }
 
   #write(type: BtfType, name: string, depth: number, isWhole: boolean): string {
-    // In C the declarator of a type is inside the declaration of the type that it refers to.
+    // In C, the declarator of a pointer, array or function is written inside the declaration of its target type:
+    // `int *name[4]`.
     const around = (inner: string, isWholeToo = false) =>
       this.#declare(type.typeId, inner, depth, isWholeToo);
     switch (type.kind) {
@@ -101,8 +102,8 @@ class Declarer {
   }
 
   /**
-   * Returns the declaration of a qualified type. Qualifiers of a pointer come after its star, others before the type. Qualifiers of an
-   * array belong to its elements, as in C. Each is written once.
+   * Returns the declaration of a qualified type. Qualifiers of a pointer come after its star, others before the type.
+   * Qualifiers of an array belong to its elements, as in C. Repeated qualifiers are written once.
    */
   #qualified({ id }: BtfType, name: string, depth: number, isWhole: boolean): string {
     let { type, qualifiers } = this.#unqualified(id);

@@ -200,7 +200,7 @@ export class Decoder {
     }
     return (view, at, end) => {
       const count = size === 0 ? 0 : isFlexible ? Math.floor((end - at) / size) : length;
-      // Checked before the array is made, because a damaged length could take gigabytes.
+      // The length is checked before the array is made, because a damaged length could take gigabytes.
       if (at + count * size > view.byteLength) {
         throw new RangeError(
           `BTF type ${id}, ${count} elements at ${at}, extends beyond the end of the ${view.byteLength} bytes`,
@@ -248,7 +248,7 @@ export class Decoder {
           throw new RangeError(`BTF type ${id}: member ${member.name} is outside of the struct`);
         }
         const isAtEnd = kind === "union" || index === members.length - 1;
-        // A flexible array takes no bytes: anywhere but at the end it is empty.
+        // A flexible array takes no bytes, so one that is not the last member is empty.
         const end = isAtEnd ? undefined : offset + this.#graph.sizeOf(member.typeId);
         const inner = valueType(this.#graph, member.typeId);
         const isComposite = inner.kind === "struct" || inner.kind === "union";
@@ -408,7 +408,7 @@ export function valueType(graph: BtfGraph, id: number): BtfType {
 /** Returns true for a character type, whose arrays are strings. */
 export function isCharacter(graph: BtfGraph, { kind, size, name, id }: BtfType): boolean {
   if (kind !== "int" || size !== 1) return false;
-  // Compilers rarely set the flag.
+  // The name is checked too, because compilers rarely set the flag.
   return name === "char" || graph.integer(id).isChar;
 }
 
@@ -473,7 +473,7 @@ export function readBits(
   isSigned: boolean,
 ): number | bigint {
   let value = 0n;
-  // Reads only the bytes that contain some of the bits, because the view may end after them.
+  // Only the bytes that contain some of the bits are read, because the view may end after these bytes.
   for (let at = (bit + bits - 1) >> 3; at >= bit >> 3; at--) {
     value = (value << 8n) | BigInt(view.getUint8(at));
   }

@@ -30,8 +30,8 @@ const encodings = new WeakMap<object, WeakMap<object, EncodedBtf>>();
 /**
  * Encodes the types of a map's key and value as BTF: as C types of the same size, with the names that C headers use.
  *
- * A type without a C type, such as a custom one, and a type that lacks the properties of its kind, is an array of bytes. Field names
- * that are not C identifiers are changed.
+ * A type without a C type, such as a custom type, is encoded as an array of bytes; so is a type that lacks the properties of
+ * its kind. Field names that are not C identifiers are changed.
  */
 export function encodeBtf({ key, value }: MapTypes): EncodedBtf {
   let ofKey = encodings.get(key ?? absent);
@@ -60,7 +60,7 @@ function encode(key: MapTypes["key"], value: MapTypes["value"], isLegacy: boolea
 /** An encoded type. */
 interface Encoded {
   readonly id: number;
-  /** Number of nesting levels of structs and arrays in it. */
+  /** Number of nesting levels of structs and arrays in the type. */
   readonly height: number;
 }
 

@@ -106,7 +106,7 @@ const wordsOfKinds = [
   [BTF_KIND_ENUM64, 3, 3],
 ] as const;
 
-/** Number of words before the entries, by kind. A Uint8Array, for speed: it is read for every type. */
+/** Number of words before the entries, by kind. It is a Uint8Array for speed, because it is read for every type. */
 const fixedWords = /* @__PURE__ */ wordsByKind(1, unknownKind);
 /** Number of words of each entry, by kind. */
 const entryWords = /* @__PURE__ */ wordsByKind(2, 0);
@@ -179,7 +179,7 @@ export function parseRawBtf(bytes: Uint8Array, isSplit = false): RawBtf {
   if (isUnterminated || (!isSplit && (stringLength === 0 || bytes[stringStart] !== 0))) {
     throw new RangeError("BTF is damaged: its strings do not begin and end with a NUL");
   }
-  // A Uint32Array must be aligned. A section of an object file may not be.
+  // A Uint32Array must be aligned, but a section of an object file can be misaligned.
   const words = new Uint32Array(
     (bytes.byteOffset + typeStart) % 4 === 0
       ? bytes.buffer
@@ -207,7 +207,7 @@ function findTypes(words: Uint32Array): Pick<RawBtf, "starts" | "names"> {
     starts[count] = at;
     names[count++] = words[at] as number;
     const info = words[at + 1] as number;
-    // Like kindOf() and entryCountOf(), without calls.
+    // The following is kindOf() and entryCountOf() without calls.
     const kind = (info >>> 24) & kindMask;
     const fixed = fixedWords[kind] as number;
     if (fixed === unknownKind) {

@@ -39,8 +39,8 @@ export interface BtfType {
    */
   readonly size: number;
   /**
-   * Id of the type that this type refers to: the target of a pointer, typedef, qualifier or tag, the type of a variable, the element
-   * of an array, the prototype of a function, or the result of a prototype. 0 is void, or stands for none.
+   * Id of the type that this type refers to: the target of a pointer, typedef, qualifier or tag, the type of a variable, the
+   * element of an array, the prototype of a function, or the result of a prototype. 0 stands for void or for no type.
    */
   readonly typeId: number;
   /** Number of elements of an `array`; 0 for other kinds. */
@@ -48,8 +48,8 @@ export interface BtfType {
   /** Linkage of a `func` or `var`. */
   readonly linkage?: BtfLinkage;
   /**
-   * True for an `enum` or `enum64` with signed values. Compilers before clang 15 do not record it: then it is true if an enumerator
-   * looks negative (see {@link BtfGraph.enumerators}).
+   * True for an `enum` or `enum64` with signed values. Compilers before clang 15 do not record the sign: for them it is
+   * derived from the enumerators (see {@link BtfGraph.enumerators}).
    */
   readonly isSigned?: boolean;
   /** Kind of the type that a forward declaration (`fwd`) declares. */
@@ -114,7 +114,7 @@ export interface BtfInteger {
   readonly isSigned: boolean;
   /** True for `bool`. */
   readonly isBool: boolean;
-  /** True for a character. Compilers rarely set it: gcc and clang encode `char` like any other integer. */
+  /** True for a character. Compilers rarely set this flag: gcc and clang encode `char` like any other integer. */
   readonly isChar: boolean;
   /** Offset of the value's first bit in the bytes of the type. */
   readonly bitOffset: number;
@@ -142,9 +142,15 @@ function suggestionAmong(name: string, known: Iterable<string>): string {
 const maxChainLength = 32;
 /** Greatest number of ids in a message. */
 const maxListedIds = 100;
-/** Number of look-ups that search the strings. Then an index is built, which takes as long as about 50 searches (bench/btf.ts). */
+/**
+ * Number of look-ups that search the strings. Afterwards an index is built, which takes as long as about 50 searches
+ * (bench/btf.ts).
+ */
 const searchesBeforeIndex = 32;
-/** Greatest number of strings ending with a name for which a search is faster than the index. Short names have many. */
+/**
+ * Greatest number of strings ending with a name for which a search is faster than the index. Short names have many such
+ * strings.
+ */
 const maxMatches = 16;
 
 /** Hash table of types by name: `next[id]` is the next type in the chain that begins at `heads[hash]`. */
@@ -414,8 +420,8 @@ export class BtfGraph {
   }
 
   /**
-   * Returns the type that typedefs and qualifiers (const, volatile, restrict and type tags) refer to in the end; the type itself if
-   * it is neither.
+   * Returns the type that typedefs and qualifiers (const, volatile, restrict and type tags) refer to in the end; the type
+   * itself if it is neither a typedef nor a qualifier.
    *
    * @throws {RangeError} if the chain has more than 32 types, or no type has this id.
    */
@@ -594,7 +600,7 @@ export class BtfGraph {
     const heads = new Uint32Array(2 ** Math.ceil(Math.log2(names.length)));
     const next = new Uint32Array(names.length);
     const mask = heads.length - 1;
-    // From last to first, so that each chain is in ascending order of ids.
+    // The loop runs from last to first, so that each chain is in ascending order of ids.
     for (let index = names.length - 1; index > 0; index--) {
       const offset = names[index] as number;
       if (offset === 0) continue;
@@ -602,7 +608,7 @@ export class BtfGraph {
       if (offset < before) {
         hash = hashOf(this.#place(offset));
       } else {
-        // Like hashOf(), without a call for each name: this runs once, mostly before the engine has compiled it.
+        // This is hashOf() without a call for each name: the loop runs once, mostly before the engine has compiled it.
         for (let at = offset - before, byte = strings[at]; byte; byte = strings[++at]) {
           hash = (Math.imul(hash, 31) + byte) | 0;
         }
@@ -743,7 +749,7 @@ export class BtfGraph {
   }
 }
 
-// Decodes a range of bytes without making a view of them.
+// Bun's method decodes a range of bytes without a view of the range.
 const { utf8Slice } = Buffer.prototype;
 
 const transparentKinds = new Set<BtfKind>(["typedef", "volatile", "const", "restrict", "type_tag"]);
@@ -770,7 +776,7 @@ function equalsName({ bytes, at }: NamePlace, name: Uint8Array): boolean {
 function hashOf({ bytes, at }: NamePlace): number {
   let hash = 0;
   for (let byte = bytes[at]; byte; byte = bytes[++at]) hash = (Math.imul(hash, 31) + byte) | 0;
-  // Mixes all bits into the low ones, which choose the chain.
+  // The multiplication mixes all bits into the low bits of the result, which choose the chain.
   return Math.imul(hash, 0x9e3779b1) >>> 8;
 }
 

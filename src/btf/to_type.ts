@@ -171,7 +171,7 @@ export class TypeMaker {
     const type = valueType(this.#graph, id);
     const known = this.#counts.get(type.id);
     if (known !== undefined) return known;
-    // Ends the recursion for a struct that contains itself. Making the type of its member throws the error.
+    // This entry ends the recursion for a struct that contains itself. Making the type of its member throws the error.
     this.#counts.set(type.id, 0);
     const count = this.#nested(type, () => {
       switch (type.kind) {
@@ -459,7 +459,7 @@ function namedMember(name: string, codec: Codec<unknown>): MemberCodec {
       setMember(into, name, codec.read(view, offset) as BtfValue);
     },
     write(view, offset, from, path) {
-      // Own properties only: a member may have the name "constructor".
+      // Only own properties are read, because a member may have the name "constructor".
       const value = Object.hasOwn(from as BtfRecord, name) ? (from as BtfRecord)[name] : undefined;
       const where = memberPath(path, name);
       if (value === undefined) throw new TypeError(`missing field ${JSON.stringify(where)}`);

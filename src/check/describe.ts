@@ -13,7 +13,7 @@ export function elementPath(path: string, index: number): string {
 /** The number of characters of a string that messages show. */
 const LONGEST_QUOTE = 60;
 
-/** Describes a value for error messages: short, and such that its type is visible. */
+/** Describes a value for error messages, briefly and with a visible type. */
 export function describe(value: unknown): string {
   switch (typeof value) {
     case "string":
@@ -59,7 +59,10 @@ export function refuseRange(path: string, expected: string, value: unknown, hint
 /** The messages of errors, without (`plain`) and with (`shown`) their context. */
 const messages = new WeakMap<object, { readonly plain: string; readonly shown: string }>();
 
-/** A thrown value, and the part of an argument that caused it, such as `value of CPU 3`. {@link withContext} adds the call. */
+/**
+ * A thrown value, and the part of an argument that caused it, such as `value of CPU 3`. {@link withContext} adds the rest of
+ * the context.
+ */
 export class Located {
   readonly error: unknown;
   readonly place: string;
@@ -73,9 +76,9 @@ export class Located {
 /**
  * Adds a context to the message of a thrown value, and returns the error to throw.
  *
- * This is the same error if its message can be changed. A context that was added before is replaced. A value whose message
- * cannot be changed (a frozen error, a DOMException, a value that is not an error) becomes the `cause` of a new error, which is
- * a TypeError or RangeError if the value is one.
+ * The result is the thrown error itself if its message can be changed. A context that was added before is replaced. A value
+ * whose message cannot be changed (a frozen error, a DOMException, a value that is not an error) becomes the `cause` of a new
+ * error, which is a TypeError or RangeError if the value is one.
  */
 export function withContext(thrown: unknown, context: string): unknown {
   if (thrown instanceof Located) return withContext(thrown.error, `${context}: ${thrown.place}`);
@@ -87,7 +90,8 @@ export function withContext(thrown: unknown, context: string): unknown {
   const known = messages.get(thrown);
   if (known?.shown === plain) ({ plain } = known);
   const shown = `${context}: ${plain}`;
-  // The property's descriptor would not do: an error that was created without a message has none.
+  // The property's descriptor cannot show whether the message can be changed: an error that was created without one has no
+  // such property.
   if (!Reflect.set(thrown, "message", shown)) {
     const Class = [TypeError, RangeError].find((known) => thrown instanceof known) ?? Error;
     return new Class(shown, { cause: thrown });

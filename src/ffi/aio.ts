@@ -21,7 +21,7 @@ import { allocateScratch, getUint64, type Scratch, setUint64 } from "./mapped_me
 /** The number of polls that can be pending at once. */
 const maxEvents = 1024;
 const eventsPerCall = 64;
-/** The longest wait for cancelled polls to complete, which the kernel does on another thread. */
+/** The longest wait for cancelled polls to complete, in milliseconds. The kernel completes them on another thread. */
 const maxCancellationMs = 100;
 
 /** Creates an eventfd(2): a counter that is readable when it is not 0. It is non-blocking and closed on exec. */
@@ -39,7 +39,7 @@ export class Aio implements Disposable {
   readonly #events: Scratch;
   /** The control blocks of pending polls, by `userData`. The kernel identifies a poll by the address of its control block. */
   readonly #blocks = new Map<number, Scratch>();
-  /** The `userData` of cancelled polls whose completion is still to come. */
+  /** The `userData` of cancelled polls whose completion has not been fetched yet. */
   readonly #cancelled = new Set<number>();
   /** The `userData` of completed polls that {@link reap} has not returned yet. */
   readonly #completed = new Set<number>();
@@ -118,17 +118,17 @@ export class Aio implements Disposable {
   cancel(userData: number): void {
     const block = this.#blocks.get(userData);
     if (block === undefined) {
-      // It has completed, and may not have been returned yet.
+      // The poll has completed, but reap() may not have returned it yet.
       this.#completed.delete(userData);
       return;
     }
     const context = this.#context as Pointer;
     const events = this.#events.address as Pointer;
-    // The result is not needed: the completion comes through the queue (EINPROGRESS), or is in it already (EINVAL).
+    // The result is not needed: the completion will arrive in the queue (EINPROGRESS), or is there already (EINVAL).
     otherSyscalls.io_cancel(SYS_io_cancel[architecture], context, block.address as Pointer, events);
     this.#cancelled.add(userData);
-    // Completions of earlier cancellations count as pending polls until they are fetched. Other completions are kept for reap(),
-    // which is called because of the eventfd.
+    // Completions of earlier cancellations count as pending polls until they are fetched. Other completions are kept for
+    // reap(), which is called when the eventfd is readable.
     this.#collect(0, 0);
   }
 

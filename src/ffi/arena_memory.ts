@@ -10,9 +10,9 @@ export interface ArenaMapping {
   readonly fd: number;
   /** The kernel's id of the map. */
   readonly id: number;
-  /** The size of the whole arena, in bytes: the kernel does not map a part of one. */
+  /** The size of the whole arena, in bytes: the kernel maps only whole arenas. */
   readonly length: number;
-  /** The address to map it at, or 0 for any. */
+  /** The address at which to map the arena, or 0 for any address. */
   readonly address: number;
   /** The name of the arena in errors. */
   readonly what: string;
@@ -55,7 +55,7 @@ export class ArenaMemory implements Disposable {
     this.address = shared.address;
     this.#id = id;
     this.#what = what;
-    // Each object has its own buffer, so that its views can be detached without those of the others.
+    // Each object has its own buffer, so that its views can be detached while those of other objects stay valid.
     this.#buffer = toArrayBuffer(shared.address as Pointer, 0, length);
     tracing.registry?.add(this, {
       kind: "mapping",

@@ -31,7 +31,7 @@ export interface BpfCallContext {
   readonly doing: string;
   /** The capabilities that the call needs. @default ["CAP_BPF"] */
   readonly needs?: readonly Capability[];
-  /** Hints by errno name. Functions are called only on failure. */
+  /** Hints by errno name. A hint that is a function is called only on failure. */
   readonly hints?: Readonly<Record<string, string | (() => string | undefined)>>;
 }
 
@@ -65,7 +65,7 @@ export class BpfAttr implements Disposable {
     return this;
   }
 
-  /** Sets a field of characters, such as a name: at most `length - 1` bytes of them. */
+  /** Sets an array of `length` characters, such as a name. A longer string is cut off after `length - 1` bytes. */
   text(offset: number, value: string, length: number): this {
     const bytes = Buffer.from(value);
     this.#attr.bytes.set(bytes.subarray(0, length - 1), offset);
@@ -103,7 +103,7 @@ export class BpfAttr implements Disposable {
     const result = this.#call(command);
     if (!locksMemory || result >= 0 || lastErrno() !== EPERM) return result;
     raiseLockedMemoryLimit();
-    // Repeated even if the limit was not raised, because the caller reads the errno of the last call.
+    // The call is repeated even if the limit was not raised, because the caller reads the errno of the last call.
     return this.#call(command);
   }
 

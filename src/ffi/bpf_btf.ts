@@ -10,7 +10,7 @@ const maxNameLength = 64;
 /** Loads the BTF of a program or a map into the kernel (kernel 4.18). */
 export function loadBtf(bytes: Uint8Array, what: string): Descriptor {
   using attr = new BpfAttr(BTF_LOAD.btf_log_level);
-  // The caller may pass a subclass whose property `length` changes: it is read only once.
+  // The bytes may be of a subclass of Uint8Array whose `length` changes, so they are copied before their length is used.
   const copy = new Uint8Array(bytes);
   attr.u32(BTF_LOAD.btf_size, copy.length);
   attr.memory(BTF_LOAD.btf, copy);
@@ -46,7 +46,7 @@ export interface BtfInfo {
 /** Reads the properties of the BTF object of a descriptor (kernel 4.18). */
 export function readBtfInfo(fd: number, what: string): BtfInfo {
   using sizes = objectInfo(fd, BTF_INFO.sizeof, what);
-  // Kernels before 5.11 have no names, and reject a buffer for one.
+  // Kernels before 5.11 have no names for BTF objects, and reject a buffer for a name.
   const isNamed = sizes.has(BTF_INFO.name);
   const elements = isNamed ? maxNameLength : 0;
   using info = bufferedInfo(fd, BTF_INFO.sizeof, what, [

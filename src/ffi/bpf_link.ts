@@ -89,7 +89,7 @@ export function detachLink(linkFd: number, what: string): void {
   });
 }
 
-/** The target of a link. Each kind uses other fields of BPF_LINK_CREATE. */
+/** The target of a link. Each kind sets different fields of BPF_LINK_CREATE. */
 export type LinkTarget =
   /** The descriptor of a cgroup (kernel 5.7), a network namespace (5.8) or a map of sockets (6.10). */
   | { readonly kind: "descriptor"; readonly fd: number }
@@ -104,7 +104,7 @@ export type LinkTarget =
       readonly kind: "kernel functions";
       readonly names: readonly string[];
       readonly isReturn?: boolean;
-      /** One for each name. */
+      /** One cookie for each name. */
       readonly cookies?: readonly bigint[];
     }
   /** Byte offsets of instructions in a file, for uprobe_multi (kernel 6.6). */
@@ -113,14 +113,14 @@ export type LinkTarget =
       readonly path: string;
       readonly offsets: readonly number[];
       readonly isReturn?: boolean;
-      /** One for each offset. */
+      /** One cookie for each offset. */
       readonly cookies?: readonly bigint[];
     }
   /** Kernel functions by their ids in the kernel's BTF, for tracing_multi (kernel 7.2). */
   | {
       readonly kind: "typed functions";
       readonly ids: readonly number[];
-      /** One for each id. */
+      /** One cookie for each id. */
       readonly cookies?: readonly bigint[];
     }
   /** A netfilter hook in this thread's network namespace (kernel 6.4). */
@@ -199,7 +199,7 @@ function fillTarget(attr: BpfAttr, target: LinkTarget): void {
   }
 }
 
-/** Sets a pointer to an array of 64-bit numbers, or leaves it NULL without one. */
+/** Sets a pointer to an array of 64-bit numbers. The pointer stays NULL if `numbers` is `undefined`. */
 function setNumberArray(
   attr: BpfAttr,
   offset: number,
@@ -223,7 +223,7 @@ function setStringArray(attr: BpfAttr, offset: number, texts: readonly string[])
   }
 }
 
-/** An attachment without a link. It stays until it is detached, also after the process ends and the program is closed. */
+/** An attachment without a link. It stays until it is detached, even after the program is closed and the process ends. */
 export interface Attachment {
   readonly programFd: number;
   readonly attachType: AttachTypeName;

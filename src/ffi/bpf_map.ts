@@ -35,7 +35,7 @@ export type MapFlag = keyof typeof mapFlags;
 export const mapFlags = {
   /** The kernel allocates entries when they are stored, not all at creation. */
   no_prealloc: BPF_F_NO_PREALLOC,
-  /** LRU maps have a list of least recently used entries for each CPU, instead of a common one. */
+  /** LRU maps have a list of least recently used entries for each CPU, instead of one list for all CPUs. */
   no_common_lru: BPF_F_NO_COMMON_LRU,
   /** Makes this process's file descriptor of the map read-only. */
   rdonly: BPF_F_RDONLY,
@@ -43,11 +43,11 @@ export const mapFlags = {
   wronly: BPF_F_WRONLY,
   /** Stack traces consist of build ids and offsets in files, instead of addresses. */
   stack_build_id: BPF_F_STACK_BUILD_ID,
-  /** The hash function has no random seed: only for reproducible measurements. */
+  /** The seed of the hash function is 0 instead of random. Use the flag only for reproducible measurements. */
   zero_seed: BPF_F_ZERO_SEED,
-  /** Programs may only read. */
+  /** Programs may read the map, but not write to it. */
   rdonly_prog: BPF_F_RDONLY_PROG,
-  /** Programs may only write. */
+  /** Programs may write to the map, but not read it. */
   wronly_prog: BPF_F_WRONLY_PROG,
   /** The storage of a listening socket is copied to the sockets that it accepts. */
   clone: BPF_F_CLONE,
@@ -114,7 +114,7 @@ export interface MapCreation {
 
 /** Creates a map and returns its descriptor. `what` names it in errors. */
 export function createKernelMap(map: MapCreation, what: string): number {
-  // Kernels that do not support the last fields accept the call only if they are not passed.
+  // Older kernels lack the last fields, so these are passed only if they are used.
   using attr = new BpfAttr(
     map.extra === 0 ? MAP_CREATE.map_extra : MAP_CREATE.value_type_btf_obj_fd,
   );
@@ -158,7 +158,7 @@ export function createKernelMap(map: MapCreation, what: string): number {
 /** The largest per-CPU value, in bytes (PCPU_MIN_UNIT_SIZE). */
 const maxPerCpuValueSize = 32 * 1024;
 
-/** Describes the limit on per-CPU values, if it is exceeded. Some kernels return E2BIG for that, others ENOMEM. */
+/** Describes the limit on per-CPU values, if this map exceeds it. Some kernels then return E2BIG, others ENOMEM. */
 function perCpuHint({ isPerCpu, valueSize }: MapCreation): string {
   return isPerCpu && valueSize > maxPerCpuValueSize
     ? ", whose per-CPU values have at most 32 KiB"
@@ -170,7 +170,7 @@ function numaHint({ flags, numaNode }: MapCreation): string {
   return (flags & BPF_F_NUMA_NODE) === 0 ? "" : ` (with NUMA node ${numaNode})`;
 }
 
-/** Describes the requirement of the flag rb_overwrite, which only ring buffers have, if it was given. */
+/** Describes the kernel version that the ring buffer flag rb_overwrite requires, if the flag was given. */
 function overwriteHint({ flags }: MapCreation): string {
   return (flags & BPF_F_RB_OVERWRITE) === 0 ? "" : ": the flag rb_overwrite needs Linux 6.19";
 }
@@ -184,7 +184,8 @@ export function freezeKernelMap(fd: number, what: string): void {
   attr.call(BPF_MAP_FREEZE, {
     doing: `freeze the ${what}`,
     hints: {
-      // A frozen map is EPERM since kernel 6.5, which no longer requires CAP_BPF, and EBUSY before.
+      // For a frozen map the error is EPERM since kernel 6.5, and EBUSY before. Kernel 6.5 also dropped the check for
+      // CAP_BPF.
       EPERM: () =>
         isFrozen()
           ? frozen
@@ -216,7 +217,10 @@ const commonHints: Hints = {
     "Another operation was changing this part of the map on this CPU, as happens when a program interrupts another one: retry",
 };
 
-/** Returns true if the error says that the map or the kernel lacks an operation. EINVAL is that of an unknown command. */
+/**
+ * Returns true if the error says that the map or the kernel lacks an operation. EINVAL is the error for a command that the
+ * kernel lacks.
+ */
 export function isUnsupported(code: string): boolean {
   return ["ENOTSUPP", "EOPNOTSUPP", "EINVAL"].includes(code);
 }
@@ -229,7 +233,7 @@ export function flagHints(flags: number): Hints {
   };
 }
 
-/** Hints for look-ups and iterations. They do not name freezing: a frozen map can be read. */
+/** Hints for look-ups and iterations. They do not mention freezing, because a frozen map can be read. */
 export const readHints: Hints = {
   ...commonHints,
   EPERM: "The map was created or opened without the right to read it",
@@ -256,7 +260,9 @@ export function updateHints({ hints, keyHints }: KindHints): Hints {
   };
 }
 
-/** The longest wait for the kernel to refill its reserve. It takes about 2 ms, also on a busy machine. */
+/**
+ * The longest wait for the kernel to refill its reserve, in milliseconds. A refill takes about 2 ms, even on a busy machine.
+ */
 export const refillTimeMs = 50;
 
 /**
@@ -264,8 +270,8 @@ export const refillTimeMs = 50;
  *
  * The kernel takes the memory of entries that are not preallocated from a small reserve, because programs cannot wait for
  * memory, and refills the reserve in the background (kernel/bpf/memalloc.c, pcpu_balance_workfn() in mm/percpu.c). So fast
- * writers can get ENOMEM although memory is free. Map types for which ENOMEM has another cause have a hint for it: waiting does
- * not help them.
+ * writers can get ENOMEM although memory is free. Map types for which ENOMEM has another cause have a hint for this error,
+ * and are not retried.
  *
  * @param waited milliseconds that this update has waited so far
  */

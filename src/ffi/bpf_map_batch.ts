@@ -20,7 +20,10 @@ import {
 } from "../uapi/commands.ts";
 import { MAP_BATCH } from "../uapi/layout.ts";
 
-/** The result of a batch call: whether there may be more entries. `"unsupported"`: this map or kernel has no such call. */
+/**
+ * The result of a batch call: `"more"` if entries may be left, `"end"` if none is left, `"unsupported"` if the map or the
+ * kernel lacks the call.
+ */
 export type BatchResult = "more" | "end" | "unsupported";
 
 const attrSize = 64;
@@ -59,7 +62,7 @@ export class MapBatch implements Disposable {
    * because the kernel allocates the memory of a mapping page by page.
    */
   limit!: number;
-  /** True if a missing batch command is an error instead of `"unsupported"`. */
+  /** True if methods throw where a batch command is missing, instead of returning `"unsupported"`. */
   isRequired = false;
   /** The number of entries that the last call processed. */
   count = 0;
@@ -154,8 +157,8 @@ export class MapBatch implements Disposable {
   }
 
   /**
-   * Stores the `count` entries from `start` on, and returns `"end"`. If one is rejected, this method throws, and `this.count` is the
-   * number of entries stored before it.
+   * Stores the `count` entries from `start` on, and returns `"end"`. If an entry is rejected, this method throws, and
+   * `this.count` is the number of entries stored before that entry.
    */
   update(start: number, count: number, elementFlags: number): BatchResult {
     let stored = 0;
@@ -172,8 +175,8 @@ export class MapBatch implements Disposable {
   }
 
   /**
-   * Deletes the `count` keys from `start` on, and returns `"end"`. At an absent key it stops and returns `"more"`; `this.count` is
-   * then the number of keys deleted before it.
+   * Deletes the `count` keys from `start` on, and returns `"end"`. At an absent key this method stops and returns `"more"`;
+   * `this.count` is then the number of keys deleted before that key.
    */
   delete(start: number, count: number): BatchResult {
     const code = this.#call(BPF_MAP_DELETE_BATCH, start, count, 0);
@@ -215,7 +218,7 @@ export class MapBatch implements Disposable {
     setUint64(view, MAP_BATCH.keys, address + this.keyOffset(start));
     setUint64(view, MAP_BATCH.values, address + this.valueOffset(start));
     view.setUint32(MAP_BATCH.count, count, true);
-    // Read for each call: after the map is disposed of, the number may belong to another file.
+    // The descriptor is read for each call: after the map is disposed of, its number may belong to another file.
     view.setUint32(MAP_BATCH.map_fd, this.#descriptor.fd, true);
     setUint64(view, MAP_BATCH.elem_flags, elementFlags);
     this.#lastCommand = command;
@@ -223,9 +226,10 @@ export class MapBatch implements Disposable {
     if (!isDone) this.#errno = lastErrno();
     const code = isDone ? undefined : errnoName(this.#errno);
     const moved = view.getUint32(MAP_BATCH.count, true);
-    // An early error leaves the count as it was passed; a later one lowers it, except at the end of an iteration.
+    // If the kernel fails before the first entry, it does not write the count. After a later error the count is lower than
+    // requested, except for ENOENT at the end of an iteration.
     const isUntouched = !isDone && code !== "ENOENT" && moved === count;
-    // After EFAULT the kernel has not updated the count reliably.
+    // After EFAULT the count is not reliable.
     this.count = isUntouched || code === "EFAULT" ? 0 : moved;
     return code;
   }

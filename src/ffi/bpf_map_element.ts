@@ -75,7 +75,7 @@ export class MapElement implements Disposable {
     this.view = view;
     for (const attr of [0, MAP_ELEM.sizeof]) {
       view.setUint32(attr + MAP_ELEM.map_fd, fd, true);
-      // Maps without keys reject a pointer to one.
+      // For a map without keys, the kernel rejects a pointer to a key.
       setUint64(view, attr + MAP_ELEM.key, keySize === 0 ? 0 : this.#address + elementKeyOffset);
     }
     setUint64(view, MAP_ELEM.value, this.#address + this.valueOffset);
@@ -122,7 +122,7 @@ export class MapElement implements Disposable {
     }
   }
 
-  /** Deletes the key. Returns false if it is absent. */
+  /** Deletes the key. Returns false if the key is absent. */
   delete(): boolean {
     // The attr ends after the key: the kernel rejects this command if a later field is not zero.
     if (bpf(BPF_MAP_DELETE_ELEM, this.#address, MAP_ELEM.value) === 0) return true;
@@ -196,7 +196,7 @@ export class MapElement implements Disposable {
   /** Handles a failed call: returns false if the key is absent, and throws any other error. */
   #refused(command: BpfCommand, doing: string, hints: Hints, flags = 0): false {
     const errno = lastErrno();
-    // Compared by number, which is faster: an absent key is an ordinary result.
+    // An absent key is a frequent result, so the errno is compared by number, which is faster than by name.
     if (errno === ENOENT) return false;
     throw bpfError(command, errno, {
       doing: `${doing} ${this.#what}`,

@@ -91,8 +91,8 @@ export function pinObject(fd: number, path: string, what: string): void {
 const dottedName = /[^/.]\.|\.[^/.]/;
 
 /**
- * Opens the object that is pinned at a path, and returns its descriptor; `undefined` where the path does not exist, unless it
- * is required.
+ * Opens the object that is pinned at a path, and returns its descriptor; `undefined` if the path does not exist, unless
+ * `isRequired` is true.
  *
  * @param flags for a map: BPF_F_RDONLY or BPF_F_WRONLY, for a descriptor with that access only (kernel 4.15)
  */
@@ -123,10 +123,11 @@ export function openPinned(
 /**
  * Removes a pin of an object. Returns false if the path does not exist.
  *
- * The kernel cannot compare and remove in one step: a pin that another process creates there between the two calls is removed
- * instead.
+ * The kernel cannot compare and remove in one step. If another process replaces the pin between the two calls, the new pin is
+ * removed.
  *
- * @param closesFirst closes the object's descriptor before the pin is opened to compare it: no other descriptor may be left
+ * @param closesFirst closes the object's descriptor before the pin is opened for the comparison, in case the process has no
+ *   free descriptor
  * @throws {Error} if the path is anything other than a pin of the object; the message says what it is.
  */
 export function unpinObject(object: Descriptor, path: string, closesFirst = false): boolean {
@@ -150,7 +151,7 @@ export function unpinObject(object: Descriptor, path: string, closesFirst = fals
       found = `a pin of ${found}`;
     } catch (error) {
       const { code } = error as NodeJS.ErrnoException;
-      // Another process has removed it in the meantime.
+      // Another process has removed the pin in the meantime.
       if (code === "ENOENT") return false;
       if (code !== "EACCES") throw error;
     }
@@ -223,8 +224,8 @@ export function describeById<T>(
 const absentCodes: ReadonlySet<string> = new Set(["ENOENT", "EAGAIN"]);
 
 /**
- * Yields the result of `describe` for each object of a kind, in the order of ids. Each object is opened when it is asked for;
- * objects that are freed meanwhile are skipped.
+ * Yields the result of `describe` for each object of a kind, in the order of ids. Each object is opened when the iteration
+ * reaches it. Objects that were freed by then are skipped.
  */
 export function* describeAll<T>(
   kind: ObjectKind,
@@ -252,7 +253,7 @@ export interface InfoBuffer {
 /**
  * The kernel's info struct of an object, as BPF_OBJ_GET_INFO_BY_FD returned it. Fields are read by their offset.
  *
- * The struct of an older kernel is shorter. The fields that it lacks are 0; {@link has} distinguishes them.
+ * The struct of an older kernel is shorter. Fields that it lacks read as 0, and {@link has} returns false for them.
  */
 export class ObjectInfo implements Disposable {
   readonly #struct: Scratch;
@@ -332,13 +333,13 @@ export class BufferedInfo extends ObjectInfo {
     return upToNul(this.#find(pointer).memory.bytes);
   }
 
-  /** Reads the 32-bit numbers in the buffer whose address is at `pointer`: as many as exist and fit in. */
+  /** Reads the 32-bit numbers in the buffer whose address is at `pointer`, up to the capacity of the buffer. */
   u32s(pointer: number): number[] {
     const { memory, length } = this.#list(pointer);
     return Array.from({ length }, (_, index) => memory.view.getUint32(index * 4, true));
   }
 
-  /** Reads the 64-bit numbers in the buffer whose address is at `pointer`: as many as exist and fit in. */
+  /** Reads the 64-bit numbers in the buffer whose address is at `pointer`, up to the capacity of the buffer. */
   u64s(pointer: number): bigint[] {
     const { memory, length } = this.#list(pointer);
     return Array.from({ length }, (_, index) => memory.view.getBigUint64(index * 8, true));
@@ -380,7 +381,7 @@ export function objectInfo(fd: number, size: number, what: string): ObjectInfo {
 /**
  * Reads the info struct of an object with the fields that need buffers. The caller disposes of the result.
  *
- * @param buffers buffers without elements are left out
+ * @param buffers buffers for the fields; one with a capacity of 0 is not passed to the kernel
  */
 export function bufferedInfo(
   fd: number,
@@ -455,7 +456,8 @@ export function readFdInfo(fd: number | string, process: number | string = "self
   try {
     text = readFileSync(`/proc/${process}/fdinfo/${fd}`, "utf8");
   } catch (error) {
-    // No descriptor is left to read the file. For this process's own objects it only adds details, for others it identifies them.
+    // A BpfError means that the process has no free descriptor. For this process the fields only add details and may be
+    // missing, but for another process they identify its objects.
     if (error instanceof BpfError && process !== "self") throw error;
     return new Map();
   }

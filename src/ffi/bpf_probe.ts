@@ -7,7 +7,7 @@ import { BPF_MAP_CREATE, BPF_MAP_DELETE_ELEM, BPF_MAP_FREEZE } from "../uapi/com
 import { bpfMapTypes } from "../uapi/enumerations.ts";
 import { MAP_BATCH, MAP_CREATE, MAP_ELEM } from "../uapi/layout.ts";
 
-/** The result of a probe: the new descriptor, or the errno name of the failure: `"EINVAL"`. */
+/** The result of a probe: the new descriptor, or the errno name of the failure, such as `"EINVAL"`. */
 export type Probed = Descriptor | string;
 
 /** The fields of BPF_MAP_CREATE that probes set. */

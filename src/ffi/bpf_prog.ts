@@ -52,7 +52,7 @@ export interface ProgramLoad {
   readonly instructions: Uint8Array;
   readonly license: string;
   readonly name: string;
-  /** The descriptor of the program whose BTF has `attachBtfId`, unless that is the kernel's (kernel 5.5). */
+  /** The descriptor of the program whose BTF contains `attachBtfId`; absent if the id is in the kernel's BTF (kernel 5.5). */
   readonly attachProgramFd?: number | undefined;
   /** The program's BTF. */
   readonly btf?: ProgramBtf | undefined;
@@ -77,23 +77,27 @@ const recordSizes = { functions: 8, lines: 16, relocations: 16 } as const;
 const loadAttempts = 5;
 
 /**
- * The result of {@link tryLoadProgram}. With a log, `ENOSPC` means that the log did not fit. Then `log` is its end (before
- * kernel 6.4 its beginning), and it is not known whether the verifier accepts the program.
+ * The result of {@link tryLoadProgram}. With a log, `ENOSPC` means that the log did not fit, and that it is not known whether
+ * the verifier accepts the program. `log` is then the end of the log (before kernel 6.4 its beginning).
  */
 export type LoadResult =
   { readonly fd: number; readonly log: string } | { readonly errno: number; readonly log: string };
 
-/** The level of the verifier's log; 0 for none. Bits: 1 the verification, 2 all states, 4 statistics. */
+/**
+ * The level of the verifier's log; 0 for none. The level consists of bits: 1 logs the verification, 2 every state, 4
+ * statistics.
+ */
 export type LogLevel = number;
 
 /**
- * Size of the end of a log that is returned, in bytes. A log of a million instructions, the verifier's limit, takes 20 to 60 MiB.
+ * Greatest number of bytes of a log that are returned. Of a longer log, only the end is returned. A log of a million
+ * instructions, the verifier's limit, takes 20 to 60 MiB.
  */
 const returnedLogSize = 64 * 2 ** 20;
 
 /**
- * The largest log buffer that kernels accept, in bytes. Since kernel 6.4 the buffer has the end of a log that does not fit.
- * Before, it has the beginning, so the whole log must fit.
+ * The largest log buffer that kernels accept, in bytes. If a log does not fit, the buffer has its end since kernel 6.4. On
+ * older kernels it has the beginning, so the whole log must fit.
  */
 const maxLogSize = 2 ** 30 - 1;
 
@@ -151,13 +155,13 @@ function allocateLog(maxSize: number): Scratch {
     try {
       return allocateScratch(size);
     } catch (error) {
-      // The address space is limited, or the kernel does not overcommit memory.
+      // The allocation fails if the address space is limited, or the kernel does not overcommit memory.
       if (size <= pageSize()) throw error;
     }
   }
 }
 
-/** Returns a log, or its last {@link returnedLogSize} bytes. @param isCut true if it may begin within a line */
+/** Returns a log, or its last {@link returnedLogSize} bytes. @param isCut true if the log may begin within a line */
 function readLog({ bytes }: Scratch, isCut: boolean): string {
   const end = bytes.indexOf(0);
   const start = Math.max(0, end - returnedLogSize);

@@ -31,9 +31,9 @@ export interface TestRunOutput {
   readonly returnValue: number;
   /** Mean duration of a run, in nanoseconds. */
   readonly duration: number;
-  /** The packet after the run; empty without one. */
+  /** The packet after the run; empty if the input has none. */
   readonly data: Uint8Array<ArrayBuffer>;
-  /** The context after the run; empty without one. */
+  /** The context after the run; empty if the input has none. */
   readonly context: Uint8Array<ArrayBuffer>;
 }
 
@@ -46,7 +46,7 @@ export interface TestRunOutput {
  * them to its threads, and waits for their effect while it holds locks.
  *
  * @param explain returns a hint for an input that the kernel rejects
- * @throws {BpfError}.
+ * @throws {BpfError} if the kernel rejects the call.
  */
 export function testRunProgram(
   fd: number,
@@ -63,7 +63,8 @@ export function testRunProgram(
     const result = runOnce(fd, input, runs);
     if ("errno" in result) {
       if (errnoName(result.errno) !== "EINTR") throw testRunError(result.errno, what, explain);
-      // A call with one run has made it: only kernels before 5.13 report EINTR for one. The last run is repeated, for its result.
+      // A call with a single run has completed this run: only kernels before 5.13 return EINTR for such a call. The last run
+      // is repeated, because its result is needed.
       if (runs > 1) runsPerCall = Math.ceil(runs / 2);
       else if (left > 1) left--;
       continue;
@@ -95,14 +96,14 @@ function testRunError(
 }
 
 /**
- * Size of the output buffer for the packet, in bytes: the most that the kernel allocates for one. A packet that does not fit
- * would be truncated, without a result. Only the written pages take memory.
+ * Size of the output buffer for the packet, in bytes: the largest packet that the kernel allocates. A packet that does not
+ * fit would be truncated, and the call would fail. Only the written pages take memory.
  */
 const packetBufferSize = 4 * 2 ** 20;
 let packetMemory: MappedMemory | undefined;
 
 /**
- * Size of the output buffer for the context, in bytes: the kernel returns its whole struct, also for a shorter input. `struct
+ * Size of the output buffer for the context, in bytes. The kernel returns its whole struct, even for a shorter input. `struct
  * __sk_buff` has 192 bytes.
  */
 const contextBufferSize = 512;

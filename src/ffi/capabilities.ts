@@ -28,7 +28,7 @@ export function hasCapability(capability: Capability): boolean {
 
 /** Describes three ways to get capabilities. */
 function describeGrants(missing: readonly Capability[]): string {
-  // A process that needs CAP_BPF usually needs CAP_PERFMON as well, for tracing and for pointers: name both at once.
+  // A process that needs CAP_BPF usually needs CAP_PERFMON as well, for tracing and for pointers, so both are named at once.
   const granted: Capability[] = missing.includes("CAP_BPF")
     ? ["CAP_BPF", "CAP_PERFMON", ...missing.filter((name) => !/_(BPF|PERFMON)$/.test(name))]
     : [...missing];
@@ -38,7 +38,7 @@ function describeGrants(missing: readonly Capability[]): string {
 }
 
 /**
- * Explains which capabilities of `needed` this process lacks, and how to get them; returns `undefined` where it lacks none.
+ * Explains which capabilities of `needed` this process lacks, and how to get them; returns `undefined` if it lacks none.
  * CAP_SYS_ADMIN includes the others, as in the kernel.
  */
 export function explainMissing(needed: readonly Capability[]): string | undefined {

@@ -4,10 +4,10 @@ import { otherLibc } from "./libc_others.ts";
 import { allocateScratch, getUint64, type Scratch } from "./mapped_memory.ts";
 import { CLOCK_BOOTTIME, CLOCK_MONOTONIC, CLOCK_REALTIME } from "../uapi/system.ts";
 
-/** The time after which the offset between the clocks is measured again. */
+/** The time after which the offset of a clock is measured again. */
 const maxOffsetAgeNs = 1e9;
 
-/** The rounding error of a present date as a double. */
+/** The largest rounding error of a current date that is stored as a double. */
 const roundingMs = 0.001;
 
 function readClock(clock: number, time: Scratch): void {
@@ -68,11 +68,14 @@ interface Offset {
   readonly uncertainty: number;
 }
 
-/** Measures the offset of a clock. The clocks are read one after another; the time between the reads is the uncertainty. */
+/**
+ * Measures the offset of a clock. The clocks are read one after another; the time between the reads determines the
+ * uncertainty.
+ */
 function readOffset(clock: number): Offset {
   using time = allocateScratch(16);
   let best: Offset | undefined;
-  // Three times, because this thread may be descheduled between the reads.
+  // The best of three measurements is used, because this thread may be descheduled between the reads.
   for (let i = 0; i < 3; i++) {
     const before = readMilliseconds(clock, time);
     const date = readMilliseconds(CLOCK_REALTIME, time);
@@ -106,7 +109,7 @@ class DateConverter {
    */
   #currentOffset(): number {
     const now = Bun.nanoseconds();
-    // The difference can be negative: fake timers of a test change this clock.
+    // The difference can be negative, because fake timers of a test change this clock.
     if (this.#offset !== undefined && Math.abs(now - this.#readAt) < maxOffsetAgeNs) {
       return this.#offset.milliseconds;
     }

@@ -15,12 +15,15 @@ export function lastErrno(): number {
 
 let names: readonly string[] | undefined;
 
-/** Returns the names by number. The list is split at the first error, as most processes have none. */
+/** Returns the names of errors by number. The list is split on the first error, because most processes have none. */
 function allNames(): readonly string[] {
   return (names ??= errnoNames.split(" "));
 }
 
-/** Returns the name of an error number, as in `errno.h`: `"EPERM"` for 1. `ENOTSUPP` is not there, but bpf(2) returns it. */
+/**
+ * Returns the name of an error number, as in `errno.h`: `"EPERM"` for 1. `ENOTSUPP` is not in this header, but bpf(2) returns
+ * it.
+ */
 export function errnoName(errno: number): string {
   if (errno === ENOTSUPP) return "ENOTSUPP";
   const name = allNames()[errno] ?? "-";
@@ -35,7 +38,7 @@ export function errnoNumber(name: string): number {
 /** Returns the description of an error number: `"operation not permitted"`; an empty string where there is none. */
 export function errnoDescription(errno: number): string {
   if (errno === ENOTSUPP) return "operation is not supported";
-  // Loaded only when an error occurs: loading takes milliseconds.
+  // The module is loaded only when an error occurs, because loading takes milliseconds.
   const { getSystemErrorMap } = process.getBuiltinModule("node:util");
   return getSystemErrorMap().get(-errno)?.[1] ?? "";
 }

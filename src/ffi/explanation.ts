@@ -1,6 +1,6 @@
 /**
- * @module The hook for error hints that need probes. `features` probes the kernel, but lies above all folders that call the
- * kernel: importing it registers its explainer here.
+ * @module The hook for error hints that need probes. The folder `features` probes the kernel, but the folders that call the
+ * kernel cannot import it. Importing `features` registers its explainer here.
  */
 
 import type { Lockdown } from "./kernel.ts";
@@ -10,9 +10,9 @@ import type { Lockdown } from "./kernel.ts";
  * known.
  */
 export interface Explainer {
-  /** Explains why the kernel has no maps of a type: `"lru_hash"`. */
+  /** Explains why the kernel has no maps of a type, such as `"lru_hash"`. */
   mapType(type: string): string | undefined;
-  /** Explains why the kernel has no programs of a type: `"sched_cls"`. */
+  /** Explains why the kernel has no programs of a type, such as `"sched_cls"`. */
   programType(type: string): string | undefined;
   /** Explains a verifier log that says that programs of a type cannot call a helper. */
   helper(programType: string, log: string): string | undefined;

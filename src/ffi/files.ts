@@ -1,8 +1,9 @@
 /**
- * @module Functions of `node:fs`. They load it when one is called, because loading it takes half as long as starting Bun. No other
- * file of the library imports `node:fs`.
+ * @module Functions of `node:fs`. The first call of a function loads `node:fs`, because loading takes half as long as
+ * starting Bun. No other file of the library imports `node:fs`.
  *
- * They throw the errors of `node:fs`. EMFILE and ENFILE, where no descriptor is left, become a {@link BpfError} with a hint.
+ * The functions throw the errors of `node:fs`. EMFILE and ENFILE, the errors for a lack of descriptors, become a
+ * {@link BpfError} with a hint.
  */
 import type * as Files from "node:fs";
 import { BpfError, explainNoDescriptor } from "./error.ts";

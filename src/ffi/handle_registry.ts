@@ -80,14 +80,14 @@ function isWithoutFile(line: string): boolean {
   return /\((native|unknown):|at unknown$|\/start\/deferred\.ts:/.test(line);
 }
 
-/** Prints, when the thread exits, what it leaves open. */
+/** Prints the open descriptors and mappings when the thread exits. */
 function reportAtExit(registry: HandleRegistry): void {
   const report = (): void => {
     for (const block of registry.reports()) console.error(block);
   };
   process.on("exit", report);
-  // Listeners run in the order of their addition, and a later one may dispose of objects, so this one must stay the last. The
-  // event newListener is emitted before the addition, hence the microtask.
+  // Listeners run in the order of their addition, and later ones may dispose of objects, so this listener must stay the last.
+  // It is moved in a microtask, because the event newListener is emitted before the addition.
   process.on("newListener", (event: string | symbol, listener: unknown) => {
     if (event !== "exit" || listener === report) return;
     queueMicrotask(() => {
@@ -119,10 +119,10 @@ function startTracing(): HandleRegistry | undefined {
  * Returns the descriptors and mappings that this thread has open, in the order of opening: those of maps, programs and links, and
  * those that the library needs internally. Each has the stack of the call that opened it.
  *
- * To find a leak, set `BUN_BPF_TRACE_HANDLES=1`, as in `BUN_BPF_TRACE_HANDLES=1 bun script.ts`. Each process and each Worker then
- * prints, at exit, what it leaves open to standard error. A process that was ended by a signal prints nothing; nor does a Worker
- * that was terminated, or that still ran when the process exited. `bun test` has no exit event: call this function in an
- * `afterAll` there.
+ * To find a leak, set `BUN_BPF_TRACE_HANDLES=1`, as in `BUN_BPF_TRACE_HANDLES=1 bun script.ts`. At exit, each process and
+ * each Worker prints its open descriptors and mappings to standard error. A process that was ended by a signal prints
+ * nothing; nor does a Worker that was terminated, or that still ran when the process exited. `bun test` has no exit event:
+ * call this function in an `afterAll` there.
  *
  * Objects that an exit listener disposes of are not listed, unless `process.exit()` is called in the tick in which that listener
  * was added.

@@ -27,7 +27,8 @@ import { sendWithoutBlocking } from "./socket.ts";
 
 const what = "io_uring instance";
 /**
- * The size of the submission queue. It does not limit pending polls: each is submitted at once, and then its slot is free again.
+ * The size of the submission queue. It does not limit the number of pending polls: each poll is submitted at once, and its
+ * slot is then free again.
  */
 const submissionEntries = 64;
 /** The open instances of this thread. */
@@ -125,7 +126,8 @@ export class IoUring implements Disposable {
     this.#payload = allocateScratch(1);
     openRings.add(this);
     try {
-      // A seccomp profile may allow io_uring_setup and forbid io_uring_enter: that should fail here, not at the first wait.
+      // A seccomp profile may allow io_uring_setup and forbid io_uring_enter: the constructor should fail then, not the first
+      // wait.
       this.#enter(0, 0);
     } catch (error) {
       this[Symbol.dispose]();
@@ -170,8 +172,8 @@ export class IoUring implements Disposable {
     view.setInt32(at + IO_URING_SQE.fd, -1, true);
     setUint64(view, at + IO_URING_SQE.addr, userData);
     this.#submit();
-    // No byte is sent for the completion of a cancelled poll, so reap() might not be called and completions would accumulate in
-    // the kernel. Other completions are kept for reap(): their bytes are on their way.
+    // No byte is sent for the completion of a cancelled poll, so reap() might not be called and completions would accumulate
+    // in the kernel. Other completions are kept for reap(), which is called when the event loop receives their bytes.
     this.#collect();
     const index = this.#completed.indexOf(userData);
     if (index !== -1) this.#completed.splice(index, 1);
@@ -204,7 +206,7 @@ export class IoUring implements Disposable {
         const upper = this.#completions.getUint32(at + IO_URING_CQE.user_data + 4, true);
         head = (head + 1) | 0;
         Atomics.store(words, this.#completionHead, head);
-        // 0 is the completion of a send or of a cancellation.
+        // Completions of sends and cancellations have the `userData` 0.
         if (userData !== 0 || upper !== 0) this.#completed.push(upper * 0x1_0000_0000 + userData);
       }
     }
@@ -250,7 +252,7 @@ export class IoUring implements Disposable {
       const errno = lastErrno();
       const code = errnoName(errno);
       if (code === "EINTR") continue;
-      // Kernels 5.5 to 5.13 reject submissions while completions that do not fit their queue are pending.
+      // Kernels 5.5 to 5.13 reject submissions while completions that do not fit into the completion queue are pending.
       if (code === "EBUSY" && left > 0 && busy++ < maxBusyRetries) {
         this.#collect();
         continue;

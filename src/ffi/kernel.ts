@@ -85,7 +85,7 @@ function readPossible(): string {
 }
 
 /**
- * Parses the kernel's format of a list: `0-3,8` (lib/bitmap.c, "%*pbl").
+ * Parses a list in the kernel's format: `0-3,8` (lib/bitmap.c, "%*pbl").
  *
  * @param path the file that has the text, for errors
  */

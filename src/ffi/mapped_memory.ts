@@ -210,7 +210,7 @@ class Block implements Scratch {
   }
 
   [Symbol.dispose](): void {
-    // The slot is cleared, so that a second call cannot free it for its next owner.
+    // The slot is cleared, so that a second disposal cannot free it while it has another owner.
     if (this.#slot === undefined) return;
     freeSlots.getOrInsert(this.length, []).push(this.#slot);
     this.#slot = undefined;
@@ -244,7 +244,7 @@ class OwnMapping implements Scratch {
  * blocks are slots of mappings that stay for the lifetime of this thread, and are reused after disposal. A large block is a
  * separate mapping, which disposal unmaps.
  *
- * @param length the least number of bytes; the block can be longer
+ * @param length the minimum number of bytes; the block can be longer
  */
 export function allocateScratch(length: number): Scratch {
   if (length > chunkSize / 4) return new OwnMapping(length, "scratch memory");

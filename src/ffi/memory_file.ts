@@ -6,7 +6,11 @@ import { BpfError, errnoName, lastErrno } from "./error.ts";
 import { otherLibc } from "./libc_others.ts";
 import { allocateScratch } from "./mapped_memory.ts";
 
-/** Creates an anonymous file in memory that cannot be executed (memfd_create(2), kernel 3.17). @throws {BpfError}. */
+/**
+ * Creates an anonymous file in memory that cannot be executed (memfd_create(2), kernel 3.17).
+ *
+ * @throws {BpfError} if the call fails.
+ */
 export function createMemoryFile(contents: Uint8Array, what: string): Descriptor {
   const text = Buffer.from("bun-bpf\0");
   using name = allocateScratch(text.length);

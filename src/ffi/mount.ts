@@ -14,7 +14,7 @@ import { openSystemCalls } from "./libc.ts";
 import { architecture } from "./platform.ts";
 import { allocateScratch } from "./mapped_memory.ts";
 
-/** The system calls, opened on first use: opening each takes time. */
+/** The system calls. They are opened on first use, because opening takes time. */
 let opened: ReturnType<typeof openCalls> | undefined;
 
 function openCalls() {

@@ -26,9 +26,9 @@ function openNamespace({ name, file }: NamespaceKind): Descriptor {
 /**
  * Calls a function in a new namespace. The namespace ends when the last descriptor of it, and of the objects in it, is closed.
  *
- * Only this thread enters it, and it returns to its own namespace before other code can run on it. Threads that are started
- * meanwhile stay in the new namespace. The JavaScript engine starts threads when it first collects garbage or compiles, so the
- * function has to be short.
+ * Only this thread enters the namespace, and it returns to its previous one before other code can run on the thread. Threads
+ * that are started meanwhile stay in the new namespace. The JavaScript engine starts threads when it first collects garbage
+ * or compiles, so the function has to be short.
  *
  * @param body a synchronous function
  * @returns the result of `body`
@@ -38,8 +38,8 @@ function openNamespace({ name, file }: NamespaceKind): Descriptor {
  */
 export function inNewNamespace<Result>(kind: NamespaceKind, body: () => Result): Result {
   using previous = openNamespace(kind);
-  // Entering the present namespace changes nothing, but fails if the return would fail: for example in a user namespace that does
-  // not own this namespace, although the process may create a new one there.
+  // Entering the present namespace changes nothing, but shows that the later return will succeed. This call fails, for
+  // example, in a user namespace that does not own the present namespace, although the process may create a new one there.
   if (otherLibc.setns(previous.fd, kind.flag) < 0) throw namespaceError(kind, "setns", lastErrno());
   if (otherLibc.unshare(kind.flag) < 0) throw namespaceError(kind, "unshare", lastErrno());
   try {
@@ -87,7 +87,7 @@ export function inNewNetworkNamespace<Result>(body: () => Result): Result {
 
 const pidfdOpenNumber = SYS_pidfd_open[architecture] ?? -1;
 
-/** Errors for the id of a thread that is not the main thread of its process: since kernel 6.15, and before. */
+/** Errors for the id of a thread that is not the main thread of its process: ENOENT since kernel 6.15, EINVAL before. */
 const notMainThread: readonly string[] = ["ENOENT", "EINVAL"];
 
 const hints: Readonly<Record<string, string>> = {

@@ -230,8 +230,8 @@ export function enablePerfEvent(eventFd: number, what: string): void {
 }
 
 /**
- * Pauses or resumes a mapped perf event (kernel 4.7). While it is paused, records are dropped and counted as lost. A record that
- * is being written when it is paused is completed.
+ * Pauses or resumes a mapped perf event (kernel 4.7). While it is paused, records are dropped and counted as lost. A record
+ * that is being written at that moment is completed.
  */
 export function pausePerfEvent(eventFd: number, paused: boolean, what: string): void {
   if (otherLibc.ioctl(eventFd, PERF_EVENT_IOC_PAUSE_OUTPUT, paused ? 1 : 0) < 0) {
@@ -332,9 +332,9 @@ function mapAt(
   fd: number,
   what: string,
 ): void {
-  // Mapped first at an address that the kernel chooses, where a failure changes nothing. A MAP_FIXED call that fails can leave a
-  // hole in the mapping, into which another thread may map memory before all of this is unmapped. (Mapping the event twice
-  // instead of moving it would work too, but Linux 6.18 then never uncounts the locked pages.)
+  // The event is first mapped at an address that the kernel chooses, where a failure changes nothing. A MAP_FIXED call that
+  // fails can leave a hole in the mapping. Another thread may map memory there, which disposal would then unmap. (Mapping the
+  // event twice instead of moving it would work too, but Linux 6.18 then never uncounts the locked pages.)
   const address = libc.mmap(null, length, protection, flags, fd, 0);
   if (typeof address !== "number" || address < 0) {
     const errno = lastErrno();
@@ -365,7 +365,8 @@ export class PerfMemory {
 
   constructor(buffer: ArrayBuffer, start: number, length: number, what: string) {
     const page = new DataView(buffer, start, PERF_EVENT_MMAP_PAGE.sizeof);
-    // The fields exist since kernel 4.1. Programs can write to perf events since 4.4.
+    // These fields exist since kernel 4.1, and programs can write to perf events only since 4.4, so the fields are always
+    // set.
     const offset = getUint64(page, PERF_EVENT_MMAP_PAGE.data_offset);
     const size = getUint64(page, PERF_EVENT_MMAP_PAGE.data_size);
     if (offset + size > length || size < 8 || Math.log2(size) % 1 !== 0) {
@@ -400,7 +401,7 @@ export class PerfMemory {
    * far below the end of the data, modulo its size. Everything written before that can be read after this call.
    */
   written(): number {
-    // The memory is read-only, and not every machine can read that by atomic loads: see ring_memory.ts.
+    // The memory is read-only, and atomic loads cannot read it on every machine: see ring_memory.ts.
     let head = this.#head[0] as bigint;
     if (loadFence === undefined) head = Atomics.load(this.#head, 0);
     else orderLoads();

@@ -76,7 +76,7 @@ function bytes(limit: bigint): number {
 
 /**
  * Explains a call that failed because a permission is missing: names the capabilities of `needed` that this process lacks and
- * how to get them, or else what can forbid the call.
+ * how to get them. If it lacks none, names other possible causes.
  *
  * @param locksMemory true if the limit on locked memory can be the cause: for the creation of a map and the loading of a program
  */

@@ -41,9 +41,11 @@ export function hasHungUp(fd: number): boolean {
 const maxEventSize = 16;
 
 /**
- * An edge-triggered epoll instance for a writable descriptor. It becomes readable at each wake-up of the descriptor.
+ * An edge-triggered epoll instance for a writable descriptor. The instance becomes readable at each wake-up of the
+ * descriptor.
  *
- * It is for descriptors that are nearly always writable, for which a level-triggered poll would return at once each time.
+ * Use the class for descriptors that are nearly always writable, for which a level-triggered poll would return at once each
+ * time.
  */
 export class WritableEdge implements Disposable {
   readonly #descriptor: Descriptor;

@@ -66,7 +66,8 @@ export class RingMemory implements Disposable {
   readonly overwrittenBytes: number = 0;
   readonly #consumerPage: MappedMemory;
   readonly #producerPages: MappedMemory;
-  // Views of 64 bits: only these can be read in order where the memory is read-only, see above.
+  // The views have 64 bits, because only such views can be read in order where the memory is read-only (see the module
+  // comment).
   readonly #consumer: BigUint64Array<ArrayBuffer>;
   readonly #producer: BigUint64Array<ArrayBuffer>;
   /** The consumer's position in halves, the lower one first: all supported machines are little-endian. */
@@ -105,9 +106,10 @@ export class RingMemory implements Disposable {
    * Releases the records between the current consumer position `from` and `to`: programs may overwrite them after this call.
    * Returns false and does nothing if a second consumer has moved the position.
    *
-   * Loads of the records come before the exchange. When a wait begins, the kernel loads the producer position after it
-   * (`ringbuf_map_poll()`, with acquire semantics), so no wake-up is lost. A {@link look} can be reordered before the exchange
-   * unless {@link orderLoads} is between: without the large system extensions of arm64 the exchange is a pair of LDAXR and STLXR.
+   * Loads of the records come before the exchange. When a wait begins after the exchange, the kernel loads the producer
+   * position (`ringbuf_map_poll()`, with acquire semantics), so no wake-up is lost. A {@link look} can be reordered before
+   * the exchange unless {@link orderLoads} is called between them: on arm64 without the large system extensions, the exchange
+   * is a pair of LDAXR and STLXR.
    *
    * If the upper half does not change, only the lower half is exchanged, because a bigint takes six times as long. The kernel's
    * 64-bit load sees either the old or the new position.
@@ -116,7 +118,7 @@ export class RingMemory implements Disposable {
     const before = from | 0;
     const after = to | 0;
     if (before < 0 && after >= 0) {
-      // Both halves change, once every 4 GiB.
+      // The upper half changes too, which happens once every 4 GiB.
       const expected = BigInt(from);
       return Atomics.compareExchange(this.#consumer, 0, expected, BigInt(to)) === expected;
     }
@@ -124,7 +126,8 @@ export class RingMemory implements Disposable {
   }
 
   /**
-   * Releases all records before `position`, which were read. The consumer position never moves back, also with a second consumer.
+   * Releases all records before `position`, which were read. The consumer position never moves back, even if there is a
+   * second consumer.
    */
   advanceTo(position: number): void {
     const target = BigInt(position);
@@ -228,8 +231,8 @@ export class UserRingMemory implements Disposable {
   }
 
   /**
-   * Returns a separate buffer over a part of the data, whose views can be detached before those of the rest. It must be ended
-   * with {@link detachPart} before the memory is disposed of.
+   * Returns a separate buffer over a part of the data, whose views can be detached before those of the rest. The caller must
+   * detach it with {@link detachPart} before the memory is disposed of.
    */
   part(offset: number, length: number): ArrayBuffer {
     // For the engine a length of 0 means that the length is not known.
@@ -238,9 +241,10 @@ export class UserRingMemory implements Disposable {
   }
 
   /**
-   * Detaches all views of a part. Returns false while an asynchronous operation of Bun uses one.
+   * Detaches all views of a part. Returns false while an asynchronous operation of Bun uses one of them.
    *
-   * If it was transferred, for example by `postMessage`, its receiver can still access the memory, which is then never unmapped.
+   * If the part was transferred, for example by `postMessage`, its receiver can still access the memory. The memory is then
+   * never unmapped.
    */
   detachPart(part: ArrayBuffer): boolean {
     // While a native operation holds the buffer, the engine silently copies instead of detaching.

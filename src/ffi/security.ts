@@ -46,7 +46,10 @@ export function parseSecurityModules(text: string): string[] {
 /** The names of the active security modules, or the reason for which they are not known. */
 type ModuleList = { readonly names: readonly string[] } | { readonly unknown: string };
 
-/** The list, which is fixed when the kernel boots. A failure is not cached: securityfs may be mounted later. */
+/**
+ * The names of the active security modules, which are fixed when the kernel boots. A failure is not cached: securityfs may be
+ * mounted later.
+ */
 let cached: readonly string[] | undefined;
 
 /**
@@ -87,8 +90,8 @@ export function bpfModuleObstacle(list: ModuleList): string | undefined {
   }
   const { names } = list;
   if (names.includes("bpf")) return undefined;
-  // "capability" is always active and not valid in lsm=. Neither is "#114", which stands for a module whose name is not known
-  // here.
+  // "capability" is always active, and not valid in lsm=. A name such as "#114", for a module that this library does not
+  // know, is not valid either.
   const isComplete = names.every((name) => !name.startsWith("#"));
   const wanted = [...names.filter((name) => name !== "capability"), "bpf"].join(",");
   const boot = isComplete ? `Boot with lsm=${wanted}` : "Boot with bpf added to the list of lsm=";
@@ -151,7 +154,8 @@ function readPrivateList(): ModuleList {
   try {
     mount = new DetachedMount("securityfs");
   } catch (error) {
-    // CAP_SYS_ADMIN is missing, or the kernel has no fsopen(2) (ENOSYS) or no securityfs (ENODEV).
+    // These errors mean that CAP_SYS_ADMIN is missing, or that the kernel has no fsopen(2) (ENOSYS) or no securityfs
+    // (ENODEV).
     return unknownIf(["EPERM", "EACCES", "ENOSYS", "ENODEV"], error);
   }
   using mounted = mount;

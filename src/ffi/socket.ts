@@ -77,7 +77,7 @@ export function createSocketPair(what: string): [Descriptor, Descriptor] {
     first = new Descriptor(fds.view.getInt32(0, true), what);
     return [first, new Descriptor(second, what)];
   } catch (error) {
-    // The constructor that has thrown has closed its own descriptor.
+    // The constructor that threw has closed its descriptor, so only the other one is closed here.
     if (first === undefined) libc.close(second);
     else first[Symbol.dispose]();
     throw error;
@@ -90,7 +90,7 @@ const socketKinds = {
   netlink: [AF_NETLINK, SOCK_RAW],
 } as const;
 
-/** Creates an unbound socket, which is closed on exec. @throws {BpfError}. */
+/** Creates an unbound socket, which is closed on exec. @throws {BpfError} if the call fails. */
 export function openSocket(
   kind: keyof typeof socketKinds,
   protocol: number,
@@ -105,7 +105,7 @@ export function openSocket(
 /** Socket options whose value is a number or a descriptor. */
 const options = { SO_REUSEPORT, SO_ATTACH_BPF, SO_ATTACH_REUSEPORT_EBPF };
 
-/** Sets an option of a socket. @throws {BpfError}. */
+/** Sets an option of a socket. @throws {BpfError} if the call fails. */
 export function setSocketOption(
   fd: number,
   option: keyof typeof options,
@@ -156,7 +156,7 @@ export interface RouteRequest {
 export class RouteSocket implements Disposable {
   readonly #socket: Descriptor;
 
-  /** @throws {BpfError}. */
+  /** @throws {BpfError} if the socket cannot be created. */
   constructor() {
     this.#socket = openSocket("netlink", NETLINK_ROUTE, "netlink socket");
   }

@@ -27,7 +27,7 @@ export function parseIpv4(text: string, start: number, end: number): number {
       octet = octet * 10 + digit;
       if (octet > 255) return -1;
     }
-    // Some parsers take a leading zero as octal, others as decimal. inet_pton(3) rejects it, too.
+    // A leading zero is rejected, as in inet_pton(3), because some parsers read such a number as octal, others as decimal.
     if (i === first || (i - first > 1 && text.charCodeAt(first) === ZERO)) return -1;
     address = address * 256 + octet;
     octets++;
@@ -218,7 +218,7 @@ export const ipv6: Type<string, string> = /*@__PURE__*/ defineType<string, Type<
 const octets: string[] = [];
 const TEXT_LENGTH = "02:42:ac:11:00:02".length;
 
-/** Parses the two hexadecimal digits at an index. Returns -1 if they are not. */
+/** Parses the two hexadecimal digits at an index. Returns -1 if one of the characters is not a hexadecimal digit. */
 function octetAt(text: string, index: number): number {
   const high = hexDigit(text.charCodeAt(index));
   const low = hexDigit(text.charCodeAt(index + 1));

@@ -22,7 +22,7 @@ const MAX_UNROLLED = 32;
  * Writing takes arrays of exactly `length` elements, but no typed arrays. For raw bytes use {@link bytes}.
  *
  * @param element type of each element; not a bit-field or an opaque type such as {@link spinLock}
- * @param length number of elements, at least 1. Flexible array members (`T data[]`) have no fixed size and no type here.
+ * @param length number of elements, at least 1. Flexible array members (`T data[]`) have no fixed size and are not supported.
  * @throws {RangeError} if the length is not an integer of at least 1, or the array takes more than 2^31 - 1 bytes.
  * @throws {TypeError} if the element is not a type, or is a bit-field or an opaque type.
  *

@@ -44,7 +44,8 @@ export function encodeMembers(
     if (bitOffset < end || bitOffset + bits > size * 8) return undefined;
     if (bitOffset > (hasBits ? maxOffsetWithBitFields : maxOffset)) return undefined;
     if (!isUnion) end = bitOffset + bits;
-    // Where the kernel looks for special fields, it rejects members that do not begin at a byte (btf_find_struct_field, since 6.11).
+    // In structs that the kernel searches for special fields, it rejects members that do not begin at a byte boundary
+    // (btf_find_struct_field, since 6.11).
     if (types.hasOpaque && isBits(type)) {
       const from = Math.floor(bitOffset / 8);
       const first = from * 8 >= covered ? from : Math.ceil(covered / 8);

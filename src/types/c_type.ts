@@ -1,6 +1,6 @@
 /**
  * @module C types of the kinds of `t`, which describe keys and values to the kernel. Each kind registers its own C type, so
- * that a bundle contains only those that it uses. A kind without one is an array of bytes.
+ * that a bundle contains only those that it uses. A kind without a C type is encoded as an array of bytes.
  */
 
 import type { Type } from "./type.ts";

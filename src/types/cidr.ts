@@ -135,7 +135,7 @@ export const cidr4: Type<string, string> = /*@__PURE__*/ defineCidr<number>({
   equal: (a, b) => a === b,
   read: (view, offset) => view.getUint32(offset),
   write: (view, offset, address) => view.setUint32(offset, address),
-  // A shift by 32 is a shift by 0.
+  // In JavaScript a shift by 32 is a shift by 0.
   mask: (address, prefix) => (prefix === 0 ? 0 : (address & (-1 << (32 - prefix))) >>> 0),
   hint: () => "",
   encodeAddress: cInAddress,

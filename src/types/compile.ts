@@ -158,7 +158,7 @@ type Write = (view: DataView, offset: number, value: unknown) => void;
 /** Encoder of a type inside another one. `path` is the path from the outer value, for messages. */
 type NestedWrite = (view: DataView, offset: number, value: unknown, path: string) => void;
 
-// A type inside several others is compiled once.
+// Compiled functions are cached, so that a type inside several others is compiled once.
 const reads = new WeakMap<Recipe<unknown>, Read<unknown>>();
 const nestedWrites = new WeakMap<Recipe<unknown>, NestedWrite>();
 
@@ -170,7 +170,7 @@ function generated<F>(generate: () => F, fallback: F): F {
   try {
     return generate();
   } catch (error) {
-    // With Bun's flag --disallow-code-generation-from-strings.
+    // Bun throws an EvalError if its flag --disallow-code-generation-from-strings is set.
     if (!(error instanceof EvalError)) throw error;
     isGenerationDisabled = true;
     return fallback;

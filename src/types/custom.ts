@@ -32,9 +32,9 @@ export interface CustomOptions<T> {
 /**
  * Makes a type from two functions that decode and encode its values, for example instances of a class.
  *
- * An error that `write` throws is passed on, in a map with the map and the field added to its message. If the message cannot be
- * changed (the error is frozen, a DOMException, or not an Error), it is the `cause` of a new error. An error that `read` throws is
- * passed on; in a map it is the `cause` of a `DecodeError`.
+ * An error that `write` throws is passed on. In a map, the map and the field are added to the error's message; if the message
+ * cannot be changed (the error is frozen, a DOMException, or not an Error), the error is the `cause` of a new one. An error
+ * that `read` throws is passed on; in a map it is the `cause` of a `DecodeError`.
  *
  * @throws {RangeError} if the size is not an integer from 1 to 2^31 - 1, or not a multiple of the
  * alignment, or the alignment is not a power of two.

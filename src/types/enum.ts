@@ -83,7 +83,7 @@ export function defineEnum<Name extends string, N extends number | bigint>(
   base: IntegerType<N>,
   name: string,
 ): EnumType<Name, N> {
-  // Without a prototype, so that "constructor" and "__proto__" can be names.
+  // The object has no prototype, so that "constructor" and "__proto__" can be names.
   const values = Object.create(null) as Record<string, N>;
   for (const [key, value] of entries) values[key] = value;
   return defineType<unknown, EnumType<Name, N>>(
@@ -106,7 +106,7 @@ export function enumRecipe<N extends number | bigint>(
   integer: Recipe<N>,
 ): Recipe<unknown> {
   const values = new Map(entries);
-  // Reversed, so that the first of several names for a value is kept.
+  // The entries are reversed, so that the first of several names for a value is kept.
   const names = new Map(entries.map(([name, value]) => [value, name] as const).reverse());
   const nameOf = (value: N): string | N => names.get(value) ?? value;
   function refuse(name: string, path: string): never {

@@ -146,7 +146,7 @@ function defineWideNumber(high: "Uint32" | "Int32", range: Range<number>): Integ
   });
 }
 
-// Literals, because bundlers keep initializers that read a property or negate a name or a bigint.
+// These are literals, because bundlers keep initializers that read a property or negate a name or a bigint.
 const SAFE = 2 ** 53 - 1;
 const SMALLEST_SAFE = 1 - 2 ** 53;
 const SMALLEST_I64 = /*@__PURE__*/ BigInt.asIntN(64, 0x8000_0000_0000_0000n);

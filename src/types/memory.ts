@@ -12,7 +12,7 @@ const byteArrays = new WeakMap<DataView, Uint8Array>();
  */
 export function bytesOf(view: DataView): Uint8Array {
   let bytes = byteArrays.get(view);
-  // The view's length throws when its buffer is detached, and changes when a growable buffer grows.
+  // Reading the view's length throws if its buffer is detached. The length changes when a growable buffer grows.
   if (bytes === undefined || bytes.byteLength !== view.byteLength) {
     bytes = new Uint8Array(view.buffer, view.byteOffset, view.byteLength);
     byteArrays.set(view, bytes);

@@ -103,7 +103,7 @@ export function hasSpinLock(type: Type<unknown>): boolean {
 /**
  * Returns true for a type with opaque fields, at any depth.
  *
- * @param outer enclosing types, to stop at a type that contains itself, which only a type that was not made by `t` can do
+ * @param outer enclosing types. The search stops at a type that contains itself, as only a type that `t` did not make can
  */
 export function hasOpaqueField(type: Type<unknown>, outer: readonly Type<unknown>[] = []): boolean {
   if (outer.includes(type)) return false;
@@ -119,7 +119,7 @@ export function hasOpaqueField(type: Type<unknown>, outer: readonly Type<unknown
   const innerTypes =
     kind === "struct" ? Object.values(fields).map((field) => field?.type) : [element];
   return innerTypes.some(
-    // Undefined only in a type that was not made by `t`.
+    // The inner type can be undefined only in a type that `t` did not make.
     (inner) => inner && (isOpaque(inner) || hasOpaqueField(inner, [...outer, type])),
   );
 }
@@ -133,7 +133,7 @@ export interface OpaqueFieldPlace {
 /**
  * Yields the opaque fields of a type, at any depth. In an array it yields those of the first two elements.
  *
- * @param outer enclosing types, to stop at a type that contains itself, which only a type that was not made by `t` can do
+ * @param outer enclosing types. The search stops at a type that contains itself, as only a type that `t` did not make can
  */
 export function* opaqueFields(
   type: Type<unknown>,
@@ -147,7 +147,7 @@ export function* opaqueFields(
   } else if (type.kind === "struct") {
     const { fields = {} } = type as Partial<StructType<Fields>>;
     for (const field of Object.values(fields)) {
-      // Undefined only in a type that was not made by `t`.
+      // The inner type can be undefined only in a type that `t` did not make.
       if (!field?.type) continue;
       yield* opaqueFields(field.type, offset + field.offset, [...outer, type]);
     }

@@ -40,9 +40,9 @@ export interface StructOptions {
  * Members are in the order of `fields`, each at its natural alignment, with padding as a C compiler adds it.
  * Padding is written as zero, because hash maps compare it. Bit-fields are made by {@link bits}.
  *
- * Writing takes any object that has the fields; they may be getters or inherited. It rejects an object with
- * other enumerable properties of its own. Opaque fields, such as {@link spinLock}, are not part of the
- * value: they are written as zero. A struct with only opaque fields has the value `{}`.
+ * Writing takes any object that has the fields; they may be getters or inherited. It rejects an object with other own
+ * enumerable properties. Opaque fields, such as {@link spinLock}, are not part of the value: they are written as zero. A
+ * struct with only opaque fields has the value `{}`.
  *
  * @param fields type of each member by name
  * @throws {TypeError} if there are no fields, a field is not a type, a name is a number (JavaScript would
@@ -84,7 +84,7 @@ export function defineStruct<F extends Fields>(
 ): StructType<F> {
   checkOpaque(layout.members);
   checkSize(name, layout.size);
-  // Without a prototype, so that "constructor" and "__proto__" can be names.
+  // The object has no prototype, so that "constructor" and "__proto__" can be names.
   const described = Object.create(null) as Record<string, unknown>;
   for (const { name: field, ...place } of layout.members) {
     described[field] = Object.freeze(place);
@@ -158,7 +158,7 @@ export function checkFields(word: "struct" | "union", fields: Fields): Field[] {
   return checked;
 }
 
-/** Checks the opaque fields of a struct. The kernel does not check all of this: some mistakes trigger a WARN in its log. */
+/** Checks the opaque fields of a struct. The kernel does not reject all mistakes: some trigger a WARN in its log. */
 function checkOpaque(members: readonly Member[]): void {
   const kinds = new Set<string>();
   for (const member of members) {

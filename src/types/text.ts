@@ -27,7 +27,8 @@ const SHORT_BYTES = 16;
  *
  * Reading returns a copy. Writing takes any Uint8Array (also a Buffer) of exactly `length` bytes.
  *
- * @param length number of bytes, from 1 to 2^31 - 1. Flexible array members (`__u8 data[]`) have no fixed size and no type here.
+ * @param length number of bytes, from 1 to 2^31 - 1. Flexible array members (`__u8 data[]`) have no fixed size and are not
+ *   supported.
  * @throws {RangeError} if the length is not an integer from 1 to 2^31 - 1.
  *
  * @example
@@ -74,7 +75,7 @@ export function bytes(length: number): BytesType {
   }
 }
 
-// Bun's methods for a range of bytes. TextDecoder would need a typed array of the range.
+// These methods of Bun read and write a range of bytes. TextDecoder would need a typed array for each range.
 const { latin1Slice, utf8Slice, utf8Write } = Buffer.prototype;
 
 const ALL_ONES = 0x01010101;
@@ -125,7 +126,7 @@ function readString(view: DataView, offset: number, length: number): string {
   let seen = 0;
   for (; end + 4 <= limit; end += 4) {
     const word = view.getInt32(end, true);
-    // Nonzero if one of the four bytes is zero: Warren, "Hacker's Delight", section 6-1.
+    // The expression is nonzero if one of the four bytes is zero: Warren, "Hacker's Delight", section 6-1.
     if (((word - ALL_ONES) & ~word & ALL_TOP_BITS) !== 0) break;
     seen |= word;
   }
@@ -162,7 +163,7 @@ function readTaskName(view: DataView, offset: number): string {
     return recentNames[slot]!;
   }
   const name = readString(view, offset, 16);
-  // The words and the string must be of the same bytes: a kernel program may have written to the view's memory in between.
+  // The words and the string must come from the same bytes: a kernel program may have written to the view's memory meanwhile.
   if (
     view.getInt32(offset, true) === a &&
     view.getInt32(offset + 4, true) === b &&

@@ -10,8 +10,8 @@ import { checkFields, nameOf } from "./struct.ts";
 import type { Fields, UnionType, UnionValue } from "./type.ts";
 
 /**
- * Makes the type of a C `union`, whose members share the same bytes. It has the size of its largest member and the alignment of its
- * strictest. Values are plain objects; other data has to say which member is valid.
+ * Makes the type of a C `union`, whose members share the same bytes. It has the size of its largest member, and the greatest
+ * alignment of a member. Values are plain objects. The union does not record which member is valid: other data must.
  *
  * Reading returns an object with all members: the bytes decoded as each of them. Members that are not valid have arbitrary values.
  * Writing takes an object with exactly one member, and zeroes the remaining bytes. To write a value that was read, choose the
@@ -92,7 +92,7 @@ function unionRecipe(members: readonly Alternative[], size: number, name: string
     if (typeof value !== "object" || value === null) return undefined;
     let given: string | undefined;
     for (const key of Object.keys(value)) {
-      // TypeScript allows undefined for an optional member: it counts as absent.
+      // TypeScript allows undefined for an optional member: such a member counts as absent.
       if ((value as Value)[key] === undefined) continue;
       if (given !== undefined || !recipes.has(key)) return undefined;
       given = key;
