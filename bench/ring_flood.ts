@@ -66,9 +66,9 @@ interface Counted {
 interface Consumed extends Counted, Produced {
   /** The fraction of one CPU that the consumer used. */
   readonly processorShare: number;
-  /** The milliseconds of each request during the flood. */
+  /** The duration of each request during the flood, in milliseconds. */
   readonly requests: readonly number[];
-  /** The milliseconds of each request before the flood. */
+  /** The duration of each request before the flood, in milliseconds. */
   readonly requestsBefore: readonly number[];
 }
 

@@ -215,7 +215,7 @@ const readArgumentPointer: Code = [
   asm.call("probe_read_user"),
 ];
 
-/** Runs when an exec ends, and reads the file name: its page is in memory now, because the kernel has read it. */
+/** Runs when an exec ends, and reads the file name. The page of the name is in memory, because the kernel has read it. */
 function ended(kernel: Btf): Code {
   return [
     asm.mov(r6, r1),

@@ -30,7 +30,7 @@ import { VerifierError } from "./verifier_error.ts";
 
 /** The verifier's log levels, by the names that the option `log` takes. */
 const logLevels = {
-  /** No log. If the verifier rejects the program, it is loaded a second time to get a log for the error. */
+  /** No log. If the verifier rejects the program, a second load gets a log for the error. */
   none: 0,
   /** Each instruction on the rejected path, with the verifier's state; only statistics if the program is accepted. */
   instructions: 1,
