@@ -16,7 +16,7 @@ const root = join(import.meta.dir, "..");
 const src = join(root, "src");
 const target = resolve(process.argv[2] ?? join(root, "dist"));
 
-/** The exports in core.cjs, with all their imports. openHandles is one because it has to trace from the start. */
+/** The exports in core.cjs, with all their imports. They include openHandles, which has to trace from the start. */
 const coreExports = ["t", "HashMap", "openHandles"];
 
 /** A value that index.ts exports, and the file that defines it. */
@@ -159,7 +159,7 @@ function importOf({ name, path, isNamespace }: Export): string {
   return `import ${isNamespace ? `* as ${name}` : `{ ${name} }`} from ${JSON.stringify(path)};`;
 }
 
-// The library's only hook explains errors by probes. It is loaded when an error is to be explained.
+// The library has one hook, which explains errors by probes. The hook is loaded when an error is to be explained.
 const explanation = JSON.stringify(join(src, "ffi/explanation.ts"));
 const features = JSON.stringify(join(src, "features/features.ts"));
 

@@ -2,8 +2,8 @@
  * Rules of this project for Oxlint, which .oxlintrc.json turns on.
  *
  * - `doc-beginning`: a doc comment begins with a verb in the third person, or with the noun that it defines.
- * - `doc-missing`: a function, class, interface or type that a file of src exports has a doc comment. TypeDoc asks for those
- *   of all other public symbols, and of their members.
+ * - `doc-missing`: a function, class, interface or type that a file of src exports has a doc comment. TypeDoc requires the
+ *   comments of all other public symbols, and of their members.
  * - `awaited-expectation`: `expect(...).rejects` and `.resolves` are awaited. Bun's types declare their matchers as `void`, so
  *   `no-floating-promises` does not see them.
  */
@@ -74,7 +74,7 @@ const docMissing = {
   create: (context: Context) => ({
     ExportNamedDeclaration(node: Node) {
       const { declaration } = node;
-      // Lists of constants share a comment, and overloads that of the first one.
+      // A list of constants shares one comment, and all overloads share the comment of the first overload.
       if (declaration == null || declaration.type === "VariableDeclaration") return;
       const name = declaration.id?.name ?? "";
       const first = node.parent?.body?.find((other) => other.declaration?.id?.name === name);

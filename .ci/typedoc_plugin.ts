@@ -70,7 +70,7 @@ export function load({ converter }: Application): void {
       const file = project.getSymbolIdFromReflection(reflection)?.fileName;
       const category = file === undefined ? undefined : categories[basename(dirname(file))];
       if (category === undefined) throw new Error(`${reflection.name} (${file}) has no category`);
-      // Without a comment the export stays without one, and is reported.
+      // An export without a comment stays without one, and TypeDoc reports it.
       const comment = reflection.comment ?? reflection.signatures?.[0]?.comment;
       comment?.blockTags.push(new CommentTag("@category", [{ kind: "text", text: category }]));
     }

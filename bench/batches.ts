@@ -104,7 +104,7 @@ const figures = Object.fromEntries(
 ) as unknown as Record<keyof typeof operations, Figures>;
 
 const peer = buildPeer("batches");
-// In turn, so that the load of other machines affects both sides alike. The first round warms up the engine.
+// Both sides run in turn, so that the load of other machines affects them alike. The first round warms up the engine.
 for (let round = -1; round < rounds; round++) {
   for (const name of names) {
     const { run, peer: other, count }: Operation = operations[name];

@@ -1,5 +1,6 @@
 // The look-ups of btf.ts with libbpf: btf-peer FILE, with lines "KIND NAME" (KIND is a BTF_KIND_* number). Prints
-// milliseconds: to open the BTF of the kernel and find the first type, to find the others, and to find these again.
+// three times in milliseconds: to open the kernel's BTF and find the first type, to find the others, and to find the others
+// again.
 #include "peer.h"
 #include <bpf/btf.h>
 

@@ -58,7 +58,7 @@ function addFigures(side: "here" | "there", printed: string): void {
   }
 }
 
-// In turn, so that the load of other machines affects both sides alike.
+// Both sides run in turn, so that the load of other machines affects them alike.
 for (let round = 0; round < rounds; round++) {
   addFigures("here", runInBun());
   if (peer !== undefined) addFigures("there", peer.run(file));

@@ -6,7 +6,10 @@
  */
 import { join } from "node:path";
 
-/** Benchmarks by the name of their file in this folder. All but `types` have a counterpart in C with libbpf or in bpftrace, where that is installed. */
+/**
+ * Benchmarks by the name of their file in this folder. All but `types` have a counterpart in C with libbpf, or in bpftrace
+ * if that is installed.
+ */
 const benchmarks = {
   types: "decoding and encoding of types, compared with DataView",
   maps: "operations on one entry of a hash map",

@@ -55,7 +55,7 @@ const peer = buildPeer("maps");
 const figures = new Map<string, { here: number[]; there: number[] }>(
   operations.map(({ name }) => [name, { here: [], there: [] }]),
 );
-// In turn, so that the load of other machines affects both sides alike.
+// Both sides run in turn, so that the load of other machines affects them alike.
 for (let round = 0; round < rounds; round++) {
   for (const { name, loop, prepare } of loops) {
     const samples = function* () {

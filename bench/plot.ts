@@ -141,7 +141,7 @@ function body(shown: readonly Group[], { at }: Scale): string {
         `<circle cx="${x.toFixed(1)}" cy="${middle}" r="5" fill="${color}"/>`,
       );
       if (target !== undefined) parts.push(targetMark(at(target), middle));
-      // In a separate column, because they would cover the targets next to the dots.
+      // The ratios are in a separate column, because next to the dots they would cover the targets.
       const value = ratio.toFixed(ratio < 10 ? 2 : 0);
       parts.push(text(width - 4, middle + 4, value, `fill="${color}" text-anchor="end"`));
       y += rowHeight;

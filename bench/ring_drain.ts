@@ -167,7 +167,7 @@ class FilledRing implements AsyncDisposable {
 
   /** Drains the ring on both sides until further drains are not faster. */
   async warmUp(drains: number): Promise<void> {
-    // The line "ready".
+    // The first line of the C program is "ready".
     await this.#peer?.line();
     await this.drainInC(drains);
     await this.drain(drains);
@@ -199,7 +199,7 @@ async function measureSize(
   for (let round = 0; round < rounds; round++) {
     progress(`${size} bytes: round ${round + 1} of ${rounds}`);
     for (const { ring, here, there } of series) {
-      // Loads what the other rings have evicted from the caches.
+      // Loads the memory of this ring into the caches again, from which the other rings have evicted it.
       await ring.drainInC(drainsPerRound);
       const before = await ring.drainInC(drainsPerRound);
       here.push(median(await ring.drain(drainsPerRound)));

@@ -12,9 +12,9 @@
  * Meanwhile the consumer in Bun has a timer of 10 ms, and a server to which this process sends a request every 10 ms, before
  * the flood, too. The consumer in C has neither. Each consumer is warmed up by a second of the flood that is not counted.
  *
- * The consumers are measured in turn, each round has ratios, and the result is the median of the rounds: other machines on the
- * host sometimes cost a third. C's figure depends even more on how fast its CPU wakes up: the faster, the more often it is
- * woken for a single record.
+ * The consumers are measured in turn, each round has ratios, and the result is the median of the rounds: other machines on
+ * the host sometimes slow a consumer down by a third. C's figure depends even more on how fast its CPU wakes up. A CPU that
+ * wakes up faster is woken more often for a single record.
  *
  * The second part writes at a rate that fills a ring of 1 MiB in 29 ms. Nothing may be lost there.
  */
@@ -66,9 +66,9 @@ interface Counted {
 interface Consumed extends Counted, Produced {
   /** The fraction of one CPU that the consumer used. */
   readonly processorShare: number;
-  /** The milliseconds of each request during the flood. */
+  /** The duration of each request during the flood, in milliseconds. */
   readonly requests: readonly number[];
-  /** The milliseconds of each request before the flood. */
+  /** The duration of each request before the flood, in milliseconds. */
   readonly requestsBefore: readonly number[];
 }
 

@@ -8,8 +8,8 @@
  * strace, their system calls. They wait in parallel, because none takes processor time from another.
  *
  * Bun itself is not idle: it checks for garbage once per second, and for timeouts if any socket is open. The process without
- * subscriptions shows that. System calls that it never makes are those of the subscriptions. While calls are counted, the
- * garbage checks are off (BUN_GC_TIMER_DISABLE), because their number of calls varies.
+ * subscriptions shows that activity. System calls that this process never makes are those of the subscriptions. While calls
+ * are counted, the garbage checks are off (BUN_GC_TIMER_DISABLE), because their number of calls varies.
  */
 import { RingBuf, t } from "../src/index.ts";
 import type { Peer } from "./peer.ts";
@@ -25,7 +25,7 @@ import { canCountSystemCalls, countSystemCalls, type SystemCalls } from "./suppo
 
 const manyRings = 64;
 const cRingSize = 64 * 1024;
-/** Seconds after which a process has started and only waits. */
+/** Seconds until a new process has started and only waits. */
 const settleSeconds = 3;
 
 const numbers = {

@@ -74,7 +74,7 @@ async function latencyOf(
     peer !== undefined && consumer === undefined
       ? await startPeer(peer, "latency", [ring.id, warmUp, events])
       : await startConsumer(ring, consumer as Consumer, events, warmUp);
-  // Twice the time that it takes: the producer is ended when the consumer has all events.
+  // Twice the expected duration, as a limit: the producer is ended when the consumer has all events.
   const seconds = (2 * (warmUp + events)) / rate;
   const cpu = placement === "same CPU" ? cpus.consumer : cpus.producer;
   await using _producer = ring.startProducer({ seconds, rate, cpu });
@@ -145,7 +145,7 @@ function figure(
     here: median(ours),
     there: median(theirs),
     ratio: medianRatio(ours, theirs),
-    // The other bridges have no targets: they are for systems without the default one.
+    // The other bridges have no targets: they are for systems without the default bridge.
     ...(consumer?.bridge === "io_uring" ? { target: { of: "ratio", atMost } as const } : {}),
   };
 }

@@ -82,7 +82,7 @@ const candidates = [
 ];
 
 const unavailable = new Set(Bun.which("bpftrace") === null ? [bpftrace] : []);
-// In turn, so that the load of other machines affects all alike. The first round fills caches.
+// The candidates run in turn, so that the load of other machines affects all alike. The first round fills caches.
 for (let round = -1; round < rounds; round++) {
   for (const each of candidates) {
     if (unavailable.has(each)) continue;

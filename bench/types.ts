@@ -2,7 +2,7 @@
 import { bench, run, summary } from "mitata";
 import * as t from "../src/types/t.ts";
 
-// Many records, so that the engine cannot reuse the result of the first one.
+// There are many records, so that the engine cannot reuse the result of the first one.
 const RECORDS = 64;
 const STRIDE = 256;
 
@@ -11,7 +11,7 @@ function readAndWrite<T>(name: string, type: t.Type<T>, make: (index: number) =>
   const view = new DataView(new ArrayBuffer(RECORDS * STRIDE));
   const values = Array.from({ length: RECORDS }, (_, index) => make(index));
   values.forEach((value, index) => type.write(view, index * STRIDE, value));
-  // Separate functions for each type, as in a program with one type of event. The engine shares profiling data between
+  // Each type has separate functions, as in a program with one type of event. The engine shares profiling data between
   // functions with the same source text, so the text has the name of the type.
   const loops = new Function(
     "type, view, values",

@@ -199,7 +199,7 @@ function attempted(filenameOffset: number): Code {
     asm.mov(asm.r4, 0),
     asm.call("map_update_elem"),
     asm.jeq(r0, 0, "stored"),
-    // Counted as lost, although the exec may succeed and be shown: the count of lost events must not be too low.
+    // The attempt counts as lost, although the exec may succeed and be shown: the count of lost events must not be too low.
     asm.countLost("events", { stack: -8 }),
     asm.label("stored"),
     returnZero,
@@ -215,7 +215,7 @@ const readArgumentPointer: Code = [
   asm.call("probe_read_user"),
 ];
 
-/** Runs when an exec ends, and reads the file name: its page is in memory now, because the kernel has read it. */
+/** Runs when an exec ends, and reads the file name. The page of the name is in memory, because the kernel has read it. */
 function ended(kernel: Btf): Code {
   return [
     asm.mov(r6, r1),
@@ -271,7 +271,7 @@ function ended(kernel: Btf): Code {
       asm.add(r1, at("args")),
       asm.add(r1, r8),
       asm.mov(r6, r1),
-      // One byte more than is kept, to find out if the argument is longer.
+      // Reads one byte more than it keeps, to find out if the argument is longer.
       asm.mov(r2, argSize + 1),
       asm.call("probe_read_user_str"),
       asm.jsle(r0, 0, "cut off"),
@@ -373,7 +373,7 @@ function decode(bytes: Uint8Array): string | undefined {
   }
 }
 
-/** Yields the characters, and as numbers the bytes that are not UTF-8. */
+/** Yields characters as strings, and bytes that are not UTF-8 as numbers. */
 function* charactersOf(bytes: Uint8Array): Generator<string | number> {
   const all = decode(bytes);
   if (all !== undefined) return yield* all;
@@ -467,7 +467,7 @@ function columns(time: string, pid: string, ppid: string, uid: string, ret: stri
 function heading({ failed }: Options): string {
   const start = columns("TIME", "PID", "PPID", "UID", failed ? "RET".padEnd(8) : "");
   const text = `${start}${"COMM".padEnd(15)} ${"FILENAME".padEnd(24)} ARGS`;
-  // Cut to one line of the terminal; a pipe has no width.
+  // The heading is cut to one line of the terminal. A pipe has no width.
   return colour(bold, text.slice(0, process.stdout.columns || undefined).trimEnd());
 }
 
@@ -484,8 +484,8 @@ function asLine(event: Event, { failed }: Options): string {
 }
 
 /**
- * Standard output, which is written no faster than it is read. Meanwhile records stay in the ring buffer, and the BPF program
- * counts those for which it has no room.
+ * Writes to standard output no faster than it is read. Meanwhile records stay in the ring buffer, and the BPF program counts
+ * those for which the buffer has no room.
  */
 class Output {
   #last: Promise<void> = Promise.resolve();
@@ -541,7 +541,7 @@ async function watch(options: Options): Promise<void> {
   };
   attach("tp_btf/sched_process_exec", succeeded(kernel, options));
   if (options.failed) {
-    // Offsets of `filename` in the tracepoints' formats: it follows the number of the system call, or the descriptor.
+    // 16 and 24 are the offsets of `filename` in the tracepoints' formats, after the system call's number or the descriptor.
     attach("tp/syscalls/sys_exit_execve", ended(kernel));
     attach("tp/syscalls/sys_exit_execveat", ended(kernel));
     attach("tp/syscalls/sys_enter_execve", attempted(16));
@@ -566,13 +566,13 @@ async function watch(options: Options): Promise<void> {
     if (rest !== undefined) return;
     void iterator.return?.();
     rest = { events: [], lost: 0 };
-    // Before the programs are detached, which takes up to 0.1 s for each tracepoint.
+    // The ring is drained before the programs are detached, which takes up to 0.1 s for each tracepoint.
     events.drain((event) => rest?.events.push(event));
     rest.lost = events.stats.lost;
   };
   const output = new Output(stop);
   const interrupt = (): void => {
-    // A second signal: the reader of the output may never read on.
+    // A second signal ends the process at once, because the reader of the output may have stopped reading.
     if (rest !== undefined) process.exit(130);
     stop();
   };
@@ -594,7 +594,7 @@ function printNote(line: string): void {
   process.stderr.write(`${line.replace(allUnprintable, escape)}\n`);
 }
 
-/** Prints an error in a line, and returns the exit status. Throws errors that are defects of this script, to show their stack. */
+/** Prints an error in one line, and returns the exit status. Throws other errors again, which are defects of this script. */
 function report(error: unknown): number {
   if (!(error instanceof Error)) throw error;
   const isUsage =

@@ -1,5 +1,5 @@
 // Waits for events that are never written, until it is killed: bun bench/children/idle_consumer.ts --rings N
-// With 0 rings it is the process to compare with: it has loaded the same code and waits for a socket.
+// With 0 rings this is the reference process, which has loaded the same code and waits for a socket.
 import { parseArgs } from "node:util";
 import { RingBuf, t } from "../../src/index.ts";
 import { endWithParent } from "../support/libc.ts";

@@ -22,7 +22,7 @@ const wanted = Number(values.events);
 const samples: number[] = [];
 let warmUp = Number(values["warm-up"]);
 
-/** Adds the latency of an event. Returns true if there are enough. */
+/** Adds the latency of an event. Returns true after the last sample. */
 function addSample({ time }: { readonly time: number }): boolean {
   const latency = monotonicNanoseconds() - time;
   if (warmUp > 0) warmUp--;

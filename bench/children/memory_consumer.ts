@@ -34,7 +34,7 @@ const subscription =
       });
 
 let afterFirst: number | undefined;
-// Hundreds of thousands of events arrive between two checks. Only the end of the series matters.
+// Hundreds of thousands of events arrive between two checks. The exact number does not matter in a series of this length.
 const timer = setInterval(() => {
   const { events } = subscription.stats;
   if (events >= first) afterFirst ??= residentMemory("self");

@@ -1,6 +1,6 @@
 // Writes to a ring for a number of seconds, at full speed or at a rate in events per second:
 //   bun bench/children/producer.ts --ring ID --state ID --cpu N --seconds N [--rate N]
-// Both sides of a comparison use this producer. It counts in the state map, and prints the time that it took.
+// Both sides of a comparison use this producer. It counts events in the state map, and prints its run time as JSON.
 import { parseArgs } from "node:util";
 import { ArrayMap, RingBuf } from "../../src/index.ts";
 import { endWithParent, pinProcess, sleepMicroseconds } from "../support/libc.ts";
@@ -12,9 +12,9 @@ import {
   sequencerState,
 } from "../support/ring_programs.ts";
 
-/** The number of runs of the program per system call: about a millisecond. */
+/** The number of runs of the program per system call, which takes about a millisecond. */
 const runsPerCall = 20_000;
-/** The interval in which events are written at a rate. */
+/** The time between two batches of events at a rate. */
 const tickMicroseconds = 1000;
 
 const { values } = parseArgs({
@@ -48,7 +48,7 @@ function runs(): number {
 
 /**
  * Writes events at a rate. After a late tick it catches up, but with at most twice the rate: a larger burst would fill the ring
- * for any consumer.
+ * before any consumer could read it.
  */
 function pace(rate: number): void {
   const before = runs();

@@ -33,13 +33,13 @@ export class Child {
   /**
    * Returns the next line that the child prints.
    *
-   * @throws {Error} if the child ends before.
+   * @throws {Error} if the child ends before it prints a line.
    */
   async line(): Promise<string> {
     const { done, value } = await this.#lines.next();
     if (done !== true) return value;
     const status = await this.#process.exited;
-    // Ctrl-C also reaches the children. That is not an error, and this process is about to end.
+    // Ctrl-C also ends the children. That is not an error, and this process is about to end, too.
     if (isEnding) await new Promise(() => {});
     throw new Error(`${this.#command}: ended with status ${status} before it printed its result`);
   }

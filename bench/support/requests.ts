@@ -1,6 +1,6 @@
 const intervalMilliseconds = 10;
 
-/** The result of {@link askDuring}: that of the work, and the duration of each request. */
+/** The result of {@link askDuring}: the result of the work, and the duration of each request. */
 export interface Answered<T> {
   readonly result: T;
   readonly milliseconds: readonly number[];

@@ -6,7 +6,7 @@ import { readState, sequencedEvent, type SequencerState, sequencerState } from "
 
 const allowed = allowedCpus();
 
-/** The CPU of consumers and that of the producer, which differ if this process may run on two. */
+/** The CPU of consumers and the CPU of the producer. They differ if this process may run on at least two CPUs. */
 export const cpus = {
   consumer: allowed[0] ?? 0,
   producer: allowed[1] ?? allowed[0] ?? 0,
@@ -22,7 +22,7 @@ export interface Production {
   readonly seconds: number;
   /** Events per second. @default full speed */
   readonly rate?: number;
-  /** The CPU on which it runs. @default another CPU than that of the consumer, if possible */
+  /** The CPU on which the producer runs. @default a CPU other than the consumer's, if there is one */
   readonly cpu?: number;
 }
 

@@ -37,7 +37,7 @@ function parse(table: string): SystemCalls {
     const columns = line.trim().split(/\s+/);
     const name = columns.at(-1) ?? "";
     const count = Number(columns[3]);
-    // strace restarts calls that were in progress at the start. The process has not made these.
+    // The kernel continues calls that strace interrupts at its start as restart_syscall, which the process has not called.
     if (!Number.isInteger(count) || name === "total" || name === "restart_syscall") continue;
     calls.set(name, count);
   }

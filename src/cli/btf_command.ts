@@ -190,7 +190,7 @@ function dump(reference: BtfReference, { json = false, type }: DumpOptions): voi
   if (isEmpty) warn("this BTF has no types with names: --json prints all types");
 }
 
-/** The lines that bpftool prints, so that sources work with the headers of both. */
+/** The lines that bpftool prints before the types. Sources then compile with the header of either tool. */
 const beforeTypes = `#ifndef __VMLINUX_H__
 #define __VMLINUX_H__
 

@@ -51,7 +51,7 @@ export async function runSteps(steps: Iterable<() => void>, onEnd: () => void): 
   try {
     for (const step of steps) {
       step();
-      // The event loop delivers signals.
+      // Signals are delivered by the event loop, which runs during this wait.
       await new Promise(setImmediate);
       if (received !== undefined) break;
     }
@@ -102,30 +102,30 @@ function createProgram(groups: readonly CommandGroup[]): Command {
   return program;
 }
 
-/** Adds a remedy to the error about an unknown command, unless it already suggests a similar one. */
+/** Adds a remedy to the error about an unknown command, unless the message already suggests a similar command. */
 function withRemedy(message: string): string {
   return message.replace(/(unknown command '.*')\n$/, "$1: `--help` lists the commands\n");
 }
 
 /** Prints an error, and returns the exit status for it. */
 function report(error: unknown): number {
-  // The reader has read enough, as `head` does.
+  // The reader, such as `head`, needs no more output: this is not an error.
   if (error instanceof ClosedPipe) return succeeded;
-  // Commander has printed the message. Help that it shows because the command is missing is an error.
+  // Commander has printed the message. If the command is missing, it has printed help, which is an error, too.
   if (error instanceof CommanderError) return error.exitCode === 0 ? succeeded : misused;
   if (error instanceof CommandError) {
     writeError(`bun-bpf: ${error.message}\n`);
     return error.isMisuse ? misused : failed;
   }
   const { message } = error instanceof Error ? error : new Error(String(error));
-  // In one line, even if names in the message contain line feeds.
+  // The message is printed in one line, even if names in it contain line feeds.
   writeError(`bun-bpf: ${printable(message)}\n`);
-  // Another error is a defect of this program, for which the stack is useful.
+  // An unexpected error is a defect of this program. The stack helps to find it.
   if (!isExpected(error)) writeError(`${(error as Error).stack ?? ""}\n`);
   return failed;
 }
 
-/** Returns true for errors of the kernel and the file system, and for those that explain what cannot be done. */
+/** Returns true for errors of the kernel and the file system, and for errors that explain why a command cannot be run. */
 function isExpected(error: unknown): boolean {
   if (error instanceof BpfError || !(error instanceof Error)) return true;
   return "code" in error || error.constructor === Error || error instanceof RangeError;

@@ -198,7 +198,7 @@ async function attachSection(): Promise<string> {
 
 /**
  * Probes all ways to attach, which takes a few seconds, because detaching waits for the kernel's grace periods. The probes run
- * as steps, because a cgroup would stay if the process ended in the middle of one.
+ * as steps, because a cgroup would stay if the process ended in the middle of a probe.
  */
 async function attachEntries(): Promise<FeatureEntries> {
   const { attachKinds } = features;
@@ -248,9 +248,9 @@ function lines(names: readonly string[]): string[] {
 /** A feature in the JSON output. */
 interface FeatureEntry {
   readonly status: FeatureStatus;
-  /** The first kernel version that has it; `undefined` if no known version has it. */
+  /** The first kernel version that has the feature; `undefined` if no known version has it. */
   readonly since: string | undefined;
-  /** The reason why it is not available. */
+  /** The reason why the feature is not available. */
   readonly reason: string | undefined;
 }
 
@@ -274,7 +274,7 @@ export interface FeatureReport {
   readonly helpers: Readonly<Record<string, readonly string[]>>;
 }
 
-/** Probes all features, which takes some seconds. */
+/** Probes all features, which takes several seconds. */
 export function reportFeatures(features: Features): FeatureReport {
   return {
     settings: features.settings,
@@ -290,7 +290,7 @@ export function reportFeatures(features: Features): FeatureReport {
 
 /** Returns the settings with the same keys on every machine; null means unknown, absent or no limit. */
 export function settingsData({ ioUring, ...settings }: KernelSettings): Record<string, unknown> {
-  // ioUring has a reason only if it is not available, as features do.
+  // Nulls are not added to `ioUring`: like a feature, it has a reason only if it is not available.
   return { ...withNulls(settings), ioUring };
 }
 

@@ -192,7 +192,7 @@ function dump(reference: Reference, { json = false, limit }: DumpOptions): void 
   using map = MapReader.open(originOf("map", reference));
   const decoder = new EntryDecoder(map.properties);
   const entries = map.entries().map((entry) => decoder.decode(entry));
-  // One more than is shown, to find out if there are more.
+  // Takes one entry more than it shows, to find out if there are more.
   const shown = limit === undefined ? entries : entries.take(limit + 1);
   const notes = (hasMore: boolean): string[] => [
     ...(hasMore ? [`there are more entries than --limit ${limit}`] : []),

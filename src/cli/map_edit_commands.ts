@@ -97,7 +97,7 @@ function encoded<T>(map: MapEditor, encode: () => T): T {
       error instanceof RangeError ||
       error instanceof InvalidArgumentError;
     if (!isRefusal) throw error;
-    // In one line, even if names of types contain line feeds.
+    // The message is printed in one line, even if names of types contain line feeds.
     throw new CommandError(`${map}: ${printable(error.message)}`, { isMisuse: true });
   }
 }

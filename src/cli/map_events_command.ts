@@ -100,7 +100,7 @@ class EventPrinter {
    */
   async run(): Promise<number> {
     const interrupt = (): void => {
-      // A second signal: the reader of the output may never read on.
+      // A second signal ends the process at once, because the reader of the output may have stopped reading.
       if (this.#hasEnded) process.exit(130);
       this.#stop();
     };
@@ -142,7 +142,7 @@ class EventPrinter {
     try {
       this.#text += `${this.#toLine(bytes)}\n`;
     } catch (error) {
-      // An exception in the callback of a subscription would be uncaught.
+      // The callback of a subscription must not throw, because nothing would catch the exception.
       this.#ended.reject(error);
       this.#stop();
     }
@@ -190,7 +190,7 @@ function describeBuffer(origin: { readonly id: number } | { readonly path: strin
 
 /** Returns a function that decodes a record. */
 function decoderOf(mapId: number, type: string | undefined): (bytes: Uint8Array) => EntryValue {
-  // Copied, because the kernel reuses the memory for other records.
+  // The bytes are copied, because the kernel reuses the memory for other records.
   if (type === undefined) return (bytes) => bytes.slice();
   const { btf, id } = findType(
     type,

@@ -116,7 +116,7 @@ export function argumentFor(kind: HandleKind): Argument {
 
 function parsePath(text: string): string {
   const path = text.replace(/^path:/, "");
-  // A name without a slash is probably the name of an object.
+  // Text without a slash is probably the name of an object, not a path.
   if (path === "" || path.includes("\0") || (path === text && !path.includes("/"))) {
     throw new InvalidArgumentError(
       "Expected the path of a pin with a slash, such as /sys/fs/bpf/counts or ./counts.",
@@ -139,7 +139,7 @@ function pin(
 function unpin(kind: HandleKind, path: string, { json = false }: JsonOption): void {
   using object = OpenedObject.open(kind, { path });
   const { id } = object;
-  // Another process may have removed it meanwhile.
+  // Another process may have removed the pin meanwhile.
   if (!object.unpin(path)) throw new CommandError(`nothing is pinned at ${path}`);
   if (json) printJson({ id, path });
 }
@@ -275,7 +275,7 @@ function findByName<Kind extends HandleKind>(kind: Kind, name: string): InfoByKi
       isMisuse: true,
     });
   }
-  // The kernel stores no more of a name.
+  // The kernel stores only this part of a name.
   const kept = name.slice(0, BPF_OBJ_NAME_LEN - 1);
   const objects = [...listObjects(kind)] as (InfoByKind["map"] | InfoByKind["prog"])[];
   const found = objects.filter((info) => info.name === kept);

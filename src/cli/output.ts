@@ -46,7 +46,7 @@ export function humanNanoseconds(nanoseconds: number): string {
 
 /** Formats a date in the local time zone: `2026-01-31 13:05:09`. */
 export function humanDate(date: Date): string {
-  // The Swedish format is that of ISO 8601.
+  // The Swedish locale formats dates as in ISO 8601.
   return date.toLocaleString("sv-SE");
 }
 
@@ -60,7 +60,7 @@ export function hex(number: number | bigint): string {
   return `0x${number.toString(16)}`;
 }
 
-/** Formats a value; `undefined` stays `undefined`. */
+/** Formats a value; returns `undefined` for `undefined`. */
 export function ifKnown<T>(value: T | undefined, format: (value: T) => string): string | undefined {
   return value === undefined ? undefined : format(value);
 }
@@ -77,7 +77,7 @@ export function abbreviate(texts: readonly string[], limit: number): string {
  */
 const unprintable = /(?!\n)[\p{Cc}\p{Cf}\p{Zl}\p{Zp}\p{Cs}]/gu;
 
-/** Matches the same characters, but not in the escape sequences of {@link style}. */
+/** Matches the characters of {@link unprintable}, except those in the escape sequences of {@link style}. */
 const unprintableAmongStyles = /(?!\n|\u001b\[\d{1,2}m)[\p{Cc}\p{Cf}\p{Zl}\p{Zp}\p{Cs}]/gu;
 
 function escapeCharacter(character: string): string {
@@ -228,7 +228,7 @@ function writeTerminal(text: string): void {
   try {
     write(standardError, text);
   } catch {
-    // There is no other place to report this.
+    // If standard error cannot be written, there is no other place to report the error.
   }
 }
 
@@ -259,7 +259,7 @@ export class LineWriter implements Disposable {
   flush(): void {
     const text = this.#gathered;
     this.#gathered = "";
-    // Lines contain no styles.
+    // Lines contain no styles, so all escape sequences in them are untrusted.
     if (text !== "") write(standardOutput, text.replace(unprintable, escapeCharacter));
   }
 
@@ -270,8 +270,8 @@ export class LineWriter implements Disposable {
 }
 
 /**
- * Standard output that is written asynchronously, no faster than it is read, so that signals are handled while it waits. The
- * other functions here block.
+ * Writes to standard output asynchronously. A writer can wait until the reader has read, and signals are handled meanwhile.
+ * The other functions in this file block.
  */
 export class OutputStream {
   #last: Promise<void> = Promise.resolve();
@@ -287,7 +287,8 @@ export class OutputStream {
   }
 
   /**
-   * Writes text without styles. Returns `undefined` if the buffer has room for more, otherwise a promise that resolves when it has.
+   * Writes text without styles. Returns `undefined` if the buffer has room for more, otherwise a promise that resolves when
+   * there is room.
    */
   write(text: string): Promise<void> | undefined {
     if (this.#failure !== undefined) return undefined;

@@ -65,7 +65,7 @@ export function probeAttachKind(row: AttachKindRow): ProbeAnswer {
 const placeName = "place of a probe";
 const linkName = "link of a probe";
 
-/** Allows everything: 1 is a valid return value of all cgroup programs. */
+/** Code that allows everything. All cgroup programs may return 1. */
 const allow = [asm.mov(asm.r0, 1), asm.exit()];
 
 function attachProbeProgram(row: AttachKindRow): void {
@@ -117,7 +117,7 @@ function attachProbeProgram(row: AttachKindRow): void {
   });
 }
 
-/** A cookie; 0 would mean none. */
+/** A cookie. It is not 0, because 0 means no cookie. */
 const cookie = 1n;
 
 function makeLink(row: AttachKindRow, fd: number, target: LinkTarget): Descriptor {
@@ -169,7 +169,7 @@ const netkit = 100;
 /** A function of all kernels since 4.17 that only sync(2) calls. */
 const rareFunction = "ksys_sync";
 
-/** Makes a place, calls `use` with it, and removes it. */
+/** Makes a place, calls `use` with the target there, and removes the place. */
 function atPlace(place: AttachPlace, use: (target: LinkTarget) => void): void {
   switch (place) {
     case "cgroup":
@@ -277,8 +277,8 @@ function removeCgroup(folder: string): void {
 /**
  * Mounts the cgroup file system without a mount point; its root is the cgroup of this process (kernel 5.2, CAP_SYS_ADMIN).
  *
- * It is mounted in a new cgroup namespace. In the initial one a mount sets the options of all mounts, and would reset those of
- * systemd: `nsdelegate` and `memory_recursiveprot` (cgroup_get_tree(), kernel/cgroup/cgroup.c).
+ * It is mounted in a new cgroup namespace. In the initial namespace, a mount sets the options of all mounts. It would reset
+ * the options that systemd sets, `nsdelegate` and `memory_recursiveprot` (cgroup_get_tree(), kernel/cgroup/cgroup.c).
  *
  * @throws {Missing} if the kernel has no cgroups of version 2.
  */
@@ -300,7 +300,7 @@ export function mountCgroups(): DetachedMount {
 }
 
 /**
- * Checks that the kernel calls the programs that are attached to security hooks: it attaches them in any case.
+ * Checks that the kernel calls programs that are attached to security hooks. It attaches them even if it never calls them.
  *
  * @throws {Missing} if the BPF security module is not active.
  */
@@ -310,11 +310,11 @@ function requireSecurityModule(): void {
   if (obstacle !== undefined) throw new Missing(obstacle);
 }
 
-/** The kernel's struct of a TCP congestion control algorithm. Connections choose one by name; none uses that of a probe. */
+/** The struct of a TCP congestion control algorithm. Connections select one by name, and none selects that of a probe. */
 const structName = "tcp_congestion_ops";
-/** The struct of the map's value, which contains the former struct. */
+/** The struct of the map's value. It contains the struct {@link structName}. */
 const valueStructName = `bpf_struct_ops_${structName}`;
-/** The functions that the kernel requires. */
+/** The functions that the kernel requires in a congestion control algorithm. */
 const requiredFunctions = ["ssthresh", "undo_cwnd", "cong_avoid"] as const;
 const key = new Uint8Array(4);
 
@@ -328,7 +328,7 @@ function attachStructOps({ by }: AttachKindRow): void {
   const view = new DataView(value.buffer);
   const place = (member: string) =>
     btf.field(valueStructName, "data").offset + btf.field(structName, member).offset;
-  // Unique, because another process may run this probe at the same time.
+  // The name is unique, because another process may run this probe at the same time.
   value.set(Buffer.from(`bunbpf${process.pid}`), place("name"));
   using programs = new DisposableStack();
   for (const member of requiredFunctions) {

@@ -4,10 +4,10 @@ import type { Probed } from "../ffi/bpf_probe.ts";
 import { Descriptor } from "../ffi/descriptor.ts";
 import type { ProbeAnswer } from "./feature.ts";
 
-/** Thrown in an {@link attempt} if something is missing for which the kernel returns no error. */
+/** Error of an {@link attempt}: something is missing, although the kernel returned no error. */
 export class Missing extends Error {}
 
-/** Thrown in an {@link attempt}: an error that the kernel returned, by its name. */
+/** Error of an {@link attempt}: the kernel returned an error, whose name is `code`. */
 export class KernelAnswer extends Error {
   readonly code: string;
 
@@ -30,7 +30,7 @@ export function descriptorOf(probed: Probed): Descriptor {
 /**
  * Checks that a probe returned no error.
  *
- * @throws {KernelAnswer} if it did.
+ * @throws {KernelAnswer} if the probe returned an error.
  */
 export function requireSuccess(error: string | undefined): void {
   if (error !== undefined) throw new KernelAnswer(error);
@@ -55,8 +55,8 @@ export function attempt(action: () => void): ProbeAnswer {
 }
 
 /**
- * Returns true for the error of a system call, by this library or by `node:fs`: both have the same properties. The failure to
- * close something says nothing about the feature.
+ * Returns true for the error of a system call, by this library or by `node:fs`: both set the same properties. Errors of
+ * close(2) do not count, because they do not depend on the feature.
  */
 function isAnswer(error: unknown): error is Error & { readonly code: string } {
   if (!(error instanceof Error)) return false;

@@ -9,7 +9,7 @@ import { mapTypeFeature } from "./map_types.ts";
 import { programTypeFeature } from "./probe_program.ts";
 import type { ProgramTypeName } from "../ffi/bpf_prog.ts";
 
-/** Returns the reason why the kernel has no maps of a type; `undefined` if it has them, or the type is not known. */
+/** Returns the reason why the kernel has no maps of a type; `undefined` if the kernel has them, or the type is not known. */
 function explainMapType(type: string): string | undefined {
   const facts = mapTypes.get(type as MapTypeName);
   return (
@@ -18,7 +18,7 @@ function explainMapType(type: string): string | undefined {
   );
 }
 
-/** Returns the reason why the kernel has no programs of a type; `undefined` if it has them. */
+/** Returns the reason why the kernel has no programs of a type; `undefined` if the kernel has them. */
 function explainProgramType(type: string): string | undefined {
   const known = type as ProgramTypeName;
   return missingReason(

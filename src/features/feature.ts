@@ -21,13 +21,13 @@ export type ProbeAnswer = "available" | (string & {}) | { readonly missing: stri
 export interface FeatureDefinition {
   /** The name for messages: `"map type bloom_filter"`. */
   readonly name: string;
-  /** The first kernel version that has it; `undefined` if no known version has it, and for helpers. */
+  /** The first kernel version that has the feature; `undefined` if no known version has it, and for helpers. */
   readonly since: KernelVersion | undefined;
-  /** True if updates of earlier stable kernels added it, too. */
+  /** True if updates of earlier stable kernels also added the feature. */
   readonly isBackported?: boolean;
-  /** Options of the kernel's build that it needs. */
+  /** Kernel build options that the feature needs. */
   readonly config?: readonly string[] | undefined;
-  /** Finds out if the kernel has it, by using it. */
+  /** Finds out if the kernel has the feature, by using it. */
   readonly probe: () => ProbeAnswer;
   /** Capabilities that the probe needs. */
   readonly needs: readonly Capability[];
@@ -41,9 +41,9 @@ const transient: ReadonlySet<string> = new Set(["EAGAIN", "EINTR", ...resourceEr
 /**
  * A feature that the kernel has or lacks.
  *
- * The first read of {@link available}, {@link status} or {@link reason} probes the feature: the probe uses it, and undoes that
- * at once. The result is cached. It does not depend on the kernel's version number, because distributions add and remove
- * features without changing it.
+ * The first read of {@link available}, {@link status} or {@link reason} probes the feature: the probe uses the feature, and
+ * undoes the effects at once. The result is cached. The result does not depend on the kernel's version number, because
+ * distributions add and remove features without changing the number.
  *
  * @example
  * ```ts
@@ -67,24 +67,24 @@ export class Feature {
   }
 
   /**
-   * The first kernel version that has it: `"5.16"`. `undefined` if no known version has it, and for helpers, which different
-   * program types got in different versions.
+   * The first kernel version that has the feature: `"5.16"`. `undefined` if no known version has it, and for helpers, which
+   * different program types got in different versions.
    */
   get since(): KernelVersion | undefined {
     return this.#definition.since;
   }
 
-  /** True if updates of earlier stable kernels added it, too. */
+  /** True if updates of earlier stable kernels also added the feature. */
   get isBackported(): boolean {
     return this.#definition.isBackported ?? false;
   }
 
-  /** Options of the kernel's build that it needs: `"CONFIG_XDP_SOCKETS"`. */
+  /** Kernel build options that the feature needs: `"CONFIG_XDP_SOCKETS"`. */
   get config(): readonly string[] {
     return this.#definition.config ?? [];
   }
 
-  /** True if this process can use it on this kernel. */
+  /** True if this process can use the feature on this kernel. */
   get available(): boolean {
     return this.status === "available";
   }
@@ -107,11 +107,11 @@ export class Feature {
     throw new BpfError({ errno, syscall: "a probe", doing: `probe the ${this.name}` });
   }
 
-  /** The reason why it is not available, as text; `undefined` if it is available. */
+  /** The reason why the feature is not available, as text; `undefined` if it is available. */
   get reason(): string | undefined {
     const { status } = this;
     if (status === "available") return undefined;
-    // All probes create maps or load programs.
+    // `locksMemory` is true, because all probes create maps or load programs.
     if (status === "refused") return explainPermission(this.#definition.needs, true);
     const missing = typeof this.#answer === "object" ? this.#answer.missing : undefined;
     if (this.since === undefined) return missing ?? "no known kernel version has it";
@@ -125,7 +125,7 @@ export class Feature {
     return `the kernel returns ${this.#answer}`;
   }
 
-  /** @internal Shows its data in `console.log`, without probing it. */
+  /** @internal Shows the feature's data in `console.log`, without probing the feature. */
   [inspectCustom](...inspection: InspectArguments): string {
     const { name, since } = this;
     const probed = this.#answer === undefined ? {} : { status: this.status };
@@ -198,7 +198,7 @@ const maxListedNames = 60;
 /** Makes the error for an unknown name, with a similar one or a list of the known ones. */
 export function unknownName(what: string, name: unknown, known: Iterable<string>): TypeError {
   const names = [...known];
-  // The prefix that helpers have in C.
+  // In C, names of helpers have this prefix.
   const wanted = String(name).replace(/^bpf_/, "");
   const hint =
     names.length > maxListedNames

@@ -53,7 +53,7 @@ export class Features {
     },
   );
 
-  /** Groups of instructions, and ways to use them, by name: `"may_goto"`. A probe loads a program that has them. */
+  /** Groups of instructions, and ways to use them, by name: `"may_goto"`. A probe loads a program that uses them. */
   readonly instructions: FeatureGroup<InstructionSet> = groupOf(
     "instruction set",
     instructionSets,

@@ -44,7 +44,7 @@ const tracingTypes: ReadonlySet<ProgramTypeName> = new Set([
 
 /**
  * Returns true if the kernel's lockdown forbids a helper that programs of the type can call otherwise (security_locked_down()).
- * The verifier's message is then the same as for a helper that they never can call.
+ * The verifier's message is then the same as for a helper that these programs can never call.
  */
 function isLocked(type: ProgramTypeName, helper: HelperName, log: string): boolean {
   const isOfKernel = /^probe_read_kernel(?:_str)?$/.test(helper);
@@ -78,7 +78,7 @@ export function helperFeature(type: ProgramTypeName, helper: HelperName): Featur
       if (error === undefined) return "available";
       if (log.trim() === "") return unverifiedAnswer(type, error);
       if (!unavailable.test(log)) return "available";
-      // Last, because reading the lockdown may need a mount.
+      // This check is the last one, because reading the lockdown may need a mount.
       if (isLocked(type, helper, log)) return "EPERM";
       return { missing: "the verifier does not let programs of this type call it" };
     },

@@ -1,4 +1,4 @@
-/** @module Probes of instructions, and of ways to use them: a row each, with the smallest program that has them. */
+/** @module Probes of instructions, and of ways to use them, one row each with the smallest program that uses them. */
 
 import * as asm from "../asm/asm.ts";
 import type { Code, Instruction } from "../asm/instruction.ts";
@@ -50,7 +50,7 @@ function loadKernelFunctionCall(): Descriptor {
   return loadProbeProgram({
     type: "struct_ops",
     target: { kind: "struct", name: "tcp_congestion_ops", member: "undo_cwnd" },
-    // The socket, the only argument of the program and of the kernel function.
+    // The first instruction loads the socket, the only argument of the program and of the kernel function.
     code: [asm.ldxdw(r1, r1, 0), asm.callKernelFunction("tcp_reno_undo_cwnd"), asm.exit()],
   });
 }
@@ -75,8 +75,8 @@ function loadException(): Descriptor {
 }
 
 /**
- * Loads a program that converts a pointer into an arena. The verifier requires that the arena has an address, and `extra` sets
- * it, because no process maps the arena.
+ * Loads a program that converts a pointer into an arena. The verifier requires that the arena has an address. No process
+ * maps the arena, so `extra` sets the address.
  */
 function loadArenaCast(): Descriptor {
   using arena = descriptorOf(
@@ -110,13 +110,13 @@ function loadIndirectJump(): Descriptor {
 
 /** A row of {@link instructionSets}: instructions, or a way to use them, that came with one kernel version. */
 export interface InstructionSetRow {
-  /** The first kernel version that has them. */
+  /** The first kernel version that has the instructions. */
   readonly since: KernelVersion;
   readonly isBackported?: boolean;
   readonly config?: readonly string[];
   readonly needs: readonly Capability[];
   /**
-   * Loads a program that has them.
+   * Loads a program with the instructions.
    *
    * @throws {BpfError | KernelAnswer | Missing} if the kernel refuses.
    */
@@ -205,7 +205,7 @@ const rows = {
     ...plain,
     load: () => load(asm.mov(r0, -7), asm.sdiv(r0, 2), asm.smod(r0, 2), returnZero),
   },
-  // Stable updates of 6.1 have them, too.
+  // Stable updates of Linux 6.1 also have long jumps.
   long_jumps: {
     since: "6.6",
     isBackported: true,
@@ -254,7 +254,7 @@ export const instructionSets: ReadonlyMap<InstructionSet, InstructionSetRow> = n
   Object.entries(rows) as [InstructionSet, InstructionSetRow][],
 );
 
-/** Probes a group of instructions by loading a program that has them. */
+/** Probes a group of instructions by loading a program that uses them. */
 export function probeInstructionSet({ load }: InstructionSetRow): ProbeAnswer {
   return attempt(() => load()[Symbol.dispose]());
 }

@@ -1,4 +1,4 @@
-/** @module Probes of map types and of operations on maps: they create the smallest map of a type, and run the operations on it. */
+/** @module Probes of map types and of operations on maps. A probe creates the smallest map of a type, and may use it. */
 
 import { Btf } from "../btf/btf.ts";
 import { encodeBtf } from "../btf/encode.ts";

@@ -128,7 +128,8 @@ const extensible: Code = [
   ...returnZero,
 ];
 
-/** The types of the functions of both programs. Functions that can be replaced must return a number. */
+/** The types of the functions in {@link extensible}. A function that can be replaced must return a number, and the
+ * replacement has the same type. */
 const functionTypes = new BtfBuilder();
 const prototype = functionTypes.functionPrototype(functionTypes.int("int", 4, { isSigned: true }));
 const mainId = functionTypes.func("main", prototype, "global");
@@ -148,7 +149,7 @@ export function loadExtensible(): Descriptor {
 }
 
 /**
- * Loads a program that replaces a function of another program, which stays loaded as long.
+ * Loads a program that replaces a function of another program. It keeps a reference to the other program.
  *
  * @throws {BpfError} if the kernel refuses the other program.
  */

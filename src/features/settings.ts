@@ -14,7 +14,7 @@ export interface KernelSettings {
   readonly architecture: "x64" | "arm64";
   /** Size of a page in bytes. */
   readonly pageSize: number;
-  /** Number of possible CPUs, and so of the values per key in a per-CPU map. */
+  /** Number of possible CPUs. A per-CPU map has one value per key for each of them. */
   readonly possibleCpus: number;
   /** Type information (BTF) of the kernel. */
   readonly btf: {
@@ -30,7 +30,7 @@ export interface KernelSettings {
   readonly jit: {
     /** The sysctl net.core.bpf_jit_enable. */
     readonly mode: "off" | "on" | "debug" | undefined;
-    /** The programs whose constants are blinded, which makes them slower: the sysctl net.core.bpf_jit_harden. */
+    /** The programs whose constants are blinded, which makes the programs slower: the sysctl net.core.bpf_jit_harden. */
     readonly hardening: "off" | "unprivileged" | "all" | undefined;
     /** True if compiled programs are among the kernel's symbols: the sysctl net.core.bpf_jit_kallsyms. */
     readonly symbols: boolean | undefined;
@@ -55,9 +55,9 @@ export interface KernelSettings {
   };
   /** Availability of io_uring, by which the event loop waits for ring buffers. */
   readonly ioUring: {
-    /** True if this process can use it. */
+    /** True if this process can use io_uring. */
     readonly available: boolean;
-    /** The reason why it is not available; `undefined` if it is. */
+    /** The reason why io_uring is not available; `undefined` if it is. */
     readonly reason: string | undefined;
   };
 }

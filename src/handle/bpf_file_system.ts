@@ -3,7 +3,7 @@ import { DetachedMount } from "../ffi/mount.ts";
 import { reloadDisposers } from "./reload.ts";
 
 /**
- * A private BPF file system without a mount point. Other processes do not see its pins, which are removed when it is disposed of.
+ * A private BPF file system without a mount point. Other processes do not see its pins. Disposal removes the pins.
  *
  * It is useful in tests, and on machines where /sys/fs/bpf is not mounted. It requires CAP_SYS_ADMIN.
  *

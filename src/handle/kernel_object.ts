@@ -32,7 +32,7 @@ export abstract class KernelObject implements Disposable {
   readonly #descriptor: Descriptor;
   readonly #readId: () => number;
   #id: number | undefined;
-  /** The paths of the pins that this object created or was opened by, and has not removed. */
+  /** The paths of the pins that this object has created or was opened by, except those that it has removed. */
   #pins: Set<string> | undefined;
 
   /**
@@ -48,8 +48,8 @@ export abstract class KernelObject implements Disposable {
   }
 
   /**
-   * Disposes of an object whose code `bun --hot` has replaced. Later uses throw an error that says so. Does nothing for an object
-   * whose constructor has failed: it is disposed of already.
+   * Disposes of this object after `bun --hot` has replaced its code. Later uses throw an error that says so. Does nothing if
+   * the constructor has failed, because the object is then disposed of already.
    */
   #end(): void {
     if (this.disposed) return;
@@ -126,8 +126,9 @@ export abstract class KernelObject implements Disposable {
    * Removes the pin at a path. Without a path, removes every pin that this object has created, and the one by which it was
    * opened.
    *
-   * A pin is removed only if it belongs to the same map, program or link. The kernel cannot compare and remove in one step: a
-   * file that another process creates at the path within the microseconds between is removed. A pin that was moved is not found.
+   * A pin is removed only if it belongs to the same map, program or link. The kernel cannot compare and remove in one step:
+   * a file that another process creates at the path within the microseconds between these steps is removed. A pin that was
+   * moved is not found.
    *
    * @returns true if a pin was removed, false if none of them existed any more
    * @throws {Error} if a path is anything else: a file, a directory, a symbolic link, or a pin of another object. Then neither
@@ -206,8 +207,9 @@ export function openObject(kind: HandleKind, origin: Origin, what: string, flags
 }
 
 /**
- * Opens the object pinned at a path, which was checked before; `undefined` if nothing is pinned, unless it is required.
+ * Opens the object that is pinned at a path, which the caller has checked with {@link checkPinPath}.
  *
+ * @param isRequired true to throw an error if nothing is pinned, false to return `undefined`
  * @throws as {@link openObject}.
  */
 export function openPin(
@@ -226,7 +228,7 @@ function adopt(kind: HandleKind, fd: number, origin: Origin): Descriptor {
   const descriptor = new Descriptor(fd, `${nouns[kind]} ${describeOrigin(origin)}`);
   try {
     const found = objectKind(descriptor.fd);
-    // For a descriptor of anything other than a BPF object, the first call of the kernel fails.
+    // "other" is accepted: for a file that is not a BPF object, the first call of bpf(2) fails later.
     if (found !== undefined && found !== "other" && found !== kind) {
       const other = found === "btf" ? found : nouns[found];
       throw new TypeError(

@@ -22,7 +22,7 @@ function disposeAfterReload(): Map<object, () => void> | undefined {
       disposeOf();
       known.delete(object);
     } catch (error) {
-      // An asynchronous operation uses the memory of the object. It stays in the map, so that the next reload tries again.
+      // An asynchronous operation still uses the memory of the object. The object stays in the map for the next reload.
       reportError(error);
     }
   }

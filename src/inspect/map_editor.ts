@@ -109,7 +109,7 @@ export class EntryEncoder {
   /**
    * Encodes a key.
    *
-   * @throws {TypeError | RangeError} if the text is not a key of the map; the message has what is expected.
+   * @throws {TypeError | RangeError} if the text is not a key of the map; the message describes the expected form.
    */
   key(text: string): Uint8Array {
     const { keySize, btfKeyTypeId, type } = this.#map;
@@ -127,7 +127,7 @@ export class EntryEncoder {
    * Encodes a value.
    *
    * @param fd returns the file descriptor of the object that a text names, for a map that holds programs or maps
-   * @throws {TypeError | RangeError} if the text is not a value of the map; the message has what is expected.
+   * @throws {TypeError | RangeError} if the text is not a value of the map; the message describes the expected form.
    */
   value(text: string, fd: (kind: "prog" | "map", text: string) => number): Uint8Array {
     const { type, valueSize, btfValueTypeId } = this.#map;
@@ -182,7 +182,7 @@ export class EntryEncoder {
   /**
    * Encodes a parsed value.
    *
-   * @param text the argument, if it is this value as a whole
+   * @param text the text of the argument, if the value is the whole argument
    */
   #encode(
     what: string,
@@ -234,7 +234,7 @@ function encodeTyped(
   return new Uint8Array(view.buffer);
 }
 
-/** A JSON value, with bigints for integers beyond the safe ones of numbers. */
+/** A JSON value. Integers that a number cannot represent exactly are bigints. */
 type JsonValue =
   string | number | bigint | boolean | null | JsonValue[] | { [name: string]: JsonValue };
 

@@ -18,13 +18,13 @@ import {
 import { BPF_F_RDONLY } from "../uapi/bpf.ts";
 import { openPin, visibleBtf } from "./objects.ts";
 
-/** Bytes of a socket's cookie, which is what look-ups in maps of sockets return. */
+/** Bytes of a socket's cookie, which look-ups in maps of sockets return. */
 const cookieSize = 8;
 
 /**
  * Returns the order in which the entries of a map are read.
  *
- * @throws {Error} if they cannot be read, with the reason.
+ * @throws {Error} if the entries cannot be read; the message has the reason.
  */
 function entryOrderOf(map: MapProperties): EntryAccess {
   const row = mapTypes.get(map.type);
@@ -294,7 +294,7 @@ export class MapReader implements Disposable {
   }
 
   /**
-   * Iterates the entries lazily. Of a queue or stack it yields only the next value, because reading others removes values.
+   * Iterates the entries lazily. For a queue or stack it yields only the next value, because reading others removes values.
    *
    * @throws {Error} if maps of this type cannot be read, with the reason.
    */

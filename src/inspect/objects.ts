@@ -26,8 +26,8 @@ import { BPF_F_RDONLY } from "../uapi/bpf.ts";
 /** Information about a map, with fields that only /proc/self/fdinfo has. */
 export interface InspectedMapInfo extends MapInfo {
   /**
-   * The type of the programs that a map of programs accepts: that of the first program that was stored in the map, or that used
-   * it. `undefined` before that, and for other maps.
+   * The type of the programs that a map of programs accepts: the type of the first program that was stored in the map or
+   * used it. `undefined` before that, and for other maps.
    */
   readonly ownerProgramType: ProgramTypeName | undefined;
   /** True if the map accepts JIT-compiled programs, false for interpreted ones; `undefined` if `ownerProgramType` is. */
@@ -58,7 +58,7 @@ function readInspectedMap(fd: number, what: string): InspectedMapInfo {
   };
 }
 
-/** Kinds of map values that are a program or contain one. */
+/** Kinds of map values that are or contain a program. */
 const valuesWithPrograms: ReadonlySet<HeldObject> = new Set(["program", "interface", "CPU queue"]);
 
 const lists: { readonly [Kind in HandleKind]: () => Generator<InfoByKind[Kind]> } = {

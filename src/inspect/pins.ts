@@ -79,8 +79,8 @@ class PinWalk {
   /** Opens the pins in a directory, and returns the paths of its subdirectories. */
   #read({ fd }: Descriptor, path: string, user: number | "several"): string[] {
     const directories: string[] = [];
-    // By the descriptor, because the path may lead elsewhere by now. Reading all names at once is fine: the kernel uses more
-    // memory for each entry than this process.
+    // The directory is read through its descriptor, because the path may lead elsewhere by now. All names are read at once:
+    // that is safe, because each entry takes more memory in the kernel than in this process.
     const opened = `/proc/self/fd/${fd}`;
     const entries = readdirSync(opened, { withFileTypes: true });
     for (const [index, entry] of entries.entries()) {

@@ -19,9 +19,9 @@ export interface BtfTarget {
 /** The smallest program of a type, for probes. */
 export interface SmallestProgram {
   readonly type: ProgramTypeName;
-  /** The attach type that it is loaded for. */
+  /** The attach type for which the program is loaded. */
   readonly attachType?: AttachTypeName;
-  /** The kernel type that it is loaded for. */
+  /** The kernel type for which the program is loaded. */
   readonly target?: BtfTarget;
   readonly isSleepable?: boolean;
 }
@@ -32,7 +32,7 @@ export type AttachPlace =
   | "cgroup"
   /** A new network namespace, by its descriptor. */
   | "netns"
-  /** The network namespace of the thread, which is a new one. */
+  /** The network namespace of the calling thread, which the probe has moved to a new one. */
   | "own netns"
   /** The loopback interface, a netfilter hook, or a new netkit interface in a new network namespace. */
   | "loopback"
@@ -50,7 +50,7 @@ export type AttachPlace =
   | "kretprobe"
   | "uprobe"
   | "uretprobe"
-  /** The target that the program was loaded for. */
+  /** The target for which the program was loaded. */
   | "loaded for"
   | "socket"
   | "socket map"
@@ -78,9 +78,9 @@ type AttachCall =
 
 /** A row of {@link attachKinds}: one way to attach programs. */
 export interface AttachKindRow {
-  /** The first kernel version that has it. */
+  /** The first kernel version that supports this way to attach. */
   readonly since: KernelVersion;
-  /** Options of the kernel's build that it needs. */
+  /** Kernel build options that this way to attach needs. */
   readonly config?: readonly string[];
   /** Capabilities that the probe needs. */
   readonly needs: readonly Capability[];
@@ -88,7 +88,7 @@ export interface AttachKindRow {
   readonly program?: SmallestProgram;
   readonly place: AttachPlace;
   readonly by: AttachCall;
-  /** The attach type, if the program is loaded without one. */
+  /** The attach type, if the program is loaded without an attach type. */
   readonly attachType?: AttachTypeName;
   /** The name of a raw tracepoint. */
   readonly tracepoint?: string;
@@ -96,9 +96,9 @@ export interface AttachKindRow {
   readonly isReturn?: boolean;
   /** True if the probe passes a cookie. */
   readonly hasCookie?: boolean;
-  /** True if the kernel calls the program only if the BPF security module is active, although it always attaches it. */
+  /** True if the kernel always attaches the program, but calls it only while the BPF security module is active. */
   readonly needsSecurityModule?: boolean;
-  /** True if EEXIST also means that the kernel has it: a program in the initial network namespace excludes programs in others. */
+  /** True if EEXIST also shows support: a program in the initial network namespace excludes programs in other namespaces. */
   readonly isExclusive?: boolean;
 }
 
@@ -185,13 +185,13 @@ function multiTrampoline(attachType: AttachTypeName) {
   } as const;
 }
 
-/** Returns the first version with trampolines: arm64 got the code that calls them in 6.4. */
+/** Returns the first kernel version with trampolines. On arm64 the kernel can call them since 6.4. */
 function trampolinesSince(x64: KernelVersion): KernelVersion {
   return sinceByArchitecture({ x64, arm64: "6.4" });
 }
 
 const network = {
-  // CAP_SYS_ADMIN is for making the network namespace.
+  // CAP_SYS_ADMIN is needed to create the network namespace.
   needs: ["CAP_BPF", "CAP_NET_ADMIN", "CAP_SYS_ADMIN"],
   config: ["CONFIG_NET", "CONFIG_NET_NS"],
 } as const;
@@ -203,7 +203,7 @@ const flowDissector = {
 } as const;
 
 const cgroups = {
-  // CAP_SYS_ADMIN is for mounting the cgroup file system.
+  // CAP_SYS_ADMIN is needed to mount the cgroup file system.
   needs: ["CAP_BPF", "CAP_NET_ADMIN", "CAP_SYS_ADMIN"],
   config: ["CONFIG_CGROUP_BPF"],
   place: "cgroup",
@@ -214,7 +214,7 @@ function cgroup(since: KernelVersion, type: ProgramTypeName, attachType: AttachT
   return { since, ...cgroups, program: { type, attachType }, by: "attach" } as const;
 }
 
-/** Common part of the rows about links: a program that needs nothing but a cgroup. */
+/** Common part of the rows about cgroup links. The program needs only a cgroup. */
 const cgroupLink = {
   ...cgroups,
   program: { type: "cgroup_skb", attachType: "cgroup_inet_ingress" },
@@ -262,7 +262,7 @@ export const attachKinds = {
   tp: {
     since: "4.7",
     ...events,
-    // CAP_SYS_ADMIN is for mounting tracefs, which has the tracepoint's number.
+    // CAP_SYS_ADMIN is needed to mount tracefs, which contains the tracepoint's id.
     needs: ["CAP_BPF", "CAP_PERFMON", "CAP_SYS_ADMIN"],
     program: { type: "tracepoint" },
     place: "tracepoint event",
@@ -297,7 +297,7 @@ export const attachKinds = {
   fexit: { since: trampolinesSince("5.5"), ...trampoline("trace_fexit") },
   fmod_ret: {
     since: trampolinesSince("5.7"),
-    // fmod_ret programs may change the results of security hooks. Only quotactl(2) calls this one.
+    // fmod_ret programs may change the results of security hooks. Only quotactl(2) calls this hook.
     ...trampoline("modify_return", { kind: "func", name: "security_quotactl" }),
     config: [...typed.config, ftrace, "CONFIG_SECURITY"],
   },

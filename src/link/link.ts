@@ -34,10 +34,10 @@ export interface AttachMethod {
 }
 
 /**
- * An attachment of a program. The program runs from the creation of the link until its disposal.
+ * An attachment of a program. The program runs from the creation of the link until it is detached.
  *
- * A link is closed when it is disposed of (`using`, or `link[Symbol.dispose]()`) or the process ends. The program is detached
- * unless the link is pinned, or open elsewhere. Garbage collection never detaches a program.
+ * A link is closed when it is disposed of (`using`, or `link[Symbol.dispose]()`) or the process ends. That detaches the
+ * program, unless the link is pinned or another descriptor refers to it. Garbage collection never detaches a program.
  *
  * @example
  * ```ts
@@ -64,7 +64,7 @@ export class Link extends KernelObject {
    *
    * @throws {BpfError} `ENOENT` if nothing is pinned there, `EPERM` if a name in the path has a dot.
    * @throws {TypeError} if the pinned object is not a link.
-   * @throws {BpfError} if the path is not on a BPF file system, or this user may not open it.
+   * @throws {BpfError} if the path is not on a BPF file system, or this user may not open the pin.
    *
    * @example
    * ```ts
@@ -100,7 +100,7 @@ export class Link extends KernelObject {
   /**
    * Opens the link that a file descriptor refers to. The descriptor is duplicated; the caller still has to close its own.
    *
-   * @throws {TypeError} if the descriptor is not a link's.
+   * @throws {TypeError} if the descriptor does not refer to a link.
    *
    * Requires Linux 5.7.
    */
@@ -163,7 +163,7 @@ function openLink(origin: Origin, options: OpenLinkOptions): Link {
   try {
     descriptor.what = describeLink(readLinkInfo(descriptor.fd, descriptor.what));
   } catch (error) {
-    // Kernels before 5.8 have no information about links. The error is the same for a descriptor that is not a BPF object's.
+    // Kernels before 5.8 have no information about links. They return EINVAL also for descriptors of other files.
     const isOld = error instanceof BpfError && error.code === "EINVAL";
     if (!isOld || objectKind(descriptor.fd) !== "link") {
       descriptor[Symbol.dispose]();

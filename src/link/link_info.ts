@@ -59,17 +59,17 @@ export interface CgroupLinkInfo extends CommonLinkInfo {
 export interface IterLinkInfo extends CommonLinkInfo {
   /** The type of the link. */
   readonly type: "iter";
-  /** The kind of objects that it iterates: `"bpf_map"`, `"task"`, ... (kernel 5.10). */
+  /** The kind of objects that the program iterates: `"bpf_map"`, `"task"`, ... (kernel 5.10). */
   readonly target: string | undefined;
-  /** The id of the map whose elements it iterates. */
+  /** The id of the map whose elements the program iterates. */
   readonly mapId: number | undefined;
-  /** The id of the cgroup at which it starts (kernel 6.1). */
+  /** The id of the cgroup at which the iteration starts (kernel 6.1). */
   readonly cgroupId: bigint | undefined;
-  /** The order in which it iterates cgroups from there (kernel 6.1). */
+  /** The order in which the program iterates cgroups from `cgroupId` (kernel 6.1). */
   readonly cgroupOrder: Keyword<keyof typeof bpfCgroupIterOrders> | undefined;
-  /** The id of the only thread that it iterates (kernel 6.1). */
+  /** The id of the thread, if the program iterates only one (kernel 6.1). */
   readonly tid: number | undefined;
-  /** The id of the process whose threads it iterates (kernel 6.1). */
+  /** The id of the process, if the program iterates only the threads of one (kernel 6.1). */
   readonly pid: number | undefined;
 }
 
@@ -87,7 +87,7 @@ export interface NetnsLinkInfo extends CommonLinkInfo {
 interface InterfaceLinkInfo extends CommonLinkInfo {
   /** The index of the interface in its network namespace; `undefined` after the interface was removed. */
   readonly ifindex: number | undefined;
-  /** The name of the interface with this index in the network namespace of this process, which may be another one. */
+  /** The name of the interface with this index in the network namespace of this process, which may be a different one. */
   readonly interfaceName: string | undefined;
 }
 
@@ -135,7 +135,7 @@ export interface KprobeMultiLinkInfo extends CommonLinkInfo {
   readonly addresses: readonly bigint[] | undefined;
   /** The cookies, one per function; `undefined` for none, and before kernel 6.9. */
   readonly cookies: readonly bigint[] | undefined;
-  /** Number of runs that were skipped because the program was already running on that CPU (kernel 6.7). */
+  /** Number of runs that were skipped because the program was already running on the same CPU (kernel 6.7). */
   readonly missed: number | undefined;
 }
 
@@ -197,7 +197,7 @@ export interface OtherLinkInfo extends CommonLinkInfo {
   readonly type: "tracing_multi" | `type_${number}`;
 }
 
-/** Information of the kernel about a link. Its `type` determines the other fields. A field that the kernel does not report is `undefined`. */
+/** The kernel's information about a link. Its `type` determines the other fields. Unreported fields are `undefined`. */
 export type LinkInfo =
   | RawTracepointLinkInfo
   | TracingLinkInfo
@@ -228,7 +228,7 @@ export type PerfEventTarget =
       readonly offset: number;
       /** The address of the probe; `undefined` if the kernel hides it from this process (see {@link KernelSymbols.read}). */
       readonly address: bigint | undefined;
-      /** Number of runs that were skipped because the program was already running on that CPU (kernel 6.7). */
+      /** Number of runs that were skipped because the program was already running on the same CPU (kernel 6.7). */
       readonly missed: number;
       /** The cookie, which the helper `get_attach_cookie` returns (kernel 6.9); `undefined` for none. */
       readonly cookie: bigint | undefined;

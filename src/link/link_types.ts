@@ -1,4 +1,4 @@
-/** @module The kernel's link types, one row each, which reads and describes the information about links of the type. */
+/** @module The kernel's link types, one row each. A row reads and describes the information about links of its type. */
 
 import { type Keyword, keywordOf, keywordsByNumber } from "../check/names.ts";
 import { type BufferedInfo, bufferedInfo, type InfoBuffer } from "../ffi/bpf_object.ts";
@@ -30,7 +30,7 @@ interface LinkType<Type extends LinkTypeName> {
   readonly target?: (info: OwnInfo<Type>) => Words;
 }
 
-/** Words of a description. Empty and undefined ones are left out. */
+/** Words of a description. Empty and undefined words are left out. */
 type Words = readonly (string | undefined)[];
 
 const linkTypes: { readonly [Type in Exclude<LinkTypeName, `type_${number}`>]: LinkType<Type> } = {
@@ -209,7 +209,7 @@ function interfaceText({ ifindex, interfaceName: name }: OwnInfo<"xdp">): string
   return name === undefined ? `interface ${ifindex}` : `${name} (${ifindex})`;
 }
 
-/** PATH_MAX: bytes that suffice for any path or symbol of the kernel. */
+/** Bytes of a buffer for a path or symbol (PATH_MAX): no path or kernel symbol is longer. */
 const textBufferSize = 4096;
 
 /** Describes a buffer for a text. */
@@ -257,7 +257,7 @@ function interfaceAt(info: BufferedInfo, offset: number): OwnInfo<"xdp"> {
 
 function readIterator(info: BufferedInfo): OwnInfo<"iter"> {
   const target = presentText(info.text(LINK_INFO.iter_target_name));
-  // The fields of the targets are in a union.
+  // The fields are members of a union, so only those of the target are valid.
   const isOfMap = target === "bpf_map_elem" || target === "bpf_sk_storage_map";
   const isOfCgroup = target === "cgroup";
   const isOfTask = target?.startsWith("task") === true;

@@ -26,7 +26,7 @@ class PerfEventLink extends Link {
   }
 }
 
-/** A perf event with a program, for kernels before 5.15, which have no links of perf events. It can only be disposed of. */
+/** A perf event with a program, for kernels before 5.15, which have no perf event links. Only its disposal is supported. */
 export class BarePerfEvent extends Link {
   override get id(): number {
     return this.#refuse("get information about");
@@ -62,7 +62,7 @@ export class BarePerfEvent extends Link {
 
 /**
  * Attaches a program to a perf event and enables the event: by a link, or before kernel 5.15 by an ioctl. The link owns the
- * event; if this fails, the event is closed.
+ * event. If attaching fails, the event is closed.
  *
  * @throws {BpfError} if the kernel refuses.
  */

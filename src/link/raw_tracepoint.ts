@@ -7,7 +7,7 @@ import { unknownTracepoint } from "./tracepoint.ts";
 
 const target = {
   targetExample: "sched_switch",
-  // A C identifier.
+  // The name of a tracepoint is a C identifier.
   targetForm: /^\w+$/,
 } as const;
 

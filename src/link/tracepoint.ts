@@ -15,11 +15,11 @@ const tracefsPaths = ["/sys/kernel/tracing", "/sys/kernel/debug/tracing"];
 /**
  * Attaches to a classic tracepoint, named as `category/name` (kernel 4.7).
  *
- * Kernels before 5.15 have no links of perf events: what this returns can be disposed of, but neither pinned nor updated.
+ * Before kernel 5.15, which added perf event links, the returned link can be disposed of, but neither pinned nor updated.
  */
 export const tracepoint: AttachMethod = {
   targetExample: "syscalls/sys_enter_openat",
-  // Two directory names, neither of which may be `.` or `..` and lead out of tracefs.
+  // Two directory names. Neither may start with a dot, because `..` would lead out of tracefs.
   targetForm: /^[^/.\0][^/\0]*\/[^/.\0][^/\0]*$/,
   attach(program, target) {
     const what = `tracepoint link to ${target}`;

@@ -99,7 +99,7 @@ function typeOf(
     if (words === "bool" && size === 1) return bool;
     return (isSigned ? signed : unsigned).get(size) ?? bytes(size);
   }
-  // Some kernels print the name of a constant as the length, which is then known only for byte arrays.
+  // Some kernels print the name of a constant as the length. For byte arrays the length is then the size of the field.
   const counts = [...lengths.matchAll(/\[(.*?)\]/g)].map(([, count]) => Number(count));
   const isByte = byteTypes.test(words);
   const count = isByte ? size : counts.reduce((product, factor) => product * factor, 1);

@@ -1,4 +1,4 @@
-/** @module Loads whole objects from specs, no matter what produced the specs. */
+/** @module Loads objects (maps, programs and global variables) from specs, which are plain data. */
 
 import type { Code, CodeItem } from "../asm/instruction.ts";
 import { checkOptions } from "../check/arguments.ts";
@@ -183,7 +183,7 @@ function createMap(spec: MapSpec): ObjectMap {
 /** Creates the map of a section of variables: an array with one entry (kernel 5.2; 5.5 if programs can write to it). */
 function createVariables(name: string, spec: VariablesSpec): ObjectMap {
   const { isReadOnly = false } = spec;
-  // Copied, because the length of a subclass can change between calls.
+  // The bytes are copied, because the length of a subclass of Uint8Array can change between calls.
   const contents =
     spec.contents instanceof Uint8Array ? new Uint8Array(spec.contents) : spec.contents;
   if (!(contents instanceof Uint8Array) || contents.length === 0) {
@@ -222,7 +222,7 @@ function createVariables(name: string, spec: VariablesSpec): ObjectMap {
 /**
  * Checks that code refers to maps by name.
  *
- * @throws {TypeError} if it refers to an open map.
+ * @throws {TypeError} if the code refers to an open map.
  */
 function checkReferences(name: string, code: Code | CodeItem): void {
   if (Array.isArray(code)) {

@@ -1,4 +1,4 @@
-/** @module Loads programs from specs, no matter what produced the specs. */
+/** @module Loads programs from specs, which are plain data. */
 
 import { type Assembled, assemble, type KernelReference, type Resolver } from "../asm/assembler.ts";
 import type { LiveMap, MapReference } from "../asm/instruction.ts";
@@ -30,7 +30,7 @@ import { VerifierError } from "./verifier_error.ts";
 
 /** The verifier's log levels, by the names that the option `log` takes. */
 const logLevels = {
-  /** No log. If the verifier rejects the program, it is loaded a second time to get a log for the error. */
+  /** No log. If the verifier rejects the program, a second load gets a log for the error. */
   none: 0,
   /** Each instruction on the rejected path, with the verifier's state; only statistics if the program is accepted. */
   instructions: 1,
@@ -48,11 +48,11 @@ export interface LiveProgram {
   readonly descriptor: Descriptor;
   readonly type: ProgramTypeName;
   readonly name: string;
-  /** The section that it was loaded with; `undefined` for a program that was opened without one. */
+  /** The section with which the program was loaded; `undefined` for a program that was opened without a section. */
   readonly section: Section | undefined;
   /** The verifier's log; empty if no log was requested. */
   readonly log: string;
-  /** The path of the pin from which it was opened. */
+  /** The path of the pin by which the program was opened. */
   readonly pinnedAt?: string | undefined;
 }
 
@@ -68,7 +68,7 @@ export interface LoadOptions {
  * Loads a program into the kernel.
  *
  * @throws {VerifierError} if the verifier rejects the program.
- * @throws {BpfError} if the kernel refuses it for another reason.
+ * @throws {BpfError} if the kernel refuses the program for another reason.
  * @throws {AssemblerError} if a label or reference in the code does not resolve.
  * @throws {TypeError | RangeError} if the spec is invalid.
  */
@@ -131,7 +131,7 @@ function loadWithBtf(
       checkRelocationSupport(result, what);
     if ("fd" in result || encoded.isNeeded || !isBtfRejection(result.log)) return result;
   } catch (error) {
-    // BPF_BTF_LOAD came with Linux 4.18, function information of programs with 5.0.
+    // Linux 4.18 added BPF_BTF_LOAD, and Linux 5.0 added function information of programs.
     if (encoded.isNeeded || !(error instanceof BpfError)) throw error;
   }
   return loadWithRetry(program, logLevel, needs);
@@ -140,7 +140,7 @@ function loadWithBtf(
 /**
  * Checks for the error of kernels without CO-RE relocations.
  *
- * @throws {BpfError} if the kernel does not support them.
+ * @throws {BpfError} if the kernel does not support the relocations.
  */
 function checkRelocationSupport(
   { errno, log }: { readonly errno: number; readonly log: string },
@@ -155,7 +155,7 @@ function checkRelocationSupport(
   });
 }
 
-/** Returns true if the kernel rejected the BTF: the log names it or is empty, and shows no instruction. */
+/** Returns true if the kernel rejected the BTF: the log mentions the BTF or is empty, and shows no instruction. */
 function isBtfRejection(log: string): boolean {
   return !/^\d+: \([0-9a-f]{2}\)/m.test(log) && (log.trim() === "" || /info|BTF/i.test(log));
 }
@@ -175,7 +175,7 @@ function loadWithRetry(
   if (logsInstructions && !isLogTruncated(first)) return first;
   if (logsInstructions) return { ...tryLoadProgram(program, logLevels.none), log: first.log };
   const second = tryLoadProgram(program, logLevels.instructions);
-  // The cause of the first failure may be gone, such as a lack of memory.
+  // The second call succeeds if the cause of the first failure, such as a lack of memory, is gone.
   if ("fd" in second) return { fd: second.fd, log: first.log };
   return { errno: isLogTruncated(second) ? first.errno : second.errno, log: second.log };
 }

@@ -27,7 +27,7 @@ export interface ProgramOptions extends ProgramSpec {
 
 /**
  * Options of {@link Program.open}, {@link Program.fromId} and {@link Program.fromFd}. There is no option for a read-only
- * descriptor: the kernel has those only for maps.
+ * descriptor: the kernel has read-only descriptors only for maps.
  */
 export interface OpenProgramOptions {
   /** The section that the program was loaded with. {@link Program.attach} needs it, and the kernel does not store it. */
@@ -86,7 +86,7 @@ export class Program extends KernelObject {
    *
    * @throws {BpfError} `ENOENT` if nothing is pinned there, `EPERM` if a name in the path has a dot.
    * @throws {TypeError} if the pinned object is not a program, or was not loaded with the given section.
-   * @throws {BpfError} if the path is not on a BPF file system, or this user may not open it.
+   * @throws {BpfError} if the path is not on a BPF file system, or this user may not open the pin.
    *
    * @example
    * ```ts
@@ -125,7 +125,7 @@ export class Program extends KernelObject {
   /**
    * Opens the program that a file descriptor refers to. The descriptor is duplicated; the caller still has to close its own.
    *
-   * @throws {TypeError} if the descriptor is not a program's, or the program was not loaded with the given section.
+   * @throws {TypeError} if the descriptor does not refer to a program, or the program was not loaded with the given section.
    *
    * Requires Linux 4.13.
    */
@@ -160,7 +160,7 @@ export class Program extends KernelObject {
    * @param target the target, if the section does not name one: `"syscalls/sys_enter_openat"` for `tp`
    * @throws {BpfError} `ENOENT` if the kernel has no such tracepoint.
    * @throws {BpfError} if the kernel refuses for another reason.
-   * @throws {TypeError} if the target is missing, malformed, or named by the section, too.
+   * @throws {TypeError} if the target is missing or malformed, or the section already names one.
    * @throws {TypeError} if bun-bpf cannot attach programs of this section, or the program was opened without its section.
    *
    * Requires Linux 4.13 for `tp`, 4.17 for `raw_tp`, 5.5 for `tp_btf`.
@@ -233,7 +233,7 @@ function openProgram(origin: Origin, options: OpenProgramOptions): Program {
 /**
  * Checks that a program was loaded with a section, as far as the kernel reports that.
  *
- * @throws {TypeError}.
+ * @throws {TypeError} if the kernel reports another type or target.
  */
 function checkLoadedWith(section: Section, info: ProgramInfo, where: string): void {
   const { name, kind } = section;

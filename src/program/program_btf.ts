@@ -120,7 +120,7 @@ function givenFunctions(functions: readonly FunctionPlace[], spec: ProgramBtfSpe
   return { bytes, ids };
 }
 
-/** Number of characters that the kernel accepts in a name, KSYM_NAME_LEN - 1 before Linux 6.1. */
+/** Maximum number of characters that all kernels accept in a name: KSYM_NAME_LEN - 1 before Linux 6.1. */
 const maxNameLength = 127;
 
 /** Makes a valid C identifier of a name, because btf_name_valid_identifier() in the kernel requires one. */
@@ -201,7 +201,7 @@ class BtfStrings {
     this.#size = strings.length;
   }
 
-  /** Returns the offset of a string, which is added if it is new. It is cut at the first NUL; line feeds become spaces. */
+  /** Returns the offset of a string, and adds the string if it is new. Cuts it at a NUL; line feeds become spaces. */
   offsetOf(text: string): number {
     const string = (text.split("\0", 1)[0] ?? "").replaceAll("\n", " ");
     let offset = this.#offsets.get(string);

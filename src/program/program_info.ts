@@ -11,7 +11,7 @@ import { boottimeToDate } from "../ffi/clock.ts";
 import { BPF_OBJ_NAME_LEN } from "../uapi/bpf.ts";
 import { PROG_INFO } from "../uapi/layout.ts";
 
-/** Information of the kernel about a program. Fields that an older kernel does not report are `undefined`. */
+/** The kernel's information about a program. Fields that an older kernel does not report are `undefined`. */
 export interface ProgramInfo {
   /** The id of the program, unique among the loaded programs. */
   readonly id: number;
@@ -21,15 +21,15 @@ export interface ProgramInfo {
   readonly name: string;
   /** Hash of the instructions as 16 hexadecimal digits. Programs with the same instructions have the same tag. */
   readonly tag: string;
-  /** True if its license is compatible with the GPL (kernel 4.18). */
+  /** True if the program's license is compatible with the GPL (kernel 4.18). */
   readonly gpl: boolean | undefined;
-  /** The time at which it was loaded (kernel 4.15). */
+  /** The time at which the program was loaded (kernel 4.15). */
   readonly loadedAt: Date | undefined;
-  /** The id of the user who loaded it, in the initial user namespace (kernel 4.15). */
+  /** The id of the user who loaded the program, in the initial user namespace (kernel 4.15). */
   readonly uid: number | undefined;
-  /** The ids of the maps that it uses (kernel 4.15). */
+  /** The ids of the maps that the program uses (kernel 4.15). */
   readonly mapIds: readonly number[] | undefined;
-  /** The id of the BTF that describes its functions, or 0 (kernel 5.0). */
+  /** The id of the BTF that describes the program's functions; 0 for none (kernel 5.0). */
   readonly btfId: number;
   /**
    * Bytes of machine code; 0 if the kernel interprets the program, and without CAP_BPF (before kernel 5.8 CAP_SYS_ADMIN).
@@ -48,9 +48,9 @@ export interface ProgramInfo {
   readonly runCount: number | undefined;
   /** Total duration of the counted runs in nanoseconds (kernel 5.1). */
   readonly runTime: number | undefined;
-  /** Number of runs that were skipped because the program was already running on that CPU (kernel 5.12). */
+  /** Number of runs that were skipped because the program was already running on the same CPU (kernel 5.12). */
   readonly recursionMisses: number | undefined;
-  /** The function or other type that it was loaded for, and the id of the BTF that has that type (kernel 6.0). */
+  /** The function or other type for which the program was loaded, and the id of the BTF that has the type (kernel 6.0). */
   readonly target: { readonly btfId: number; readonly typeId: number } | undefined;
 }
 
@@ -73,7 +73,7 @@ export function readProgramInfo(fd: number, what: string): ProgramInfo {
     type: programTypeName(info.u32(PROG_INFO.type)),
     name: info.name(PROG_INFO.name, BPF_OBJ_NAME_LEN),
     tag: info.hex(PROG_INFO.tag, PROG_INFO.jited_prog_len),
-    // The bit was added in former padding: a field that came with the same version shows that the kernel sets it.
+    // Older kernels leave this bit unset. `jited_ksyms` came with the same version, and shows that the kernel sets the bit.
     gpl: info.has(PROG_INFO.jited_ksyms) ? info.bit(PROG_INFO.gpl_compatible_bit) : undefined,
     loadedAt: isSince415 ? boottimeToDate(info.u64Number(PROG_INFO.load_time)) : undefined,
     uid: number(PROG_INFO.created_by_uid),

@@ -7,7 +7,7 @@ import type { AttachMethod } from "../link/link.ts";
 import { rawTracepoint, tracingTracepoint } from "../link/raw_tracepoint.ts";
 import { tracepoint } from "../link/tracepoint.ts";
 
-/** A row of {@link sectionKinds}. Everything else about its programs is in the row of their type. */
+/** A row of {@link sectionKinds}: one kind of section. Properties of the program type are in {@link programTypes}. */
 export interface SectionKind {
   readonly programType: ProgramTypeName;
   /** The attach type, if the kernel checks it when it loads the program. */
@@ -16,7 +16,7 @@ export interface SectionKind {
   readonly btfTypedefPrefix?: string;
   /** True if the programs may sleep. */
   readonly isSleepable?: boolean;
-  /** The way to attach the programs. Programs without one can be loaded, run with `testRun()`, and attached by other tools. */
+  /** The way to attach the programs. Without one, they can be loaded, run with `testRun()`, and attached by other tools. */
   readonly attachment?: AttachMethod;
   /** The way to use programs that this library cannot attach, for messages. */
   readonly otherUse?: string;
@@ -89,7 +89,7 @@ export interface Section {
 /**
  * Parses the name of a section.
  *
- * @throws {TypeError} if the section is unknown, lacks a target that it needs, or has one that it cannot have.
+ * @throws {TypeError} if the section is unknown, lacks a required target, or has a target although its kind has none.
  */
 export function parseSection(name: string): Section {
   if (typeof name !== "string") {

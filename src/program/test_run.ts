@@ -83,7 +83,8 @@ export function runProgram(program: TestedProgram, options: TestRunOptions): Tes
   checkCount("repeat", repeat, 1, 0xffffffff);
   // A program opened by its id can be of a type that is newer than this library.
   const type = Object.hasOwn(programTypes, program.type) ? programTypes[program.type] : undefined;
-  // Copied, because the length of a subclass can change between calls, and the kernel writes that many bytes.
+  // The bytes are copied, because the length of a subclass of Uint8Array can change between calls: the kernel would write
+  // beyond a buffer that has become shorter.
   const [dataIn, context] = [data, ctx].map((bytes) => bytes && new Uint8Array(bytes));
   const input = { data: dataIn, context, contextReturn: type?.contextReturn, repeat };
   const explain = () => explainInput(program.type, type, input);
@@ -96,7 +97,7 @@ export function runProgram(program: TestedProgram, options: TestRunOptions): Tes
   return { ...result, ctx: contextOut };
 }
 
-/** Returns a hint about the input that a program type takes, or the limit that the input exceeds. */
+/** Returns a hint for a refused input: the input that the program type takes, or the limit that the given one exceeds. */
 function explainInput(
   name: ProgramTypeName,
   type: ProgramType | undefined,

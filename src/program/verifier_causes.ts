@@ -1,4 +1,4 @@
-/** @module Causes for which the verifier rejects programs: a row each, with the verifier's message, its meaning and the remedy. */
+/** @module Causes for which the verifier rejects programs, one row each: message, meaning and remedy. */
 
 import type { Instruction } from "../asm/instruction.ts";
 import { BPF_CALL, BPF_EXIT, BPF_JMP } from "../uapi/instruction.ts";
@@ -6,8 +6,8 @@ import { BPF_CALL, BPF_EXIT, BPF_JMP } from "../uapi/instruction.ts";
 /** A row of {@link causes}: one cause for which the verifier rejects programs. */
 export interface Cause {
   /**
-   * The verifier's message, in the wording of all kernels since 5.10. The group `reg` is the register that it names, `arg` the
-   * number of an argument from 0, `insn` the slot of the instruction, `opcode` its opcode in hexadecimal.
+   * The verifier's message, in the wording of all kernels since 5.10. The group `reg` is a register's number, `arg` an
+   * argument's number from 0, `insn` an instruction's slot, and `opcode` its opcode in hexadecimal.
    */
   readonly pattern: RegExp;
   /** The meaning of the message, and the remedy. */

@@ -70,7 +70,7 @@ interface Verdict {
   readonly cause: Cause | undefined;
   readonly groups: Readonly<Record<string, string | undefined>>;
   readonly instruction: PlacedInstruction | undefined;
-  /** The lines around the reason, without it. */
+  /** The lines before and after the reason. */
   readonly quoted: readonly string[];
 }
 
@@ -82,14 +82,15 @@ const trace =
   /^\s*(?:\d+: |;|from \d+ |R\d+[_=(]|frame\d*[:=]|(?:cur|old) state:|mark_precise|force_precise|propagat|last_idx|regs=|parent |caller|callee|[fF]unc#|Validating|returning|to caller|safe|is_state|Live regs|$)/;
 
 /**
- * Finds the reason in a log. Its place and the lines after it differ between kernels (Linux 7.3 writes a report of several
- * sections). So the reason is the last line that matches a cause or, if none does, the last line that is not part of the trace.
+ * Finds the reason in a log: the last line that matches a cause or, if none does, the last line that is not part of the
+ * trace. The reason has no fixed place, because kernels print different lines after it. Linux 7.3 prints a report of several
+ * sections.
  */
 function findVerdict(log: string, program: Assembled): Verdict {
   const lines = log
     .slice(-searchedLength)
     .trimEnd()
-    // Some of the verifier's messages do not end with a line feed.
+    // Some of the verifier's messages do not end with a line feed, so statistics can follow in the same line.
     .split(/\n|(?=processed \d+ insns \(limit )/)
     .filter((line) => !statistics.test(line));
   const isTrace = lines.map((line) => trace.test(line));

@@ -1,8 +1,8 @@
 /**
  * @module Stand-ins for exports whose part of the library is loaded on first use.
  *
- * Getters on the package's exports would not do: `import` of a CommonJS module reads all exports at once. So each deferred export
- * is an object that loads its part of the library when it is used.
+ * Getters on the package's exports would not defer the loading: `import` of a CommonJS module reads all exports at once. So
+ * each deferred export is an object that loads its part of the library when it is used.
  */
 
 import { BpfError, errnoNumber } from "../ffi/error.ts";
@@ -46,7 +46,7 @@ export function deferredInstance(load: Load, name: string): object {
 
 /** Returns a stand-in for a class, which supports `new`, `extends`, `instanceof` and static members. */
 export function deferredClass(load: Load, name: string): object {
-  // A function, because the prototype of a class cannot be replaced. It is named because errors show the name.
+  // The target is a function, because the prototype of a class cannot be replaced. Errors show the name of the function.
   const target = { [name]: function () {} }[name] as Callable;
   return new ClassStandIn(load, name, shownAsLoaded(load, name, target)).proxy;
 }

@@ -20,7 +20,7 @@ const closingBracket = 0x5d;
 /** The offset of a line in the index that ends the function before it, and does not begin another. */
 const noFunction = 0xffffffff;
 
-/** The symbols at the ends of the kernel's code. The table has no other ends of functions. */
+/** The symbols at the ends of the kernel's code. The table marks no other ends of functions. */
 const endMarkers = ["_etext", "_einittext"] as const;
 
 /** Upper bound for the length of a function, in bytes. It ends the last function before a gap, which can be gigabytes long. */
@@ -37,7 +37,7 @@ for (const [rank, types] of ["Tt", "Ww"].entries()) {
   for (const type of types) ranks[type.charCodeAt(0)] = rank;
 }
 
-/** The types of absolute and undefined symbols. Their numbers are not addresses, but for example checksums. */
+/** The types of absolute and undefined symbols. The numbers of such symbols are not addresses, but for example checksums. */
 const addresslessTypes: ReadonlySet<number> = new Set(Buffer.from("aAuU"));
 
 /** An index of lines, three words each: the upper and lower half of the address, and the offset of the line in the file. */
@@ -123,7 +123,7 @@ function lastAtOrBelow(lines: Lines, high: number, low: number): number {
 const digits = new Int8Array(256).fill(-1);
 for (let value = 0; value < 16; value++) digits["0123456789abcdef".charCodeAt(value)] = value;
 
-/** Parses eight hexadecimal digits; returns -1 if they are not. */
+/** Parses eight hexadecimal digits; returns -1 if a byte is not one. */
 function parseHalf(bytes: Uint8Array, at: number): number {
   let value = 0;
   let all = 0;

@@ -139,10 +139,11 @@ export class KernelSymbols {
    * Returns the functions of a kernel stack, innermost first. The addresses are those of a `StackTraceMap` or of the helper
    * `get_stack()`.
    *
-   * The first address is where the CPU was. It is looked up as it is, because it can be the first byte of a function, as for a
-   * kprobe. (For raw and classic tracepoints it is a return address, but one with more code of the function after it.) The other
-   * addresses are return addresses. They can be just after the end of their function, if that ends with a call that does not
-   * return. So the byte before them is looked up, as in the kernel's own traces.
+   * The first address is the instruction at which the CPU was. It is looked up as it is, because it can be the first byte of
+   * a function, as for a kprobe. (For raw and classic tracepoints it is a return address, but the function has more code
+   * after it.) The other addresses are return addresses. If a function ends with a call that does not return, the return
+   * address is just after the end of the function. So the byte before a return address is looked up, as in the kernel's own
+   * traces.
    *
    * In two cases, which the kernel does not distinguish, the result is a neighbour of the right function: for a frame that an
    * interrupt left at the first byte of its function, and for the first address if the program skipped frames

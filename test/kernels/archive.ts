@@ -43,7 +43,7 @@ export class Archive {
     throw new Error(`cannot read the index of Debian ${this.#suite}: ${refusals.join("\n")}`);
   }
 
-  /** Returns the names of a package's dependencies; of alternatives the first. @throws {Error} if there is no such package. */
+  /** Returns the names of a package's dependencies (the first alternatives). @throws {Error} if there is no such package. */
   async dependencies(name: string): Promise<string[]> {
     const text = await this.#show(name);
     const lists = Array.from(text.matchAll(/^(?:Pre-)?Depends: (.*)$/gm), ([, list = ""]) => list);
@@ -63,7 +63,7 @@ export class Archive {
     const contents = join(downloads, "contents");
     const unpacking = await run(["dpkg-deb", "--extract", join(downloads, file), contents]);
     if (unpacking.exitCode !== 0) throw new Error(`cannot unpack ${file}: ${unpacking.stderr}`);
-    // Renamed at the end, so that an interruption leaves no incomplete directory.
+    // The directory is renamed at the end, so that an interruption leaves no incomplete one.
     renameSync(contents, folder);
     rmSync(downloads, { recursive: true });
     return folder;

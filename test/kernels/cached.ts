@@ -8,7 +8,7 @@ const lifetimeMs = 7 * 24 * 3600 * 1000;
  * Returns the result that an earlier call has written to a file, if it is less than a week old and still valid; otherwise makes
  * it again.
  *
- * @param isValid returns true if the files that a result names exist
+ * @param isValid returns true if the files that a cached result names still exist
  */
 export async function cached<T>(
   path: string,
@@ -22,7 +22,7 @@ export async function cached<T>(
   }
   const made = await make();
   mkdirSync(dirname(path), { recursive: true });
-  // Renamed at the end, so that an interruption leaves no incomplete file.
+  // The file is renamed at the end, so that an interruption leaves no incomplete one.
   const part = `${path}.${process.pid}.part`;
   writeFileSync(part, JSON.stringify(made));
   renameSync(part, path);

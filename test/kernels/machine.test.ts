@@ -59,7 +59,7 @@ test("a machine that ends before it has created its logs ends as panicked, or by
 });
 
 test("an error of the observer ends the machine", async () => {
-  // Renamed after writing, so that the file has the complete number when it exists.
+  // The script renames the file after writing, so that it has the complete number when it exists.
   const script = `echo $$ >${file("new")}; mv ${file("new")} ${file("pid")}; exec sleep 30`;
   const ended = ends(script, {
     onPoll: () => {

@@ -88,7 +88,7 @@ function refuse(message: string): never {
   process.exit(2);
 }
 
-/** Returns the test files that the arguments name; by default those that depend on the kernel, or all for another architecture. */
+/** Returns the test files of the arguments; by default those that depend on the kernel, or all on another architecture. */
 function testFiles(paths: readonly string[]): string[] {
   if (options.table) return [];
   try {
@@ -111,7 +111,7 @@ function isKernelName(name: string): boolean {
   return /^\d+\.\d+$/.test(name) || targets.some((target) => target.name === name);
 }
 
-/** Returns the kernels that the arguments name; by default all. Another version may be that of the newest kernel. */
+/** Returns the kernels that the arguments name; by default all. Any other version must be that of the newest kernel. */
 async function findKernels(names: readonly string[]): Promise<Kernel[]> {
   const wanted = names.length === 0 ? targets.map(({ name }) => name) : names;
   const kernels: Kernel[] = [];

@@ -15,7 +15,7 @@ export interface Matrix extends Omit<GuestRun, "kernel" | "tests" | "onTests"> {
 /** A guest that is running. */
 export interface RunningGuest {
   readonly kernel: Kernel;
-  /** Number of tests that have ended in it. */
+  /** Number of tests that have ended in the guest. */
   tests: number;
 }
 
@@ -47,7 +47,7 @@ export async function runMatrix(
   // Without tests a guest only prints the features.
   const parts = files.length === 0 ? [[]] : partition(files, count, readDurations(durations));
   const reports = kernels.map((kernel) => ({ kernel, guests: [] as GuestReport[] }));
-  // The newest kernels first: they take longest, because they have the most features.
+  // The newest kernels run first: they take longest, because they have the most features.
   const waiting = reports
     .toReversed()
     .flatMap((report) => parts.map((tests) => ({ report, tests })));

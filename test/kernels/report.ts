@@ -1,4 +1,4 @@
-/** @module Formats the results of a run: a line for each kernel with failures and reasons of skipped tests below it, or JSON. */
+/** @module Formats the results of a run: as JSON, or as a line for each kernel with failures and skipped tests. */
 
 import { styleText } from "node:util";
 import { counted } from "../../src/cli/output.ts";

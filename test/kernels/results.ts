@@ -11,7 +11,7 @@ export interface TestResult {
   readonly outcome: Outcome;
   /** Duration in seconds. */
   readonly duration: number;
-  /** The reason why it was skipped, which its title has; or the output before its failure. */
+  /** The reason for skipping, taken from the title; or the output before the failure. */
   readonly details: string;
 }
 
@@ -28,14 +28,14 @@ export interface Results {
   readonly errors: readonly StrayError[];
   /** The features of the kernel, as `bun-bpf features --json` prints them; `undefined` after a run of tests. */
   readonly features: string | undefined;
-  /** The exit code of the run; `undefined` if the guest ended before. */
+  /** The exit code of the run; `undefined` if the guest ended before the run did. */
   readonly exitCode: number | undefined;
 }
 
 const heading = /^(test\/\S+\.test\.ts):$/;
 const result = /^\((pass|fail|skip|todo)\) (.*?)(?: \[([\d.]+)ms\])?$/;
 const strayError = "# Unhandled error between tests";
-/** Matches the lines before and after such an error. */
+/** Matches the lines before and after {@link strayError}. */
 const rule = /^-+$/;
 const listedAgain = /^\d+ tests? (?:failed|skipped|todo)?:$/;
 const skipped = /^(.*?) \(skipped: (.*)\)$/;

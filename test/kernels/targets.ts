@@ -35,8 +35,8 @@ export const architectures: Readonly<Record<Architecture["name"], Architecture>>
     bunPackage: "@oven/bun-linux-x64",
     emulator: "qemu-system-x86_64",
     emulatorPackage: "qemu-system-x86",
-    // Without features that are slow in the emulator: it executes fast string instructions byte by byte, splits vectors of
-    // 32 bytes, and needs longer for page tables of five levels.
+    // Features that are slow in the emulator are off: it executes fast string instructions byte by byte, splits vectors of
+    // 32 bytes, and takes longer for page tables of five levels.
     machine: [...oneThread, "-cpu", "max,-erms,-fsrm,-avx,-avx2,-la57"],
     console: "ttyS0",
     output: "ttyS1",
@@ -65,7 +65,7 @@ export const architectures: Readonly<Record<Architecture["name"], Architecture>>
 export interface Target {
   /** The name on the command line: `"6.12"`. */
   readonly name: string;
-  /** The Debian release that has it. */
+  /** The Debian release that has the kernel. */
   readonly suite: string;
 }
 

@@ -1,4 +1,4 @@
-/** The share of its usual cases that a test with many cases runs: 1, but less on emulated machines. */
+/** The fraction of its usual cases that a test with many cases runs: 1, or less on emulated machines. */
 const effort = Number(process.env["BUN_BPF_TEST_EFFORT"] ?? 1);
 
 /** Returns the number of repetitions for a test that usually makes `count`: at least `least`. */

@@ -1,8 +1,8 @@
-/** @module Child processes for which a folder of the kernel is empty. */
+/** @module Child processes for which a folder of /sys or /proc is empty. */
 import { failureOf } from "./commands.ts";
 import { type Run, run } from "./run.ts";
 
-/** The reason for which a child cannot have its own mounts here, or `undefined`. */
+/** The reason for which a child cannot have a separate mount namespace here, or `undefined`. */
 export const mountObstacle: string | undefined = failureOf("unshare", "--mount", "true");
 
 /** Runs Bun in a new mount namespace in which a folder is empty. */

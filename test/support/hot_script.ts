@@ -72,7 +72,7 @@ export class HotScript implements AsyncDisposable {
     return this.#reports;
   }
 
-  /** Waits for a report. @throws {Error} with the reports and standard error of the script, if there is none in time. */
+  /** Waits for a report. @throws {Error} with the reports and standard error of the script, if no report matches in time. */
   async waitFor(
     matches: (report: Report) => boolean,
     milliseconds = reportTimeoutMs,

@@ -110,7 +110,7 @@ export function headingsOf(page: Page): ReadonlySet<string> {
   return names;
 }
 
-/** Returns what is wrong with a link; `undefined` for a link that leads to something. */
+/** Describes the fault of a link; `undefined` if the target of the link exists. */
 export function brokenLink({ path, heading, target }: Link): string | undefined {
   if (path.startsWith("..") || !existsSync(join(packageRoot, path))) {
     return `${target}: there is no ${path}`;

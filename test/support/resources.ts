@@ -34,8 +34,8 @@ const equalCounts = 5;
 const countIntervalMs = 20;
 
 /**
- * Counts the resources as soon as they do not change any more: ended threads of earlier tests, and sockets that are closed in a
- * later turn of the loop, take some time.
+ * Waits until the counts do not change any more, and returns them. The kernel releases resources of ended threads late, and
+ * some sockets are closed in a later turn of the event loop.
  */
 export async function settledResources(): Promise<Resources> {
   let resources = countResources();

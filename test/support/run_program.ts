@@ -1,7 +1,7 @@
 /** @module Functions that run a program many times. */
 import type { Program } from "../../src/index.ts";
 
-/** A packet for programs that do not read it. It has the least length that the kernel accepts. */
+/** A packet for programs that do not read it. It has the minimum length that the kernel accepts. */
 const packet = new Uint8Array(14);
 
 /** Runs a program at least `repeat` times; more often if a signal interrupts it, so the program has to count its runs. */

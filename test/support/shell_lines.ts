@@ -1,4 +1,4 @@
-/** @module The shell commands that pages show, and what is wrong with them. They are checked, not run. */
+/** @module Finds faults in the shell commands that pages show, without running the commands. */
 
 import { existsSync, readFileSync } from "node:fs";
 import { join } from "node:path";
@@ -17,7 +17,7 @@ import { packageRoot } from "./run.ts";
 export const shellLanguages: ReadonlySet<string> = new Set(["sh", "bash", "shell", "console"]);
 
 /**
- * Commands that pages may show without further checks, with the reason. All others have to be commands of this project.
+ * Commands that pages may show without further checks, with the reason. All others must be commands of this project.
  */
 const otherCommands: Readonly<Record<string, string>> = {
   setcap: "test/permissions.test.ts runs it",
@@ -32,7 +32,7 @@ const otherCommands: Readonly<Record<string, string>> = {
   echo: "a built-in of the shell",
 };
 
-/** Files that the reader writes, where no block of the page has their contents. */
+/** Names of files that readers write themselves. No block of a page has the contents of these files. */
 const filesOfReaders: ReadonlySet<string> = new Set(["script.ts"]);
 
 /** A part of a shell line: space, an operator, a comment, a redirection with its file, or a word. */
@@ -96,7 +96,7 @@ function idleCommand(): Command {
 }
 
 /**
- * Returns what the command `bun-bpf` objects to in these arguments; `undefined` for nothing.
+ * Returns the error message of the command `bun-bpf` for these arguments; `undefined` if it accepts them.
  *
  * @param isMention true where the arguments may be incomplete: prose names `bun-bpf map dump`
  */
@@ -112,7 +112,7 @@ export function misuseOfCommand(args: readonly string[], isMention = false): str
   }
 }
 
-/** Returns what is wrong with a shell line. @param ownFiles the names of files that the page shows */
+/** Describes the faults of a shell line. @param ownFiles the names of files that the page shows */
 export function faultsOfLine(line: string, ownFiles: ReadonlySet<string>): string[] {
   return simpleCommands(line).flatMap((words) => {
     const fault = faultOf(words, ownFiles);
@@ -126,7 +126,7 @@ function faultOf(words: readonly string[], ownFiles: ReadonlySet<string>): strin
     return rest.length === 0 ? undefined : faultOf(rest, ownFiles);
   }
   if (first === "sudo" || first === "env" || first === "time") {
-    // Its options are single letters; assignments are skipped above.
+    // On the pages, options of these commands have no separate values. The recursive call skips assignments.
     return faultOf(rest.slice(rest.findIndex((word) => !word.startsWith("-"))), ownFiles);
   }
   if (first === "bunx" || first === "npx") return faultOf(rest, ownFiles);
@@ -158,7 +158,7 @@ function faultOfBun(words: readonly string[], ownFiles: ReadonlySet<string>): st
   const [command = "", ...rest] = words.slice(words.findIndex((word) => !word.startsWith("-")));
   switch (command) {
     case "run":
-      // A name without a point is one of a script, not of a file.
+      // A name without a dot is the name of a script in package.json, not of a file.
       return rest[0]?.includes(".") === true ? faultOfBun(rest, ownFiles) : faultOfScript(rest[0]);
     case "test":
     case "build":
@@ -176,7 +176,7 @@ function faultOfBun(words: readonly string[], ownFiles: ReadonlySet<string>): st
   return faultOfFile(command, ownFiles);
 }
 
-/** Returns the arguments that are paths: without options, and without the names of what is to be made. */
+/** Returns the arguments that are paths: all except options and their values. */
 function pathsOf(words: readonly string[]): string[] {
   const withValue = new Set(["--timeout", "--outfile", "--outdir", "--target", "-t", "--preload"]);
   return words.filter((word, at) => !word.startsWith("-") && !withValue.has(words[at - 1] ?? ""));

@@ -24,10 +24,10 @@ export function testUnless(obstacle: string | undefined): DefineTest {
   return obstacle === undefined ? test : skipping(obstacle);
 }
 
-/** True on a virtual machine that the tests booted with another kernel. It has only the kernel, Bun and a shell. */
+/** True in a virtual machine with another kernel (see test/kernels). The machine has only the kernel, Bun and a shell. */
 export const isGuest: boolean = process.env["BUN_BPF_GUEST"] !== undefined;
 
-/** The reason to skip tests that do not depend on the kernel on such machines, which are slow and lack tools; or `undefined`. */
+/** The reason to skip tests that do not depend on the kernel, or `undefined`: guests are slow and lack tools. */
 export const hostObstacle: string | undefined = isGuest
   ? "it does not depend on the kernel"
   : undefined;

@@ -1,5 +1,5 @@
-// Makes the objects that the sessions in docs/command.md show, and runs a shell script that looks at them: session_objects.ts SCRIPT
-// It expects a BPF file system at /sys/fs/bpf that nobody else uses.
+// Makes the objects of the sessions in docs/command.md, and runs a shell script that shows them: session_objects.ts SCRIPT
+// It expects a BPF file system at /sys/fs/bpf that no other process uses.
 import { asm, HashMap, Program, Queue, RingBuf, t } from "../../../src/index.ts";
 
 const [script = ""] = process.argv.slice(2);

@@ -1,5 +1,5 @@
-// Pins a map, which this same script, started again as a user without capabilities, reads: share_map.ts USER PATH
-// Prints the value, and the errors of opening the map to write and of creating one.
+// Pins a map, and starts this script again as a user without capabilities: share_map.ts USER PATH
+// The second process reads the map. It prints the value, and the errors of opening the map for writing and of creating one.
 import { chmodSync } from "node:fs";
 import { BpfError, HashMap, t } from "../../../src/index.ts";
 
