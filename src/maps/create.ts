@@ -36,7 +36,7 @@ export function createFromSpec(row: MapType, spec: MapSpec, innerRow?: MapType):
   row.requireSupport?.();
   const { inner } = spec;
   if (inner === undefined || innerRow === undefined) return createWithTypes(row, spec, undefined);
-  // The kernel copies the attributes of inner maps from the template and does not keep it.
+  // The kernel copies the attributes of inner maps from the template, and does not need the template after that.
   using template = new Descriptor(
     createFromSpec(innerRow, inner),
     `template of the ${describeMap(spec)}`,
@@ -45,8 +45,8 @@ export function createFromSpec(row: MapType, spec: MapSpec, innerRow?: MapType):
 }
 
 /**
- * Creates a map with BTF for its keys and values. If the kernel rejects the BTF (before 4.18) and the map type does not
- * require it, the map is created without: most map types have it for `bpftool map dump` only.
+ * Creates a map with BTF for its keys and values. If the kernel rejects the BTF (before 4.18), the map is created without
+ * BTF unless it requires BTF. Most map types use BTF only for `bpftool map dump`.
  */
 function createWithTypes(row: MapType, spec: MapSpec, innerMapFd: number | undefined): number {
   const what = describeMap(spec);
@@ -246,7 +246,8 @@ export function copiedValueSize(row: Pick<MapType, "isPerCpu">, valueSize: numbe
 }
 
 /**
- * Creates a map. With a pin, opens the map that is pinned at the path if there is one, else creates the map and pins it.
+ * Creates a map. If `pin` is present, opens the map that is pinned at that path instead, or pins the new map there if there
+ * is none.
  *
  * @param types see {@link MapHandle.types}
  * @param innerRow row of the type of the inner maps
@@ -269,7 +270,7 @@ export function createMapHandle<Types extends object>(
     pinObject(descriptor.fd, pin, what);
   } catch (error) {
     descriptor[Symbol.dispose]();
-    // Another process pinned an object at the path meanwhile: opens it if it is a map that matches.
+    // Another process has pinned an object at the path meanwhile. Opens that object if it is a map that matches.
     if (error instanceof BpfError && error.code === "EEXIST") {
       return openMapHandle(row, { path: pin }, spec, types, access);
     }
@@ -299,7 +300,10 @@ export function openMapHandle<Types extends object>(
   return adopt(row, descriptor, expected, types, describeOrigin(origin), pinnedAt);
 }
 
-/** Takes ownership of the descriptor of a map, and checks that the map matches the row and `expected`. Closes it otherwise. */
+/**
+ * Takes ownership of the descriptor of a map, and checks that the map matches the row and `expected`. Closes the descriptor
+ * otherwise.
+ */
 function adopt<Types extends object>(
   row: MapType,
   descriptor: Descriptor,
@@ -313,7 +317,7 @@ function adopt<Types extends object>(
     descriptor.what = describeMap(info);
     checkCompatible(row, { ...expected, type: row.type }, info, where);
     row.requireSupport?.();
-    // Throws if the number of CPUs is unknown. It must do so before the map is pinned or wrapped.
+    // Throws if the number of CPUs is unknown. This check must come before the map is pinned or wrapped.
     copiedValueSize(row, info.valueSize);
     return new MapHandle(row, descriptor, info, types, pinnedAt);
   } catch (error) {

@@ -71,7 +71,10 @@ export const trieFixes = {
       return error && `it rejects replacing a value in a full trie (${error})`;
     },
   },
-  /** BPF_MAP_GET_NEXT_KEY continues after a deleted key in order. Before, it could return any key: iterations skipped entries. */
+  /**
+   * BPF_MAP_GET_NEXT_KEY continues after a deleted key in order. Before the fix, it could return any key, and iterations
+   * skipped entries.
+   */
   lpm_trie_next_key: {
     since: "6.13",
     reproduce(call) {

@@ -40,7 +40,7 @@ declare module "./map_options.ts" {
 
 /**
  * Opens a path with O_PATH: without the right to read it, and without the effects of opening a device or a named pipe. The
- * kernel accepts such a descriptor for the owner.
+ * kernel accepts such a descriptor as the owner of a value.
  *
  * @param flags further flags of open(2)
  * @throws {TypeError} if the text is not a path.
@@ -53,23 +53,26 @@ function openOwner(path: string, flags = 0): Descriptor {
   return new Descriptor(openSync(path, O_PATH | flags), path);
 }
 
-/** Attempts to store a value that the kernel asks to store again. The second has always succeeded. */
+/**
+ * Largest number of attempts to store a value for which the kernel returns EAGAIN. So far the second attempt has always
+ * succeeded.
+ */
 const maxAttempts = 100;
 
 /**
  * Returns true if the kernel rejected a value because it was freeing the owner's other values, or because another thread
- * stored the owner's first value. It leaves the retry to the caller (`bpf_local_storage_update`).
+ * stored the owner's first value. The kernel leaves the retry to the caller (`bpf_local_storage_update`).
  */
 function isUpdateRace(error: unknown): boolean {
   return error instanceof BpfError && error.code === "EAGAIN";
 }
 
 /**
- * Base class of local storage: maps that keep one value for each kernel object of a kind, its owner: a socket, task, inode
+ * Base class of local storage: maps that keep one value for each owner. The owner is a kernel object: a socket, task, inode
  * or cgroup. The kernel finds the value without a search, and frees it with the owner or with the map.
  *
- * Programs pass the owner itself. User space names it by a descriptor, or by an id or path that is opened for the call: the
- * type `Owner`. The kernel has no list of owners, so that there is no iteration, no count and no call for many owners.
+ * Programs pass the owner itself. User space names the owner by a descriptor, or by an id or path that is opened for the
+ * call (type `Owner`). The kernel has no list of owners, so there is no iteration, no count and no call for many owners.
  */
 export abstract class ObjectStorage<
   Owner,
@@ -95,8 +98,8 @@ export abstract class ObjectStorage<
   /**
    * Returns the value of an owner, or `undefined` if it has none.
    *
-   * @throws {BpfError} EBADF or another error if the descriptor does not refer to an owner: `hint` says which it must refer
-   *   to.
+   * @throws {BpfError} EBADF or another error if the descriptor does not refer to an owner: `hint` names the required kind
+   *   of object.
    * @throws {TypeError | RangeError} if the argument does not name an owner.
    * @throws {DecodeError} if the value type cannot decode the value.
    */
@@ -107,8 +110,8 @@ export abstract class ObjectStorage<
   /**
    * Returns true if the owner has a value.
    *
-   * @throws {BpfError} EBADF or another error if the descriptor does not refer to an owner: `hint` says which it must refer
-   *   to.
+   * @throws {BpfError} EBADF or another error if the descriptor does not refer to an owner: `hint` names the required kind
+   *   of object.
    * @throws {TypeError | RangeError} if the argument does not name an owner.
    */
   has(owner: Owner): boolean {
@@ -152,8 +155,8 @@ export abstract class ObjectStorage<
   /**
    * Deletes the value of an owner. Returns true if there was one.
    *
-   * @throws {BpfError} EBADF or another error if the descriptor does not refer to an owner: `hint` says which it must refer
-   *   to.
+   * @throws {BpfError} EBADF or another error if the descriptor does not refer to an owner: `hint` names the required kind
+   *   of object.
    * @throws {TypeError | RangeError} if the argument does not name an owner.
    */
   delete(owner: Owner): boolean {
@@ -161,11 +164,11 @@ export abstract class ObjectStorage<
   }
 
   /**
-   * Returns the value of an owner and deletes it, or returns `undefined` if it has none. It is a look-up and then a
-   * deletion: an update between them is lost.
+   * Returns the value of an owner and deletes it, or returns `undefined` if it has none. The call takes two steps, a look-up
+   * and a deletion: an update between them is lost.
    *
-   * @throws {BpfError} EBADF or another error if the descriptor does not refer to an owner: `hint` says which it must refer
-   *   to.
+   * @throws {BpfError} EBADF or another error if the descriptor does not refer to an owner: `hint` names the required kind
+   *   of object.
    * @throws {TypeError | RangeError} if the argument does not name an owner.
    * @throws {DecodeError} if the value type cannot decode the value.
    */
@@ -334,8 +337,8 @@ export type InodeStorageOptions<V extends AnyType> = StorageOptions<V>;
  * Inode-local storage: one value for each inode, independent of the names of the file. The value lives as long as the
  * kernel has the inode in memory: a file that no process has open can lose its value.
  *
- * LSM programs can use it. A value has at most about 65,400 bytes. User space names an inode by a path or by a descriptor
- * of any kind of file. A path is opened for the call with O_PATH: without the right to read it, and without an effect on
+ * LSM programs can use it. A value has at most about 65,400 bytes. User space names an inode by a path or by a descriptor of
+ * any kind of file. A path is opened for the call with O_PATH, which requires no right to read the file and has no effect on
  * pipes and devices. Symbolic links are followed. If nothing is at the path, the method throws the error of `fs`, `ENOENT`.
  *
  * @throws {Error} if `bpf` is not among the active security modules, or if that cannot be determined (before Linux 6.8,

@@ -6,8 +6,8 @@ import { u32, u64, u64Number } from "../types/integer.ts";
 /**
  * Layout of a value in the memory that the kernel copies from and to.
  *
- * Every `t` type is one. Per-CPU maps, whose values are arrays, and maps of kernel objects, which are stored by descriptor
- * and read as ids, have other layouts.
+ * Every `t` type is a value layout. Per-CPU maps have other layouts, because their values are arrays. Maps of kernel objects
+ * have others, too, because such values are stored by descriptor and read as ids.
  */
 export interface ValueLayout<V, W = V> {
   /** Bytes that the kernel copies. */
@@ -137,7 +137,7 @@ export class RedirectLayout<V, W> implements ValueLayout<V, W> {
         `program: expected none, because the values of this map have no room for one (${this.size} bytes, not ${redirectValueSize}), got ${describe(program)}`,
       );
     }
-    // Before anything is written, because the getter `fd` may use the same map.
+    // Reads the descriptor before anything is written, because the getter `fd` may use the same map.
     const fd = program === undefined ? 0 : this.#programFd(program);
     u32.write(view, offset, number);
     if (this.#hasRoomForProgram) u32.write(view, offset + u32.size, fd);
