@@ -6,7 +6,9 @@
  */
 export interface Bridge extends Disposable {
   readonly name: BridgeName;
-  /** Starts a wait: reports `id` once, when the descriptor is readable or if it already is. An id is used only once. */
+  /**
+   * Starts a wait. Reports `id` once, when the descriptor is readable, or at once if it already is. An id is used only once.
+   */
   arm(fd: number, id: number): void;
   /** Cancels a wait that was not reported yet. */
   cancel(id: number): void;
@@ -22,6 +24,6 @@ export type BridgeName = "io_uring" | "aio" | "timer";
 
 /** Throws an error as an uncaught exception, where no caller could catch it, and lets the present code continue. */
 export function throwUncaught(error: unknown): void {
-  // Not thrown here: Bun would print this place instead of that of the error.
+  // The error is not thrown here, because Bun would print this source location instead of that of the error.
   queueMicrotask(() => reportError(error));
 }

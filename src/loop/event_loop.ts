@@ -14,7 +14,7 @@ export interface Watch extends Disposable {
   arm(): void;
   /** Cancels the request. */
   disarm(): void;
-  /** Sets whether the process stays alive while this watch is armed. It does initially. */
+  /** Sets whether the process stays alive while this watch is armed. By default it does. */
   keepAlive(alive: boolean): void;
 }
 
@@ -67,7 +67,10 @@ function openBest(present?: Bridge): Bridge {
   return present ?? new TimerBridge(ready);
 }
 
-/** Schedules another attempt if no descriptor was left. A script that closes some later does not stay with a slow bridge then. */
+/**
+ * Schedules another attempt if no descriptor was left, so that a script that closes descriptors later does not stay with a
+ * slow bridge.
+ */
 function retryLater(): void {
   stopTimer(retry);
   retry = undefined;
@@ -239,7 +242,10 @@ export function watch(
   return added;
 }
 
-/** The type of {@link eventLoop}: the way in which the kernel wakes the event loop of this thread. Each Worker has its own. */
+/**
+ * The type of {@link eventLoop}: the way in which the kernel wakes the event loop of this thread. Each Worker has a separate
+ * event loop.
+ */
 export interface EventLoop {
   /** The bridge in use; `undefined` while this thread has no consumer. */
   readonly bridge: BridgeName | undefined;

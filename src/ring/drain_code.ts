@@ -15,7 +15,7 @@ export interface DrainControl {
   readonly stopped: boolean;
   /** Releases the first `bytes` bytes after the start of the drain. */
   release(bytes: number): void;
-  /** Stores the reason for the end, and counts the result. Called last, also if a callback throws. */
+  /** Stores the reason for the end, and counts the result. The drain loop calls it last, also if a callback throws. */
   finish(end: DrainEnd, bytes: number, events: number, discarded: number): void;
   /**
    * Returns the error for a record that exceeds the written bytes, `at` bytes after the start of the drain. Returns `undefined`
@@ -87,7 +87,7 @@ export interface DrainCode {
 function makeDrainCode(): DrainCode {
   return {
     drain(control, data, mask, offset, available, limit, fence, fn) {
-      // Delivered records are released in between, so that programs do not run out of room during a long drain.
+      // Delivered records are also released during the drain, so that programs do not run out of room in a long one.
       const releaseAfter = (mask + 1) / 4;
       let at = offset;
       let done = 0;

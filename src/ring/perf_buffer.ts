@@ -30,8 +30,8 @@ declare module "../maps/map_options.ts" {
  * length. So a record that is shorter than its event type by at most the padding is not rejected. A program must not write a
  * record of more than 65,516 bytes: the kernel accepts it, but its length does not fit the header, and the buffer is corrupt.
  *
- * With `overwrite`, new records overwrite the oldest ones, as in a flight recorder: it is drained only after something has
- * happened, and costs this process almost nothing before.
+ * With `overwrite`, new records overwrite the oldest ones, as in a flight recorder. Such a buffer is drained only after
+ * something has happened, and costs this process almost nothing before.
  *
  * A record for which its buffer has no room is lost. The kernel counts such records, and reports the count together with the
  * next record on the same CPU that has room: from then on `stats.lost` is exact. Disposal drops unread records.
@@ -42,18 +42,18 @@ declare module "../maps/map_options.ts" {
  *
  * The perf events are in the map as long as this object lives. If its descriptor is shared (by `dup`, or with the descriptor
  * passed to `fromFd`), they stay in the map after disposal, but accept no records. A second object for the same map would
- * replace them: on this thread it gets an error; one in another thread or process takes over, and this object gets no more
- * events.
+ * replace the perf events. On this thread its constructor throws an error. In another thread or process it takes over, and
+ * this object gets no more events.
  *
- * Records of a CPU that comes online later, or again (all but one do so after a suspend), are read within a second if a
- * consumer waits, otherwise from the next drain on. Until then the helper returns ENOENT or EOPNOTSUPP to programs on that CPU.
- * The remaining records of a CPU that goes offline are read. If a CPU is offline for less than a second, that may not be
- * noticed: the helper then keeps failing.
+ * Records of a CPU that comes online later, or again (after a suspend all CPUs but one do), are read within a second if a
+ * consumer waits, otherwise from the next drain on. Until then the helper returns ENOENT or EOPNOTSUPP to programs on that
+ * CPU. The remaining records of a CPU that goes offline are read. If a CPU is offline for less than a second, that may not
+ * be noticed: the helper then keeps failing.
  *
  * @throws {BpfError} EPERM if CAP_BPF is missing, or the limit on locked memory (RLIMIT_MEMLOCK, perf_event_mlock_kb) is
  * reached.
  * @throws {BpfError} EACCES if CAP_PERFMON is missing.
- * @throws {BpfError} EMFILE if there are too few free descriptors: it takes one per CPU.
+ * @throws {BpfError} EMFILE if there are too few free descriptors: a perf buffer takes one per CPU.
  * @throws {Error} if this thread has another object for the same map.
  * @throws {TypeError | RangeError} if an option is misspelt, of the wrong type or out of range.
  *
@@ -133,7 +133,7 @@ export class PerfBuffer<E extends AnyType> extends EventBuffer<Infer<E>> {
   constructor(options: PerfBufferOptions<E>) {
     const handle = PerfBuffer.kind.handle<PerfBufferTypes<E>>(options);
     const layout = perfLayout(handle.types);
-    // `super` calls the function that assigns it; TypeScript does not see that.
+    // `super` calls the function that assigns `events`, which TypeScript does not see.
     let events!: PerfEvents;
     super(handle, handle.types.event as Type<Infer<E>>, (map) => {
       events = new PerfEvents(map, layout);

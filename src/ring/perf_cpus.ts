@@ -19,8 +19,8 @@ export interface PerfBufferTypes<E extends AnyType> extends RingBufTypes<E> {
    */
   readonly size?: number;
   /**
-   * The number of bytes that programs write on a CPU between two wake-ups of the consumer: an integer from 1 to half of `size`.
-   * Fewer bytes stay unread until more are written, `maxLatency` of the consumer is over, or `flush()` is called.
+   * The number of bytes that programs write on a CPU between two wake-ups of the consumer: an integer from 1 to half of
+   * `size`. Fewer bytes stay unread until more are written, `maxLatency` of the consumer has passed, or `flush()` is called.
    *
    * @default none: each record wakes the consumer
    */
@@ -127,7 +127,7 @@ export interface WatchedSource {
   readonly isDue: boolean;
 }
 
-/** The delay after arming after which a swallowed wake-up is looked for once more. */
+/** The delay between arming and the second check for a swallowed wake-up. */
 const recheckMilliseconds = 10;
 
 /**
@@ -153,7 +153,7 @@ export class MergedWatch implements Watch {
   #isArmed = false;
   #isReferenced = true;
   #isReporting = false;
-  /** The timer of the recheck; it is restarted as long as this was armed since the last recheck. */
+  /** The timer of the recheck. It is restarted if the watch was armed since the last recheck. */
   #recheck: Timer | undefined;
   #wasArmed = false;
 
@@ -212,13 +212,13 @@ export class MergedWatch implements Watch {
     this.#reference();
   }
 
-  /** Applies the reference to all waits. Waits that continue while this is disarmed do not keep the process alive. */
+  /** Applies the reference to all waits. Waits that continue while the watch is disarmed do not keep the process alive. */
   #reference(): void {
     for (const wait of this.#watches.values()) wait.keepAlive(this.#isArmed && this.#isReferenced);
   }
 
   #ready(source: WatchedSource): void {
-    // A wake-up without unread records can also be a late one. Then the wait continues.
+    // A wake-up without unread records can also be late: in that case the wait continues.
     if (!source.isDue && hasHungUp(source.fd)) {
       this.#watches.get(source)?.[Symbol.dispose]();
       this.#watches.delete(source);

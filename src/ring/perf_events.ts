@@ -80,7 +80,7 @@ export class PerfEvents {
   readonly #freePages: number[];
   readonly #resources: DisposableStack;
   readonly #watches = new Set<MergedWatch>();
-  /** CPUs whose event could not be opened when they came online. The error is reported once. */
+  /** CPUs whose event could not be opened when they came online. The error is reported once per CPU. */
   readonly #failed = new Set<number>();
   /** True while the kernel drops new records. */
   isPaused: boolean;
@@ -279,7 +279,7 @@ export class PerfEvents {
   }
 
   #addOnline(cpu: number): void {
-    // With buffers of gigabytes, no pages may be free until other buffers are read.
+    // With buffers of gigabytes, all pages can be in use until other buffers are read.
     if (this.#freePages.length === 0) return;
     this.#failed.add(cpu);
     const event = this.#open(cpu);
@@ -307,7 +307,7 @@ export class PerfEvents {
   }
 
   #checkByTimer(): void {
-    // Timers can fire a little early, which must not skip the check.
+    // Forces the check, because the timer can fire slightly before the interval is over.
     this.#checkedAt = -Infinity;
     try {
       this.#check();

@@ -46,7 +46,7 @@ class LossCounter {
     return this.#map;
   }
 
-  /** The sum over all CPUs; 0 if the map was never created. */
+  /** The number of lost events on all CPUs; 0 if the map was never created. */
   get total(): number {
     return this.#map?.sum(0) ?? 0;
   }
@@ -76,9 +76,9 @@ class LossCounter {
  * the records with `BPF_RB_NO_WAKEUP`.
  *
  * A ring has one consumer at a time, even if this thread has several objects for it (`dup`, `open`, ...): a second consumer
- * gets an error. A consumer in another thread or process cannot be detected, because the kernel does not coordinate consumers.
- * Then each of them gets a part of the events, both get events that they read at the same time, and in rare cases an event is
- * missing or has the bytes of a newer one.
+ * gets an error. A consumer in another thread or process cannot be detected, because the kernel does not coordinate
+ * consumers. Then each consumer gets a part of the events, and both get the events that they read at the same time. In rare
+ * cases an event is missing or has the bytes of a newer one.
  *
  * @throws {BpfError} EPERM if CAP_BPF is missing.
  * @throws {BpfError} EINVAL before Linux 5.8.

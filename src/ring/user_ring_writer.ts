@@ -221,7 +221,7 @@ type WriterTotals = { -readonly [Name in "events" | "bytes" | "discarded" | "ref
 
 /** The largest length of a record in bytes: programs get it as a dynptr (DYNPTR_MAX_SIZE in kernel/bpf/helpers.c). */
 const maxDynptrSize = 2 ** 24 - 1;
-/** The largest value of `#room`, in bytes. Up to it, the engine keeps the number an integer. */
+/** The largest value of `#room`, in bytes. Up to this value, the engine represents `#room` as an integer. */
 const maxKnownRoom = 0x7fff_fff8;
 
 /** The largest number of attempts to load consistent positions. */
@@ -233,9 +233,9 @@ let innermost: UserRingWriter | undefined;
 /**
  * A writer of a user ring buffer: the producer's side of the protocol over the shared memory (kernel/bpf/ringbuf.c).
  *
- * Several writers of one ring on one thread are safe: each call reads the producer position from the ring, and nothing runs
- * between that and the store. Writers on two threads or processes at the same time are not safe. That is detected in most
- * cases, but not prevented.
+ * Several writers of one ring on one thread are safe: each call reads the producer position from the ring, and no other code
+ * of the thread runs between that load and the store. Writers on two threads or processes at the same time are not safe.
+ * Such conflicts are detected in most cases, but not prevented.
  *
  * The order of memory accesses (on x86-64 only the engine's compilers could change it, and they move nothing across an atomic
  * operation):
@@ -260,9 +260,9 @@ export class UserRingWriter implements Disposable {
   readonly #open: ReservedRecord<unknown>[] = [];
   /** The lower half of the producer position at the last access. */
   #position = 0;
-  /** The number of free bytes after that position that is known; there can be more by now. */
+  /** The known number of free bytes after `#position`. There can be more by now. */
   #room = 0;
-  /** The writer whose event is being encoded while this one encodes. */
+  /** The writer that was already encoding when this writer began to encode an event. */
   #outer: UserRingWriter | undefined;
   #disposed = false;
 
@@ -393,7 +393,9 @@ export class UserRingWriter implements Disposable {
     return this.#memory.part(at + BPF_RINGBUF_HDR_SZ, length);
   }
 
-  /** Detaches the views of such an ArrayBuffer. Returns false if an asynchronous operation of Bun uses one. */
+  /**
+   * Detaches the views of an ArrayBuffer from {@link part}. Returns false if an asynchronous operation of Bun uses a view.
+   */
   detachPart(part: ArrayBuffer): boolean {
     return this.#memory.detachPart(part);
   }
@@ -503,7 +505,7 @@ export class UserRingWriter implements Disposable {
     const after = (before + total) | 0;
     let isAlone: boolean;
     if (before < 0 && after >= 0) {
-      // Both halves change, once in 4 GiB.
+      // Both halves change: this happens once in 4 GiB.
       const position = (Atomics.load(producer, 0) & ~0xffff_ffffn) | BigInt(before >>> 0);
       const next = position + BigInt(total);
       isAlone = Atomics.compareExchange(producer, 0, position, next) === position;
