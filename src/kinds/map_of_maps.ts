@@ -115,7 +115,7 @@ function openInnerMap<I extends InnerMapTypes>(inner: I, id: number): InnerMap<I
   return new Class(Class.kind.open({ id }, Class.kind.pickTypes(inner)) as never) as InnerMap<I>;
 }
 
-/** Layout of an inner map: it is stored as its descriptor and read as its id. */
+/** Layout of an inner map, which is stored as its descriptor and read as its id. */
 const innerMapLayout: ValueLayout<number, BpfMap> = {
   size: u32.size,
   read: (view, offset) => u32.read(view, offset),
@@ -131,8 +131,8 @@ const hints: Hints = {
 };
 
 /**
- * Default number of maps in an array that an iteration yields. All of them are open at once, and processes often have at
- * most 1024 descriptors.
+ * Default number of maps in an array that an iteration yields. All maps of an array are open at once, and processes often
+ * have at most 1024 descriptors.
  */
 const defaultBatchMax = 64;
 
@@ -143,7 +143,7 @@ const maxAttempts = 100;
  * Base class of maps whose values are maps, all with the same map type, sizes and flags.
  *
  * `I` is the type of their description: the map type as `type`, and the types of its keys, values or events. A stored map
- * stays alive in this map after its object is disposed of.
+ * stays alive in the outer map after the object of the stored map is disposed of.
  */
 export abstract class MapOfMaps<
   K,
@@ -313,8 +313,8 @@ export abstract class MapOfMaps<
   }
 
   /**
-   * Removes all maps in arrays of up to `max`, by default 64. Like {@link takeAll}, with one system call for each array
-   * from Linux 5.19 on for hash tables.
+   * Removes all maps in arrays of up to `max`, by default 64. From Linux 5.19 on, one system call removes a whole array from
+   * a hash table. Otherwise the method works as {@link takeAll}.
    *
    * @throws {BpfError} EPERM if this process lacks CAP_SYS_ADMIN. The maps of the array stay then.
    * @throws {RangeError} if `max` is not a positive integer.

@@ -1,8 +1,9 @@
 /**
  * A way for the kernel to wake Bun's event loop when a descriptor becomes readable.
  *
- * Bun has no public interface to poll an arbitrary descriptor; a bridge connects the descriptor to one that Bun does poll. The
- * constructor gets a function that the bridge calls with the id of each wait that has ended, and that does not throw.
+ * Bun has no public interface to poll an arbitrary descriptor; a bridge connects the descriptor to one that Bun does poll.
+ * The constructor gets a function that the bridge calls with the id of each wait that has ended. That function does not
+ * throw.
  */
 export interface Bridge extends Disposable {
   readonly name: BridgeName;

@@ -144,7 +144,7 @@ class DescriptorWatch implements Watch {
     if (this.#disposed) return;
     if (this.#armed !== 0) {
       if (!this.#isMissed()) return;
-      // A new wait ends at once if the descriptor is readable already. So it makes up for the missed wake-up.
+      // A new wait ends at once if the descriptor is readable already, and so replaces the missed wake-up.
       this.disarm();
     }
     const id = ++lastId;
@@ -207,7 +207,7 @@ function countReference(isMore: boolean): void {
 }
 
 function ready(id: number): void {
-  // A cancelled wait completes as well: no watch has its id.
+  // A cancelled wait also completes, but no watch has its id any more.
   const watch = watches.find(({ armed }) => armed === id);
   try {
     watch?.ready();
@@ -257,10 +257,11 @@ export interface EventLoop {
    */
   readonly refusals: readonly Error[];
   /**
-   * Chooses the bridge for later consumers. `"auto"`, the default, is the best bridge that works; it applies when the bridge in
-   * use has no consumers any more.
+   * Chooses the bridge for later consumers. `"auto"`, the default, is the best bridge that works. It takes effect when the
+   * bridge in use has no consumers any more.
    *
-   * The environment variable `BUN_BPF_LOOP` does the same for all threads. This method takes precedence over it.
+   * The environment variable `BUN_BPF_LOOP` chooses the bridge for all threads. This method takes precedence over the
+   * variable.
    *
    * @throws {TypeError} if the bridge does not exist.
    * @throws {Error} while another bridge is in use.

@@ -17,8 +17,8 @@ declare module "./map_options.ts" {
 /** Options that set the address of an arena. */
 export interface ArenaAddressOptions {
   /**
-   * Address of the arena's memory, the same in every process: a multiple of the page size, so that the arena does not cross
-   * a multiple of 4 GiB. An address far from those that the system chooses is likely to be free: `2 ** 44`, or `2 ** 32` on
+   * Address of the arena's memory, the same in every process: a multiple of the page size. The arena must not cross a
+   * multiple of 4 GiB. An address far from those that the system chooses is likely to be free: `2 ** 44`, or `2 ** 32` on
    * arm64.
    *
    * @default the `map_extra` of the arena, or else an address that the system chooses
@@ -38,7 +38,7 @@ const windowBytes = 2 ** 32;
 /**
  * Returns the requested address, or 0.
  *
- * @throws {TypeError | RangeError} if it is not an address that an arena can have.
+ * @throws {TypeError | RangeError} if an arena cannot have the requested address.
  */
 function requestedAddress({ address }: ArenaAddressOptions): number {
   if (address === undefined) return 0;

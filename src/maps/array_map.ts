@@ -314,9 +314,9 @@ export class ArrayMap<V extends AnyType> extends IndexedMap<Infer<V>, Infer<V>, 
    * array over `view.buffer`, or call a method of the map in the loop. The engine may do a plain read only once for the
    * whole loop, even if the loop calls `Date.now()` or `performance.now()`. Disposal detaches the view.
    *
-   * The view is read-only if the map is frozen, has the flag `"rdonly_prog"`, or was created or opened with `"rdonly"`. Its
-   * `set` methods and its `buffer` then throw a TypeError, because a store to such memory would end the process. To wait for
-   * a change, call {@link load} in a loop. For a map that was opened with `"rdonly"`, the view needs CAP_SYS_ADMIN: the
+   * The view is read-only if the map is frozen, has the flag `"rdonly_prog"`, or was created or opened with `"rdonly"`. The
+   * `set` methods and `buffer` of the view then throw a TypeError, because a store to such memory would end the process. To
+   * wait for a change, call {@link load} in a loop. If the map was opened with `"rdonly"`, the view needs CAP_SYS_ADMIN: the
    * kernel cannot map such a descriptor, so the map is opened a second time by its id.
    *
    * @throws {TypeError} if the array was not created with `mmap: true`.
@@ -373,7 +373,7 @@ export class ArrayMap<V extends AnyType> extends IndexedMap<Infer<V>, Infer<V>, 
 
   /**
    * Writes the value at an index into {@link view}, without a system call. Programs see the new value at once, and can see a
-   * part of it before the rest.
+   * part of the new value before the rest.
    *
    * @throws {RangeError} if the index is outside the array.
    * @throws {TypeError | RangeError} if the value type rejects the value, which can then be written in part.

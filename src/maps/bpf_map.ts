@@ -4,7 +4,9 @@ import { type MapHandle, type MapInfo, readMapInfo } from "./create.ts";
 import type { CheckedArguments, MapClass, MapOf, OpenArguments } from "./map_options.ts";
 import type { MapTypeName } from "./map_types.ts";
 
-/** Type of the object that {@link BpfMap.dup} returns: that of the map itself, except that a perf buffer returns its map. */
+/**
+ * Type of the object that {@link BpfMap.dup} returns: the type of the map itself, but for a perf buffer the type of its map.
+ */
 export type Duplicate<M> = M extends { readonly [duplicateType]?: infer D extends BpfMap } ? D : M;
 
 /** Key of a type-level property that overrides the result type of {@link BpfMap.dup}. No object has the property. */
@@ -25,7 +27,7 @@ function ownClass<C extends MapClass>(Class: C): C {
  * map type adds its operations.
  *
  * A map object lives until it is disposed of (`using`, or `map[Symbol.dispose]()`) or the process ends. Garbage collection
- * never closes it. The kernel keeps the map while a descriptor, a program, another map or a pin refers to it.
+ * never disposes of a map object. The kernel keeps the map while a descriptor, a program, another map or a pin refers to it.
  *
  * Creation requires the capabilities that the classes name; before Linux 5.8, which introduced CAP_BPF, it requires
  * CAP_SYS_ADMIN. If the sysctl kernel.unprivileged_bpf_disabled is 0, some map types require none.
@@ -94,8 +96,8 @@ export abstract class BpfMap<Name extends MapTypeName = MapTypeName> extends Ker
   }
 
   /**
-   * Opens the map of a descriptor. The object has a duplicate of the descriptor with the same access rights: the given one
-   * remains the caller's. The class must match the map type, and the sizes of keys and values are compared as by
+   * Opens the map of a descriptor. The object has a duplicate of the descriptor with the same access rights: the given
+   * descriptor remains the caller's. The class must match the map type, and the sizes of keys and values are compared as by
    * {@link open}.
    *
    * @param options types of the map's keys, values or events, as the constructor takes them, and {@link OpenMapOptions}
@@ -143,7 +145,7 @@ export abstract class BpfMap<Name extends MapTypeName = MapTypeName> extends Ker
     return this.handle.info.valueSize;
   }
 
-  /** Largest number of entries. For a ring buffer, its size in bytes. */
+  /** Largest number of entries, or the size of a ring buffer in bytes. */
   get maxEntries(): number {
     return this.handle.info.maxEntries;
   }

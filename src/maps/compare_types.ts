@@ -11,9 +11,9 @@ import type { BpfMap } from "./bpf_map.ts";
  *
  * Opening a map compares only sizes, because one type can be described in many ways. Therefore opening does not detect a
  * wrong type of the same size, which reads the wrong fields. This function compares the layouts: names of fields (ignoring
- * case and underscores), their offsets and sizes (of bit-fields in bits), the lengths of arrays, and integers against
- * floating-point numbers. Signs, byte orders and names of types may differ, as those of `int` and `t.u32`. Bytes, texts,
- * addresses and custom types match anything of their size.
+ * case and underscores), offsets and sizes of fields (in bits for bit-fields), and lengths of arrays. It also distinguishes
+ * integers from floating-point numbers. Signs, byte orders and names of types may differ, as those of `int` and `t.u32`.
+ * Bytes, texts, addresses and custom types match anything of their size.
  *
  * @throws {TypeError} that lists each difference.
  * @throws {BpfError} EPERM if this process lacks CAP_SYS_ADMIN.
@@ -195,7 +195,7 @@ function bitsOf(type: Type<unknown>): number {
 }
 
 function formOf(type: Type<unknown>): Form | undefined {
-  // A custom type can have any `kind`.
+  // A custom type can have any `kind`, so the properties of structs and arrays are checked too.
   const { fields } = type as Partial<StructType<Fields>>;
   const { element } = type as Partial<ArrayType<unknown>>;
   if (type.kind === "struct") return fields && "a struct";

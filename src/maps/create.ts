@@ -108,7 +108,7 @@ export interface MapProperties {
   readonly keySize: number;
   /** Size of a value in bytes, for one CPU in per-CPU maps; 0 for map types without values. */
   readonly valueSize: number;
-  /** Largest number of entries. For a ring buffer, its size in bytes. */
+  /** Largest number of entries, or the size of a ring buffer in bytes. */
   readonly maxEntries: number;
   /** Flags that the map was created with: the kernel's bits (`BPF_F_*`). */
   readonly flags: number;
@@ -188,7 +188,8 @@ export class MapHandle<Types extends object = object> {
     try {
       if (this.isNewlyPinned) unpinObject(descriptor, this.pinnedAt as string, true);
     } catch {
-      // Another process has replaced the pin. The error to report is that of the construction.
+      // Another process has replaced the pin. This error is ignored, so that the caller reports the error of the
+      // construction.
     }
   }
 }

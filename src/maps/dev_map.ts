@@ -40,8 +40,8 @@ export type DevMapValue =
       /** Interface that sends the packets: its index or name. */
       readonly ifindex: NetworkInterface;
       /**
-       * XDP program that runs on each packet before it is sent, loaded with the attach type `BPF_XDP_DEVMAP` (section
-       * `xdp/devmap`).
+       * XDP program that runs on each packet before the packet is sent. It must be loaded with the attach type
+       * `BPF_XDP_DEVMAP` (section `xdp/devmap`).
        */
       readonly program?: FdLike | undefined;
     };
@@ -239,8 +239,8 @@ function cpuMapLayout(size: number): RedirectLayout<CpuMapEntry, CpuMapValue> {
 }
 
 /**
- * Array of CPUs to which XDP programs redirect packets with the helper `redirect_map`: the network stack continues to
- * process them on that CPU. A slot can have a program that runs on the packets there first.
+ * Array of CPUs to which XDP programs redirect packets with the helper `redirect_map`: the network stack then processes the
+ * packets on that CPU. A slot can have a program that runs on the packets there first.
  *
  * Keys are CPU numbers. Values are stored as {@link CpuMapValue} and read as {@link CpuMapEntry}. The kernel starts a
  * thread for each CPU that is stored. `delete` looks the slot up first, because the kernel does not report empty slots.

@@ -398,7 +398,7 @@ export class MapElements<K, V, W = V> implements Disposable {
       return undefined;
     }
     this.#manyLookups ??= new ManyLookups(this.#handle, this.#valueSize);
-    // A program can read a map that this descriptor may not read. This look-up throws the error then.
+    // A program can read a map that this descriptor may not read. For such a map, this look-up throws the error.
     this.has(keys[0] as K);
     return this.#manyLookups.get(
       keys,

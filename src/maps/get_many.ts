@@ -336,7 +336,7 @@ export class ManyLookups implements Disposable {
 
   [Symbol.dispose](): void {
     this.#isRefused = true;
-    // The user's code may dispose of the map during get(), which still uses the memory and disposes of it at its end.
+    // The user's code may dispose of the map during get(). The memory is still in use then: get() disposes of it at its end.
     if (this.#isBusy) return;
     this.#program?.[Symbol.dispose]();
     this.#program = undefined;

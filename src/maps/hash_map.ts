@@ -83,8 +83,8 @@ export type LruHashMapOptions<K extends AnyType, V extends AnyType> = KeyedMapOp
 /**
  * Hash table that does not reject new keys when it is full, but evicts entries that were not used recently.
  *
- * The kernel approximates the order of use. With few entries, or with keys from many CPUs, it evicts entries before the
- * table is full (`Documentation/bpf/map_hash.rst`). A look-up from user space does not count as use.
+ * The kernel approximates the order of use. With few entries, or with keys from many CPUs, the kernel evicts entries before
+ * the table is full (`Documentation/bpf/map_hash.rst`). A look-up from user space does not count as use.
  *
  * The kernel makes room before it looks for the key. So `add` of a present key may evict another key, and `replace` may
  * evict the key itself. A key that was just stored stays until something else is stored.

@@ -90,8 +90,8 @@ export abstract class KeyedMap<
    *
    * The kernel has no call that looks up several chosen keys, so each key costs a system call. For `HashMap`, `ArrayMap` and
    * `LpmTrie` a program in the kernel does the look-ups once about 4,000 keys were requested in calls with at least 16 keys
-   * (Linux 5.17, CAP_BPF, values of at most 512 bytes). That is several times as fast, and more than ten times for numbers.
-   * The program belongs to this object and is unloaded with it; `bpftool prog` shows it as `lookup_many`.
+   * (Linux 5.17, CAP_BPF, values of at most 512 bytes). The program is several times as fast, and for numbers more than ten
+   * times. The program belongs to this object and is unloaded with it; `bpftool prog` shows it as `lookup_many`.
    *
    * @throws {TypeError | RangeError} if the key type rejects the key.
    * @throws {DecodeError} if the value type cannot decode a value.
@@ -107,13 +107,13 @@ export abstract class KeyedMap<
    * The map may change during the loop:
    *
    * - Deleting the current entry is safe.
-   * - An entry that is in the map during the whole loop is returned. One that is added or deleted meanwhile may be returned
-   *   or not.
-   * - Values are those of the moment when the batch was fetched.
+   * - An entry that is in the map during the whole loop is returned. An entry that is added or deleted meanwhile may be
+   *   returned or not.
+   * - Values are as they were when the batch was fetched.
    * - The loop always ends. Without batches it ends after twice `maxEntries` entries if other writers keep adding entries
    *   ahead of it.
    *
-   * A loop takes about 256 KiB of memory at most, and as much again without batches. It takes more only if one entry, or one
+   * A loop takes at most about 256 KiB of memory, and twice that without batches. It takes more only if one entry, or one
    * bucket of a hash table, is larger than that. It frees the memory when it ends, breaks or throws. Any number of loops can
    * run at once.
    *
@@ -124,7 +124,7 @@ export abstract class KeyedMap<
    *
    * - The bytes of a key that is an object are kept as long as the object lives. A changed object or a copy stands for the
    *   bytes that its type writes.
-   * - Strings, numbers, bigints and booleans have no identity: equal ones stand for the last returned key that is still in
+   * - Strings, numbers, bigints and booleans have no identity: equal keys stand for the last returned key that is still in
    *   the map, then for earlier ones, and then for the bytes that the type writes. So a loop reaches each entry by its key,
    *   and `deleteMany([...map.keys()])` deletes all. At least the last `maxEntries` keys are kept, and at most twice as
    *   many.
@@ -132,8 +132,9 @@ export abstract class KeyedMap<
    * Types that keep every byte, such as integers, addresses and structs of these without padding, have no extra cost. To
    * see the bytes, open the map with `t.bytes(n)` as the key type, where `n` is {@link keySize}.
    *
-   * **Entries that cannot be decoded**, because a `t.custom` throws, do not end the loop: it returns all others, and throws
-   * a {@link DecodeError} with their bytes at the end. So no entry is skipped silently.
+   * **Entries that cannot be decoded**, because a `t.custom` throws, do not end the loop. The loop returns all other
+   * entries. At its end it throws a {@link DecodeError} with the bytes of the entries that cannot be decoded, so that none
+   * is skipped silently.
    *
    * @throws {DecodeError} at the end, if entries could not be decoded.
    *
@@ -378,11 +379,12 @@ export abstract class AssociativeMap<
   /**
    * Returns the value of a key and deletes the key. Returns `undefined` if the key is absent.
    *
-   * It is one atomic step for hash tables from Linux 5.14 on. Otherwise it is a look-up and then a deletion: an update of
-   * the value between them is lost.
+   * For hash tables, the call is one atomic step from Linux 5.14 on. Otherwise it is a look-up and then a deletion: an
+   * update of the value between these two is lost.
    *
    * @throws {TypeError | RangeError} if the key type rejects the key.
-   * @throws {DecodeError} if the value type cannot decode the value. It is stored again unless the key has a newer value.
+   * @throws {DecodeError} if the value type cannot decode the value. The value is stored again unless the key has a newer
+   *   one.
    */
   take(key: K): V | undefined {
     return this.elements.take(key);
@@ -417,7 +419,7 @@ export abstract class AssociativeMap<
   /**
    * Takes all entries out of the map in arrays of up to `max`. Unlike {@link takeAll}, this method takes a whole array in
    * one system call if the map type supports that (hash tables from Linux 5.6 on), which is several times as fast. The
-   * entries of an array are deleted before the loop gets it.
+   * entries of an array are deleted before the loop receives the array.
    *
    * @throws {DecodeError} at the end, if entries could not be decoded: they are stored again.
    * @throws {RangeError} if `max` is not a positive integer.

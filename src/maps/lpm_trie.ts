@@ -149,8 +149,8 @@ const [minKeySize, maxKeySize] = [5, 260];
  * prefix.
  *
  * Iteration returns longer prefixes before those that cover them. While other processes or programs delete entries, every
- * kernel may rarely skip an entry that stays in the map (about once in a million), and a key that is deleted at the moment
- * of its look-up can be returned with the value of a shorter prefix.
+ * kernel can skip an entry that stays in the map (about once in a million). A key that is deleted at the moment of its
+ * look-up can then be returned with the value of a shorter prefix.
  *
  * Kernels before 6.13 have bugs, unless they are stable kernels with the fixes: `add` and `replace` throw, a full trie does
  * not replace values, and an iteration skips more entries next to deleted ones.

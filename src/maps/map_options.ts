@@ -86,7 +86,7 @@ export interface KindDefinition<
   readonly className: ClassName;
   /** Names of the types that an existing map is opened with. */
   readonly types: readonly (keyof Types & string)[];
-  /** Names of the other options, without those that every class has. */
+  /** Names of the other options, except the options that every class has. */
   readonly options: readonly string[];
   /** Types of a map that is opened without types. `undefined` if types are required. */
   readonly defaultTypes?: Types;
@@ -104,7 +104,8 @@ export interface KindDefinition<
    */
   sizes(types: Types): Partial<Pick<MapSpec, "keySize" | "valueSize">>;
   /**
-   * Checks the other options and returns the rest of the spec. The returned `flags` are combined with those of the options.
+   * Checks the other options and returns the rest of the spec. The returned `flags` are combined with the flags of the
+   * options.
    *
    * @throws {TypeError | RangeError} if an option has the wrong type or is out of range.
    */
@@ -230,7 +231,7 @@ export type AnyType = Type<unknown>;
 /**
  * Checks the types of keys and values.
  *
- * @throws {TypeError} if a spin lock or timer is where the kernel does not look for it.
+ * @throws {TypeError} if a type has a spin lock or timer in a place where the kernel does not look for one.
  */
 export function checkTypes({ key, value }: KeyedMapTypes<AnyType, AnyType>): void {
   checkPlainType("key", key);

@@ -199,7 +199,7 @@ function defineRow<
   } as MapType & { readonly type: Keyword<N> } & Pick<Own, Extract<keyof Own, "isNeverInner">>;
 }
 
-// Rows in the order of their kernel versions. Each is a separate constant, so that bundlers drop those that are not used.
+// Rows in the order of their kernel versions. Each row is a separate constant, so that bundlers drop unused rows.
 
 export const HASH = /*@__PURE__*/ defineRow("HASH", hashDefaults, { since: "3.19" });
 export const ARRAY = /*@__PURE__*/ defineRow("ARRAY", arrayDefaults, {

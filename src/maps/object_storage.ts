@@ -223,9 +223,9 @@ const noSocketHint = "The descriptor does not refer to a socket, or it is closed
 /**
  * Socket-local storage: one value for each socket, freed with the socket.
  *
- * Network programs can use it, and tracing programs since Linux 5.11. A value has at most about 65,400 bytes, and counts
- * towards the memory that a socket may have (`net.core.optmem_max`). User space names a socket by its descriptor, or by an
- * object that has one as `fd`, such as a socket of Bun.
+ * Network programs can use this map type, and since Linux 5.11 also tracing programs. A value has at most about 65,400
+ * bytes, and counts towards the memory that a socket may have (`net.core.optmem_max`). User space names a socket by its
+ * descriptor, or by an object that has one as `fd`, such as a socket of Bun.
  *
  * @throws {BpfError} EPERM if this process lacks CAP_BPF.
  * @throws {BpfError} EINVAL before Linux 5.2.
@@ -275,17 +275,18 @@ export type TaskStorageOptions<V extends AnyType> = StorageOptions<V>;
 
 /**
  * Process: its id in this process's pid namespace, or an object with a pidfd (see pidfd_open(2)) as `fd`. Since Linux 6.9
- * it can be the id of a thread, too.
+ * the id can also be that of a thread.
  */
 export type TaskOwner = number | Exclude<FdLike, number>;
 
 /**
- * Task-local storage: one value for each thread, freed when the thread ends. The id of a process means its first thread.
+ * Task-local storage: one value for each thread, freed when the thread ends. The id of a process stands for its first
+ * thread.
  *
- * Tracing and LSM programs can use it. A value has at most about 65,400 bytes. User space names a thread by the id of its
- * process, for which a pidfd is opened for the call, or by an object with a pidfd. Every method throws a `BpfError` `ESRCH`
- * if no process has the id. A process that has ended while a pidfd refers to it has no value: `get` returns `undefined`,
- * `delete` and `replace` return false, and storing a value throws `ENOENT`.
+ * Tracing and LSM programs can use this map type. A value has at most about 65,400 bytes. User space names a thread by the
+ * id of its process, for which a pidfd is opened for the call, or by an object with a pidfd. Every method throws a
+ * `BpfError` `ESRCH` if no process has the id. A process that has ended while a pidfd refers to it has no value: `get`
+ * returns `undefined`, `delete` and `replace` return false, and storing a value throws `ENOENT`.
  *
  * @throws {BpfError} EPERM if this process lacks CAP_BPF.
  * @throws {BpfError} EINVAL before Linux 5.11.
@@ -337,9 +338,10 @@ export type InodeStorageOptions<V extends AnyType> = StorageOptions<V>;
  * Inode-local storage: one value for each inode, independent of the names of the file. The value lives as long as the
  * kernel has the inode in memory: a file that no process has open can lose its value.
  *
- * LSM programs can use it. A value has at most about 65,400 bytes. User space names an inode by a path or by a descriptor of
- * any kind of file. A path is opened for the call with O_PATH, which requires no right to read the file and has no effect on
- * pipes and devices. Symbolic links are followed. If nothing is at the path, the method throws the error of `fs`, `ENOENT`.
+ * LSM programs can use this map type. A value has at most about 65,400 bytes. User space names an inode by a path or by a
+ * descriptor of any kind of file. A path is opened for the call with O_PATH, which requires no right to read the file and
+ * has no effect on pipes and devices. Symbolic links are followed. If nothing is at the path, the method throws the error of
+ * `fs`, `ENOENT`.
  *
  * @throws {Error} if `bpf` is not among the active security modules, or if that cannot be determined (before Linux 6.8,
  *   without securityfs and without the right to mount it).
@@ -393,8 +395,8 @@ export type CgroupStorageOptions<V extends AnyType> = StorageOptions<V>;
 
 /**
  * Cgroup-local storage: one value for each control group, freed with the group. The kernel's name is
- * `BPF_MAP_TYPE_CGRP_STORAGE`. It is not related to the older `BPF_MAP_TYPE_CGROUP_STORAGE`, whose values belong to a
- * program as well.
+ * `BPF_MAP_TYPE_CGRP_STORAGE`. It is not related to the older `BPF_MAP_TYPE_CGROUP_STORAGE`, whose values belong to a cgroup
+ * and a program.
  *
  * A value has at most about 65,400 bytes. User space names a group by the path of its directory, which is opened for the
  * call, or by a descriptor of that directory, for which O_PATH is enough. Groups of cgroup version 1 are accepted too. If

@@ -48,7 +48,7 @@ export function sumValues<V>(
 }
 
 /**
- * Returns the index of a CPU's value among those of a key.
+ * Returns the index of a CPU's value among the values of a key.
  *
  * @throws {RangeError} if the CPU is not possible on this machine.
  */
@@ -63,8 +63,8 @@ function cpuIndex(cpu: number): number {
 /**
  * Layout of the values of one key in a per-CPU map: one for each possible CPU, in the order of {@link possibleCpus}.
  *
- * The kernel rounds each value up to 8 bytes and copies one for every possible CPU, regardless of the size of the buffer: it
- * writes past the end of a smaller buffer.
+ * The kernel rounds the size of each value up to a multiple of 8 bytes, and copies one value for every possible CPU. The
+ * kernel cannot check the size of the buffer: it writes past the end of a smaller buffer.
  */
 export class PerCpuLayout<V> implements ValueLayout<V[], readonly V[]> {
   readonly #type: Type<V>;

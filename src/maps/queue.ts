@@ -156,7 +156,7 @@ export type StackOptions<V extends AnyType> = ValueMapOptions<V>;
 /**
  * Stack of values: last in, first out.
  *
- * Programs push and pop as well. Its usual use is a pool of free numbers. The kernel keeps no count of the values.
+ * Programs push and pop as well. A stack is often used as a pool of free numbers. The kernel keeps no count of the values.
  *
  * @throws {BpfError} EPERM if this process lacks CAP_BPF.
  * @throws {BpfError} ENOMEM or E2BIG if the kernel has no memory for all values.

@@ -74,7 +74,7 @@ export class StackLayout<F> implements ValueLayout<F[], never> {
   read(view: DataView, offset: number): F[] {
     const frame = this.#frame;
     let end = offset + this.size;
-    // Searches from the end, because a user stack can have a frame with the address 0 between others.
+    // Searches from the end, because a user stack can have a frame with the address 0 between other frames.
     while (end > offset && view.getUint32(end - 4) === 0) end -= 4;
     const frames: F[] = [];
     for (let at = offset; at < end; at += frame.size) frames.push(frame.read(view, at));
@@ -274,9 +274,9 @@ export class StackTraceMap<BuildId extends boolean = false> extends KeyedMap<
   }
 
   /**
-   * Returns a stack and deletes it, or returns `undefined` if it is not in the map. It is one atomic step from Linux 6.18
-   * on. Before, a program that gets the id of the same stack between the look-up and the deletion has an id without a
-   * stack.
+   * Returns a stack and deletes it, or returns `undefined` if it is not in the map. The call is one atomic step from Linux
+   * 6.18 on. On earlier kernels, a program can get the id of the same stack between the look-up and the deletion: its id
+   * then has no stack.
    */
   take(id: number): StackFrame<BuildId>[] | undefined {
     return this.elements.take(id);
@@ -292,8 +292,8 @@ export class StackTraceMap<BuildId extends boolean = false> extends KeyedMap<
    * Returns the frames of a kernel stack with their functions, the innermost first, as {@link KernelSymbols.lookupStack}
    * finds them. Returns `undefined` if the stack is not in the map.
    *
-   * @param symbols symbols to look up in; by default they are read at each call, which takes 50 to 200 ms. Pass them for
-   *   more than one stack. They include the program's own functions if they were read while it was loaded.
+   * @param symbols symbols to look up in; by default each call reads them, which takes 50 to 200 ms. Pass symbols if you
+   *   look up more than one stack. They include the functions of a BPF program only if they were read while it was loaded.
    * @throws {TypeError} for a user stack with build ids.
    * @throws {Error} if the symbols cannot be read: see {@link KernelSymbols.read}.
    *

@@ -17,7 +17,10 @@ export interface ValueLayout<V, W = V> {
   write(view: DataView, offset: number, value: W): void;
 }
 
-/** Socket of `Bun.listen`, `Bun.connect` or `Bun.udpSocket`. It has its descriptor as `fd`, which Bun's types (1.4) lack. */
+/**
+ * Socket of `Bun.listen`, `Bun.connect` or `Bun.udpSocket`. Its descriptor is the property `fd`, which Bun's types (1.4)
+ * lack.
+ */
 export interface BunSocket {
   /** Descriptor of the socket. */
   readonly fd?: number;
@@ -45,7 +48,7 @@ const maxFd = 0x7fffffff;
  * @param expected kind of object that the descriptor must refer to, for messages: `"a program"`
  * @param minFd 1 if the kernel takes 0 for "none"
  * @throws {TypeError} if the value is neither a number nor an object with one as `fd`.
- * @throws {RangeError} if no open descriptor can have the number, such as the -1 of a closed socket.
+ * @throws {RangeError} if the number cannot be that of an open descriptor, for example -1 of a closed socket.
  */
 export function fdOf(value: FdLike, expected: string, minFd: 0 | 1 = 0): number {
   const fd: unknown = typeof value === "object" && value !== null ? value.fd : value;

@@ -8,7 +8,7 @@ import { mapScratch } from "../ffi/mapped_memory.ts";
 import { LITTLE_ENDIAN } from "../types/memory.ts";
 
 /**
- * Error of a call on many entries that the kernel rejected after it had applied the first `applied` of them. `code`,
+ * Error of a call on many entries if the kernel rejects an entry after it has applied the first `applied` entries. `code`,
  * `errno` and `hint` are those of the rejected entry.
  *
  * @example
@@ -138,7 +138,7 @@ export function deleteBatch(
       const result = batch.delete(done, count - done);
       isKeyByKey = result === "unsupported";
       deleted += batch.count;
-      // The kernel stopped at an absent key: continue after it.
+      // The kernel stopped at an absent key, so the loop continues after that key.
       done += batch.count + (result === "more" ? 1 : 0);
       batch.count = 0;
     }
@@ -443,8 +443,8 @@ const prefixBytes = 4;
  *
  * The kernel continues after the last key, but starts again from the first key if the last key was deleted. A look-up does
  * not reveal the deletion, because a shorter prefix matches too. But the order of keys is fixed: longer prefixes before
- * those that cover them, and 0 bits before 1 bits (`trie_get_next_key` in kernel/bpf/lpm_trie.c, since 4.16). So the walk
- * skips all keys that are not after the last visited one.
+ * those that cover them, and 0 bits before 1 bits (`trie_get_next_key` in kernel/bpf/lpm_trie.c, since 4.16). Therefore the
+ * walk skips all keys that are not after the last visited key.
  */
 export class TrieWalk extends ElementWalk {
   #hasNextKey = false;

@@ -17,8 +17,8 @@ import type { RecordReader } from "./reader.ts";
 import type { ConsumeSettings } from "./ring_options.ts";
 
 /**
- * Counts of the work of a buffer and its consumers, since the buffer object was created. A drain is counted when it ends: its
- * callback sees the counts from before the drain.
+ * Counts of the work of a buffer and its consumers, since the buffer object was created. A drain is counted when it ends, so
+ * its callback sees the counts from before the drain.
  */
 export interface ConsumerStats {
   /** The number of delivered events. */
@@ -30,9 +30,10 @@ export interface ConsumerStats {
   /**
    * The number of events for which the buffer had no room.
    *
-   * In a ring buffer: those that programs counted (`asm.reserveOrCount()`, `asm.outputOrCount()`, `asm.countLost()`) since the
-   * counter was created. Events that a program drops without counting are not included. In a perf buffer: those that the kernel
-   * counted and reported so far, including those dropped while the buffer was paused.
+   * In a ring buffer, these are the events that programs counted (`asm.reserveOrCount()`, `asm.outputOrCount()`,
+   * `asm.countLost()`) since the counter was created. Events that a program drops without counting are not included. In a
+   * perf buffer, they are the events that the kernel counted and reported so far, including events dropped while the buffer
+   * was paused.
    */
   readonly lost: number;
   /**
@@ -151,9 +152,9 @@ export class RecordSource<E> implements Disposable {
   /**
    * Returns a callback for records that calls `fn` with each event: decoded, or read in place by the cursor.
    *
-   * Call this method for each drain, because the reader can have changed to specialized code. Otherwise it returns the same
-   * function again: the engine treats the objects that a function refers to as constants only if there is one closure of
-   * that function.
+   * Call this method for each drain, because the reader can have changed to specialized code. If the code has not changed,
+   * it returns the same function again: the engine treats the objects that a function refers to as constants only if there
+   * is one closure of that function.
    */
   callback(fn: (event: E) => void, cursor?: StructCursor<E>): RawRecordCallback {
     const { code } = this.reader;
@@ -381,7 +382,7 @@ export abstract class Consumer {
     }
   }
 
-  /** Schedules the next check of the buffer and cancels those that were scheduled before. */
+  /** Schedules the next check of the buffer and cancels earlier scheduled checks. */
   protected schedule(): void {
     this.#cancelTimers();
     const { end } = this.source.reader;

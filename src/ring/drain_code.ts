@@ -1,6 +1,6 @@
 /**
- * A callback that gets a record in place: its payload is the `length` bytes of `view` from `offset` on. They are valid only
- * until the callback returns.
+ * A callback that gets a record in place: its payload is the `length` bytes of `view` from `offset` on. These bytes are
+ * valid only until the callback returns.
  */
 export type RawRecordCallback = (view: DataView, offset: number, length: number) => void;
 
@@ -78,11 +78,11 @@ export interface DrainCode {
 }
 
 /**
- * Returns the drain code. It must not refer to anything outside this function, because {@link specialize} compiles its source
- * text again. Therefore it has numbers instead of the names of the kernel's constants.
+ * Returns the drain code. The code must not refer to anything outside this function, because {@link specialize} compiles its
+ * source text again. Therefore it contains numbers instead of the names of the kernel's constants.
  *
- * The loop parses headers itself, although `HeldRecords` can step from record to record, too: with those steps,
- * bench/ring_drain.ts takes 1.5 times as long per record.
+ * The loop parses headers itself, although `HeldRecords` can also step from record to record. With the steps of
+ * `HeldRecords`, bench/ring_drain.ts takes 1.5 times as long per record.
  */
 function makeDrainCode(): DrainCode {
   return {
@@ -162,7 +162,10 @@ function makeDrainCode(): DrainCode {
 /** The code that each buffer uses until it is busy. */
 export const sharedDrainCode: DrainCode = makeDrainCode();
 
-/** The number of events after which a buffer gets specialized code: for fewer, the compilation would not pay off. */
+/**
+ * The number of events after which a buffer gets specialized code: for fewer events, the compilation would cost more time
+ * than it saves.
+ */
 const eventsUntilSpecialized = 4096;
 
 /** Returns the code for a buffer that has used `code` so far and has delivered this many events. */

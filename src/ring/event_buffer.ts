@@ -41,7 +41,7 @@ const defaultHighWaterMark = 64;
  *
  * A buffer has one consumer at a time. A second consumer gets an error until the first consumer has ended. Each event is
  * delivered once. If a consumer ends (by `break`, an exception, an abort or disposal), undelivered events stay in the buffer
- * for the next one.
+ * for the next consumer.
  *
  * If several processes or threads open the same buffer, only one of them may consume. The kernel does not coordinate
  * consumers: the classes describe the effects of a second one.
@@ -132,7 +132,7 @@ export abstract class EventBuffer<E> extends BpfMap implements AsyncIterable<E>,
    * The view is read-only memory of the kernel: a store to it ends the process with SIGSEGV. The view is the same in all
    * calls, except in a {@link PerfBuffer}. The bytes of a record are valid only until `fn` returns: after that, programs
    * overwrite them. Do not transfer the `ArrayBuffer` of the view (`postMessage`, `structuredClone`): the next read of the
-   * buffer would throw an error, and this object could not read any more.
+   * buffer would then throw an error, and this object could not read the buffer any more.
    *
    * Exceptions of `fn` and disposal work as in {@link drain}.
    *
@@ -203,11 +203,11 @@ export abstract class EventBuffer<E> extends BpfMap implements AsyncIterable<E>,
   }
 
   /**
-   * Returns an iterator over the events, decoded one by one. It waits for events that have not arrived yet.
+   * Returns an iterator over the events, decoded one by one. The iterator waits if there are no events.
    *
-   * A waiting iterator sleeps without system calls and keeps the process alive ({@link unref} changes that). It ends if the
-   * loop is left by `break` or an exception, or if the buffer is disposed of; undelivered events stay in the buffer. If the
-   * signal aborts, `next()` rejects with the reason of the signal.
+   * A waiting iterator sleeps without system calls and keeps the process alive ({@link unref} changes that). The iterator
+   * ends if the loop is left by `break` or an exception, or if the buffer is disposed of; undelivered events stay in the
+   * buffer. If the signal aborts, `next()` rejects with the reason of the signal.
    *
    * The buffer has its consumer from this call on, not from the first `next()`: an iterator that is not used in a loop needs a
    * `return()`.
@@ -239,11 +239,11 @@ export abstract class EventBuffer<E> extends BpfMap implements AsyncIterable<E>,
   }
 
   /**
-   * Returns an iterator over batches of at most `max` events, which are read in place, see {@link Batch}. It waits if there are
-   * no events.
+   * Returns an iterator over batches of at most `max` events, which are read in place, see {@link Batch}. The iterator waits
+   * if there are no events.
    *
-   * The events of a batch are released when the next one is requested. A batch that was returned counts as delivered, also if
-   * not all of it was read. The iterator waits and ends as that of {@link events}.
+   * The events of a batch are released when the next one is requested. A batch that was returned counts as delivered, even
+   * if only a part of it was read. The iterator waits and ends like the iterator of {@link events}.
    *
    * @throws {TypeError} if the event type is not a struct.
    * @throws {Error} if the buffer has a consumer already, or its memory is corrupt.
@@ -263,10 +263,10 @@ export abstract class EventBuffer<E> extends BpfMap implements AsyncIterable<E>,
     options: BatchesOfEventsOptions & { readonly inPlace: true },
   ): AsyncIterableIterator<Batch<E>>;
   /**
-   * Returns an iterator over arrays of events: each has all unread events, at most `max`. It waits if there are none. Arrays
-   * cost a fraction of the time that {@link events} takes for single events.
+   * Returns an iterator over arrays of events. Each array has all unread events, but at most `max`. The iterator waits if
+   * there are no events. Arrays cost a fraction of the time that {@link events} takes for single events.
    *
-   * An array that was returned counts as delivered. The iterator waits and ends as that of {@link events}.
+   * An array that was returned counts as delivered. The iterator waits and ends like the iterator of {@link events}.
    *
    * @throws {RangeError} if a record is shorter than the event type; the events before it are returned first, then the
    * iteration ends.

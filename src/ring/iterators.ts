@@ -165,7 +165,7 @@ export class PullIterator<T> extends Consumer implements AsyncIterableIterator<T
  * separately.
  */
 const maxHeldRecords = 64;
-/** The largest fraction of the buffer that held records fill: they are released together. */
+/** The largest fraction of the buffer that held records may fill, because all held records are released together. */
 const maxHeldFraction = 1 / 8;
 
 /** Returns the events of a buffer as single items. */

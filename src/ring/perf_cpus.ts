@@ -116,7 +116,7 @@ export const perfKind: MapKind<
     perfLayout(types);
     return { keySize: u32.size, valueSize: u32.size };
   },
-  // The numbers of CPUs can have gaps: the count of CPUs could be too small.
+  // The numbers of CPUs can have gaps, so a map with as many entries as CPUs can be too small.
   complete: () => ({ maxEntries: Math.max(...possibleCpus()) + 1 }),
 });
 
@@ -131,14 +131,14 @@ export interface WatchedSource {
 const recheckMilliseconds = 10;
 
 /**
- * A watch that waits for several perf events. It calls `onReady` once for all events that become ready together. Before it is
- * armed, all records must have been read.
+ * A watch that waits for several perf events. It calls `onReady` once for all events that become ready together. The
+ * consumer must have read all records before it arms the watch.
  *
- * poll(2) reports a perf event as ready only once, and again when more is written (`perf_poll()` exchanges its state with 0).
- * io_uring and AIO expect that they can poll repeatedly: if a wake-up arrives when their wait starts, they poll twice and use
- * the second result, so the wake-up is swallowed. This class therefore compares the positions after each arming. It does so
- * once more after {@link recheckMilliseconds}, because io_uring restarts a wait by itself if the interrupt for a record arrives
- * after the record was read. An idle watch does not check any further.
+ * poll(2) reports a perf event as ready only once, and again when more is written (`perf_poll()` exchanges its state with
+ * 0). io_uring and AIO expect that they can poll repeatedly: if a wake-up arrives when their wait starts, they poll twice
+ * and use the second result, so the wake-up is swallowed. This class therefore compares the positions after each arming. It
+ * compares them once more after {@link recheckMilliseconds}, because io_uring restarts a wait by itself if the interrupt for
+ * a record arrives after the record was read. An idle watch does not check any further.
  *
  * Waits for events that were not ready stay armed in io_uring, even while this watch is disarmed. With one wait per CPU, ending
  * and starting all of them each time would cost more than the unneeded wake-ups, of which there is at most one per event.

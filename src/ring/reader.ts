@@ -26,7 +26,7 @@ export interface ReaderTotals {
   bytes: number;
   /** The number of records that programs discarded. */
   discarded: number;
-  /** The number of records for which the buffer had no room, as the kernel counted them. It does so in perf buffers only. */
+  /** The number of records for which the buffer had no room. The kernel counts such records in perf buffers only. */
   lost: number;
   /** The number of bytes that were overwritten before they were read, in overwrite mode. */
   overwrittenBytes: number;
@@ -54,8 +54,8 @@ export interface RecordReader extends Disposable {
   /**
    * Calls `fn` with each record that is in the buffer at the start, at most `limit` of them. Returns the number of records.
    *
-   * Records that programs add meanwhile are left for the next drain. Otherwise a drain would not end if a program is as fast as
-   * `fn`.
+   * Records that programs add meanwhile are left for the next drain. Otherwise a drain would never end if a program writes
+   * records as fast as `fn` processes them.
    */
   drain(fn: RawRecordCallback, limit: number): number;
   /** True while a callback of {@link drain} runs. Nothing else may read the buffer then. */
@@ -67,8 +67,8 @@ export interface RecordReader extends Disposable {
   interrupt(): void;
 
   /**
-   * Holds the next records in place: at most `limit` of them, in at most `bytes` bytes, but at least one. Returns the number of
-   * records. They are valid until {@link releaseHeld}.
+   * Holds the next records in place: at most `limit` of them, in at most `bytes` bytes, but at least one. Returns the number
+   * of records. The records are valid until {@link releaseHeld}.
    */
   hold(limit: number, bytes: number): number;
   /** Bytes of the held records. */
@@ -265,8 +265,8 @@ const maxAttempts = 100;
 /**
  * A reader of a ring buffer: the consumer's side of the protocol over the shared memory (kernel/bpf/ringbuf.c).
  *
- * The kernel supports one consumer. A second one in another thread or process is detected only after it has released
- * records; until then both read the same ones. This reader moves the consumer position only forward, and only from the
+ * The kernel supports one consumer. A second consumer in another thread or process is detected only after it has released
+ * records; until then both read the same records. This reader moves the consumer position only forward, and only from the
  * position that it has read. So all records in between were complete, and the position is the start of a record. If another
  * consumer has moved the position, this reader continues from there. Until it detects the move, it can read a record that
  * programs are overwriting.
@@ -399,8 +399,8 @@ export class RingReader extends HeldRecords implements RecordReader, DrainContro
     // Reads of a detached view do not always throw.
     if (this.isTransferred) throw this.explain(new TypeError(`${this.what} is detached`));
     memory.look();
-    // Other consumers, such as those of libbpf, store the position that they have reached, which can be lower than that of
-    // this reader.
+    // Other consumers, such as those of libbpf, store the position that they have reached, which can be lower than the
+    // position of this reader.
     if (memory.consumer < this.#maxConsumer) {
       memory.advanceTo(this.#maxConsumer);
       memory.look();
@@ -415,7 +415,8 @@ export class RingReader extends HeldRecords implements RecordReader, DrainContro
       }
       memory.look();
     }
-    // The positions are those of the ring, not of the last drain: another object for the ring may have been its consumer.
+    // The positions come from the ring, not from the last drain, because another object for the ring may have been its
+    // consumer meanwhile.
     const { consumer, producer } = memory;
     this.totals.overwrittenBytes = memory.overwrittenBytes;
     this.#maxConsumer = consumer;

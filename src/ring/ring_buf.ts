@@ -19,7 +19,8 @@ declare module "../maps/map_options.ts" {
 const counters = new Map<number, LossCounter>();
 
 /**
- * Counter of the lost events of one ring. All objects of this thread for the ring share it, so that all report the same count.
+ * Counter of the lost events of one ring. All objects of this thread for the ring share the counter, so all report the same
+ * count.
  */
 class LossCounter {
   readonly #id: number;
@@ -146,9 +147,9 @@ export class RingBuf<E extends AnyType> extends EventBuffer<Infer<E>> {
    * The per-CPU array in which programs count lost events of this ring: `asm.reserveOrCount()`, `asm.outputOrCount()` and
    * `asm.countLost()` increment entry 0. `stats.lost` is its sum over all CPUs.
    *
-   * The map is created with a count of 0 at the first use: when this property is read, or when a program that counts is loaded.
-   * All objects of this thread for the ring (`dup`, `open`, ...) share it. Do not dispose of it: it is closed together with the
-   * last of these objects.
+   * The map is created with a count of 0 at the first use: when this property is read, or when a program that counts is
+   * loaded. All objects of this thread for the ring (`dup`, `open`, ...) share the map. Do not dispose of the map: it is
+   * closed together with the last of these objects.
    *
    * Other threads and processes that open the ring have separate counters, because the kernel does not link the two maps. To
    * share a counter, pin it next to the ring, and load the programs with the counter as the map `"events.lost"` if the ring is

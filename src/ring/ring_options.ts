@@ -58,7 +58,7 @@ export interface ConsumeOptions {
 /** Options of {@link EventBuffer.drainRaw} and {@link MergedEvents.drain}. */
 export interface RawDrainOptions {
   /**
-   * The largest number of records to deliver: an integer from 1. The others stay in the buffer.
+   * The largest number of records to deliver: an integer from 1. All later records stay in the buffer.
    *
    * @default all records that are in the buffer at the start
    */

@@ -26,8 +26,8 @@ interface Waiter {
 }
 
 /**
- * The queue of the calls that wait for room in a user ring buffer. They are served in order, even if there is room for a
- * later call but not for the first one.
+ * The queue of the calls that wait for room in a user ring buffer. The calls are served in order, even if there is room for
+ * a later call but not for the first one.
  *
  * The kernel reports a ring as writable unless it is completely full. Waiting for that state would spin while there is too
  * little room, so the queue waits for a drain instead.

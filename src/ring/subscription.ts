@@ -8,8 +8,8 @@ import type { ConsumeSettings } from "./ring_options.ts";
 /**
  * The subscription of a callback to the events of a buffer, from `subscribe` or `subscribeRaw`.
  *
- * It ends when it is disposed of, its signal aborts, the buffer is disposed of, or the memory of the buffer is corrupt.
- * Undelivered events stay in the buffer for the next consumer. The callback may dispose of the subscription.
+ * The subscription ends when it is disposed of, its signal aborts, the buffer is disposed of, or the memory of the buffer is
+ * corrupt. Undelivered events stay in the buffer for the next consumer. The callback may dispose of the subscription.
  */
 export interface Subscription extends Disposable {
   /** True until the subscription ends. */

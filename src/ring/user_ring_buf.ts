@@ -82,8 +82,8 @@ interface WriterState {
  * A user ring buffer (`BPF_MAP_TYPE_USER_RINGBUF`): user space writes records of any length, and programs drain them in order
  * with the helper `user_ringbuf_drain`.
  *
- * The first call that needs the memory of the ring maps it. Records are encoded in place, and writing one takes no system call.
- * Programs can drain a record as soon as it is submitted, but not before those that were reserved earlier.
+ * The first call that needs the memory of the ring maps it. Records are encoded in place, and writing a record takes no
+ * system call. Programs can drain a record as soon as it is submitted, but not before records that were reserved earlier.
  *
  * If there is no room, `output` and `reserve` return at once; `write` and `reserveWhenFree` wait until programs have drained
  * enough. Waiting calls are served in order, and before calls that do not wait: `output` then returns false even if its record
@@ -239,7 +239,7 @@ export class UserRingBuf<E extends AnyType> extends BpfMap<"user_ringbuf"> {
   }
 
   /**
-   * Writes an event as soon as the ring has room for it. The returned promise resolves after that.
+   * Writes an event as soon as the ring has room for it. The returned promise resolves after the event is written.
    *
    * The value is checked and encoded during the call, not after the wait. A wait keeps the process alive ({@link unref} changes
    * that). The first wait opens a descriptor that wakes the event loop; it is closed when the ring is disposed of. All errors
@@ -275,7 +275,7 @@ export class UserRingBuf<E extends AnyType> extends BpfMap<"user_ringbuf"> {
 
   /**
    * Reserves a record as soon as the ring has room for it. The promise resolves with the {@link UserRecord}. Apart from the
-   * wait it works as {@link reserve}; the wait works as in {@link write}. All errors reject the promise.
+   * wait, the method works as {@link reserve}. The wait works as in {@link write}. All errors reject the promise.
    *
    * @throws {RangeError | BpfError | Error} as {@link reserve}.
    * @throws the reason of the signal if the signal aborts first; nothing is reserved then.

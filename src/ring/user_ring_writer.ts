@@ -10,9 +10,9 @@ import { lengthInRing } from "./reader.ts";
  * A reserved record of a user ring buffer, from {@link UserRingBuf.reserve} or {@link UserRingBuf.reserveWhenFree}. Fill it,
  * then submit or discard it.
  *
- * Until then programs see neither this record nor records that were reserved after it. Its bytes are not zeroed: they have the
- * content of earlier records. With `using`, a record that was not submitted, for example because of an exception, is discarded
- * at the end of the block.
+ * Until then programs see neither this record nor records that were reserved after it. The bytes of the record are not
+ * zeroed: they have the content of earlier records. With `using`, a record that was not submitted, for example because of an
+ * exception, is discarded at the end of the block.
  *
  * After it was submitted or discarded, or the ring was disposed of, all members except `length`, `isOpen` and disposal throw an
  * error.
@@ -239,11 +239,12 @@ let innermost: UserRingWriter | undefined;
  *
  * The order of memory accesses (on x86-64 only the engine's compilers could change it, and they move nothing across an atomic
  * operation):
- * - The bytes and the header of a record are stored before the position that publishes it to the kernel, or before the header
- *   that ends its busy state. Both are stored by sequentially consistent atomic operations with release semantics (STLR, or
- *   CASAL and the like on arm64), which come after all earlier stores. The kernel loads both with acquire semantics. Only the
- *   lower half of the position is stored if the upper half does not change. A 64-bit load sees either the old or the new
- *   position, as in the kernel's queued spin locks, which are released by the store of a byte and loaded as a word.
+ * - The bytes and the header of a record are stored before the position that publishes it to the kernel, or before the
+ *   header that ends its busy state. The position and the header are stored by sequentially consistent atomic operations
+ *   with release semantics (STLR, CASAL and similar instructions on arm64), which come after all earlier stores. The kernel
+ *   loads both with acquire semantics. Only the lower half of the position is stored if the upper half does not change. A
+ *   64-bit load sees either the old or the new position, as in the kernel's queued spin locks, which are released by the
+ *   store of a byte and loaded as a word.
  * - The consumer position is loaded before the stores into the room that it released. All later accesses come after that load
  *   (`loadPosition`, with a fence on arm64), which pairs with the kernel's store-release of the position after a callback has
  *   read its record.
@@ -476,9 +477,9 @@ export class UserRingWriter implements Disposable {
   /**
    * Publishes a record of `total` bytes with this header to the kernel.
    *
-   * A second writer may do the same at this moment. The writer that cannot move the position restores the header that it found,
-   * because a wrong length there would block the ring forever. A program that drains within the nanoseconds in between can
-   * still read the wrong header. A busy header would prevent that, but doubles the time of `output`.
+   * A second writer may publish a record at the same moment. The writer that cannot move the position restores the header
+   * that it found, because a wrong length there would block the ring forever. A program that drains within the nanoseconds
+   * in between can still read the wrong header. A busy header would prevent that, but doubles the time of `output`.
    *
    * @throws {Error} if another thread or process has written to the ring.
    */
