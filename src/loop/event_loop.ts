@@ -14,7 +14,7 @@ export interface Watch extends Disposable {
   arm(): void;
   /** Cancels the request. */
   disarm(): void;
-  /** Sets whether the process stays alive while this watch is armed. By default it does. */
+  /** Sets whether the process stays alive while this watch is armed. The default is true. */
   keepAlive(alive: boolean): void;
 }
 
@@ -252,8 +252,8 @@ export interface EventLoop {
   /**
    * The errors of the better bridges that did not work when the bridge was opened last, with their causes and remedies.
    *
-   * A bridge for which no descriptor was left (EMFILE) is tried again every two seconds, and for each new consumer. When it
-   * works, all consumers use it.
+   * A bridge for which no descriptor was left (EMFILE) is tried again every two seconds, and for each new consumer. When the
+   * bridge works, all consumers change to it.
    */
   readonly refusals: readonly Error[];
   /**

@@ -126,8 +126,8 @@ export abstract class KeyedMap<
    *   bytes that its type writes.
    * - Strings, numbers, bigints and booleans have no identity: equal keys stand for the last returned key that is still in
    *   the map, then for earlier ones, and then for the bytes that the type writes. So a loop reaches each entry by its key,
-   *   and `deleteMany([...map.keys()])` deletes all. At least the last `maxEntries` keys are kept, and at most twice as
-   *   many.
+   *   and `deleteMany([...map.keys()])` deletes all entries. At least the last `maxEntries` keys are kept, and at most twice
+   *   as many.
    *
    * Types that keep every byte, such as integers, addresses and structs of these without padding, have no extra cost. To
    * see the bytes, open the map with `t.bytes(n)` as the key type, where `n` is {@link keySize}.
@@ -365,7 +365,7 @@ export abstract class AssociativeMap<
 
   /**
    * Deletes many keys, in one system call from Linux 5.6 on if the map type has batches. Returns the number of keys that
-   * were present. Each key takes its own call once an iteration has returned a key that its type writes differently (see
+   * were present. Each key takes a separate call once an iteration has returned a key that its type writes differently (see
    * {@link entries}).
    *
    * @throws {BatchError} if the kernel rejects a key. `applied` is the number of keys processed before, including absent
@@ -391,8 +391,8 @@ export abstract class AssociativeMap<
   }
 
   /**
-   * Returns the values of many keys in the order of `keys`, with `undefined` for absent keys, and deletes the keys. Each
-   * key takes its own call, as {@link take} does. A repeated key has its value only the first time.
+   * Returns the values of many keys in the order of `keys`, with `undefined` for absent keys, and deletes the keys. Each key
+   * takes a separate call, as {@link take} does. A repeated key has its value only the first time.
    *
    * If a key fails, the entries taken before are stored again, unless the key has a newer value or the map is full.
    *

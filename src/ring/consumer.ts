@@ -177,7 +177,7 @@ export class RecordSource<E> implements Disposable {
   }
 
   /**
-   * Delivers the records that are in the buffer now, as the consumer for the time of this call.
+   * Delivers the records that are in the buffer now. During this call, the buffer can have no other consumer.
    *
    * @param cursor the cursor that reads the events, released at the end
    * @throws {Error} if the buffer has a consumer already, or the callback of an ended consumer still runs.
