@@ -30,8 +30,8 @@ export type CreatedMap<O extends CreateMapOptions> = O["type"] extends SimpleMap
   : MapOf<(typeof classes)[O["type"]], O>;
 
 /**
- * Creates a map of the type that the option `type` names, with the other options of its class. For map types that come from
- * a table or a configuration. The result is an object of the class, and has its TypeScript type.
+ * Creates a map of the type that the option `type` names, with the other options of its class. The function suits map types
+ * that come from a table or a configuration. The result is an object of the class, with its TypeScript type.
  *
  * @throws {TypeError} if the map type is unknown.
  * @throws {BpfError | TypeError | RangeError} as the constructor of the class.

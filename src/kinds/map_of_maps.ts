@@ -53,7 +53,10 @@ export type InnerMapOptions = {
   >;
 }[InnerMapName];
 
-/** Part of {@link InnerMapOptions} that opens an inner map: its map type, and the types of its keys, values or events. */
+/**
+ * Part of {@link InnerMapOptions} that is needed to open an inner map: its map type, and the types of its keys, values or
+ * events.
+ */
 export type InnerMapTypes = {
   [N in InnerMapName]: { readonly type: N } & TypesOf<(typeof simpleClasses)[N]>;
 }[InnerMapName];
@@ -74,7 +77,7 @@ function innerClassOf(type: InnerMapName): MapClass {
 /**
  * Checks the options of an inner map and returns its spec.
  *
- * @throws {TypeError | RangeError} if one is unknown, has the wrong type or is out of range.
+ * @throws {TypeError | RangeError} if an option is unknown, has the wrong type or is out of range.
  */
 function innerMapSpec(inner: InnerMapOptions): MapSpec {
   const { type, ...options } = checkInner(inner);
@@ -88,7 +91,7 @@ function innerMapSpec(inner: InnerMapOptions): MapSpec {
 }
 
 /**
- * Checks that the map type of inner maps is present, and that it has all of the options.
+ * Checks that the map type of inner maps is present, and that its class has all of the options.
  *
  * @throws {TypeError} if the type is missing or cannot be inside another map, or if an option is unknown.
  */
@@ -112,7 +115,7 @@ function openInnerMap<I extends InnerMapTypes>(inner: I, id: number): InnerMap<I
   return new Class(Class.kind.open({ id }, Class.kind.pickTypes(inner)) as never) as InnerMap<I>;
 }
 
-/** Layout of an inner map: it is stored as its descriptor and read as its id. */
+/** Layout of an inner map, which is stored as its descriptor and read as its id. */
 const innerMapLayout: ValueLayout<number, BpfMap> = {
   size: u32.size,
   read: (view, offset) => u32.read(view, offset),
@@ -127,17 +130,20 @@ const hints: Hints = {
     "The map differs from the option `inner`: sizes and flags must be the same, and so must the length of an array without the flag inner_map and, before Linux 5.10, maxEntries of any map",
 };
 
-/** Default number of maps in an array. All are open at once, and processes often have at most 1024 descriptors. */
+/**
+ * Default number of maps in an array that an iteration yields. All maps of an array are open at once, and processes often
+ * have at most 1024 descriptors.
+ */
 const defaultBatchMax = 64;
 
-/** Attempts to open an inner map that is replaced between the look-up of its id and the opening. */
+/** Largest number of attempts to open an inner map that is replaced between the look-up of its id and the opening. */
 const maxAttempts = 100;
 
 /**
  * Base class of maps whose values are maps, all with the same map type, sizes and flags.
  *
  * `I` is the type of their description: the map type as `type`, and the types of its keys, values or events. A stored map
- * stays alive in this map after its object is disposed of.
+ * stays alive in the outer map after the object of the stored map is disposed of.
  */
 export abstract class MapOfMaps<
   K,
@@ -159,7 +165,7 @@ export abstract class MapOfMaps<
   }
 
   /**
-   * Opens the map under a key. The caller disposes of it. Returns `undefined` if there is none.
+   * Opens the map under a key, or returns `undefined` if there is none. The caller must dispose of the returned object.
    *
    * @throws {BpfError} EPERM if this process lacks CAP_SYS_ADMIN.
    * @throws {TypeError | RangeError} if the key type rejects the key.
@@ -173,7 +179,7 @@ export abstract class MapOfMaps<
       try {
         return openInnerMap(this.inner, id);
       } catch (error) {
-        // Another map has replaced it since the look-up, and it is freed.
+        // Another map has replaced the inner map since the look-up, and the kernel has freed the inner map.
         const isGone = error instanceof BpfError && error.code === "ENOENT";
         if (!isGone || attempt === maxAttempts) throw error;
       }
@@ -242,9 +248,10 @@ export abstract class MapOfMaps<
   }
 
   /**
-   * Opens the map under a key and removes it there. The caller disposes of it. Returns `undefined` if there is none.
+   * Opens the map under a key and removes it there, or returns `undefined` if there is none. The caller must dispose of the
+   * returned object.
    *
-   * It is two steps: a map that is stored under the key between them is removed.
+   * The call takes two steps: a map that is stored under the key between them is removed.
    *
    * @throws {BpfError} EPERM if this process lacks CAP_SYS_ADMIN.
    * @throws {TypeError | RangeError} if the key type rejects the key.
@@ -282,7 +289,7 @@ export abstract class MapOfMaps<
 
   /**
    * Iterates over the keys and their maps in arrays of up to `max`, by default 64, because each map is an open descriptor.
-   * The maps are disposed of when the loop continues or ends: `dup()` those to keep.
+   * The maps are disposed of when the loop continues or ends: call `dup()` on those to keep.
    *
    * @throws {BpfError} EPERM if this process lacks CAP_SYS_ADMIN.
    * @throws {RangeError} if `max` is not a positive integer.
@@ -306,8 +313,8 @@ export abstract class MapOfMaps<
   }
 
   /**
-   * Removes all maps in arrays of up to `max`, by default 64. Like {@link takeAll}, with one system call for each array
-   * from Linux 5.19 on for hash tables.
+   * Removes all maps in arrays of up to `max`, by default 64. From Linux 5.19 on, one system call removes a whole array from
+   * a hash table. Otherwise the method works as {@link takeAll}.
    *
    * @throws {BpfError} EPERM if this process lacks CAP_SYS_ADMIN. The maps of the array stay then.
    * @throws {RangeError} if `max` is not a positive integer.
@@ -362,7 +369,7 @@ export abstract class MapOfMaps<
     return this.entries();
   }
 
-  /** Returns the number of stored maps. The kernel keeps no count, so this iterates over all keys. */
+  /** Returns the number of stored maps. The kernel keeps no count, so this method iterates over all keys. */
   count(): number {
     using walk = this.#elements.walk();
     let count = 0;
@@ -370,7 +377,7 @@ export abstract class MapOfMaps<
     return count;
   }
 
-  /** Removes the maps that are stored when it begins. Maps that are stored meanwhile may remain. */
+  /** Removes the maps that are stored when the call begins. Maps that are stored meanwhile may remain. */
   clear(): void {
     using walk = this.#elements.walk();
     while (walk.next()) walk.deleteChunk();
@@ -520,7 +527,7 @@ export class ArrayOfMaps<I extends InnerMapTypes> extends MapOfMaps<number, I, "
   }
 }
 
-/** Types of a {@link HashOfMaps}: of its keys, and of the maps in it. */
+/** Types of the keys of a {@link HashOfMaps}, and of the maps in it. */
 export interface HashOfMapsTypes<K extends AnyType, I extends InnerMapTypes> {
   /** Type of the keys. */
   readonly key: K;

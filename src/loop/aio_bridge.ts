@@ -19,9 +19,9 @@ const pollIntervalMs = 10;
  * Bridge that uses Linux AIO, which polls the descriptor and increments an eventfd that Bun reads as a stream. It is for
  * containers whose seccomp profile forbids io_uring.
  *
- * A pending read of a stream always keeps the process alive. So the stream is open only while a wait has to keep it alive. At
- * other times a timer polls for completions, which stay in the counter until then. The timer also replaces the stream while no
- * descriptor is left, because each stream needs one.
+ * A pending read of a stream always keeps the process alive. So the stream is open only while a wait has to keep it alive.
+ * At other times a timer polls for completions, which stay in the counter until then. The timer also replaces the stream
+ * while no descriptor is left, because each stream needs a descriptor.
  */
 export class AioBridge implements Bridge {
   readonly name = "aio";
@@ -118,7 +118,7 @@ export class AioBridge implements Bridge {
     } catch (error) {
       this.#failed(error);
     } finally {
-      // After any end of the stream, the next wait opens it again.
+      // After any end of the stream, the next wait opens a new one.
       if (this.#reader === reader) {
         this.#reader = undefined;
         this.#pollLater();

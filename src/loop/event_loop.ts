@@ -14,7 +14,7 @@ export interface Watch extends Disposable {
   arm(): void;
   /** Cancels the request. */
   disarm(): void;
-  /** Sets whether the process stays alive while this watch is armed. It does initially. */
+  /** Sets whether the process stays alive while this watch is armed. The default is true. */
   keepAlive(alive: boolean): void;
 }
 
@@ -67,7 +67,10 @@ function openBest(present?: Bridge): Bridge {
   return present ?? new TimerBridge(ready);
 }
 
-/** Schedules another attempt if no descriptor was left. A script that closes some later does not stay with a slow bridge then. */
+/**
+ * Schedules another attempt if no descriptor was left, so that a script that closes descriptors later does not stay with a
+ * slow bridge.
+ */
 function retryLater(): void {
   stopTimer(retry);
   retry = undefined;
@@ -141,7 +144,7 @@ class DescriptorWatch implements Watch {
     if (this.#disposed) return;
     if (this.#armed !== 0) {
       if (!this.#isMissed()) return;
-      // A new wait ends at once if the descriptor is readable already. So it makes up for the missed wake-up.
+      // A new wait ends at once if the descriptor is readable already, and so replaces the missed wake-up.
       this.disarm();
     }
     const id = ++lastId;
@@ -204,7 +207,7 @@ function countReference(isMore: boolean): void {
 }
 
 function ready(id: number): void {
-  // A cancelled wait completes as well: no watch has its id.
+  // A cancelled wait also completes, but no watch has its id any more.
   const watch = watches.find(({ armed }) => armed === id);
   try {
     watch?.ready();
@@ -239,22 +242,26 @@ export function watch(
   return added;
 }
 
-/** The type of {@link eventLoop}: the way in which the kernel wakes the event loop of this thread. Each Worker has its own. */
+/**
+ * The type of {@link eventLoop}: the way in which the kernel wakes the event loop of this thread. Each Worker has a separate
+ * event loop.
+ */
 export interface EventLoop {
   /** The bridge in use; `undefined` while this thread has no consumer. */
   readonly bridge: BridgeName | undefined;
   /**
    * The errors of the better bridges that did not work when the bridge was opened last, with their causes and remedies.
    *
-   * A bridge for which no descriptor was left (EMFILE) is tried again every two seconds, and for each new consumer. When it
-   * works, all consumers use it.
+   * A bridge for which no descriptor was left (EMFILE) is tried again every two seconds, and for each new consumer. When the
+   * bridge works, all consumers change to it.
    */
   readonly refusals: readonly Error[];
   /**
-   * Chooses the bridge for later consumers. `"auto"`, the default, is the best bridge that works; it applies when the bridge in
-   * use has no consumers any more.
+   * Chooses the bridge for later consumers. `"auto"`, the default, is the best bridge that works. It takes effect when the
+   * bridge in use has no consumers any more.
    *
-   * The environment variable `BUN_BPF_LOOP` does the same for all threads. This method takes precedence over it.
+   * The environment variable `BUN_BPF_LOOP` chooses the bridge for all threads. This method takes precedence over the
+   * variable.
    *
    * @throws {TypeError} if the bridge does not exist.
    * @throws {Error} while another bridge is in use.

@@ -1,9 +1,10 @@
 /**
  * @module Timers that also run while a test has fake timers.
  *
- * `jest.useFakeTimers()` of bun:test does not replace functions. It stops new timers of the engine, `Bun.sleep()` and the clocks
- * (`performance.now()`, `Bun.nanoseconds()`), but not earlier timers and `setImmediate()`. So consumers use
- * `monotonicMilliseconds()`. Other libraries replace the global functions, so these are read when this module is imported.
+ * `jest.useFakeTimers()` of bun:test does not replace functions. It stops new timers of the engine, `Bun.sleep()` and the
+ * clocks (`performance.now()`, `Bun.nanoseconds()`), but not earlier timers and `setImmediate()`. So consumers use
+ * `monotonicMilliseconds()`. Other libraries for fake timers replace the global functions, so this module reads these
+ * functions when it is imported.
  */
 import { monotonicMilliseconds } from "../ffi/clock.ts";
 

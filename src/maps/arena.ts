@@ -14,11 +14,11 @@ declare module "./map_options.ts" {
   }
 }
 
-/** Address that an arena is mapped at. */
+/** Options that set the address of an arena. */
 export interface ArenaAddressOptions {
   /**
-   * Address of the arena's memory, the same in every process: a multiple of the page size, so that the arena does not cross
-   * a multiple of 4 GiB. An address far from those that the system chooses is likely to be free: `2 ** 44`, or `2 ** 32` on
+   * Address of the arena's memory, the same in every process: a multiple of the page size. The arena must not cross a
+   * multiple of 4 GiB. An address far from those that the system chooses is likely to be free: `2 ** 44`, or `2 ** 32` on
    * arm64.
    *
    * @default the `map_extra` of the arena, or else an address that the system chooses
@@ -38,7 +38,7 @@ const windowBytes = 2 ** 32;
 /**
  * Returns the requested address, or 0.
  *
- * @throws {TypeError | RangeError} if it is not an address that an arena can have.
+ * @throws {TypeError | RangeError} if an arena cannot have the requested address.
  */
 function requestedAddress({ address }: ArenaAddressOptions): number {
   if (address === undefined) return 0;
@@ -62,8 +62,8 @@ function requestedAddress({ address }: ArenaAddressOptions): number {
  * from a page that is not allocated, and their stores to it are lost.
  *
  * The constructor maps the memory, because the kernel loads programs that use an arena only after that. The kernel requires
- * the same address in every process that maps it: the address in the first process, or the option `address` for an arena
- * that other processes are to open.
+ * the same address in every process that maps the arena: the address of its first mapping. The option `address` sets it for
+ * an arena that other processes are to open.
  *
  * An arena that is opened is mapped on the first use of {@link view} or {@link address}. `open`, `fromId` and `fromFd` take
  * the option `address` for an arena that was created without it and is already mapped elsewhere.
@@ -159,7 +159,7 @@ export class Arena extends BpfMap<"arena"> {
   }
 
   /**
-   * The arena's memory, without a copy. Programs change it at any time and see what is stored.
+   * The arena's memory, without a copy. Programs can change the memory at any time, and see what this process stores in it.
    *
    * Touching a page allocates it, zeroed. The process is killed if the kernel has no memory for the page (for example
    * because of the limit of the control group), or if the arena has the flag `"segv_on_fault"` and no program has allocated
@@ -170,7 +170,8 @@ export class Arena extends BpfMap<"arena"> {
    *
    * @throws {BpfError} EINVAL for an opened arena that was mapped before at an address that is not known here: pass the
    *   option `address`.
-   * @throws {BpfError} EEXIST if the address is in use in this process, or if another thread of it has mapped the arena.
+   * @throws {BpfError} EEXIST if the address is in use in this process, or if another thread of this process has mapped the
+   *   arena.
    *
    * @example
    * ```ts
@@ -193,7 +194,7 @@ export class Arena extends BpfMap<"arena"> {
    * @throws {DisposedError} after disposal.
    */
   override dup(): Duplicate<this> {
-    // Passes the address on: the object that mapped the arena may be disposed of by the time the new one maps it.
+    // Passes the address on, because the object that mapped the arena may be disposed of before the new object maps it.
     const handle = this.handle.duplicate({ address: this.#address });
     return new Arena(handle as never) as Duplicate<this>;
   }
@@ -227,7 +228,8 @@ export class Arena extends BpfMap<"arena"> {
   }
 
   /**
-   * Detaches the view and closes the descriptor. Further calls do nothing. The last object of an arena unmaps its memory.
+   * Detaches the view and closes the descriptor. Further calls do nothing. Disposal of the last object of an arena unmaps
+   * its memory.
    *
    * @throws {Error} while an asynchronous operation of Bun uses the view. Nothing is disposed of then.
    */

@@ -52,7 +52,7 @@ function atomicAdder<V>(
   buffer: ArrayBufferLike,
   stride: number,
 ): (index: number, amount: V) => V {
-  // TypeScript cannot see that the kind of `type` determines the type of the converted value.
+  // TypeScript cannot see that the kind of an integer type determines the type of the converted value.
   if (Object.hasOwn(conversions32, kind)) {
     const cells = new Int32Array(buffer);
     const convert = conversions32[kind as keyof typeof conversions32];
@@ -110,7 +110,7 @@ class MappedValues implements Disposable {
   /** View for users: its setters throw if the memory is read-only. */
   readonly safeView: DataView;
 
-  /** @param length bytes of the values, which may end within a page */
+  /** @param length total size of the values in bytes, not necessarily a multiple of the page size */
   constructor({ fd, id }: BpfMap, length: number, what: string) {
     const mapping: FileMapping = {
       fd,
@@ -146,8 +146,8 @@ class MappedValues implements Disposable {
   }
 
   /**
-   * Makes the setters and `buffer` of a view throw. Typed arrays over the buffer could store, and the engine's atomic loads
-   * store too.
+   * Makes the setters and `buffer` of a view throw. A typed array over the buffer could store, and even an atomic load of
+   * the engine writes to the memory.
    */
   #makeReadOnly(view: DataView): DataView {
     const throwReadOnly = (): never => this.#throwReadOnly();
@@ -209,9 +209,9 @@ export abstract class IndexedMap<V, W = V, Name extends MapTypeName = MapTypeNam
   }
 
   /**
-   * Stores many values in the given order, in one system call if the kernel has batches for the map type (arrays: Linux
-   * 5.6, per-CPU arrays: 5.13), else with one call for each. All pairs are checked before the first one is stored. The
-   * values are not stored in one atomic step.
+   * Stores many values in the given order. Storing takes one system call if the kernel has batches for the map type (arrays:
+   * Linux 5.6, per-CPU arrays: 5.13), otherwise one call for each value. All pairs are checked before the first one is
+   * stored. The values are not stored in one atomic step.
    *
    * @throws {BatchError} if the kernel rejects a value. `applied` is the number of values that were stored before.
    * @throws {TypeError | RangeError} if an index is outside the array, or if the value type rejects a value. Nothing is
@@ -312,12 +312,12 @@ export class ArrayMap<V extends AnyType> extends IndexedMap<Infer<V>, Infer<V>, 
    *
    * Programs change the memory at any time. In a loop that waits for a change, read it with `Atomics.load` of an integer
    * array over `view.buffer`, or call a method of the map in the loop. The engine may do a plain read only once for the
-   * whole loop, even if that calls `Date.now()` or `performance.now()`. Disposal detaches the view.
+   * whole loop, even if the loop calls `Date.now()` or `performance.now()`. Disposal detaches the view.
    *
-   * The view is read-only if the map is frozen, has the flag `"rdonly_prog"`, or was created or opened with `"rdonly"`. Its
-   * `set` methods and its `buffer` then throw a TypeError, because a store to such memory would end the process. To wait
-   * for a change, call {@link load} in a loop. For a map that was opened with `"rdonly"`, the view needs CAP_SYS_ADMIN: the
-   * kernel cannot map such a descriptor, so that another one is opened by id.
+   * The view is read-only if the map is frozen, has the flag `"rdonly_prog"`, or was created or opened with `"rdonly"`. The
+   * `set` methods and `buffer` of the view then throw a TypeError, because a store to such memory would end the process. To
+   * wait for a change, call {@link load} in a loop. If the map was opened with `"rdonly"`, the view needs CAP_SYS_ADMIN: the
+   * kernel cannot map such a descriptor, so the map is opened a second time by its id.
    *
    * @throws {TypeError} if the array was not created with `mmap: true`.
    * @throws {BpfError} EACCES if this object may not read the map.
@@ -372,8 +372,8 @@ export class ArrayMap<V extends AnyType> extends IndexedMap<Infer<V>, Infer<V>, 
   }
 
   /**
-   * Writes the value at an index into {@link view}, without a system call. Programs see it at once, and can see a part of
-   * it before the rest.
+   * Writes the value at an index into {@link view}, without a system call. Programs see the new value at once, and can see a
+   * part of the new value before the rest.
    *
    * @throws {RangeError} if the index is outside the array.
    * @throws {TypeError | RangeError} if the value type rejects the value, which can then be written in part.
@@ -445,7 +445,8 @@ export type PerCpuArrayMapOptions<V extends AnyType> = IndexedMapOptions<V>;
 
 /**
  * Array that has one value for each CPU at every index. A program changes the value of its own CPU without contention, and
- * the reader adds them up with `sum` or `reduce`. All values exist from creation, zeroed, and none can be deleted.
+ * user space combines the values of all CPUs with `sum` or `reduce`. All values exist from creation, zeroed, and none can be
+ * deleted.
  *
  * Values are arrays with one element for each possible CPU, in the order of {@link possibleCpus}. A value takes at most 32
  * KiB for each CPU. `set` stores all elements. The kernel copies the values of an index one CPU after the other while
@@ -508,7 +509,7 @@ export class PerCpuArrayMap<V extends AnyType> extends IndexedMap<
   }
 
   /**
-   * Returns the value of one CPU, or `undefined` outside the array. The kernel copies the values of all CPUs for it.
+   * Returns the value of one CPU, or `undefined` outside the array. The kernel copies the values of all CPUs even for one.
    *
    * @throws {RangeError} if `cpu` is not one of {@link possibleCpus}.
    */
@@ -517,7 +518,7 @@ export class PerCpuArrayMap<V extends AnyType> extends IndexedMap<
   }
 
   /**
-   * Stores the value of one CPU and leaves those of the others.
+   * Stores the value of one CPU and leaves the values of the other CPUs unchanged.
    *
    * @throws {BpfError} EINVAL before Linux 7.0.
    * @throws {RangeError} if the index is outside the array, or if `cpu` is not one of {@link possibleCpus}.

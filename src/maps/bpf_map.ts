@@ -4,13 +4,18 @@ import { type MapHandle, type MapInfo, readMapInfo } from "./create.ts";
 import type { CheckedArguments, MapClass, MapOf, OpenArguments } from "./map_options.ts";
 import type { MapTypeName } from "./map_types.ts";
 
-/** Type of the object that {@link BpfMap.dup} returns: that of the map itself, except that a perf buffer returns its map. */
+/**
+ * Type of the object that {@link BpfMap.dup} returns: the type of the map itself, but for a perf buffer the type of its map.
+ */
 export type Duplicate<M> = M extends { readonly [duplicateType]?: infer D extends BpfMap } ? D : M;
 
 /** Key of a type-level property that overrides the result type of {@link BpfMap.dup}. No object has the property. */
 export declare const duplicateType: unique symbol;
 
-/** Returns the library's class that a class is or extends. Constructors of extending classes take other arguments. */
+/**
+ * Returns the class of this library that `Class` is or extends. Constructors of the user's subclasses can take other
+ * arguments.
+ */
 function ownClass<C extends MapClass>(Class: C): C {
   let own = Class;
   while (!Object.hasOwn(own, "kind")) own = Object.getPrototypeOf(own) as C;
@@ -18,11 +23,11 @@ function ownClass<C extends MapClass>(Class: C): C {
 }
 
 /**
- * Base class of all maps: an owned descriptor, the properties of the map, and the ways to open one. The class of each map
- * type adds its operations.
+ * Base class of all maps: an owned descriptor, the properties of the map, and the methods that open a map. The class of each
+ * map type adds its operations.
  *
  * A map object lives until it is disposed of (`using`, or `map[Symbol.dispose]()`) or the process ends. Garbage collection
- * never closes it. The kernel keeps the map while a descriptor, a program, another map or a pin refers to it.
+ * never disposes of a map object. The kernel keeps the map while a descriptor, a program, another map or a pin refers to it.
  *
  * Creation requires the capabilities that the classes name; before Linux 5.8, which introduced CAP_BPF, it requires
  * CAP_SYS_ADMIN. If the sysctl kernel.unprivileged_bpf_disabled is 0, some map types require none.
@@ -40,14 +45,14 @@ export abstract class BpfMap<Name extends MapTypeName = MapTypeName> extends Ker
   /**
    * Opens the map that is pinned at a path of a BPF file system. The class must match the map type.
    *
-   * The sizes of keys and values are compared with those of the map, but not their types: `checkMapTypes(map)` compares the
-   * types. That is slow, and few maps of other programs would pass.
+   * The sizes of keys and values are compared with those of the map, but not their types. `checkMapTypes(map)` compares the
+   * types. Opening does not compare types, because that is slow and few maps of other programs would pass.
    *
-   * @param options types of its keys, values or events, as the constructor takes them, and {@link OpenMapOptions}
+   * @param options types of the map's keys, values or events, as the constructor takes them, and {@link OpenMapOptions}
    * @throws {TypeError} if the map has another map type or its keys or values have another size, or if an option is
    *   unknown.
    * @throws {BpfError} EACCES if the path is not on a BPF file system, or if this user may not open the file.
-   * @throws {BpfError} ENOENT if nothing is pinned at the path, EPERM if a name in it has a dot.
+   * @throws {BpfError} ENOENT if nothing is pinned at the path, EPERM if a name in the path has a dot.
    *
    * @example
    * ```ts
@@ -74,7 +79,7 @@ export abstract class BpfMap<Name extends MapTypeName = MapTypeName> extends Ker
    * Opens the map with an id. The class must match the map type, and the sizes of keys and values are compared as by
    * {@link open}.
    *
-   * @param options types of its keys, values or events, as the constructor takes them, and {@link OpenMapOptions}
+   * @param options types of the map's keys, values or events, as the constructor takes them, and {@link OpenMapOptions}
    * @throws {TypeError} if the map has another map type or its keys or values have another size, or if an option is
    *   unknown.
    * @throws {BpfError} EPERM if this process lacks CAP_SYS_ADMIN.
@@ -91,11 +96,11 @@ export abstract class BpfMap<Name extends MapTypeName = MapTypeName> extends Ker
   }
 
   /**
-   * Opens the map of a descriptor. The object has a duplicate of the descriptor with the same access rights: the given one
-   * remains the caller's. The class must match the map type, and the sizes of keys and values are compared as by
+   * Opens the map of a descriptor. The object has a duplicate of the descriptor with the same access rights: the given
+   * descriptor remains the caller's. The class must match the map type, and the sizes of keys and values are compared as by
    * {@link open}.
    *
-   * @param options types of its keys, values or events, as the constructor takes them, and {@link OpenMapOptions}
+   * @param options types of the map's keys, values or events, as the constructor takes them, and {@link OpenMapOptions}
    * @throws {TypeError} if the map has another map type or its keys or values have another size, if an option is unknown,
    *   or if `flags` are not the access rights of the descriptor.
    * @throws {BpfError} EBADF if the descriptor is not open.
@@ -109,8 +114,8 @@ export abstract class BpfMap<Name extends MapTypeName = MapTypeName> extends Ker
   }
 
   /**
-   * Opens the same map as a second object with its own descriptor and lifetime. For an object of a class that extends one
-   * of the library's, the result is an object of the library's class.
+   * Opens the same map as a second object with its own descriptor and lifetime. If the class of this object extends a class
+   * of this library, the result is an object of the library's class.
    *
    * @throws {DisposedError} after disposal.
    */
@@ -126,7 +131,7 @@ export abstract class BpfMap<Name extends MapTypeName = MapTypeName> extends Ker
 
   /** Map type: `"hash"`, `"lru_hash"`, ... */
   get type(): Name {
-    // adopt() checked it when the map was opened.
+    // adopt() checked the type when the map was opened.
     return this.handle.info.type as Name;
   }
 
@@ -140,7 +145,7 @@ export abstract class BpfMap<Name extends MapTypeName = MapTypeName> extends Ker
     return this.handle.info.valueSize;
   }
 
-  /** Largest number of entries. For a ring buffer, its size in bytes. */
+  /** Largest number of entries, or the size of a ring buffer in bytes. */
   get maxEntries(): number {
     return this.handle.info.maxEntries;
   }
@@ -154,7 +159,7 @@ export abstract class BpfMap<Name extends MapTypeName = MapTypeName> extends Ker
   protected shown(): readonly [className: string, properties: object] {
     const { name, type, keySize, valueSize, maxEntries } = this.handle.info;
     const Class = this.constructor as MapClass;
-    // Bundlers rename classes: `kind` has the name.
+    // Bundlers rename classes, but `kind` keeps the original name.
     const className = Object.hasOwn(Class, "kind") ? Class.kind.className : Class.name;
     return [className, { type, name, keySize, valueSize, maxEntries }];
   }
@@ -174,7 +179,8 @@ export abstract class BpfMap<Name extends MapTypeName = MapTypeName> extends Ker
   /**
    * Forbids all further changes by user space, irreversibly. Programs can still change the map.
    *
-   * @throws {BpfError} EPERM if the map is frozen already (EBUSY on kernels before 6.5), or if this object may not write it.
+   * @throws {BpfError} EPERM if the map is frozen already (EBUSY on kernels before 6.5), or if this object may not write the
+   *   map.
    * @throws {BpfError} EBUSY if its memory is mapped writable.
    * @throws {BpfError} ENOTSUPP if its values have a spin lock or timer, or if the map type cannot be frozen.
    * @throws {DisposedError} after disposal.

@@ -5,15 +5,15 @@ import type { ArrayType, FieldPlace, Fields, StructType, Type } from "../types/t
 import type { BpfMap } from "./bpf_map.ts";
 
 /**
- * Compares the types of keys and values of a map object with the types that the kernel has for the map. Returns true if
- * they match, and false if the kernel has no types: maps have types if this library or libbpf created them with types that
- * C has.
+ * Compares the types of keys and values of a map object with the types that the kernel has for the map. Returns true if they
+ * match, and false if the kernel has no types. A map has types if this library or libbpf created it with types that exist in
+ * C.
  *
- * Opening a map compares only sizes, because one type can be described in many ways. A type of the same size can still read
- * the wrong field. This function compares the layouts: names of fields (ignoring case and underscores), their offsets and
- * sizes (of bit-fields in bits), the lengths of arrays, and integers against floating-point numbers. Signs, byte orders and
- * names of types may differ, as those of `int` and `t.u32`. Bytes, texts, addresses and custom types match anything of
- * their size.
+ * Opening a map compares only sizes, because one type can be described in many ways. Therefore opening does not detect a
+ * wrong type of the same size, which reads the wrong fields. This function compares the layouts: names of fields (ignoring
+ * case and underscores), offsets and sizes of fields (in bits for bit-fields), and lengths of arrays. It also distinguishes
+ * integers from floating-point numbers. Signs, byte orders and names of types may differ, as those of `int` and `t.u32`.
+ * Bytes, texts, addresses and custom types match anything of their size.
  *
  * @throws {TypeError} that lists each difference.
  * @throws {BpfError} EPERM if this process lacks CAP_SYS_ADMIN.
@@ -138,7 +138,10 @@ class Comparison {
     return member.bitOffset <= last && last < member.bitOffset + this.#bitsOf(member);
   }
 
-  /** Returns the members of a struct, including those of anonymous members. Of a union, the declared type may have any one. */
+  /**
+   * Returns the members of a struct, including those of anonymous members. If an anonymous member is a union, the declared
+   * type may have any one of its members.
+   */
   #members(id: number, bitOffset = 0, isAlternative = false): Member[] {
     return this.#btf.members(id).flatMap((member) => {
       const at = bitOffset + member.bitOffset;
@@ -192,7 +195,7 @@ function bitsOf(type: Type<unknown>): number {
 }
 
 function formOf(type: Type<unknown>): Form | undefined {
-  // A custom type can have any `kind`.
+  // A custom type can have any `kind`, so the properties of structs and arrays are checked too.
   const { fields } = type as Partial<StructType<Fields>>;
   const { element } = type as Partial<ArrayType<unknown>>;
   if (type.kind === "struct") return fields && "a struct";

@@ -36,7 +36,7 @@ export function createFromSpec(row: MapType, spec: MapSpec, innerRow?: MapType):
   row.requireSupport?.();
   const { inner } = spec;
   if (inner === undefined || innerRow === undefined) return createWithTypes(row, spec, undefined);
-  // The kernel copies the attributes of inner maps from the template and does not keep it.
+  // The kernel copies the attributes of inner maps from the template, and does not need the template after that.
   using template = new Descriptor(
     createFromSpec(innerRow, inner),
     `template of the ${describeMap(spec)}`,
@@ -45,8 +45,8 @@ export function createFromSpec(row: MapType, spec: MapSpec, innerRow?: MapType):
 }
 
 /**
- * Creates a map with BTF for its keys and values. If the kernel rejects the BTF (before 4.18) and the map type does not
- * require it, the map is created without: most map types have it for `bpftool map dump` only.
+ * Creates a map with BTF for its keys and values. If the kernel rejects the BTF (before 4.18), the map is created without
+ * BTF unless it requires BTF. Most map types use BTF only for `bpftool map dump`.
  */
 function createWithTypes(row: MapType, spec: MapSpec, innerMapFd: number | undefined): number {
   const what = describeMap(spec);
@@ -108,7 +108,7 @@ export interface MapProperties {
   readonly keySize: number;
   /** Size of a value in bytes, for one CPU in per-CPU maps; 0 for map types without values. */
   readonly valueSize: number;
-  /** Largest number of entries. For a ring buffer, its size in bytes. */
+  /** Largest number of entries, or the size of a ring buffer in bytes. */
   readonly maxEntries: number;
   /** Flags that the map was created with: the kernel's bits (`BPF_F_*`). */
   readonly flags: number;
@@ -188,7 +188,8 @@ export class MapHandle<Types extends object = object> {
     try {
       if (this.isNewlyPinned) unpinObject(descriptor, this.pinnedAt as string, true);
     } catch {
-      // Another process has replaced the pin. The error to report is that of the construction.
+      // Another process has replaced the pin. This error is ignored, so that the caller reports the error of the
+      // construction.
     }
   }
 }
@@ -246,7 +247,8 @@ export function copiedValueSize(row: Pick<MapType, "isPerCpu">, valueSize: numbe
 }
 
 /**
- * Creates a map. With a pin, opens the map that is pinned at the path if there is one, else creates the map and pins it.
+ * Creates a map. If `pin` is present, opens the map that is pinned at that path instead, or pins the new map there if there
+ * is none.
  *
  * @param types see {@link MapHandle.types}
  * @param innerRow row of the type of the inner maps
@@ -269,7 +271,7 @@ export function createMapHandle<Types extends object>(
     pinObject(descriptor.fd, pin, what);
   } catch (error) {
     descriptor[Symbol.dispose]();
-    // Another process pinned an object at the path meanwhile: opens it if it is a map that matches.
+    // Another process has pinned an object at the path meanwhile. Opens that object if it is a map that matches.
     if (error instanceof BpfError && error.code === "EEXIST") {
       return openMapHandle(row, { path: pin }, spec, types, access);
     }
@@ -299,7 +301,10 @@ export function openMapHandle<Types extends object>(
   return adopt(row, descriptor, expected, types, describeOrigin(origin), pinnedAt);
 }
 
-/** Takes ownership of the descriptor of a map, and checks that the map matches the row and `expected`. Closes it otherwise. */
+/**
+ * Takes ownership of the descriptor of a map, and checks that the map matches the row and `expected`. Closes the descriptor
+ * otherwise.
+ */
 function adopt<Types extends object>(
   row: MapType,
   descriptor: Descriptor,
@@ -313,7 +318,7 @@ function adopt<Types extends object>(
     descriptor.what = describeMap(info);
     checkCompatible(row, { ...expected, type: row.type }, info, where);
     row.requireSupport?.();
-    // Throws if the number of CPUs is unknown. It must do so before the map is pinned or wrapped.
+    // Throws if the number of CPUs is unknown. This check must come before the map is pinned or wrapped.
     copiedValueSize(row, info.valueSize);
     return new MapHandle(row, descriptor, info, types, pinnedAt);
   } catch (error) {

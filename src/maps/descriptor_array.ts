@@ -97,8 +97,8 @@ export abstract class WriteOnlyArrayMap<
   }
 
   /**
-   * @internal Empties a slot. Returns true if it was not empty; for some map types the kernel does not report that, and the
-   *   result is true for empty ones too.
+   * @internal Empties a slot. Returns true if it was not empty. For some map types the kernel does not report empty slots:
+   *   the result is always true then.
    */
   protected empty(index: number): boolean {
     checkIndex(this, index);

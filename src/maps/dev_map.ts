@@ -40,8 +40,8 @@ export type DevMapValue =
       /** Interface that sends the packets: its index or name. */
       readonly ifindex: NetworkInterface;
       /**
-       * XDP program that runs on each packet before it is sent, loaded with the attach type `BPF_XDP_DEVMAP` (section
-       * `xdp/devmap`).
+       * XDP program that runs on each packet before the packet is sent. It must be loaded with the attach type
+       * `BPF_XDP_DEVMAP` (section `xdp/devmap`).
        */
       readonly program?: FdLike | undefined;
     };
@@ -86,7 +86,7 @@ function interfaceIndexOf(device: NetworkInterface): number {
       `ifindex: expected the index or the name of a network interface, got ${describe(device)}`,
     );
   }
-  // The kernel takes 0 for a deletion.
+  // The kernel interprets 0 as a deletion.
   checkCount("ifindex", device, 1);
   return device;
 }
@@ -99,8 +99,8 @@ export type DevMapOptions = DescriptorArrayOptions;
  * program that runs on the packets before they are sent.
  *
  * Keys are indexes from 0 to `length - 1`. Values are stored as {@link DevMapValue} and read as {@link DevMapEntry}. The
- * kernel removes an interface from the map when it is unregistered. Programs cannot change the map. `delete` looks the slot
- * up first, because the kernel does not report empty slots.
+ * kernel removes an interface from the map when the interface is unregistered. Programs cannot change the map. `delete`
+ * looks the slot up first, because the kernel does not report empty slots.
  *
  * @throws {BpfError} EPERM if this process lacks CAP_BPF or CAP_NET_ADMIN.
  * @throws {BpfError} EINVAL before Linux 5.8.
@@ -115,8 +115,8 @@ export type DevMapOptions = DescriptorArrayOptions;
  * console.log(ports.get(0), ports.delete(3), ports.delete(3)); // undefined true false
  * ```
  *
- * Requires Linux 5.8 for creation, because values have 8 bytes, for an interface and a program. A map with values of 4 bytes,
- * which another program created (Linux 4.14), can be opened: it has no programs.
+ * Requires Linux 5.8 for creation, because values have 8 bytes: an interface and a program. A map with values of 4 bytes,
+ * which another program created (Linux 4.14), can be opened: its values have no program.
  */
 export class DevMap extends SparseArrayMap<DevMapEntry, DevMapValue, "devmap"> {
   /** Definition of this class: its map type and options. */
@@ -133,11 +133,11 @@ export class DevMap extends SparseArrayMap<DevMapEntry, DevMapValue, "devmap"> {
 export type DevMapHashOptions = DescriptorHashOptions;
 
 /**
- * Hash table of network interfaces to which XDP programs redirect packets with the helper `redirect_map`. The key is any
- * number, often the index of the interface, which can be larger than a {@link DevMap} should be long.
+ * Hash table of network interfaces to which XDP programs redirect packets with the helper `redirect_map`. A key is any
+ * number, often the index of the interface. Such an index can be too large for the length of a {@link DevMap}.
  *
  * Keys are numbers from 0 to 2^32 - 1. Values are stored as {@link DevMapValue} and read as {@link DevMapEntry}. The kernel
- * removes an interface from the map when it is unregistered. Programs cannot change the map.
+ * removes an interface from the map when the interface is unregistered. Programs cannot change the map.
  *
  * @throws {BpfError} EPERM if this process lacks CAP_BPF or CAP_NET_ADMIN.
  * @throws {BpfError} EINVAL before Linux 5.8.
@@ -152,8 +152,8 @@ export type DevMapHashOptions = DescriptorHashOptions;
  * console.log(ports.add(4_000_000_000, 1), ports.add(7, { ifindex: 1 })); // false true
  * ```
  *
- * Requires Linux 5.8 for creation, because values have 8 bytes, for an interface and a program. A map with values of 4 bytes,
- * which another program created (Linux 5.4), can be opened: it has no programs.
+ * Requires Linux 5.8 for creation, because values have 8 bytes: an interface and a program. A map with values of 4 bytes,
+ * which another program created (Linux 5.4), can be opened: its values have no program.
  */
 export class DevMapHash extends SingleTakeMap<number, DevMapEntry, DevMapValue, "devmap_hash"> {
   /** Definition of this class: its map type and options. */
@@ -198,8 +198,8 @@ export interface CpuMapValue {
   /** Largest number of packets that wait for the CPU: 1 to 16384. */
   readonly queueSize: number;
   /**
-   * XDP program that runs on each packet on the CPU that it was sent to, loaded with the attach type `BPF_XDP_CPUMAP`
-   * (section `xdp/cpumap`).
+   * XDP program that runs on each packet, on the CPU to which the packet was redirected. It must be loaded with the attach
+   * type `BPF_XDP_CPUMAP` (section `xdp/cpumap`).
    */
   readonly program?: FdLike | undefined;
 }
@@ -230,7 +230,7 @@ function cpuMapLayout(size: number): RedirectLayout<CpuMapEntry, CpuMapValue> {
     encode(value) {
       checkOptions("queue", value, ["queueSize", "program"]);
       const { queueSize, program } = value;
-      // The kernel takes 0 for a deletion.
+      // The kernel interprets 0 as a deletion.
       checkCount("queueSize", queueSize, 1, maxQueueSize);
       return { number: queueSize, program };
     },
@@ -239,8 +239,8 @@ function cpuMapLayout(size: number): RedirectLayout<CpuMapEntry, CpuMapValue> {
 }
 
 /**
- * Array of CPUs to which XDP programs redirect packets with the helper `redirect_map`: the network stack continues to
- * process them on that CPU. A slot can have a program that runs on the packets there first.
+ * Array of CPUs to which XDP programs redirect packets with the helper `redirect_map`: the network stack then processes the
+ * packets on that CPU. A slot can have a program that runs on the packets there first.
  *
  * Keys are CPU numbers. Values are stored as {@link CpuMapValue} and read as {@link CpuMapEntry}. The kernel starts a
  * thread for each CPU that is stored. `delete` looks the slot up first, because the kernel does not report empty slots.
@@ -259,8 +259,8 @@ function cpuMapLayout(size: number): RedirectLayout<CpuMapEntry, CpuMapValue> {
  * console.log(cpus.delete(0), cpus.delete(0)); // true false
  * ```
  *
- * Requires Linux 5.9 for creation, because values have 8 bytes, for a size and a program. A map with values of 4 bytes, which
- * another program created (Linux 4.15), can be opened: it has no programs.
+ * Requires Linux 5.9 for creation, because values have 8 bytes: a size and a program. A map with values of 4 bytes, which
+ * another program created (Linux 4.15), can be opened: its values have no program.
  */
 export class CpuMap extends SparseArrayMap<CpuMapEntry, CpuMapValue, "cpumap"> {
   /** Definition of this class: its map type and options. */
@@ -289,7 +289,8 @@ const xskHints: Hints = {
  * Array of AF_XDP sockets to which XDP programs redirect packets with the helper `redirect_map`, usually by receive queue.
  * User space can store and remove sockets, but cannot read them.
  *
- * Keys are indexes from 0 to `length - 1`. The kernel removes a socket from the map when it is closed (since Linux 5.3).
+ * Keys are indexes from 0 to `length - 1`. The kernel removes a socket from the map when the socket is closed (since Linux
+ * 5.3).
  *
  * @throws {BpfError} EPERM if this process lacks CAP_BPF or CAP_NET_ADMIN.
  * @throws {TypeError | RangeError} if an option is unknown, has the wrong type or is out of range.
@@ -340,7 +341,7 @@ export class XskMap extends WriteOnlyArrayMap<FdLike, "xskmap"> {
   }
 
   /**
-   * Empties a slot. It is not called `delete`, because the kernel does not report whether the slot was empty.
+   * Empties a slot. The method is not called `delete`, because the kernel does not report whether the slot was empty.
    *
    * @throws {TypeError | RangeError} if the index is outside the array.
    */

@@ -67,11 +67,13 @@ export interface ElementLayout<K = any, V = any, W = any> extends KindHints {
   readonly unreadable?: string | undefined;
 }
 
-/** Smallest number of keys in one call for which the program runs: a run costs as much as a few single calls. */
+/** Smallest number of keys for which the look-up program runs. One run costs as much as a few single calls. */
 const minKeysPerRun = 16;
-/** Number of requested keys at which the program is loaded: loading takes about as long as this many single calls. */
+/**
+ * Number of requested keys at which the look-up program is loaded: loading takes about as long as this many single calls.
+ */
 const minKeysForProgram = 4096;
-/** Bytes of the largest value that the program copies. */
+/** Bytes of the largest value that the look-up program copies. */
 const maxProgramValueSize = 512;
 
 /**
@@ -93,7 +95,7 @@ export class MapElements<K, V, W = V> implements Disposable {
   #manyLookups: ManyLookups | undefined;
   /** Keys requested by `getMany` so far. */
   #requestedKeys = 0;
-  /** `undefined` if the key type preserves every byte of a key. */
+  /** Bytes of keys that the key type does not preserve; `undefined` if it preserves every byte. */
   readonly #rawKeys: RawKeys<K> | undefined;
 
   constructor(handle: MapHandle, layout: ElementLayout<K, V, W>) {
@@ -187,7 +189,7 @@ export class MapElements<K, V, W = V> implements Disposable {
     }
   }
 
-  /** Looks up a value and deletes its key, in one step if the map type and the kernel have it. */
+  /** Looks up a value and deletes its key, in one atomic step if the map type and the kernel support that. */
   take(key: K): V | undefined {
     const element = this.#acquire();
     try {
@@ -219,9 +221,10 @@ export class MapElements<K, V, W = V> implements Disposable {
   }
 
   /**
-   * Takes the entry at `index` of a walk. Finds it by its bytes, which the key type may write differently.
+   * Takes the entry at `index` of a walk. Finds the entry by the bytes of its key, because the key type may write other
+   * bytes.
    *
-   * @throws {DecodeError}.
+   * @throws {DecodeError} if the type cannot decode the bytes.
    */
   takeEntry(walk: Walk, index: number): [key: K, value: V] | undefined {
     const key = this.readKey(walk, index);
@@ -254,7 +257,7 @@ export class MapElements<K, V, W = V> implements Disposable {
   /**
    * Decodes the value of an element, by default with the value type of the map.
    *
-   * @throws {DecodeError}.
+   * @throws {DecodeError} if the type cannot decode the bytes.
    */
   read(element: MapElement): V;
   read<T>(element: MapElement, type: Pick<ValueLayout<T>, "read">): T;
@@ -263,9 +266,9 @@ export class MapElements<K, V, W = V> implements Disposable {
   }
 
   /**
-   * Decodes the value that was taken with an element's key. Stores it again if that fails.
+   * Decodes the value that was taken with an element's key. Stores the value again if it cannot be decoded.
    *
-   * @throws {DecodeError}.
+   * @throws {DecodeError} if the type cannot decode the bytes.
    */
   #readTaken(element: MapElement): V {
     try {
@@ -294,7 +297,7 @@ export class MapElements<K, V, W = V> implements Disposable {
   /**
    * Decodes the key at `index` of a chunk.
    *
-   * @throws {DecodeError}.
+   * @throws {DecodeError} if the type cannot decode the bytes.
    */
   readKey(chunk: Chunk, index: number): K {
     return this.#readKeyAt(chunk.view, chunk.keyOffset(index));
@@ -303,7 +306,7 @@ export class MapElements<K, V, W = V> implements Disposable {
   /**
    * Decodes a key, and remembers its bytes if its type writes other bytes.
    *
-   * @throws {DecodeError}.
+   * @throws {DecodeError} if the type cannot decode the bytes.
    */
   #readKeyAt(view: DataView, offset: number): K {
     const key = this.#decode(this.layout.key, view, offset);
@@ -314,7 +317,7 @@ export class MapElements<K, V, W = V> implements Disposable {
   /**
    * Decodes the value at `index` of a chunk.
    *
-   * @throws {DecodeError}.
+   * @throws {DecodeError} if the type cannot decode the bytes.
    */
   readValue(chunk: Chunk, index: number): V {
     return this.#decode(
@@ -326,9 +329,9 @@ export class MapElements<K, V, W = V> implements Disposable {
   }
 
   /**
-   * Decodes a key; or its value, if `valueOffset` is present.
+   * Decodes the value at `valueOffset`, or the key if `valueOffset` is absent.
    *
-   * @throws {DecodeError}.
+   * @throws {DecodeError} if the type cannot decode the bytes.
    */
   #decode<T>(
     type: Pick<ValueLayout<T>, "read">,
@@ -343,7 +346,7 @@ export class MapElements<K, V, W = V> implements Disposable {
     }
   }
 
-  /** Returns the error for a key that its type cannot decode; or for its value, if `valueOffset` is present. */
+  /** Returns the error for a value that cannot be decoded, or for a key if `valueOffset` is absent. */
   #decodeError(
     cause: unknown,
     view: DataView,
@@ -360,7 +363,7 @@ export class MapElements<K, V, W = V> implements Disposable {
   /**
    * Decodes the entry at `index` of a chunk.
    *
-   * @throws {DecodeError}.
+   * @throws {DecodeError} if the type cannot decode the bytes.
    */
   readEntry(chunk: Chunk, index: number): [key: K, value: V] {
     return [this.readKey(chunk, index), this.readValue(chunk, index)];
@@ -382,7 +385,7 @@ export class MapElements<K, V, W = V> implements Disposable {
     );
   }
 
-  /** Looks up by a program in the kernel, if that is possible and pays off. Returns `undefined` otherwise. */
+  /** Looks up keys by a program in the kernel if that is possible and faster. Returns `undefined` otherwise. */
   #getByProgram(keys: readonly K[]): (V | undefined)[] | undefined {
     const { value, isReadByPrograms } = this.layout;
     if (
@@ -395,7 +398,7 @@ export class MapElements<K, V, W = V> implements Disposable {
       return undefined;
     }
     this.#manyLookups ??= new ManyLookups(this.#handle, this.#valueSize);
-    // Programs can read maps that this descriptor may not: this look-up throws the error.
+    // A program can read a map that this descriptor may not read. For such a map, this look-up throws the error.
     this.has(keys[0] as K);
     return this.#manyLookups.get(
       keys,
@@ -456,7 +459,8 @@ export class MapElements<K, V, W = V> implements Disposable {
         list.length,
         `${this}`,
         (index) => {
-          // Equal keys can stand for several entries: which one depends on those that were deleted before.
+          // Equal keys can stand for several entries. The entries that were deleted before determine which one a key stands
+          // for.
           if (isRaw) this.writeKey(element, list[index] as K);
           else element.setKey(batch.keyBytes(index));
           return element.delete();
@@ -472,7 +476,7 @@ export class MapElements<K, V, W = V> implements Disposable {
     return new MapBatch(descriptor, keySize, valueSize, capacity, what, kind);
   }
 
-  /** Stores an entry that was taken again, unless the key has a newer value. */
+  /** Stores a taken entry again, unless the key has a newer value. */
   restore(batch: MapBatch, index: number): void {
     this.#storeFrom(batch, index, (element) => this.#storeAgain(element));
   }
@@ -540,7 +544,10 @@ export class MapElements<K, V, W = V> implements Disposable {
     }
   }
 
-  /** Takes the memory for a call until {@link #release}. Like {@link use}, for calls that must not allocate a closure. */
+  /**
+   * Takes the memory for a call until {@link #release}. This method replaces {@link use} in calls that must not allocate a
+   * closure.
+   */
   #acquire(): MapElement {
     const element = this.#element ?? this.#newElement();
     this.#element = undefined;

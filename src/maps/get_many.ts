@@ -1,6 +1,6 @@
 /**
- * @module Look-ups of many keys by a program in the kernel. It does not use the assembler and the program loader, because every
- * bundle of a script with a map would then contain them.
+ * @module Look-ups of many keys by a program in the kernel. This module does not use the assembler and the program loader,
+ * because every bundle of a script with a map would then contain them.
  */
 
 import { BpfAttr } from "../ffi/bpf.ts";
@@ -51,7 +51,7 @@ const [mapDescriptor, mapValue, localFunction] = [1, 2, 4] as const;
 /** Index of the first instruction of the function that looks up one key. */
 const eachSlot = 10;
 
-/** Returns an instruction that loads an address, which takes two slots. */
+/** Returns the instruction that loads an address into a register. It takes two slots. */
 function loadAddress(register: number, source: number, low: number, high: number): Instructions {
   return [
     [0x18, register, source, 0, low],
@@ -148,7 +148,7 @@ class LookupProgram implements Disposable {
 
   #code(valueSize: number, map: number, shared: number): Instructions {
     const copyCode = copyValue(valueSize);
-    // Distance of the jump to `absent`: the instructions between.
+    // Distance of the jump to `absent`: the number of instructions in between.
     const found = copyCode.length + 3;
     return [
       ...loadAddress(r1, mapValue, shared, 0),
@@ -232,8 +232,8 @@ function functionTypes(): Uint8Array {
 }
 
 /**
- * Returns instructions that copy a value from r0 to after r8 + 8, in the largest possible pieces. All integers are aligned
- * to their size: a copied integer is never half old and half new.
+ * Returns instructions that copy a value from the address in r0 to the address r8 + 8, in the largest possible pieces. All
+ * integers are aligned to their size: a copied integer is never half old and half new.
  */
 function copyValue(size: number): Instructions {
   // Loads and stores of 8, 4, 2 and 1 bytes.
@@ -270,11 +270,11 @@ function sharedArray(valueSize: number): MapCreation {
 }
 
 /**
- * Look-ups of many keys in one system call. The kernel has no command for chosen keys, so that a program does it, with keys
- * and values in shared memory.
+ * Look-ups of many keys in one system call. The kernel has no command that looks up several chosen keys, so a program does
+ * it, with keys and values in shared memory.
  *
- * A system call costs more than ten times the look-up itself. If the kernel or the capabilities do not suffice for the
- * program, {@link isUsable} becomes false and callers look up key by key. Requires Linux 5.17.
+ * A system call costs more than ten times as much as the look-up itself. If the kernel or the capabilities do not suffice
+ * for the program, {@link isUsable} becomes false and callers look up key by key. Requires Linux 5.17.
  */
 export class ManyLookups implements Disposable {
   readonly #map: MapHandle;
@@ -318,7 +318,7 @@ export class ManyLookups implements Disposable {
         try {
           for (let i = 0; i < count; i++) values[start + i] = program.readValue(layout, i);
         } catch {
-          // The caller's single look-ups find the entry that cannot be decoded.
+          // The caller then looks up key by key, and so finds the entry that cannot be decoded.
           return undefined;
         }
       }
@@ -336,7 +336,7 @@ export class ManyLookups implements Disposable {
 
   [Symbol.dispose](): void {
     this.#isRefused = true;
-    // The user's code may dispose of the map during get(), which still uses the memory and disposes of it at its end.
+    // The user's code may dispose of the map during get(). The memory is still in use then: get() disposes of it at its end.
     if (this.#isBusy) return;
     this.#program?.[Symbol.dispose]();
     this.#program = undefined;

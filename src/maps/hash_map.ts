@@ -22,9 +22,9 @@ declare module "./map_options.ts" {
 /**
  * Options of {@link HashMap}.
  *
- * The kernel allocates all entries at creation. With the flag `"no_prealloc"` it allocates each when it is stored. Fast
- * writers can then get ENOMEM although memory is free, because the kernel refills its reserve later: updates from user
- * space therefore retry for at most 50 ms.
+ * The kernel allocates all entries at creation. With the flag `"no_prealloc"` it allocates each entry when the entry is
+ * stored. Fast writers can then get ENOMEM although memory is free, because the kernel refills its reserve later. Updates
+ * from user space therefore retry for at most 50 ms.
  */
 export type HashMapOptions<K extends AnyType, V extends AnyType> = KeyedMapOptions<K, V>;
 
@@ -81,15 +81,16 @@ export class HashMap<K extends AnyType, V extends AnyType> extends AssociativeMa
 export type LruHashMapOptions<K extends AnyType, V extends AnyType> = KeyedMapOptions<K, V>;
 
 /**
- * Hash table that evicts entries that were not used recently when it is full, instead of rejecting new keys.
+ * Hash table that does not reject new keys when it is full, but evicts entries that were not used recently.
  *
- * The kernel approximates the order of use. With few entries, or with keys from many CPUs, it evicts entries before the
- * table is full (`Documentation/bpf/map_hash.rst`). A look-up from user space does not count as use.
+ * The kernel approximates the order of use. With few entries, or with keys from many CPUs, the kernel evicts entries before
+ * the table is full (`Documentation/bpf/map_hash.rst`). A look-up from user space does not count as use.
  *
  * The kernel makes room before it looks for the key. So `add` of a present key may evict another key, and `replace` may
  * evict the key itself. A key that was just stored stays until something else is stored.
  *
- * The flag `"no_common_lru"` keeps one list for each CPU. `maxEntries` must then be at least the number of possible CPUs.
+ * The flag `"no_common_lru"` keeps one LRU list for each CPU. `maxEntries` must then be at least the number of possible
+ * CPUs.
  *
  * @throws {BpfError} EPERM if this process lacks CAP_BPF.
  * @throws {BpfError} ENOMEM if the kernel has no memory for all entries.
@@ -128,15 +129,15 @@ export class LruHashMap<K extends AnyType, V extends AnyType> extends Associativ
 /**
  * Options of {@link PerCpuHashMap}.
  *
- * The kernel allocates all entries at creation. With the flag `"no_prealloc"` it allocates each when it is stored. Fast
- * writers can then get ENOMEM although memory is free, because the kernel refills its reserve later: updates from user
- * space therefore retry for at most 50 ms.
+ * The kernel allocates all entries at creation. With the flag `"no_prealloc"` it allocates each entry when the entry is
+ * stored. Fast writers can then get ENOMEM although memory is free, because the kernel refills its reserve later. Updates
+ * from user space therefore retry for at most 50 ms.
  */
 export type PerCpuHashMapOptions<K extends AnyType, V extends AnyType> = KeyedMapOptions<K, V>;
 
 /**
- * Hash table that has one value for each CPU under every key. A program changes the value of its own CPU without
- * contention, and the reader adds them up with `sum` or `reduce`.
+ * Hash table that has one value for each CPU under every key. A program changes the value of its own CPU without contention,
+ * and user space combines the values of all CPUs with `sum` or `reduce`.
  *
  * Values are arrays with one element for each possible CPU, in the order of {@link possibleCpus}. A value takes at most 32
  * KiB for each CPU. `set` stores all elements. The kernel copies the values of a key one CPU after the other while programs

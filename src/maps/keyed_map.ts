@@ -20,7 +20,7 @@ import {
 /** Options of {@link KeyedMap.entriesInBatches} and {@link AssociativeMap.takeAllInBatches}. */
 export interface BatchesOptions {
   /**
-   * Largest number of entries in an array. Arrays can be shorter, and longer if one bucket of a hash table has more
+   * Largest number of entries in an array. Arrays can be shorter. They can be longer if one bucket of a hash table has more
    * entries.
    *
    * @default 1024
@@ -88,10 +88,10 @@ export abstract class KeyedMap<
    * Returns the values of many keys in the order of `keys`, with `undefined` for absent keys. The look-ups are not one
    * atomic step.
    *
-   * The kernel has no call for chosen keys, so that each key costs a system call. For `HashMap`, `ArrayMap` and `LpmTrie` a
-   * program in the kernel does the look-ups once about 4,000 keys were requested in calls with at least 16 keys (Linux
-   * 5.17, CAP_BPF, values of at most 512 bytes). That is several times as fast, and more than ten times for numbers. The
-   * program belongs to this object and is unloaded with it; `bpftool prog` shows it as `lookup_many`.
+   * The kernel has no call that looks up several chosen keys, so each key costs a system call. For `HashMap`, `ArrayMap` and
+   * `LpmTrie` a program in the kernel does the look-ups once about 4,000 keys were requested in calls with at least 16 keys
+   * (Linux 5.17, CAP_BPF, values of at most 512 bytes). The program is several times as fast, and for numbers more than ten
+   * times. The program belongs to this object and is unloaded with it; `bpftool prog` shows it as `lookup_many`.
    *
    * @throws {TypeError | RangeError} if the key type rejects the key.
    * @throws {DecodeError} if the value type cannot decode a value.
@@ -107,13 +107,13 @@ export abstract class KeyedMap<
    * The map may change during the loop:
    *
    * - Deleting the current entry is safe.
-   * - An entry that is in the map during the whole loop is returned. One that is added or deleted meanwhile may be returned
-   *   or not.
-   * - Values are those of the moment when the batch was fetched.
+   * - An entry that is in the map during the whole loop is returned. An entry that is added or deleted meanwhile may be
+   *   returned or not.
+   * - Values are as they were when the batch was fetched.
    * - The loop always ends. Without batches it ends after twice `maxEntries` entries if other writers keep adding entries
    *   ahead of it.
    *
-   * A loop takes about 256 KiB of memory at most, and as much again without batches. It takes more only if one entry, or one
+   * A loop takes at most about 256 KiB of memory, and twice that without batches. It takes more only if one entry, or one
    * bucket of a hash table, is larger than that. It frees the memory when it ends, breaks or throws. Any number of loops can
    * run at once.
    *
@@ -122,18 +122,19 @@ export abstract class KeyedMap<
    * `t.bool` of 2, a `t.u64Number` past 2^53. A key that a loop (or {@link nextKey}) returns stands for exactly the bytes
    * that it was read from, in all methods of this object. The object keeps the bytes of such keys:
    *
-   * - For a key that is an object, as long as that object lives. A changed object or a copy stands for the bytes that its
-   *   type writes.
-   * - Strings, numbers, bigints and booleans have no identity: equal ones stand for the last returned key that is still in
+   * - The bytes of a key that is an object are kept as long as the object lives. A changed object or a copy stands for the
+   *   bytes that its type writes.
+   * - Strings, numbers, bigints and booleans have no identity: equal keys stand for the last returned key that is still in
    *   the map, then for earlier ones, and then for the bytes that the type writes. So a loop reaches each entry by its key,
-   *   and `deleteMany([...map.keys()])` deletes all. At least the last `maxEntries` keys are kept, and at most twice as
-   *   many.
+   *   and `deleteMany([...map.keys()])` deletes all entries. At least the last `maxEntries` keys are kept, and at most twice
+   *   as many.
    *
    * Types that keep every byte, such as integers, addresses and structs of these without padding, have no extra cost. To
    * see the bytes, open the map with `t.bytes(n)` as the key type, where `n` is {@link keySize}.
    *
-   * **Entries that cannot be decoded**, because a `t.custom` throws, do not end the loop: it returns all others, and throws
-   * a {@link DecodeError} with their bytes at the end. So no entry is skipped silently.
+   * **Entries that cannot be decoded**, because a `t.custom` throws, do not end the loop. The loop returns all other
+   * entries. At its end it throws a {@link DecodeError} with the bytes of the entries that cannot be decoded, so that none
+   * is skipped silently.
    *
    * @throws {DecodeError} at the end, if entries could not be decoded.
    *
@@ -170,8 +171,8 @@ export abstract class KeyedMap<
   }
 
   /**
-   * Iterates over the entries in arrays of up to `max`, as the kernel returns them. Like {@link entries}, for code that
-   * sends or stores many entries at once.
+   * Iterates over arrays of up to `max` entries, with the guarantees of {@link entries}. This method suits code that sends
+   * or stores many entries at once.
    *
    * @throws {DecodeError} at the end, if entries could not be decoded.
    * @throws {RangeError} if `max` is not a positive integer.
@@ -220,10 +221,10 @@ export abstract class KeyedMap<
    * Returns the key after `key` in the kernel's order, or the first key if there is no argument. Returns `undefined` after
    * the last key.
    *
-   * It is one step of the kernel (`BPF_MAP_GET_NEXT_KEY`), for iterations that stop and resume later, even in another
-   * process. The loops of this class are faster, and safe under deletion. **If the key is no longer in the map, the kernel
-   * starts again from the first**: get the next key before you delete the current one, and limit the number of steps if
-   * other processes or programs delete keys. Arrays return every index, including those of empty slots.
+   * This method is one step of the kernel (`BPF_MAP_GET_NEXT_KEY`), for iterations that stop and resume later, even in
+   * another process. The iterators of this class are faster, and safe if entries are deleted. **If the key is no longer in
+   * the map, the kernel starts again from the first**: get the next key before you delete the current one, and limit the
+   * number of steps if other processes or programs delete keys. Arrays return every index, including those of empty slots.
    *
    * @throws {TypeError | RangeError} if the key type rejects the key.
    *
@@ -244,7 +245,7 @@ export abstract class KeyedMap<
     return this.elements.nextKey(key);
   }
 
-  /** Returns the number of entries. The kernel keeps no count, so that this iterates over the whole map. */
+  /** Returns the number of entries. The kernel keeps no count, so this method iterates over the whole map. */
   count(): number {
     using walk = this.walk();
     let count = 0;
@@ -253,7 +254,7 @@ export abstract class KeyedMap<
   }
 
   /**
-   * Returns a copy of the entries as a `Map`. Keys that decode to objects are compared by identity in it.
+   * Returns a copy of the entries as a `Map`. The `Map` compares keys that are objects by identity.
    *
    * @throws {DecodeError} if entries could not be decoded.
    */
@@ -341,8 +342,9 @@ export abstract class AssociativeMap<
   }
 
   /**
-   * Stores many entries in the given order, in one system call from Linux 5.6 on if the map type has batches, else with one
-   * call for each. All pairs are checked before the first one is stored. The entries are not stored in one atomic step.
+   * Stores many entries in the given order. Storing takes one system call from Linux 5.6 on if the map type has batches,
+   * otherwise one call for each entry. All pairs are checked before the first one is stored. The entries are not stored in
+   * one atomic step.
    *
    * @throws {BatchError} if the kernel rejects an entry. `applied` is the number of entries that were stored before.
    * @throws {TypeError | RangeError} if the key or value type rejects a key or value. Nothing is stored then.
@@ -363,7 +365,7 @@ export abstract class AssociativeMap<
 
   /**
    * Deletes many keys, in one system call from Linux 5.6 on if the map type has batches. Returns the number of keys that
-   * were present. Each key takes its own call once an iteration has returned a key that its type writes differently (see
+   * were present. Each key takes a separate call once an iteration has returned a key that its type writes differently (see
    * {@link entries}).
    *
    * @throws {BatchError} if the kernel rejects a key. `applied` is the number of keys processed before, including absent
@@ -377,19 +379,20 @@ export abstract class AssociativeMap<
   /**
    * Returns the value of a key and deletes the key. Returns `undefined` if the key is absent.
    *
-   * It is one atomic step for hash tables from Linux 5.14 on. Otherwise it is a look-up and then a deletion: an update of
-   * the value between them is lost.
+   * For hash tables, the call is one atomic step from Linux 5.14 on. Otherwise it is a look-up and then a deletion: an
+   * update of the value between these two is lost.
    *
    * @throws {TypeError | RangeError} if the key type rejects the key.
-   * @throws {DecodeError} if the value type cannot decode the value. It is stored again unless the key has a newer value.
+   * @throws {DecodeError} if the value type cannot decode the value. The value is stored again unless the key has a newer
+   *   one.
    */
   take(key: K): V | undefined {
     return this.elements.take(key);
   }
 
   /**
-   * Returns the values of many keys in the order of `keys`, with `undefined` for absent keys, and deletes the keys. Each
-   * key takes its own call, as {@link take} does. A repeated key has its value only the first time.
+   * Returns the values of many keys in the order of `keys`, with `undefined` for absent keys, and deletes the keys. Each key
+   * takes a separate call, as {@link take} does. A repeated key has its value only the first time.
    *
    * If a key fails, the entries taken before are stored again, unless the key has a newer value or the map is full.
    *
@@ -414,9 +417,9 @@ export abstract class AssociativeMap<
   }
 
   /**
-   * Takes all entries out of the map in arrays of up to `max`. Like {@link takeAll}, but with one system call for each
-   * array if the map type has it (hash tables from Linux 5.6 on), which is several times as fast. The entries of an array
-   * are deleted before the loop gets it.
+   * Takes all entries out of the map in arrays of up to `max`. Unlike {@link takeAll}, this method takes a whole array in
+   * one system call if the map type supports that (hash tables from Linux 5.6 on), which is several times as fast. The
+   * entries of an array are deleted before the loop receives the array.
    *
    * @throws {DecodeError} at the end, if entries could not be decoded: they are stored again.
    * @throws {RangeError} if `max` is not a positive integer.
@@ -453,8 +456,8 @@ export abstract class AssociativeMap<
   }
 
   /**
-   * Deletes the entries that are in the map when it begins, in batches from Linux 5.6 on if the map type has them. Entries
-   * that are added meanwhile may remain.
+   * Deletes the entries that are in the map when the call begins, in batches from Linux 5.6 on if the map type has them.
+   * Entries that are added meanwhile may remain.
    */
   clear(): void {
     using walk = this.walk();
@@ -462,7 +465,7 @@ export abstract class AssociativeMap<
   }
 }
 
-/** Base class of maps without `BPF_MAP_LOOKUP_AND_DELETE_BATCH`: the kernel takes out their entries one at a time. */
+/** Base class of maps without `BPF_MAP_LOOKUP_AND_DELETE_BATCH`: entries can be taken only one at a time. */
 export abstract class SingleTakeMap<
   K,
   V,
@@ -470,7 +473,7 @@ export abstract class SingleTakeMap<
   Name extends MapTypeName = MapTypeName,
 > extends AssociativeMap<K, V, W, Name> {
   /**
-   * Takes all entries out of the map in arrays of up to `max`. Each entry takes its own calls, as
+   * Takes all entries out of the map in arrays of up to `max`. Each entry takes separate calls, as
    * {@link AssociativeMap.take} does.
    *
    * @throws {DecodeError} at the end, if entries could not be decoded: they stay in the map.
@@ -521,7 +524,8 @@ export abstract class PerCpuAssociativeMap<
   }
 
   /**
-   * Returns the value of one CPU, or `undefined` if the key is absent. The kernel copies the values of all CPUs for it.
+   * Returns the value of one CPU, or `undefined` if the key is absent. The kernel copies the values of all CPUs even for
+   * one.
    *
    * @throws {RangeError} if `cpu` is not one of {@link possibleCpus}.
    */
@@ -530,7 +534,8 @@ export abstract class PerCpuAssociativeMap<
   }
 
   /**
-   * Stores the value of one CPU and leaves those of the others. An absent key is added, with zeros for the other CPUs.
+   * Stores the value of one CPU and leaves the values of the other CPUs unchanged. An absent key is added, with zeros for
+   * the other CPUs.
    *
    * @throws {BpfError} EINVAL before Linux 7.0.
    * @throws {RangeError} if `cpu` is not one of {@link possibleCpus}.

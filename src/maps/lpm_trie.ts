@@ -71,7 +71,10 @@ export const trieFixes = {
       return error && `it rejects replacing a value in a full trie (${error})`;
     },
   },
-  /** BPF_MAP_GET_NEXT_KEY continues after a deleted key in order. Before, it could return any key: iterations skipped entries. */
+  /**
+   * BPF_MAP_GET_NEXT_KEY continues after a deleted key in order. Before the fix, it could return any key, and iterations
+   * skipped entries.
+   */
   lpm_trie_next_key: {
     since: "6.13",
     reproduce(call) {
@@ -146,8 +149,8 @@ const [minKeySize, maxKeySize] = [5, 260];
  * prefix.
  *
  * Iteration returns longer prefixes before those that cover them. While other processes or programs delete entries, every
- * kernel may rarely skip an entry that stays in the map (about once in a million), and a key that is deleted at the moment
- * of its look-up can be returned with the value of a shorter prefix.
+ * kernel can skip an entry that stays in the map (about once in a million). A key that is deleted at the moment of its
+ * look-up can then be returned with the value of a shorter prefix.
  *
  * Kernels before 6.13 have bugs, unless they are stable kernels with the fixes: `add` and `replace` throw, a full trie does
  * not replace values, and an iteration skips more entries next to deleted ones.

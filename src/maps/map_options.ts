@@ -59,8 +59,8 @@ export type OptionsOf<C extends MapClass> =
   C["kind"] extends MapKind<any, any, infer Options> ? Options : never;
 
 /**
- * Last arguments of `open`, `fromId` and `fromFd`: types and {@link OpenMapOptions}. Optional for classes that require no
- * type.
+ * Last arguments of `open`, `fromId` and `fromFd`: types and {@link OpenMapOptions}. The argument is optional for classes
+ * that require no type.
  */
 export type OpenArguments<C extends MapClass> =
   object extends TypesOf<C>
@@ -86,7 +86,7 @@ export interface KindDefinition<
   readonly className: ClassName;
   /** Names of the types that an existing map is opened with. */
   readonly types: readonly (keyof Types & string)[];
-  /** Names of the other options, without those that every class has. */
+  /** Names of the other options, except the options that every class has. */
   readonly options: readonly string[];
   /** Types of a map that is opened without types. `undefined` if types are required. */
   readonly defaultTypes?: Types;
@@ -97,13 +97,15 @@ export interface KindDefinition<
    */
   readonly refuseRenamed?: (className: string, options: object, known: readonly string[]) => void;
   /**
-   * Checks the types and returns the sizes that follow from them. An opened map may have any size that is not among them.
+   * Checks the types and returns the sizes that follow from them. An opened map may have any key or value size that is not
+   * returned.
    *
    * @throws {TypeError | RangeError} if the class cannot have the types.
    */
   sizes(types: Types): Partial<Pick<MapSpec, "keySize" | "valueSize">>;
   /**
-   * Checks the other options and returns the rest of the spec. Its `flags` are added to those of the options.
+   * Checks the other options and returns the rest of the spec. The returned `flags` are combined with the flags of the
+   * options.
    *
    * @throws {TypeError | RangeError} if an option has the wrong type or is out of range.
    */
@@ -115,7 +117,7 @@ export interface KindDefinition<
   /**
    * Checks an existing map beyond its sizes.
    *
-   * @throws {TypeError} if it does not fit.
+   * @throws {TypeError} if the map does not fit.
    */
   checkFit?(types: Types, info: MapProperties): void;
 }
@@ -168,7 +170,7 @@ export class MapKind<
   /**
    * @internal Checks that the class has each of the options.
    *
-   * @throws {TypeError} that names an option that it does not have.
+   * @throws {TypeError} that names an option that the class does not have.
    */
   checkNames(options: object): void {
     const { className, types, options: names, refuseRenamed } = this.#definition;
@@ -177,7 +179,7 @@ export class MapKind<
     checkOptions(className, options, known);
   }
 
-  /** @internal Creates the map that options describe. Returns a {@link MapHandle} as it is. */
+  /** @internal Creates the map that options describe. If the argument is a {@link MapHandle}, returns it unchanged. */
   handle<O extends Types>(options: O): MapHandle<O> {
     // `open`, `fromId`, `fromFd` and `dup` pass a handle, which the declared types hide from users.
     if (options instanceof MapHandle) return options as MapHandle<O>;
@@ -229,7 +231,7 @@ export type AnyType = Type<unknown>;
 /**
  * Checks the types of keys and values.
  *
- * @throws {TypeError} if a spin lock or timer is where the kernel does not look for it.
+ * @throws {TypeError} if a type has a spin lock or timer in a place where the kernel does not look for one.
  */
 export function checkTypes({ key, value }: KeyedMapTypes<AnyType, AnyType>): void {
   checkPlainType("key", key);
@@ -239,7 +241,7 @@ export function checkTypes({ key, value }: KeyedMapTypes<AnyType, AnyType>): voi
 /**
  * Checks a type that must not have spin locks or timers, because the kernel does not look for them there.
  *
- * @throws {TypeError} if it has one, or is not a `t` type.
+ * @throws {TypeError} if the type has one, or is not a `t` type.
  */
 export function checkPlainType(what: string, type: Type<unknown>): void {
   checkType(what, type);
@@ -253,7 +255,7 @@ export function checkPlainType(what: string, type: Type<unknown>): void {
 /**
  * Checks the type of a map's values.
  *
- * @throws {TypeError} if it has a spin lock or timer outside a struct, or is not a `t` type.
+ * @throws {TypeError} if the type has a spin lock or timer outside a struct, or is not a `t` type.
  */
 function checkValueType(value: Type<unknown>): void {
   checkType("value", value);
@@ -268,7 +270,7 @@ function checkValueType(value: Type<unknown>): void {
 export interface KeyedMapTypes<K extends AnyType, V extends AnyType> {
   /** Type of the keys. */
   readonly key: K;
-  /** Type of the values, in per-CPU maps of the value of one CPU. */
+  /** Type of the values. In a per-CPU map, it is the type of the value of one CPU. */
   readonly value: V;
 }
 
@@ -302,7 +304,7 @@ export function keyedKind<ClassName extends MapClassName>(
 
 /** Type of a map's values. */
 export interface ValueTypes<V extends AnyType> {
-  /** Type of the values, in per-CPU maps of the value of one CPU. */
+  /** Type of the values. In a per-CPU map, it is the type of the value of one CPU. */
   readonly value: V;
 }
 
@@ -313,7 +315,7 @@ export interface IndexedMapOptions<V extends AnyType> extends CommonMapOptions, 
 }
 
 /**
- * Rejects the option `maxEntries` of an array, misspelt or not.
+ * Rejects the option `maxEntries` of an array, also if it is misspelt.
  *
  * @throws {TypeError} that names the option `length`.
  */
@@ -369,7 +371,7 @@ export function arrayKind<
 
 /** Options of maps without keys: queues, stacks and Bloom filters. */
 export interface ValueMapOptions<V extends AnyType> extends CommonMapOptions, ValueTypes<V> {
-  /** Largest number of values: 1 to 2^32 - 1. The kernel allocates all at creation. */
+  /** Largest number of values: 1 to 2^32 - 1. The kernel allocates all values at creation. */
   readonly maxEntries: number;
 }
 
@@ -495,7 +497,7 @@ export function cpuArrayKind<ClassName extends MapClassName>(
   return untypedArrayKind(row, className, valueSize, () => highestCpu() + 1);
 }
 
-/** @param defaultLength returns the length of an array without the option `length`; without it, the option is required */
+/** @param defaultLength returns the default of the option `length`; if absent, that option is required */
 function untypedArrayKind<ClassName extends MapClassName, Options extends CpuArrayOptions>(
   row: MapType,
   className: ClassName,
@@ -519,7 +521,7 @@ function untypedArrayKind<ClassName extends MapClassName, Options extends CpuArr
   });
 }
 
-/** Returns the highest possible CPU number. Numbers may have gaps, so that there can be fewer CPUs. */
+/** Returns the highest possible CPU number. The numbers can have gaps, so the machine can have fewer CPUs. */
 function highestCpu(): number {
   return Math.max(...possibleCpus());
 }

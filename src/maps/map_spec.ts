@@ -16,7 +16,7 @@ export interface SpecTypes {
   readonly valueTypeId: number;
   /** True if the map cannot be created without the BTF, for example because the kernel looks for spin locks in it. */
   readonly areRequired: boolean;
-  /** The same types for kernels that lack a kind of BTF type in them, if they differ. */
+  /** The same types for older kernels that lack a BTF kind used in `bytes`; absent if `bytes` has no such kind. */
   readonly older?: Omit<SpecTypes, "areRequired" | "older">;
 }
 

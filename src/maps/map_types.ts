@@ -77,8 +77,8 @@ export interface MapType extends SmallestMap {
   /** Number in the kernel. */
   readonly number: number;
   /**
-   * First kernel version with the type, which can be older than the first that this library supports (4.13), or than the first
-   * with all that the map class uses: the documentation of the class has the version that it requires.
+   * First kernel version with the type. It can be older than the first version that this library supports (4.13). It can
+   * also be older than the version that the map class requires, which the documentation of the class states.
    */
   readonly since: KernelVersion;
   /** Build options of the kernel that the type requires. */
@@ -128,8 +128,8 @@ type Row = Omit<MapType, "name" | "type" | "number" | "needs"> & {
 };
 
 /**
- * Attributes shared by types with a 4-byte key, and by arrays below. Both are literals because a bundler keeps spread
- * objects.
+ * Attributes shared by types with a 4-byte key. {@link arrayDefaults} repeats them instead of spreading this object, because
+ * a bundler keeps spread objects.
  */
 const smallHash: SmallestMap = { keySize: 4, valueSize: 4, maxEntries: 1 };
 const arrayDefaults = {
@@ -199,7 +199,7 @@ function defineRow<
   } as MapType & { readonly type: Keyword<N> } & Pick<Own, Extract<keyof Own, "isNeverInner">>;
 }
 
-// Rows in the order of their kernel versions. Each is a separate constant, so that bundlers drop those that are not used.
+// Rows in the order of their kernel versions. Each row is a separate constant, so that bundlers drop unused rows.
 
 export const HASH = /*@__PURE__*/ defineRow("HASH", hashDefaults, { since: "3.19" });
 export const ARRAY = /*@__PURE__*/ defineRow("ARRAY", arrayDefaults, {
@@ -502,7 +502,7 @@ const cgroupStorageOperations: Operations = [
 ];
 const storageOperations: Operations = [["lookup", "update", "delete", "freeze"]];
 
-/** Operations of all map types. Not part of the rows, which bundles contain. */
+/** Operations of all map types. They are not part of the rows, because every bundle with a map class contains rows. */
 const operations: Readonly<Record<MapTypeConstant, Operations>> = {
   HASH: hashOperations,
   ARRAY: [
@@ -560,7 +560,7 @@ const operations: Readonly<Record<MapTypeConstant, Operations>> = {
   STACK: [["lookup", "update", "lookup_and_delete"], { freeze: "5.2" }],
   SK_STORAGE: storageOperations,
   DEVMAP_HASH: [["lookup", "update", "delete", "get_next_key", "freeze"]],
-  // Storing its only value would register it with the kernel.
+  // No operation is probed: storing the only value would register it with the kernel.
   STRUCT_OPS: [[]],
   RINGBUF: [["freeze", "mmap"]],
   INODE_STORAGE: storageOperations,
@@ -587,8 +587,8 @@ const operations: Readonly<Record<MapTypeConstant, Operations>> = {
 };
 
 /**
- * Returns the operations of user space on maps of a type, with the first kernel version of each. Empty for a type whose
- * operations cannot be probed without an effect.
+ * Returns the operations of user space on maps of a type, with the first kernel version of each. The result is empty for a
+ * type whose operations cannot be probed without an effect.
  */
 export function operationsOf({
   name,
@@ -616,7 +616,7 @@ export function mapType(type: MapTypeName): MapType {
   );
 }
 
-/** Returns the name of a map type. A type that this library does not have yet is `"type_99"`. */
+/** Returns the name of a map type. A type that this library does not support yet is named by its number: `"type_99"`. */
 export function mapTypeName(number: number): MapTypeName {
   return keywordOf(namesByNumber, number);
 }

@@ -40,7 +40,7 @@ declare module "./map_options.ts" {
 
 /**
  * Opens a path with O_PATH: without the right to read it, and without the effects of opening a device or a named pipe. The
- * kernel accepts such a descriptor for the owner.
+ * kernel accepts such a descriptor as the owner of a value.
  *
  * @param flags further flags of open(2)
  * @throws {TypeError} if the text is not a path.
@@ -53,23 +53,26 @@ function openOwner(path: string, flags = 0): Descriptor {
   return new Descriptor(openSync(path, O_PATH | flags), path);
 }
 
-/** Attempts to store a value that the kernel asks to store again. The second has always succeeded. */
+/**
+ * Largest number of attempts to store a value for which the kernel returns EAGAIN. So far the second attempt has always
+ * succeeded.
+ */
 const maxAttempts = 100;
 
 /**
  * Returns true if the kernel rejected a value because it was freeing the owner's other values, or because another thread
- * stored the owner's first value. It leaves the retry to the caller (`bpf_local_storage_update`).
+ * stored the owner's first value. The kernel leaves the retry to the caller (`bpf_local_storage_update`).
  */
 function isUpdateRace(error: unknown): boolean {
   return error instanceof BpfError && error.code === "EAGAIN";
 }
 
 /**
- * Base class of local storage: maps that keep one value for each kernel object of a kind, its owner: a socket, task, inode
+ * Base class of local storage: maps that keep one value for each owner. The owner is a kernel object: a socket, task, inode
  * or cgroup. The kernel finds the value without a search, and frees it with the owner or with the map.
  *
- * Programs pass the owner itself. User space names it by a descriptor, or by an id or path that is opened for the call: the
- * type `Owner`. The kernel has no list of owners, so that there is no iteration, no count and no call for many owners.
+ * Programs pass the owner itself. User space names the owner by a descriptor, or by an id or path that is opened for the
+ * call (type `Owner`). The kernel has no list of owners, so there is no iteration, no count and no call for many owners.
  */
 export abstract class ObjectStorage<
   Owner,
@@ -95,8 +98,8 @@ export abstract class ObjectStorage<
   /**
    * Returns the value of an owner, or `undefined` if it has none.
    *
-   * @throws {BpfError} EBADF or another error if the descriptor does not refer to an owner: `hint` says which it must refer
-   *   to.
+   * @throws {BpfError} EBADF or another error if the descriptor does not refer to an owner: `hint` names the required kind
+   *   of object.
    * @throws {TypeError | RangeError} if the argument does not name an owner.
    * @throws {DecodeError} if the value type cannot decode the value.
    */
@@ -107,8 +110,8 @@ export abstract class ObjectStorage<
   /**
    * Returns true if the owner has a value.
    *
-   * @throws {BpfError} EBADF or another error if the descriptor does not refer to an owner: `hint` says which it must refer
-   *   to.
+   * @throws {BpfError} EBADF or another error if the descriptor does not refer to an owner: `hint` names the required kind
+   *   of object.
    * @throws {TypeError | RangeError} if the argument does not name an owner.
    */
   has(owner: Owner): boolean {
@@ -152,8 +155,8 @@ export abstract class ObjectStorage<
   /**
    * Deletes the value of an owner. Returns true if there was one.
    *
-   * @throws {BpfError} EBADF or another error if the descriptor does not refer to an owner: `hint` says which it must refer
-   *   to.
+   * @throws {BpfError} EBADF or another error if the descriptor does not refer to an owner: `hint` names the required kind
+   *   of object.
    * @throws {TypeError | RangeError} if the argument does not name an owner.
    */
   delete(owner: Owner): boolean {
@@ -161,11 +164,11 @@ export abstract class ObjectStorage<
   }
 
   /**
-   * Returns the value of an owner and deletes it, or returns `undefined` if it has none. It is a look-up and then a
-   * deletion: an update between them is lost.
+   * Returns the value of an owner and deletes it, or returns `undefined` if it has none. The call takes two steps, a look-up
+   * and a deletion: an update between them is lost.
    *
-   * @throws {BpfError} EBADF or another error if the descriptor does not refer to an owner: `hint` says which it must refer
-   *   to.
+   * @throws {BpfError} EBADF or another error if the descriptor does not refer to an owner: `hint` names the required kind
+   *   of object.
    * @throws {TypeError | RangeError} if the argument does not name an owner.
    * @throws {DecodeError} if the value type cannot decode the value.
    */
@@ -220,9 +223,9 @@ const noSocketHint = "The descriptor does not refer to a socket, or it is closed
 /**
  * Socket-local storage: one value for each socket, freed with the socket.
  *
- * Network programs can use it, and tracing programs since Linux 5.11. A value has at most about 65,400 bytes, and counts
- * towards the memory that a socket may have (`net.core.optmem_max`). User space names a socket by its descriptor, or by an
- * object that has one as `fd`, such as a socket of Bun.
+ * Network programs can use this map type, and since Linux 5.11 also tracing programs. A value has at most about 65,400
+ * bytes, and counts towards the memory that a socket may have (`net.core.optmem_max`). User space names a socket by its
+ * descriptor, or by an object that has one as `fd`, such as a socket of Bun.
  *
  * @throws {BpfError} EPERM if this process lacks CAP_BPF.
  * @throws {BpfError} EINVAL before Linux 5.2.
@@ -272,17 +275,18 @@ export type TaskStorageOptions<V extends AnyType> = StorageOptions<V>;
 
 /**
  * Process: its id in this process's pid namespace, or an object with a pidfd (see pidfd_open(2)) as `fd`. Since Linux 6.9
- * it can be the id of a thread, too.
+ * the id can also be that of a thread.
  */
 export type TaskOwner = number | Exclude<FdLike, number>;
 
 /**
- * Task-local storage: one value for each thread, freed when the thread ends. The id of a process means its first thread.
+ * Task-local storage: one value for each thread, freed when the thread ends. The id of a process stands for its first
+ * thread.
  *
- * Tracing and LSM programs can use it. A value has at most about 65,400 bytes. User space names a thread by the id of its
- * process, for which a pidfd is opened for the call, or by an object with a pidfd. Every method throws a `BpfError` `ESRCH`
- * if no process has the id. A process that has ended while a pidfd refers to it has no value: `get` returns `undefined`,
- * `delete` and `replace` return false, and storing a value throws `ENOENT`.
+ * Tracing and LSM programs can use this map type. A value has at most about 65,400 bytes. User space names a thread by the
+ * id of its process, for which a pidfd is opened for the call, or by an object with a pidfd. Every method throws a
+ * `BpfError` `ESRCH` if no process has the id. A process that has ended while a pidfd refers to it has no value: `get`
+ * returns `undefined`, `delete` and `replace` return false, and storing a value throws `ENOENT`.
  *
  * @throws {BpfError} EPERM if this process lacks CAP_BPF.
  * @throws {BpfError} EINVAL before Linux 5.11.
@@ -334,9 +338,10 @@ export type InodeStorageOptions<V extends AnyType> = StorageOptions<V>;
  * Inode-local storage: one value for each inode, independent of the names of the file. The value lives as long as the
  * kernel has the inode in memory: a file that no process has open can lose its value.
  *
- * LSM programs can use it. A value has at most about 65,400 bytes. User space names an inode by a path or by a descriptor
- * of any kind of file. A path is opened for the call with O_PATH: without the right to read it, and without an effect on
- * pipes and devices. Symbolic links are followed. If nothing is at the path, the method throws the error of `fs`, `ENOENT`.
+ * LSM programs can use this map type. A value has at most about 65,400 bytes. User space names an inode by a path or by a
+ * descriptor of any kind of file. A path is opened for the call with O_PATH, which requires no right to read the file and
+ * has no effect on pipes and devices. Symbolic links are followed. If nothing is at the path, the method throws the error of
+ * `fs`, `ENOENT`.
  *
  * @throws {Error} if `bpf` is not among the active security modules, or if that cannot be determined (before Linux 6.8,
  *   without securityfs and without the right to mount it).
@@ -390,8 +395,8 @@ export type CgroupStorageOptions<V extends AnyType> = StorageOptions<V>;
 
 /**
  * Cgroup-local storage: one value for each control group, freed with the group. The kernel's name is
- * `BPF_MAP_TYPE_CGRP_STORAGE`. It is not related to the older `BPF_MAP_TYPE_CGROUP_STORAGE`, whose values belong to a
- * program as well.
+ * `BPF_MAP_TYPE_CGRP_STORAGE`. It is not related to the older `BPF_MAP_TYPE_CGROUP_STORAGE`, whose values belong to a cgroup
+ * and a program.
  *
  * A value has at most about 65,400 bytes. User space names a group by the path of its directory, which is opened for the
  * call, or by a descriptor of that directory, for which O_PATH is enough. Groups of cgroup version 1 are accepted too. If

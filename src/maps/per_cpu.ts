@@ -48,7 +48,7 @@ export function sumValues<V>(
 }
 
 /**
- * Returns the index of a CPU's value among those of a key.
+ * Returns the index of a CPU's value among the values of a key.
  *
  * @throws {RangeError} if the CPU is not possible on this machine.
  */
@@ -63,8 +63,8 @@ function cpuIndex(cpu: number): number {
 /**
  * Layout of the values of one key in a per-CPU map: one for each possible CPU, in the order of {@link possibleCpus}.
  *
- * The kernel rounds each value up to 8 bytes and copies one for every possible CPU, regardless of the size of the buffer:
- * it writes past the end of a smaller one.
+ * The kernel rounds the size of each value up to a multiple of 8 bytes, and copies one value for every possible CPU. The
+ * kernel cannot check the size of the buffer: it writes past the end of a smaller buffer.
  */
 export class PerCpuLayout<V> implements ValueLayout<V[], readonly V[]> {
   readonly #type: Type<V>;
@@ -85,7 +85,7 @@ export class PerCpuLayout<V> implements ValueLayout<V[], readonly V[]> {
     return values;
   }
 
-  /** Decodes the value of the CPU at `index` of the possible ones. */
+  /** Decodes the value of the CPU at `index` among the possible CPUs. */
   readCpu(view: DataView, offset: number, index: number): V {
     return this.#type.read(view, offset + index * this.#stride);
   }
@@ -102,7 +102,7 @@ export class PerCpuLayout<V> implements ValueLayout<V[], readonly V[]> {
   /**
    * Encodes the value of one CPU.
    *
-   * @throws {Located} if the type rejects the value. It adds the number of the CPU to the message.
+   * @throws {Located} if the type rejects the value. The error adds the number of the CPU to the message.
    */
   writeCpu(view: DataView, offset: number, value: V, index: number): void {
     try {
@@ -113,7 +113,7 @@ export class PerCpuLayout<V> implements ValueLayout<V[], readonly V[]> {
   }
 }
 
-/** Elements of a per-CPU map, of which the value of one CPU is read or stored. */
+/** Access to the value of one CPU in the elements of a per-CPU map. */
 export class PerCpuElements<K, V> {
   readonly #handle: MapHandle;
   readonly #elements: MapElements<K, V[], readonly V[]>;
@@ -130,7 +130,7 @@ export class PerCpuElements<K, V> {
   }
 
   /**
-   * Looks up the values of a key and returns that of one CPU.
+   * Looks up the values of a key and returns the value of one CPU.
    *
    * @throws {RangeError} if the CPU is not possible.
    */
@@ -147,7 +147,7 @@ export class PerCpuElements<K, V> {
   }
 
   /**
-   * Stores the value of one CPU and leaves those of the others. Requires Linux 7.0.
+   * Stores the value of one CPU and leaves the values of the other CPUs unchanged. Requires Linux 7.0.
    *
    * @throws {RangeError} if the CPU is not possible.
    */

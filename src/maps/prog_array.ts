@@ -37,7 +37,8 @@ const progHints: Hints = {
  *
  * Keys are indexes from 0 to `length - 1`. All programs in the array must have the same type, expected attach type and JIT
  * compilation. A tail call to an empty slot fails, and the caller continues. The kernel empties the array soon after its
- * last descriptor is closed and its last pin removed, even while programs use it: pin it, or keep this object.
+ * last descriptor is closed and its last pin is removed, even while programs use the array: pin the array, or keep this
+ * object.
  *
  * @throws {BpfError} EPERM if this process lacks CAP_BPF.
  * @throws {TypeError | RangeError} if an option is unknown, has the wrong type or is out of range.
@@ -182,9 +183,9 @@ const perfEventHints: Hints = {
  * the index) or read their counters (`perf_event_read_value`). User space can store and delete events, but cannot read
  * them. {@link PerfBuffer} opens the events and reads their records.
  *
- * Keys are indexes from 0 to `length - 1`. An event stays in the array after its own descriptor is closed. It is removed
- * once the object that stored it is disposed of, and all `dup()`s of that object and copies in other processes too. With
- * the flag `"preserve_elems"` (Linux 5.10) it stays as long as the array exists.
+ * Keys are indexes from 0 to `length - 1`. An event stays in the array after its own descriptor is closed. The kernel
+ * removes the event once the object that stored it and all `dup()`s of that object are disposed of, including copies in
+ * other processes. With the flag `"preserve_elems"` (Linux 5.10) the event stays as long as the array exists.
  *
  * @throws {BpfError} EPERM if this process lacks CAP_BPF.
  * @throws {TypeError | RangeError} if an option is unknown, has the wrong type or is out of range.

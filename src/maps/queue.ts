@@ -68,7 +68,7 @@ export abstract class PushPopMap<V, Name extends MapTypeName = MapTypeName> exte
   /**
    * Removes the next value and returns it, in one step. Returns `undefined` if the map is empty.
    *
-   * @throws {DecodeError} if the value type cannot decode the value. It is removed, and the error has its bytes.
+   * @throws {DecodeError} if the value type cannot decode the value. The value is removed, and the error has its bytes.
    */
   pop(): V | undefined {
     return this.#elements.take(undefined);
@@ -84,10 +84,10 @@ export abstract class PushPopMap<V, Name extends MapTypeName = MapTypeName> exte
   }
 
   /**
-   * Iterates over the values and removes each one when it is returned. Ends when the map is empty, and so returns values
-   * that are added during the loop, too.
+   * Iterates over the values and removes each one when it is returned. The loop ends when the map is empty, so it also
+   * returns values that are added meanwhile.
    *
-   * @throws {DecodeError} if the value type cannot decode a value. It is removed, and the error has its bytes.
+   * @throws {DecodeError} if the value type cannot decode a value. The value is removed, and the error has its bytes.
    */
   *takeAll(): Generator<V, undefined, undefined> {
     const elements = this.#elements;
@@ -100,7 +100,7 @@ export abstract class PushPopMap<V, Name extends MapTypeName = MapTypeName> exte
     }
   }
 
-  /** Removes at most `maxEntries` values: all that are in the map when it begins. */
+  /** Removes at most `maxEntries` values: all that are in the map when the call begins. */
   clear(): void {
     const elements = this.#elements;
     elements.use((element) => {
@@ -121,8 +121,8 @@ export type QueueOptions<V extends AnyType> = ValueMapOptions<V>;
 /**
  * Queue of values: first in, first out.
  *
- * Programs push and pop as well, which makes it a mailbox between them and user space. The kernel does not wake readers:
- * user space has to poll with `pop`. The kernel keeps no count of the values.
+ * Programs push and pop as well, which makes the queue a mailbox between programs and user space. The kernel does not wake
+ * readers: user space has to poll with `pop`. The kernel keeps no count of the values.
  *
  * @throws {BpfError} EPERM if this process lacks CAP_BPF.
  * @throws {BpfError} ENOMEM or E2BIG if the kernel has no memory for all values.
@@ -156,7 +156,7 @@ export type StackOptions<V extends AnyType> = ValueMapOptions<V>;
 /**
  * Stack of values: last in, first out.
  *
- * Programs push and pop as well. Its usual use is a pool of free numbers. The kernel keeps no count of the values.
+ * Programs push and pop as well. A stack is often used as a pool of free numbers. The kernel keeps no count of the values.
  *
  * @throws {BpfError} EPERM if this process lacks CAP_BPF.
  * @throws {BpfError} ENOMEM or E2BIG if the kernel has no memory for all values.

@@ -4,8 +4,8 @@ import { bytesAt } from "../types/memory.ts";
 import type { ArrayType, Fields, StructType, Type } from "../types/type.ts";
 
 /**
- * Returns true for types that write every value as the bytes that it was read from: types without padding, text, floats and
- * rounded numbers. Returns false for extensible types, which are not the library's.
+ * Returns true if a type writes every value as the bytes that it was read from. Types with padding, text, floats or rounded
+ * numbers do not. Returns false for an extensible object, because the types of this library are not extensible.
  */
 export function isLossless(type: Type<unknown>): boolean {
   if (Object.isExtensible(type)) return false;
@@ -28,8 +28,8 @@ function latin1(view: DataView, offset: number, size: number): string {
  * Bytes of decoded keys that their type writes differently or not at all: garbage in padding, text after a NUL, rounded
  * numbers.
  *
- * The bytes of an object are kept as long as the object lives. For other values the last ones are kept, at least
- * `maxEntries` of them: equal values stand for the last one that is still in the map.
+ * The bytes of a key that is an object are kept as long as the object lives. Of other keys, at least the last `maxEntries`
+ * are kept: equal keys stand for the last one that is still in the map.
  */
 export class RawKeys<K> {
   readonly #map: MapHandle;
@@ -37,8 +37,8 @@ export class RawKeys<K> {
   /** Memory to encode a key. */
   readonly #encoded: DataView;
   /**
-   * Tables from a value to the byte strings that it was decoded from, newest last: of objects, of other values, and of
-   * older other values. When the second table is full, it replaces the third.
+   * Tables from a key to the byte strings that it was decoded from, newest last. The first table is for objects, the second
+   * for other keys, and the third for older ones of these. When the second table is full, it replaces the third.
    */
   readonly #tables: Pick<Map<unknown, string[]>, "get" | "has" | "set">[] = [
     new WeakMap() as Map<unknown, string[]>,
@@ -67,7 +67,7 @@ export class RawKeys<K> {
     for (let i = 0; isSame && i < size; i++) {
       isSame = encoded.getUint8(i) === view.getUint8(offset + i);
     }
-    // A value in the tables is remembered in any case, so that these bytes become the newest.
+    // A key that is already in the tables is remembered in any case, so that these bytes become the newest.
     if (isSame && !(this.isUsed && tables.some((table) => table.has(key)))) return;
     this.isUsed = true;
     const raw = latin1(view, offset, size);
@@ -82,8 +82,9 @@ export class RawKeys<K> {
   }
 
   /**
-   * Copies the bytes that a key was decoded from into an element. Returns false if there are none, if an object has changed
-   * since, and if the type can write the key and no entry has the remembered bytes.
+   * Copies the bytes that a key was decoded from into an element. Returns false if no bytes are remembered, or if the key is
+   * an object that has changed since. Also returns false if no entry has the remembered bytes and the type can write the
+   * key.
    */
   writeRawKey(element: MapElement, key: K): boolean {
     if (!this.isUsed) return false;
@@ -97,7 +98,8 @@ export class RawKeys<K> {
         // The type's code may have disposed of the map.
         void this.#map.descriptor.fd;
         if (element.lookup(0)) return true;
-        // Keeps the last byte string: if the type cannot write the key, the key is then absent instead of an error.
+        // Keeps the last byte string, so that a key that the type cannot write is treated as absent instead of causing an
+        // error.
         if (list.length > 1) list.pop();
         isKnown = true;
       }

@@ -58,7 +58,7 @@ export type SockMapOptions = DescriptorArrayOptions;
  * `sk_assign`). User space stores sockets and reads their cookies, which are the kernel's numbers for them.
  *
  * Keys are indexes from 0 to `length - 1`. Sockets are stored by descriptor: connected TCP sockets (listening ones since
- * Linux 5.7), UDP sockets (5.7) and Unix sockets (5.15). The kernel removes a socket from the map when it is closed.
+ * Linux 5.7), UDP sockets (5.7) and Unix sockets (5.15). The kernel removes a socket from the map when the socket is closed.
  *
  * @throws {BpfError} EPERM if this process lacks CAP_BPF or CAP_NET_ADMIN.
  * @throws {BpfError} EINVAL before Linux 5.7.
@@ -76,7 +76,7 @@ export type SockMapOptions = DescriptorArrayOptions;
  * server.stop();
  * ```
  *
- * Requires Linux 5.7 for creation, because values have 8 bytes, for a cookie. A map with values of 4 bytes, which another
+ * Requires Linux 5.7 for creation, because values have 8 bytes: a cookie. A map with values of 4 bytes, which another
  * program created (Linux 4.14), can be opened and changed, but not read.
  */
 export class SockMap extends SparseArrayMap<bigint, FdLike, "sockmap"> {
@@ -130,7 +130,7 @@ const maxKeySize = 512;
  * `sk_assign`). User space stores sockets and reads their cookies, which are the kernel's numbers for them.
  *
  * Keys have any type of 1 to 512 bytes. Sockets are stored by descriptor: the same kinds as in a {@link SockMap}. The kernel
- * removes a socket from the map when it is closed.
+ * removes a socket from the map when the socket is closed.
  *
  * @throws {BpfError} EPERM if this process lacks CAP_BPF or CAP_NET_ADMIN.
  * @throws {BpfError} EINVAL before Linux 5.7.
@@ -147,7 +147,7 @@ const maxKeySize = 512;
  * server.stop();
  * ```
  *
- * Requires Linux 5.7 for creation, because values have 8 bytes, for a cookie. A map with values of 4 bytes, which another
+ * Requires Linux 5.7 for creation, because values have 8 bytes: a cookie. A map with values of 4 bytes, which another
  * program created (Linux 4.18), can be opened and changed, but not read.
  */
 export class SockHash<K extends AnyType> extends SingleTakeMap<
@@ -209,8 +209,8 @@ const reuseportHints: Hints = {
  * (helper `sk_select_reuseport`). User space stores sockets and reads their cookies, which are the kernel's numbers for
  * them.
  *
- * Keys are indexes from 0 to `length - 1`. A socket can be in only one slot of one such array: storing it again fails, in
- * the same slot too. The kernel removes a socket from the array when it is closed.
+ * Keys are indexes from 0 to `length - 1`. A socket can be in only one slot of one such array: storing it again fails, even
+ * in the same slot. The kernel removes a socket from the array when the socket is closed.
  *
  * @throws {BpfError} EPERM if this process lacks CAP_BPF.
  * @throws {TypeError | RangeError} if an option is unknown, has the wrong type or is out of range.

@@ -24,12 +24,12 @@ declare module "./map_options.ts" {
 type BuildIdIn<T> = T extends { readonly buildId: infer B extends boolean } ? B : boolean;
 
 /**
- * Frame of a stack in a map with build ids: an offset in a file, which is the same wherever the file is mapped. It is an
- * address (`ip`) for frames of the kernel, for code that is in no file, and for files whose build id the kernel could not
+ * Frame of a stack in a map with build ids: an offset in a file, which is the same wherever the file is mapped. The frame is
+ * an address (`ip`) for frames of the kernel, for code that is in no file, and for files whose build id the kernel could not
  * read.
  *
- * The build id has 40 hexadecimal digits; a shorter one is followed by zeros. The offset is in bytes from the start of the
- * file.
+ * The build id has 40 hexadecimal digits; a shorter build id is followed by zeros. The offset is in bytes from the start of
+ * the file.
  */
 export type BuildIdFrame =
   | {
@@ -74,7 +74,7 @@ export class StackLayout<F> implements ValueLayout<F[], never> {
   read(view: DataView, offset: number): F[] {
     const frame = this.#frame;
     let end = offset + this.size;
-    // Searches from the end, because a user stack can have a frame with the address 0 between others.
+    // Searches from the end, because a user stack can have a frame with the address 0 between other frames.
     while (end > offset && view.getUint32(end - 4) === 0) end -= 4;
     const frames: F[] = [];
     for (let at = offset; at < end; at += frame.size) frames.push(frame.read(view, at));
@@ -113,7 +113,7 @@ export interface StackTraceMapTypes<BuildId extends boolean> {
 /** Options of {@link StackTraceMap}. */
 export interface StackTraceMapOptions<BuildId extends boolean>
   extends CommonMapOptions, StackTraceMapTypes<BuildId> {
-  /** Largest number of different stacks: 1 to 2^31. The kernel allocates all at creation. */
+  /** Largest number of different stacks: 1 to 2^31. The kernel allocates room for all stacks at creation. */
   readonly maxEntries: number;
   /**
    * Largest number of frames that are kept of a stack, from the innermost: 1 to the sysctl kernel.perf_event_max_stack,
@@ -127,7 +127,7 @@ export interface StackTraceMapOptions<BuildId extends boolean>
 /** PERF_MAX_STACK_DEPTH of the kernel. */
 const defaultDepth = 127;
 
-/** Returns the largest depth that the kernel's buffers have room for. The sysctl came with Linux 4.8. */
+/** Returns the largest depth that the kernel's buffers have room for. Kernels before 4.8 lack the sysctl. */
 function readMaxDepth(): number {
   try {
     return Number(readFileSync("/proc/sys/kernel/perf_event_max_stack", "utf8"));
@@ -167,7 +167,7 @@ function checkDepth(depth: number): void {
  * rejected.
  *
  * Ids are hashes and can be larger than `maxEntries`, up to the next power of two. The kernel removes a stack from its slot
- * while it copies it: of two readers of the same stack at the same moment, one can find it absent.
+ * while it copies the stack to a reader. A second reader of the same stack can find it absent at that moment.
  *
  * @throws {BpfError} EPERM if this process lacks CAP_BPF.
  * @throws {BpfError} ENOMEM or E2BIG if the kernel has no memory for all stacks.
@@ -274,15 +274,15 @@ export class StackTraceMap<BuildId extends boolean = false> extends KeyedMap<
   }
 
   /**
-   * Returns a stack and deletes it, or returns `undefined` if it is not in the map. It is one atomic step from Linux 6.18
-   * on. Before, a program that gets the id of the same stack between the look-up and the deletion has an id without a
-   * stack.
+   * Returns a stack and deletes it, or returns `undefined` if it is not in the map. The call is one atomic step from Linux
+   * 6.18 on. On earlier kernels, a program can get the id of the same stack between the look-up and the deletion: its id
+   * then has no stack.
    */
   take(id: number): StackFrame<BuildId>[] | undefined {
     return this.elements.take(id);
   }
 
-  /** Deletes the stacks that are in the map when it begins. Stacks that programs add meanwhile may remain. */
+  /** Deletes the stacks that are in the map when the call begins. Stacks that programs add meanwhile may remain. */
   clear(): void {
     using walk = this.walk();
     while (walk.next()) walk.deleteChunk();
@@ -292,8 +292,8 @@ export class StackTraceMap<BuildId extends boolean = false> extends KeyedMap<
    * Returns the frames of a kernel stack with their functions, the innermost first, as {@link KernelSymbols.lookupStack}
    * finds them. Returns `undefined` if the stack is not in the map.
    *
-   * @param symbols symbols to look up in; by default they are read at each call, which takes 50 to 200 ms. Pass them for
-   *   more than one stack. They include the program's own functions if they were read while it was loaded.
+   * @param symbols symbols to look up in; by default each call reads them, which takes 50 to 200 ms. Pass symbols if you
+   *   look up more than one stack. They include the functions of a BPF program only if they were read while it was loaded.
    * @throws {TypeError} for a user stack with build ids.
    * @throws {Error} if the symbols cannot be read: see {@link KernelSymbols.read}.
    *

@@ -6,8 +6,8 @@ import { u32, u64, u64Number } from "../types/integer.ts";
 /**
  * Layout of a value in the memory that the kernel copies from and to.
  *
- * Every `t` type is one. Per-CPU maps, whose values are arrays, and maps of kernel objects, which are stored by descriptor
- * and read as ids, have other layouts.
+ * Every `t` type is a value layout. Per-CPU maps have other layouts, because their values are arrays. Maps of kernel objects
+ * have others, too, because such values are stored by descriptor and read as ids.
  */
 export interface ValueLayout<V, W = V> {
   /** Bytes that the kernel copies. */
@@ -17,7 +17,10 @@ export interface ValueLayout<V, W = V> {
   write(view: DataView, offset: number, value: W): void;
 }
 
-/** Socket of `Bun.listen`, `Bun.connect` or `Bun.udpSocket`. It has its descriptor as `fd`, which Bun's types (1.4) lack. */
+/**
+ * Socket of `Bun.listen`, `Bun.connect` or `Bun.udpSocket`. Its descriptor is the property `fd`, which Bun's types (1.4)
+ * lack.
+ */
 export interface BunSocket {
   /** Descriptor of the socket. */
   readonly fd?: number;
@@ -45,7 +48,7 @@ const maxFd = 0x7fffffff;
  * @param expected kind of object that the descriptor must refer to, for messages: `"a program"`
  * @param minFd 1 if the kernel takes 0 for "none"
  * @throws {TypeError} if the value is neither a number nor an object with one as `fd`.
- * @throws {RangeError} if no open descriptor can have the number, such as the -1 of a closed socket.
+ * @throws {RangeError} if the number cannot be that of an open descriptor, for example -1 of a closed socket.
  */
 export function fdOf(value: FdLike, expected: string, minFd: 0 | 1 = 0): number {
   const fd: unknown = typeof value === "object" && value !== null ? value.fd : value;
@@ -137,7 +140,7 @@ export class RedirectLayout<V, W> implements ValueLayout<V, W> {
         `program: expected none, because the values of this map have no room for one (${this.size} bytes, not ${redirectValueSize}), got ${describe(program)}`,
       );
     }
-    // Before anything is written, because the getter `fd` may use the same map.
+    // Reads the descriptor before anything is written, because the getter `fd` may use the same map.
     const fd = program === undefined ? 0 : this.#programFd(program);
     u32.write(view, offset, number);
     if (this.#hasRoomForProgram) u32.write(view, offset + u32.size, fd);

@@ -8,7 +8,7 @@ import { mapScratch } from "../ffi/mapped_memory.ts";
 import { LITTLE_ENDIAN } from "../types/memory.ts";
 
 /**
- * Error of a call on many entries that the kernel rejected after it had applied the first `applied` of them. `code`,
+ * Error of a call on many entries if the kernel rejects an entry after it has applied the first `applied` entries. `code`,
  * `errno` and `hint` are those of the rejected entry.
  *
  * @example
@@ -53,7 +53,7 @@ export interface RawEntry {
 
 /**
  * Error of a key or value that its type cannot decode, because a `t.custom` throws. An iteration returns all other entries
- * first and throws this at its end. The message and `cause` (the type's own error) are those of the first such entry.
+ * first, and throws this error at its end. The message and `cause` (the type's own error) are those of the first such entry.
  *
  * No data is lost: an entry that was taken is stored again. If that is impossible (the key has a newer value, the map is
  * full, or it is a queue or stack), only this error has its bytes.
@@ -138,7 +138,7 @@ export function deleteBatch(
       const result = batch.delete(done, count - done);
       isKeyByKey = result === "unsupported";
       deleted += batch.count;
-      // The kernel stopped at an absent key: continue after it.
+      // The kernel stopped at an absent key, so the loop continues after that key.
       done += batch.count + (result === "more" ? 1 : 0);
       batch.count = 0;
     }
@@ -153,7 +153,8 @@ const maxVisitedKeys = 4096;
 const maxVisitedBytes = 256 * 1024;
 
 /**
- * Last keys that a walk visited, to resume after the newest that is still in the map when the current key is deleted.
+ * Last keys that a walk visited. If the current key is deleted, the walk resumes after the newest of them that is still in
+ * the map.
  *
  * For a key that is no longer in the map, BPF_MAP_GET_NEXT_KEY returns the first key of the map.
  */
@@ -382,15 +383,15 @@ export class MapWalk extends ElementWalk {
     }
     const { element, bytes, limit } = this;
     this.#visited ??= new VisitedKeys(keySize);
-    // Others may add keys as fast as this visits them: this limit ends the walk.
+    // Programs and other processes may add keys as fast as the walk visits them: this limit ends the walk.
     const maxSteps = 2 * maxEntries;
     let count = 0;
     while (this.#hasNextKey && count < limit && this.#steps < maxSteps) {
       this.#steps++;
       element.useNextKey();
       const hasNextKey = element.nextKey(false);
-      // GET_NEXT_KEY before LOOKUP: for a deleted key the kernel returns the first key as the next one, so that the
-      // next key is right only if this key is still present after that call.
+      // Gets the next key before the look-up. For a deleted key the kernel returns the first key of the map, so the next key
+      // is right only if this key is still present after that call.
       if (element.lookup(flags)) {
         element.copyTo(bytes, this.keyOffset(count), this.valueOffset(count));
         count++;
@@ -440,10 +441,10 @@ const prefixBytes = 4;
 /**
  * Walk over an LPM trie, in batches (Linux 5.13) or key by key.
  *
- * The kernel continues from the last key, and from the first one if that key was deleted. A look-up does not reveal the
- * deletion, because a shorter prefix matches too. But the order of keys is fixed: longer prefixes before those that cover
- * them, and 0 bits before 1 bits (`trie_get_next_key` in kernel/bpf/lpm_trie.c, since 4.16). So the walk skips all keys
- * that are not after the last visited one.
+ * The kernel continues after the last key, but starts again from the first key if the last key was deleted. A look-up does
+ * not reveal the deletion, because a shorter prefix matches too. But the order of keys is fixed: longer prefixes before
+ * those that cover them, and 0 bits before 1 bits (`trie_get_next_key` in kernel/bpf/lpm_trie.c, since 4.16). Therefore the
+ * walk skips all keys that are not after the last visited key.
  */
 export class TrieWalk extends ElementWalk {
   #hasNextKey = false;
@@ -484,7 +485,7 @@ export class TrieWalk extends ElementWalk {
       this.#hasLast = true;
     }
     this.count = kept;
-    // Others may delete and add keys as fast as this visits them: these limits end the walk.
+    // Programs and other processes may delete and add keys as fast as the walk visits them: these limits end the walk.
     this.#visited += kept;
     this.#skipped = kept > 0 ? 0 : this.#skipped + count;
     const { maxEntries } = this.map;

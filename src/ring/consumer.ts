@@ -17,8 +17,8 @@ import type { RecordReader } from "./reader.ts";
 import type { ConsumeSettings } from "./ring_options.ts";
 
 /**
- * Counts of the work of a buffer and its consumers, since the buffer object was created. A drain is counted when it ends: its
- * callback sees the counts from before the drain.
+ * Counts of the work of a buffer and its consumers, since the buffer object was created. A drain is counted when it ends, so
+ * its callback sees the counts from before the drain.
  */
 export interface ConsumerStats {
   /** The number of delivered events. */
@@ -30,9 +30,10 @@ export interface ConsumerStats {
   /**
    * The number of events for which the buffer had no room.
    *
-   * In a ring buffer: those that programs counted (`asm.reserveOrCount()`, `asm.outputOrCount()`, `asm.countLost()`) since the
-   * counter was created. Events that a program drops without counting are not included. In a perf buffer: those that the kernel
-   * counted and reported so far, including those dropped while the buffer was paused.
+   * In a ring buffer, these are the events that programs counted (`asm.reserveOrCount()`, `asm.outputOrCount()`,
+   * `asm.countLost()`) since the counter was created. Events that a program drops without counting are not included. In a
+   * perf buffer, they are the events that the kernel counted and reported so far, including events dropped while the buffer
+   * was paused.
    */
   readonly lost: number;
   /**
@@ -82,7 +83,10 @@ export class RecordSource<E> implements Disposable {
   consumer: Pick<Consumer, "consume" | "end" | "keepAlive"> | undefined;
   /** True if waiting consumers keep the process alive. */
   isReferenced = true;
-  /** The cursor of all drains. It is reused because the engine compiles the objects that a callback refers to into its code. */
+  /**
+   * The cursor of all drains. It is reused, because the engine then treats the cursor as a constant in the compiled code of
+   * a callback.
+   */
   #drainCursor: StructCursor<E> | undefined;
   /** Callbacks for records, by cursor and by callback for events; both are weak references. */
   #callbacks = new WeakMap<object, WeakMap<(event: never) => void, RawRecordCallback>>();
@@ -148,9 +152,9 @@ export class RecordSource<E> implements Disposable {
   /**
    * Returns a callback for records that calls `fn` with each event: decoded, or read in place by the cursor.
    *
-   * Call it for each drain, because the reader can have changed to specialized code. Without such a change it returns the same
-   * function: the engine compiles the objects that a function refers to into its code only if there is one closure of that
-   * function.
+   * Call this method for each drain, because the reader can have changed to specialized code. If the code has not changed,
+   * it returns the same function again: the engine treats the objects that a function refers to as constants only if there
+   * is one closure of that function.
    */
   callback(fn: (event: E) => void, cursor?: StructCursor<E>): RawRecordCallback {
     const { code } = this.reader;
@@ -173,7 +177,7 @@ export class RecordSource<E> implements Disposable {
   }
 
   /**
-   * Delivers the records that are in the buffer now, as the consumer for the time of this call.
+   * Delivers the records that are in the buffer now. During this call, the buffer can have no other consumer.
    *
    * @param cursor the cursor that reads the events, released at the end
    * @throws {Error} if the buffer has a consumer already, or the callback of an ended consumer still runs.
@@ -211,7 +215,7 @@ export class RecordSource<E> implements Disposable {
     }
   }
 
-  /** Claims the buffer for a synchronous call. */
+  /** Claims the buffer for a synchronous call. Throws an error if the buffer has a consumer or is being drained. */
   #claimNow(kind: ConsumerKind): void {
     this.claim(kind);
     if (!this.reader.isDraining) return;
@@ -224,7 +228,7 @@ export class RecordSource<E> implements Disposable {
   /**
    * Registers a consumer of the buffer.
    *
-   * @throws {Error} if it has one already: both would move the consumer position.
+   * @throws {Error} if the buffer has a consumer already: both would move the consumer position.
    */
   claim(kind: ConsumerKind): void {
     const existing = consumers.get(this.map.id);
@@ -256,16 +260,19 @@ export const turnMilliseconds = 2;
 
 /** The delay before the first retry if the next record is reserved and not yet submitted. It doubles with each retry. */
 const minRetryMilliseconds = 1;
-/** The upper limit of that delay. */
+/** The upper limit of the delay between two retries. */
 const maxRetryMilliseconds = 50;
-/** The number of consecutive intervals with few events that ends polling. A single one can be a gap between two bursts. */
+/**
+ * The number of consecutive intervals with few events that ends polling. A single such interval can be a gap between two
+ * bursts.
+ */
 const quietIntervals = 3;
 /** The fraction of the buffer that may fill before the next check. The rest is a reserve for late timers. */
 const maxFillFraction = 0.4;
 
 /**
- * The base class of consumers on the event loop. It schedules the checks of the buffer (when the kernel wakes it, on a timer,
- * or in the next turn of the event loop) and ends the consumer. Subclasses deliver the events.
+ * The base class of consumers on the event loop. It schedules the checks of the buffer (when the kernel wakes the consumer,
+ * on a timer, or in the next turn of the event loop) and ends the consumer. Subclasses deliver the events.
  *
  * The kernel sends a wake-up for each record that is committed when the consumer has read all earlier ones. A fast consumer
  * therefore costs an interrupt and a wake-up per record. Under load it is cheaper to poll and let records accumulate, as
@@ -286,8 +293,8 @@ export abstract class Consumer {
   #events: number;
   #bytes: number;
   /**
-   * The start of the current measuring interval, and the counts since then. While this polls, intervals have at least the set
-   * length.
+   * The start of the current measuring interval, and the counts since then. While the consumer polls, an interval is at
+   * least as long as the option `interval`.
    */
   #windowStart = monotonicMilliseconds();
   #windowEvents = 0;
@@ -323,7 +330,7 @@ export abstract class Consumer {
   /** @internal Shows the state in `console.log`, without the memory of the buffer. */
   [inspectCustom](...inspection: InspectArguments): string {
     const { map } = this.source;
-    // The buffer may be disposed of, too: reading its counts would throw then.
+    // After the end, the buffer may be disposed of, too: reading its counts would throw an error then.
     const state = this.#ended ? { active: false } : { active: true, stats: map.stats };
     return show(this.shownName, { buffer: `${map}`, ...state }, inspection);
   }
@@ -331,7 +338,10 @@ export abstract class Consumer {
   /** The class name that `console.log` shows. */
   protected abstract readonly shownName: string;
 
-  /** Starts to listen to the signal, which may end the consumer at once. Called last in the constructor of a subclass. */
+  /**
+   * Starts to listen to the signal, which may end the consumer at once. A subclass must call this method last in its
+   * constructor.
+   */
   protected begin(): void {
     reloadDisposers?.set(this, () => this.end());
     const { signal } = this.#settings;
@@ -348,7 +358,7 @@ export abstract class Consumer {
   /** Ends the consumer because its signal has aborted. */
   protected abstract aborted(reason: unknown): void;
 
-  /** Releases delivered records and ends all waits. Called last, before another consumer is allowed. */
+  /** Releases delivered records and ends all waits. {@link end} calls it last, before it allows another consumer. */
   protected abstract settle(): void;
 
   /** True after the consumer has ended. */
@@ -372,7 +382,7 @@ export abstract class Consumer {
     }
   }
 
-  /** Schedules the next check of the buffer and cancels those that were scheduled before. */
+  /** Schedules the next check of the buffer and cancels earlier scheduled checks. */
   protected schedule(): void {
     this.#cancelTimers();
     const { end } = this.source.reader;
@@ -389,8 +399,8 @@ export abstract class Consumer {
     }
     this.#retryMilliseconds = minRetryMilliseconds;
     const { wakeup, interval, maxLatency } = this.#settings;
-    // A timer is too late for a buffer that fills within a millisecond. So is a busy loop: the scheduler preempts a thread that
-    // never sleeps, and runs a thread that has just been woken sooner.
+    // A timer is too late for a buffer that fills within a millisecond. A busy loop is too late as well: the scheduler
+    // preempts a thread that never sleeps, and runs a thread that has just been woken sooner.
     if (this.#isPolling && (wakeup === "poll" || untilFull >= 1)) {
       this.#watch.disarm();
       this.#after(interval, untilFull);

@@ -1,6 +1,6 @@
 /**
- * A callback that gets a record in place: its payload is the `length` bytes of `view` from `offset` on. They are valid only
- * until the callback returns.
+ * A callback that gets a record in place: its payload is the `length` bytes of `view` from `offset` on. These bytes are
+ * valid only until the callback returns.
  */
 export type RawRecordCallback = (view: DataView, offset: number, length: number) => void;
 
@@ -15,7 +15,7 @@ export interface DrainControl {
   readonly stopped: boolean;
   /** Releases the first `bytes` bytes after the start of the drain. */
   release(bytes: number): void;
-  /** Stores the reason for the end, and counts the result. Called last, also if a callback throws. */
+  /** Stores the reason for the end, and counts the result. The drain loop calls it last, also if a callback throws. */
   finish(end: DrainEnd, bytes: number, events: number, discarded: number): void;
   /**
    * Returns the error for a record that exceeds the written bytes, `at` bytes after the start of the drain. Returns `undefined`
@@ -78,16 +78,16 @@ export interface DrainCode {
 }
 
 /**
- * Returns the drain code. It must not refer to anything outside this function, because {@link specialize} compiles its source
- * text again. Therefore it has numbers instead of the names of the kernel's constants.
+ * Returns the drain code. The code must not refer to anything outside this function, because {@link specialize} compiles its
+ * source text again. Therefore it contains numbers instead of the names of the kernel's constants.
  *
- * The loop parses headers itself, although `HeldRecords` can step from record to record, too: with those steps,
- * bench/ring_drain.ts takes 1.5 times as long per record.
+ * The loop parses headers itself, although `HeldRecords` can also step from record to record. With the steps of
+ * `HeldRecords`, bench/ring_drain.ts takes 1.5 times as long per record.
  */
 function makeDrainCode(): DrainCode {
   return {
     drain(control, data, mask, offset, available, limit, fence, fn) {
-      // Delivered records are released in between, so that programs do not run out of room during a long drain.
+      // Delivered records are also released during the drain, so that programs do not run out of room in a long one.
       const releaseAfter = (mask + 1) / 4;
       let at = offset;
       let done = 0;
@@ -162,7 +162,10 @@ function makeDrainCode(): DrainCode {
 /** The code that each buffer uses until it is busy. */
 export const sharedDrainCode: DrainCode = makeDrainCode();
 
-/** The number of events after which a buffer gets specialized code: for fewer, the compilation would not pay off. */
+/**
+ * The number of events after which a buffer gets specialized code: for fewer events, the compilation would cost more time
+ * than it saves.
+ */
 const eventsUntilSpecialized = 4096;
 
 /** Returns the code for a buffer that has used `code` so far and has delivered this many events. */

@@ -39,16 +39,17 @@ const defaultHighWaterMark = 64;
  * `batches` or `stream`; or pass a callback for new events to `subscribe` or `subscribeRaw`. `peek` returns the next event
  * without consuming it. {@link MergedEvents} is one consumer for several buffers.
  *
- * A buffer has one consumer at a time. A second consumer gets an error until the first has ended. Each event is delivered once.
- * If a consumer ends (by `break`, an exception, an abort or disposal), undelivered events stay in the buffer for the next one.
+ * A buffer has one consumer at a time. A second consumer gets an error until the first consumer has ended. Each event is
+ * delivered once. If a consumer ends (by `break`, an exception, an abort or disposal), undelivered events stay in the buffer
+ * for the next consumer.
  *
  * If several processes or threads open the same buffer, only one of them may consume. The kernel does not coordinate
  * consumers: the classes describe the effects of a second one.
  *
- * A process that has the buffer open can overwrite its positions. Memory with positions or lengths that the kernel cannot have
- * written is corrupt: to read it throws an error.
+ * A process that has the buffer open can overwrite its positions. A buffer is corrupt if its memory has positions or lengths
+ * that the kernel cannot have written. Reading a corrupt buffer throws an error.
  *
- * Consumers use the clock of the machine: fake timers of tests (`jest.useFakeTimers()`) do not stop them.
+ * Consumers use the monotonic clock of the system: fake timers of tests (`jest.useFakeTimers()`) do not stop them.
  */
 export abstract class EventBuffer<E> extends BpfMap implements AsyncIterable<E>, AsyncDisposable {
   readonly #event: Type<E>;
@@ -128,10 +129,10 @@ export abstract class EventBuffer<E> extends BpfMap implements AsyncIterable<E>,
    * Calls `fn` synchronously with the view, offset and length of each record that is in the buffer now. Returns the number of
    * records. Nothing is copied or allocated.
    *
-   * The view is read-only memory of the kernel: a store to it ends the process with SIGSEGV. It is the same view in all calls,
-   * except in a {@link PerfBuffer}. The bytes of a record are valid only until `fn` returns: after that, programs overwrite
-   * them. Do not transfer the `ArrayBuffer` of the view (`postMessage`, `structuredClone`): the next read of the buffer would
-   * throw an error, and this object could not read any more.
+   * The view is read-only memory of the kernel: a store to it ends the process with SIGSEGV. The view is the same in all
+   * calls, except in a {@link PerfBuffer}. The bytes of a record are valid only until `fn` returns: after that, programs
+   * overwrite them. Do not transfer the `ArrayBuffer` of the view (`postMessage`, `structuredClone`): the next read of the
+   * buffer would then throw an error, and this object could not read the buffer any more.
    *
    * Exceptions of `fn` and disposal work as in {@link drain}.
    *
@@ -202,11 +203,11 @@ export abstract class EventBuffer<E> extends BpfMap implements AsyncIterable<E>,
   }
 
   /**
-   * Returns an iterator over the events, decoded one by one. It waits for events that have not arrived yet.
+   * Returns an iterator over the events, decoded one by one. The iterator waits if there are no events.
    *
-   * A waiting iterator sleeps without system calls and keeps the process alive ({@link unref} changes that). It ends if the
-   * loop is left by `break` or an exception, or if the buffer is disposed of; undelivered events stay in the buffer. If the
-   * signal aborts, `next()` rejects with its reason.
+   * A waiting iterator sleeps without system calls and keeps the process alive ({@link unref} changes that). The iterator
+   * ends if the loop is left by `break` or an exception, or if the buffer is disposed of; undelivered events stay in the
+   * buffer. If the signal aborts, `next()` rejects with the reason of the signal.
    *
    * The buffer has its consumer from this call on, not from the first `next()`: an iterator that is not used in a loop needs a
    * `return()`.
@@ -238,11 +239,11 @@ export abstract class EventBuffer<E> extends BpfMap implements AsyncIterable<E>,
   }
 
   /**
-   * Returns an iterator over batches of at most `max` events, which are read in place, see {@link Batch}. It waits if there are
-   * no events.
+   * Returns an iterator over batches of at most `max` events, which are read in place, see {@link Batch}. The iterator waits
+   * if there are no events.
    *
-   * The events of a batch are released when the next one is requested. A batch that was returned counts as delivered, also if
-   * not all of it was read. The iterator waits and ends as that of {@link events}.
+   * The events of a batch are released when the next one is requested. A batch that was returned counts as delivered, even
+   * if only a part of it was read. The iterator waits and ends like the iterator of {@link events}.
    *
    * @throws {TypeError} if the event type is not a struct.
    * @throws {Error} if the buffer has a consumer already, or its memory is corrupt.
@@ -262,10 +263,10 @@ export abstract class EventBuffer<E> extends BpfMap implements AsyncIterable<E>,
     options: BatchesOfEventsOptions & { readonly inPlace: true },
   ): AsyncIterableIterator<Batch<E>>;
   /**
-   * Returns an iterator over arrays of events: each has all unread events, at most `max`. It waits if there are none. Arrays
-   * cost a fraction of the time that {@link events} takes for single events.
+   * Returns an iterator over arrays of events. Each array has all unread events, but at most `max`. The iterator waits if
+   * there are no events. Arrays cost a fraction of the time that {@link events} takes for single events.
    *
-   * An array that was returned counts as delivered. The iterator waits and ends as that of {@link events}.
+   * An array that was returned counts as delivered. The iterator waits and ends like the iterator of {@link events}.
    *
    * @throws {RangeError} if a record is shorter than the event type; the events before it are returned first, then the
    * iteration ends.
@@ -303,9 +304,9 @@ export abstract class EventBuffer<E> extends BpfMap implements AsyncIterable<E>,
    * the buffer; undelivered events stay in the buffer. If the signal aborts, the subscription ends without an error.
    *
    * An exception of `fn` becomes an uncaught exception, and the event counts as delivered. If the process has a listener for
-   * `process.on("uncaughtException")`, the subscription continues. Otherwise Bun prints the exception and ends the process with
-   * status 1: soon, or when the top level of the script has ended if that still awaits. Until then the subscription continues.
-   * The RangeError of a record that is shorter than the event type has the same effect.
+   * `process.on("uncaughtException")`, the subscription continues. Otherwise Bun prints the exception and ends the process
+   * with status 1. If the top level of the script still awaits, the process ends only after that. Until the process ends,
+   * the subscription continues. The RangeError of a record that is shorter than the event type has the same effect.
    *
    * @throws {TypeError} if `inPlace` is set and the event type is not a struct.
    * @throws {Error} if the buffer has a consumer already.
@@ -331,8 +332,8 @@ export abstract class EventBuffer<E> extends BpfMap implements AsyncIterable<E>,
   }
 
   /**
-   * Calls `fn` with the view, offset and length of each record that arrives. The arguments are those of {@link drainRaw}, the
-   * rest works as in {@link subscribe}.
+   * Calls `fn` with the view, offset and length of each record that arrives. The arguments are those of {@link drainRaw}.
+   * Everything else works as in {@link subscribe}.
    *
    * @throws {Error} if the buffer has a consumer already.
    * @throws {DisposedError} after disposal.
@@ -357,8 +358,9 @@ export abstract class EventBuffer<E> extends BpfMap implements AsyncIterable<E>,
   /**
    * Returns a web stream of the events, decoded.
    *
-   * The stream reads up to `highWaterMark` events ahead. These are lost if the stream is cancelled, or if the signal aborts,
-   * which errors the stream with its reason. If the buffer is disposed of, the stream delivers them and closes.
+   * The stream reads up to `highWaterMark` events ahead. These events are lost if the stream is cancelled or the signal
+   * aborts. An abort errors the stream with the reason of the signal. If the buffer is disposed of, the stream delivers
+   * these events and closes.
    *
    * @throws {Error} if the buffer has a consumer already.
    * @throws {DisposedError} after disposal.
@@ -412,7 +414,7 @@ export abstract class EventBuffer<E> extends BpfMap implements AsyncIterable<E>,
    */
   override [Symbol.dispose](): void {
     if (this.#disposed) return;
-    // This may throw, so it comes first: nothing else has changed then.
+    // Disposal of the source may throw, so it comes first: nothing else has changed then.
     this.#source[Symbol.dispose]();
     this.#disposed = true;
     super[Symbol.dispose]();
@@ -429,8 +431,8 @@ export abstract class EventBuffer<E> extends BpfMap implements AsyncIterable<E>,
       () => this.fd,
       onReady,
       // A check without a wake-up (`flush()`, `maxLatency`, the wake-up of another merged buffer) leaves the wait unchanged.
-      // The kernel does not wake for a record that is committed during such a check, because the consumer has not caught up
-      // then.
+      // The kernel sends no wake-up for a record that is committed during such a check, because the consumer has not caught
+      // up then.
       () => this.backlog > 0,
     );
   }

@@ -18,14 +18,14 @@ export interface ItemSource<T> {
 
 /** The largest number of items between two readings of the clock. */
 const maxItemsPerReading = 64;
-/** The time per item from which on the clock is read after each item. */
+/** The time per item above which the clock is read after each item. */
 const slowItemMilliseconds = 0.02;
 
 /**
  * A consumer that delivers one item per call of `next()`, and waits if there is none.
  *
- * It ends by `return()`, an error, disposal of the buffer, or its signal. When the signal aborts, the waiting `next()` or else
- * the next call rejects with its reason.
+ * It ends by `return()`, an error, disposal of the buffer, or its signal. When the signal aborts, the first waiting `next()`
+ * rejects with the reason of the signal. If none waits, the next call of `next()` rejects with it.
  */
 export class PullIterator<T> extends Consumer implements AsyncIterableIterator<T, undefined> {
   readonly #items: ItemSource<T>;
@@ -79,7 +79,7 @@ export class PullIterator<T> extends Consumer implements AsyncIterableIterator<T
       else if (this.#waiting.length === 1) this.nextTurn();
       return waiter.promise;
     } catch (error) {
-      // Ends also if the wait cannot start: an iteration that can never continue would block the next consumer.
+      // Ends the consumer also if the wait cannot start: an iteration that can never continue would block the next consumer.
       this.end();
       return Promise.reject(error);
     }
@@ -112,7 +112,7 @@ export class PullIterator<T> extends Consumer implements AsyncIterableIterator<T
   }
 
   #take(): boolean {
-    // `read` of a custom event type can call `next()`.
+    // Prevents recursion: `read` of a custom event type can call `next()`.
     if (this.#isTaking) return false;
     this.#isTaking = true;
     try {
@@ -160,9 +160,12 @@ export class PullIterator<T> extends Consumer implements AsyncIterableIterator<T
   }
 }
 
-/** The largest number of records that are held at a time. To hold several costs less than to hold each. */
+/**
+ * The largest number of records that are held at a time. Holding several records together costs less than holding each
+ * separately.
+ */
 const maxHeldRecords = 64;
-/** The largest fraction of the buffer that held records fill: they are released together. */
+/** The largest fraction of the buffer that held records may fill, because all held records are released together. */
 const maxHeldFraction = 1 / 8;
 
 /** Returns the events of a buffer as single items. */
@@ -183,11 +186,11 @@ export function eventItems<E>(source: RecordSource<E>): ItemSource<E> {
         source.countBatch(count);
         if (count === 0) return false;
         at = reader.locate(0);
-        // A second consumer can have released them meanwhile.
+        // A second consumer can have released the held records meanwhile.
         if (at === -1) return false;
       }
       const { view, offset, length } = reader;
-      // The record is marked before it is decoded: if that fails, it would otherwise block the buffer forever.
+      // The record is marked before it is decoded: otherwise a record that cannot be decoded would block the buffer forever.
       reader.markDelivered(at, 1);
       if (length < type.size) source.rejectShort(length);
       this.item = type.read(view, offset);
@@ -258,9 +261,9 @@ export function batchItems<E>(source: RecordSource<E>, max: number): ItemSource<
  * A batch of events in place, from `batches({ inPlace: true })`. Iteration yields one reused object per event, whose getters
  * read the memory of the buffer.
  *
- * A batch is valid until the next one is requested or the iteration ends. After that, reading an event throws an error. To keep
- * an event, copy it: `type.copy(event)`. If a record is shorter than the event type, iteration throws a RangeError when it gets
- * there.
+ * A batch is valid until the next one is requested or the iteration ends. After that, reading an event throws an error. To
+ * keep an event, copy it: `type.copy(event)`. If a record is shorter than the event type, iteration throws a RangeError when
+ * it reaches that record.
  */
 export interface Batch<E> extends Iterable<E> {
   /** The number of events. */

@@ -44,17 +44,17 @@ export type MergedEvent<Buffers extends BuffersByName> = {
 /**
  * One consumer for several ring buffers and perf buffers: each event comes as `{ from, event }`, with the name of its buffer.
  *
- * Events of one buffer keep their order. Between buffers there is no order: they take turns, so that a busy buffer does not
- * block the others. To order events by a time that programs record, keep each for the largest delay between buffers, and
- * then deliver them sorted.
+ * Events of one buffer keep their order. Between buffers there is no order: the buffers take turns, so that a busy buffer
+ * does not block the others. To order events by a time that programs record, keep each event for the largest delay between
+ * buffers, and then deliver the events sorted.
  *
- * A consumer of this object is the consumer of each buffer: none of them may have another one. If a buffer is disposed of
- * meanwhile, the consumer continues with the others, and ends with the last one. An error in one buffer, such as a record that
- * is too short, ends an iteration for all. This object owns nothing: dispose of the buffers, not of it.
+ * A consumer of this object is the consumer of each buffer: no buffer may have another consumer. If a buffer is disposed of
+ * meanwhile, the consumer continues with the others, and ends with the last buffer. An error in one buffer, such as a record
+ * that is too short, ends an iteration for all buffers. This object owns nothing: dispose of the buffers instead.
  *
- * To have one callback per buffer, use `subscribe` of each buffer instead: all wait on the same event loop.
+ * To have one callback per buffer, use `subscribe` of each buffer instead: all subscriptions wait on the same event loop.
  *
- * @throws {TypeError} if a value is not a buffer, or there is none.
+ * @throws {TypeError} if a value is not a buffer, or if there are no buffers.
  *
  * @example
  * ```ts
@@ -120,7 +120,8 @@ export class MergedEvents<Buffers extends BuffersByName> implements AsyncIterabl
   }
 
   /**
-   * Returns an iterator over the events, one by one. It waits, ends and fails as that of {@link EventBuffer.events}.
+   * Returns an iterator over the events, one by one. It waits, ends and fails like the iterator of
+   * {@link EventBuffer.events}.
    *
    * @throws {RangeError} if a record is shorter than the event type; it counts as delivered, and the iteration ends.
    * @throws {Error} if a buffer has a consumer already, or its memory is corrupt.
@@ -152,7 +153,7 @@ export class MergedEvents<Buffers extends BuffersByName> implements AsyncIterabl
 
   /**
    * Returns an iterator over arrays of at most `max` events each, in which events of several buffers can be mixed. It waits,
-   * ends and fails as that of {@link EventBuffer.batches}.
+   * ends and fails like the iterator of {@link EventBuffer.batches}.
    *
    * @throws {RangeError} if a record is shorter than the event type; the events before it are returned first, then the
    * iteration ends.
@@ -370,7 +371,8 @@ function mergedType<E>(reader: MergedReader): Type<E> {
 class MergedReader extends RoundRobinReader<RecordReader> implements RecordReader {
   readonly members: ReadonlyMap<RecordReader, Member>;
   /**
-   * Bytes of the smallest buffer, which fills first. Decisions by this size assume that all events come from that buffer.
+   * Bytes of the smallest buffer, which fills first. Decisions that use this size assume that all events come from that
+   * buffer.
    */
   readonly byteLength: number;
   readonly code: DrainCode = sharedDrainCode;

@@ -19,41 +19,42 @@ declare module "../maps/map_options.ts" {
  * consumer reads. Ring buffers replace perf buffers: from Linux 5.8 on, {@link RingBuf} costs less and keeps the order of
  * events.
  *
- * The consuming methods are those of {@link EventBuffer}. The object consists of a map of the type `perf_event_array`, and of a
- * perf event with its mapped pages for each online CPU. Records are decoded, or read, in place; only a record that wraps
- * around the end of its buffer is copied. So {@link EventBuffer.drainRaw} passes one of several views. They are writable, but
- * must not be written to.
+ * The consuming methods are those of {@link EventBuffer}. The object consists of a map of the type `perf_event_array`, and
+ * of a perf event with its mapped pages for each online CPU. Records are decoded, or read, in place; only a record that
+ * wraps around the end of its buffer is copied. So {@link EventBuffer.drainRaw} passes one of several views. The views are
+ * writable, but must not be written to.
  *
  * Events of one CPU are in order, events of different CPUs are not. {@link cpu} is the CPU of the current event.
  *
- * The kernel pads a record with up to 7 bytes of undefined content, to a length of 4, 12, 20, ... bytes, and reports only that
- * length. So a record that is shorter than its event type by at most the padding is not rejected. A program must not write a
- * record of more than 65,516 bytes: the kernel accepts it, but its length does not fit the header, and the buffer is corrupt.
+ * The kernel pads a record with up to 7 bytes of undefined content, to a length of 4, 12, 20, ... bytes, and reports only
+ * that length. So a record that is shorter than its event type by at most the padding is not rejected. A program must not
+ * write a record of more than 65,516 bytes: the kernel accepts such a record, but its length does not fit the header, and
+ * the buffer is then corrupt.
  *
- * With `overwrite`, new records overwrite the oldest ones, as in a flight recorder: it is drained only after something has
- * happened, and costs this process almost nothing before.
+ * With `overwrite`, new records overwrite the oldest ones, as in a flight recorder. Such a buffer is drained only after
+ * something has happened, and costs this process almost nothing before.
  *
  * A record for which its buffer has no room is lost. The kernel counts such records, and reports the count together with the
  * next record on the same CPU that has room: from then on `stats.lost` is exact. Disposal drops unread records.
  *
  * By default the kernel wakes the consumer for each record, which costs the program more than writing the record. With
- * `watermark` or `wakeupEvents`, the kernel sends one wake-up for many records, and `maxLatency` of the consumer bounds their
- * delay.
+ * `watermark` or `wakeupEvents`, the kernel sends one wake-up for many records, and the option `maxLatency` of the consumer
+ * bounds the delay of the records.
  *
- * The perf events are in the map as long as this object lives. If its descriptor is shared (by `dup`, or with the descriptor
- * passed to `fromFd`), they stay in the map after disposal, but accept no records. A second object for the same map would
- * replace them: on this thread it gets an error; one in another thread or process takes over, and this object gets no more
- * events.
+ * The perf events are in the map as long as this object lives. If the descriptor of this object is shared (by `dup`, or with
+ * the descriptor passed to `fromFd`), the events stay in the map after disposal, but accept no records. A second object for
+ * the same map would replace the perf events. On this thread its constructor throws an error. In another thread or process
+ * it takes over, and this object gets no more events.
  *
- * Records of a CPU that comes online later, or again (all but one do so after a suspend), are read within a second if a
- * consumer waits, otherwise from the next drain on. Until then the helper returns ENOENT or EOPNOTSUPP to programs on that CPU.
- * The remaining records of a CPU that goes offline are read. If a CPU is offline for less than a second, that may not be
- * noticed: the helper then keeps failing.
+ * Records of a CPU that comes online later, or again (after a suspend all CPUs but one do), are read within a second if a
+ * consumer waits, otherwise from the next drain on. Until then the helper returns ENOENT or EOPNOTSUPP to programs on that
+ * CPU. The remaining records of a CPU that goes offline are read. If a CPU is offline for less than a second, that may not
+ * be noticed: the helper then keeps failing.
  *
  * @throws {BpfError} EPERM if CAP_BPF is missing, or the limit on locked memory (RLIMIT_MEMLOCK, perf_event_mlock_kb) is
  * reached.
  * @throws {BpfError} EACCES if CAP_PERFMON is missing.
- * @throws {BpfError} EMFILE if there are too few free descriptors: it takes one per CPU.
+ * @throws {BpfError} EMFILE if there are too few free descriptors: a perf buffer takes one per CPU.
  * @throws {Error} if this thread has another object for the same map.
  * @throws {TypeError | RangeError} if an option is misspelt, of the wrong type or out of range.
  *
@@ -133,7 +134,7 @@ export class PerfBuffer<E extends AnyType> extends EventBuffer<Infer<E>> {
   constructor(options: PerfBufferOptions<E>) {
     const handle = PerfBuffer.kind.handle<PerfBufferTypes<E>>(options);
     const layout = perfLayout(handle.types);
-    // `super` calls the function that assigns it; TypeScript does not see that.
+    // `super` calls the function that assigns `events`, which TypeScript does not see.
     let events!: PerfEvents;
     super(handle, handle.types.event as Type<Infer<E>>, (map) => {
       events = new PerfEvents(map, layout);
@@ -146,7 +147,10 @@ export class PerfBuffer<E extends AnyType> extends EventBuffer<Infer<E>> {
     this.overwrite = layout.overwrite;
   }
 
-  /** The numbers of the CPUs whose records are read, in ascending order: those that were online at the last check. */
+  /**
+   * The numbers of the CPUs whose records are read, in ascending order. These are the CPUs that were online at the last
+   * check.
+   */
   get cpus(): readonly number[] {
     return this.#events.cpus;
   }
@@ -154,10 +158,10 @@ export class PerfBuffer<E extends AnyType> extends EventBuffer<Infer<E>> {
   /**
    * The number of the CPU on which the last delivered event was written; -1 before the first event.
    *
-   * Read it in callbacks of `drain`, `drainRaw`, `subscribe` and `subscribeRaw`; in the body of a `for await` over `events()`;
-   * and for a batch in place, whose events are all of one CPU. It does not apply to batches that are arrays, to streams, and to
-   * several calls of `next()` that wait at the same time. For those, record the CPU in the event
-   * (`asm.call("get_smp_processor_id")`).
+   * Read this property in callbacks of `drain`, `drainRaw`, `subscribe` and `subscribeRaw`; in the body of a `for await`
+   * over `events()`; and for a batch in place, whose events are all of one CPU. The property does not apply to batches that
+   * are arrays, to streams, and to several calls of `next()` that wait at the same time. For those, record the CPU in the
+   * event (`asm.call("get_smp_processor_id")`).
    *
    * @example
    * ```ts
@@ -225,8 +229,8 @@ export class PerfBuffer<E extends AnyType> extends EventBuffer<Infer<E>> {
   }
 
   /**
-   * Returns a second object for the map, with a separate descriptor and lifetime. It is a {@link PerfEventArray}, not a perf
-   * buffer: a second perf buffer would replace the perf events of this one.
+   * Returns a second object for the map, with a separate descriptor and lifetime. The object is a {@link PerfEventArray},
+   * not a perf buffer: a second perf buffer would replace the perf events of this one.
    *
    * @throws {DisposedError} after disposal.
    */

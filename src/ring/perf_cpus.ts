@@ -19,8 +19,8 @@ export interface PerfBufferTypes<E extends AnyType> extends RingBufTypes<E> {
    */
   readonly size?: number;
   /**
-   * The number of bytes that programs write on a CPU between two wake-ups of the consumer: an integer from 1 to half of `size`.
-   * Fewer bytes stay unread until more are written, `maxLatency` of the consumer is over, or `flush()` is called.
+   * The number of bytes that programs write on a CPU between two wake-ups of the consumer: an integer from 1 to half of
+   * `size`. Fewer bytes stay unread until more are written, `maxLatency` of the consumer has passed, or `flush()` is called.
    *
    * @default none: each record wakes the consumer
    */
@@ -116,7 +116,7 @@ export const perfKind: MapKind<
     perfLayout(types);
     return { keySize: u32.size, valueSize: u32.size };
   },
-  // The numbers of CPUs can have gaps: the count of CPUs could be too small.
+  // The numbers of CPUs can have gaps, so a map with as many entries as CPUs can be too small.
   complete: () => ({ maxEntries: Math.max(...possibleCpus()) + 1 }),
 });
 
@@ -127,18 +127,18 @@ export interface WatchedSource {
   readonly isDue: boolean;
 }
 
-/** The delay after arming after which a swallowed wake-up is looked for once more. */
+/** The delay between arming and the second check for a swallowed wake-up. */
 const recheckMilliseconds = 10;
 
 /**
- * A watch that waits for several perf events. It calls `onReady` once for all events that become ready together. Before it is
- * armed, all records must have been read.
+ * A watch that waits for several perf events. It calls `onReady` once for all events that become ready together. The
+ * consumer must have read all records before it arms the watch.
  *
- * poll(2) reports a perf event as ready only once, and again when more is written (`perf_poll()` exchanges its state with 0).
- * io_uring and AIO expect that they can poll repeatedly: if a wake-up arrives when their wait starts, they poll twice and use
- * the second result, so the wake-up is swallowed. This class therefore compares the positions after each arming. It does so
- * once more after {@link recheckMilliseconds}, because io_uring restarts a wait by itself if the interrupt for a record arrives
- * after the record was read. An idle watch does not check any further.
+ * poll(2) reports a perf event as ready only once, and again when more is written (`perf_poll()` exchanges its state with
+ * 0). io_uring and AIO expect that they can poll repeatedly: if a wake-up arrives when their wait starts, they poll twice
+ * and use the second result, so the wake-up is swallowed. This class therefore compares the positions after each arming. It
+ * compares them once more after {@link recheckMilliseconds}, because io_uring restarts a wait by itself if the interrupt for
+ * a record arrives after the record was read. An idle watch does not check any further.
  *
  * Waits for events that were not ready stay armed in io_uring, even while this watch is disarmed. With one wait per CPU, ending
  * and starting all of them each time would cost more than the unneeded wake-ups, of which there is at most one per event.
@@ -153,7 +153,7 @@ export class MergedWatch implements Watch {
   #isArmed = false;
   #isReferenced = true;
   #isReporting = false;
-  /** The timer of the recheck; it is restarted as long as this was armed since the last recheck. */
+  /** The timer of the recheck. It is restarted if the watch was armed since the last recheck. */
   #recheck: Timer | undefined;
   #wasArmed = false;
 
@@ -212,13 +212,13 @@ export class MergedWatch implements Watch {
     this.#reference();
   }
 
-  /** Applies the reference to all waits. Waits that continue while this is disarmed do not keep the process alive. */
+  /** Applies the reference to all waits. Waits that continue while the watch is disarmed do not keep the process alive. */
   #reference(): void {
     for (const wait of this.#watches.values()) wait.keepAlive(this.#isArmed && this.#isReferenced);
   }
 
   #ready(source: WatchedSource): void {
-    // A wake-up without unread records can also be a late one. Then the wait continues.
+    // A wake-up without unread records can also be late: in that case the wait continues.
     if (!source.isDue && hasHungUp(source.fd)) {
       this.#watches.get(source)?.[Symbol.dispose]();
       this.#watches.delete(source);

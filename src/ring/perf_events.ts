@@ -80,7 +80,7 @@ export class PerfEvents {
   readonly #freePages: number[];
   readonly #resources: DisposableStack;
   readonly #watches = new Set<MergedWatch>();
-  /** CPUs whose event could not be opened when they came online. The error is reported once. */
+  /** CPUs whose event could not be opened when they came online. The error is reported once per CPU. */
   readonly #failed = new Set<number>();
   /** True while the kernel drops new records. */
   isPaused: boolean;
@@ -129,7 +129,7 @@ export class PerfEvents {
     const memory = { [Symbol.dispose]: () => this.#unmap() };
     this.reader = new PerfReader([], memory, size, `${map}`, () => this.#check());
     for (const { cpu, event } of opened) this.#add(cpu, event);
-    // The events are stored last: after an error nothing would remove them if the map is open elsewhere, too.
+    // The events are stored last: if a later step failed, nothing would remove them from a map that is also open elsewhere.
     for (const { cpu, event } of this.#events) this.#store(cpu, event);
     this.#resources = resources.move();
   }
@@ -237,8 +237,8 @@ export class PerfEvents {
   }
 
   /**
-   * Adds the CPUs that came online since the last check, and removes those that went offline and whose remaining records were
-   * read.
+   * Adds the CPUs that came online since the last check, and removes the CPUs that went offline and whose remaining records
+   * were read.
    *
    * @throws {BpfError} if an event cannot be opened, as the constructor; once per CPU until the CPU goes offline.
    */
@@ -251,7 +251,7 @@ export class PerfEvents {
     const online = this.#online();
     if (online === undefined) return;
     const suspended = this.#machine.suspendedMilliseconds();
-    // A suspend takes all CPUs but one offline. They can be online again before the next check.
+    // A suspend takes all CPUs but one offline. These CPUs can be online again before the next check.
     const wasSuspended = suspended - this.#suspended >= minSuspendMilliseconds;
     this.#suspended = suspended;
     for (const event of this.#events) {
@@ -279,7 +279,7 @@ export class PerfEvents {
   }
 
   #addOnline(cpu: number): void {
-    // With buffers of gigabytes, no pages may be free until other buffers are read.
+    // With buffers of gigabytes, all pages can be in use until other buffers are read.
     if (this.#freePages.length === 0) return;
     this.#failed.add(cpu);
     const event = this.#open(cpu);
@@ -307,7 +307,7 @@ export class PerfEvents {
   }
 
   #checkByTimer(): void {
-    // Timers can fire a little early, which must not skip the check.
+    // Forces the check, because the timer can fire slightly before the interval is over.
     this.#checkedAt = -Infinity;
     try {
       this.#check();
@@ -328,7 +328,7 @@ export class PerfEvents {
 /**
  * Registers a map as one that has the perf events of an object, until `resources` are disposed of.
  *
- * @throws {Error} if it has those of another object.
+ * @throws {Error} if the map has the perf events of another object.
  */
 function claimMap(map: BpfMap, resources: DisposableStack): void {
   const { id } = map;

@@ -25,8 +25,8 @@ const payloadOffset = headerSize + 4;
 const lostSize = headerSize + 16;
 const lostCountOffset = headerSize + 8;
 /**
- * Bytes of the longest payload. For a longer one the kernel (up to 7.2 at least) writes more than it has room for, with a wrong
- * size.
+ * Bytes of the longest payload. For a longer payload, the kernel (up to 7.2 at least) writes more bytes than it has room
+ * for, and a wrong size.
  */
 const maxPayload = maxRecordSize - payloadOffset;
 
@@ -44,8 +44,8 @@ export interface PerfWakeups {
 /**
  * A reader of the perf buffer of one CPU: the consumer's side of the protocol over the shared memory.
  *
- * It drains with `step` and `show` of {@link HeldRecords}, without a specialized loop: compared with the time in which the
- * kernel writes a record, such a loop saves little.
+ * It drains with `step` and `show` of {@link HeldRecords}, without a specialized loop. Such a loop would save little
+ * compared with the time that the kernel takes to write a record.
  */
 export class CpuReader extends HeldRecords {
   readonly cpu: number;
@@ -58,7 +58,7 @@ export class CpuReader extends HeldRecords {
   readonly #mask: number;
   /** The position up to which records were read. */
   #position: number;
-  /** The offset of that position in the data. */
+  /** The offset of `#position` in the data. */
   #offset = 0;
   /** The position up to which the kernel had written at the last {@link begin}. */
   #head = 0;
@@ -119,7 +119,7 @@ export class CpuReader extends HeldRecords {
       if (this.#data.getUint32(offset + PERF_EVENT_HEADER.type, true) === PERF_RECORD_SAMPLE)
         count++;
       const size = this.#data.getUint16(offset + PERF_EVENT_HEADER.size, true);
-      // The record is corrupt. A wake-up lets a read report that.
+      // The record is corrupt. The returned number causes a read, which reports the corruption.
       if (size < headerSize) return max;
       position += size;
     }
@@ -151,7 +151,7 @@ export class CpuReader extends HeldRecords {
 
   /** Calls `fn` with the next records that {@link begin} found, at most `limit` of them. Returns the number of records. */
   drain(fn: RawRecordCallback, limit: number): number {
-    // Delivered records are released in between, so that programs do not run out of room during a long drain.
+    // Delivered records are also released during the drain, so that programs do not run out of room in a long one.
     const releaseAfter = (this.#mask + 1) / 4;
     const available = this.#available;
     let at = 0;
@@ -257,14 +257,14 @@ export class CpuReader extends HeldRecords {
 
   protected override advance(bytes: number): void {
     this.totals.bytes += bytes;
-    // Must happen before a wait starts: a full buffer accepts no record that could wake the consumer.
+    // The release must come before a wait starts: a full buffer accepts no record that could wake the consumer.
     this.#release(bytes);
     this.#position += bytes;
     this.#restart(this.#available - bytes);
   }
 
   #restart(available: number): void {
-    // `| 0` keeps these numbers integers to the engine, however large the position is. It is slow with doubles.
+    // With `| 0` the engine represents these numbers as integers, however large the position is. Doubles are slower.
     this.#available = available | 0;
     this.#offset = (this.#position % (this.#mask + 1)) | 0;
     this.#released = 0;
@@ -291,12 +291,13 @@ function wakeupsUpTo(position: number, watermark: number): number {
 const recordsPerTurn = 256;
 
 /**
- * A reader of the perf buffers of all CPUs. Records of one CPU are delivered in order. Between CPUs there is no order, because
- * the kernel keeps none: they take turns of {@link recordsPerTurn} records each.
+ * A reader of the perf buffers of all CPUs. Records of one CPU are delivered in order. Between CPUs there is no order,
+ * because the kernel keeps none: the CPUs take turns of {@link recordsPerTurn} records each.
  */
 export class PerfReader extends RoundRobinReader<CpuReader> implements RecordReader {
   /**
-   * Bytes of the data of one CPU, which can fill on its own. Decisions by this size assume that all records come from one CPU.
+   * Bytes of the data of one CPU, which can fill on its own. Decisions that use this size assume that all records come from
+   * one CPU.
    */
   readonly byteLength: number;
   readonly totals: ReaderTotals = {
@@ -308,7 +309,10 @@ export class PerfReader extends RoundRobinReader<CpuReader> implements RecordRea
   };
   /** The name of the buffer for messages. */
   readonly what: string;
-  /** Memory for the copy of a record that wraps around the end of its data. One is read at a time. */
+  /**
+   * Memory for the copy of a record that wraps around the end of its data. One copy suffices, because one record is read at
+   * a time.
+   */
   readonly scratch: Uint8Array<ArrayBuffer>;
   readonly scratchView: DataView<ArrayBuffer>;
   isDraining = false;
@@ -355,7 +359,7 @@ export class PerfReader extends RoundRobinReader<CpuReader> implements RecordRea
     super.remove(reader);
   }
 
-  /** The number of the CPU of the last record, including one whose callback runs; -1 before the first. */
+  /** The number of the CPU of the last record, including one whose callback runs; -1 before the first record. */
   get cpu(): number {
     return (this.current ?? this.#removed)?.cpu ?? -1;
   }
@@ -391,8 +395,8 @@ export class PerfReader extends RoundRobinReader<CpuReader> implements RecordRea
 
   #drain(fn: RawRecordCallback, limit: number): number {
     this.#beforeRead();
-    // All begin before the first callback, so that records which programs write meanwhile on any CPU are left for the next
-    // drain.
+    // All readers begin before the first callback. So records that programs write meanwhile, on any CPU, are left for the
+    // next drain.
     for (const reader of this.readers) reader.begin();
     this.#stopped = false;
     this.end = "limit";

@@ -10,9 +10,9 @@ export type BackwardPerfBuffer = Pick<PerfMemory, "data" | "written">;
  * A copy of the perf buffer of one CPU in overwrite mode, which can be read like a buffer that is written forwards.
  *
  * The kernel writes such a buffer downwards, so a reader finds the newest record first, then older ones, up to one that is
- * partly overwritten. Programs must not write during the copy, so the event is paused for it. A second copy then has the
- * records in the order in which they were written. The consumer reads that copy, which is renewed when all of it was read: its
- * records are delivered even if programs have overwritten them meanwhile.
+ * partly overwritten. Programs must not write during the copy, so the event is paused meanwhile. A second copy then has the
+ * records in the order in which they were written. The consumer reads that second copy, which is renewed when all of it was
+ * read. So its records are delivered even if programs have overwritten them meanwhile.
  *
  * All positions are in bytes written since the event was mapped.
  */
@@ -68,8 +68,8 @@ export class SnapshotPerf implements SharedPerfBuffer, Disposable {
         this.#copyRaw(written, Math.min(written - before, this.#from.length));
         // The loads of the copy must come before the load of the position that shows if more was written meanwhile.
         orderLoads();
-        // A record that was being written when the event was paused can have been completed, and has overwritten the oldest
-        // ones.
+        // A record that was being written when the event was paused can have been completed since, and has then overwritten
+        // the oldest records.
       } while (this.head() !== written);
     } finally {
       this.#pause(false);
@@ -96,7 +96,7 @@ export class SnapshotPerf implements SharedPerfBuffer, Disposable {
     let at = 0;
     while (at < length) {
       const size = raw.getUint16(at + PERF_EVENT_HEADER.size, true);
-      // Partly overwritten, or never written.
+      // The record is partly overwritten, or was never written.
       if (size < PERF_EVENT_HEADER.sizeof || size % 8 !== 0 || at + size > length) break;
       const offset = (written - at - size) % byteLength;
       const first = Math.min(size, byteLength - offset);

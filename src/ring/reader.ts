@@ -26,7 +26,7 @@ export interface ReaderTotals {
   bytes: number;
   /** The number of records that programs discarded. */
   discarded: number;
-  /** The number of records without room that the kernel counted. It does so in perf buffers only. */
+  /** The number of records for which the buffer had no room. The kernel counts such records in perf buffers only. */
   lost: number;
   /** The number of bytes that were overwritten before they were read, in overwrite mode. */
   overwrittenBytes: number;
@@ -54,8 +54,8 @@ export interface RecordReader extends Disposable {
   /**
    * Calls `fn` with each record that is in the buffer at the start, at most `limit` of them. Returns the number of records.
    *
-   * Records that programs add meanwhile are left for the next drain. Otherwise a drain would not end if a program is as fast as
-   * `fn`.
+   * Records that programs add meanwhile are left for the next drain. Otherwise a drain would never end if a program writes
+   * records as fast as `fn` processes them.
    */
   drain(fn: RawRecordCallback, limit: number): number;
   /** True while a callback of {@link drain} runs. Nothing else may read the buffer then. */
@@ -67,8 +67,8 @@ export interface RecordReader extends Disposable {
   interrupt(): void;
 
   /**
-   * Holds the next records in place: at most `limit` of them, in at most `bytes` bytes, but at least one. Returns the number of
-   * records. They are valid until {@link releaseHeld}.
+   * Holds the next records in place: at most `limit` of them, in at most `bytes` bytes, but at least one. Returns the number
+   * of records. The records are valid until {@link releaseHeld}.
    */
   hold(limit: number, bytes: number): number;
   /** Bytes of the held records. */
@@ -136,8 +136,8 @@ export abstract class HeldRecords {
    */
   protected abstract step(at: number): number;
   /**
-   * Sets {@link view}, {@link offset} and {@link length} to the payload of the event at `at`, which must be that of the last
-   * step.
+   * Sets {@link view}, {@link offset} and {@link length} to the payload of the event at `at`, which must be the record of
+   * the last {@link step}.
    */
   protected abstract show(at: number): void;
   /** Counts a record that is not an event for the consumer. */
@@ -145,7 +145,7 @@ export abstract class HeldRecords {
   /** Releases the first bytes to the kernel, and counts them. */
   protected abstract advance(bytes: number): void;
 
-  /** Returns the error to throw for a failed read. If the memory was transferred, that error explains it. */
+  /** Returns the error to throw for a failed read. If the memory was transferred, the returned error says so. */
   explain(error: unknown): unknown {
     if (!this.isTransferred || this.disposed || !(error instanceof TypeError)) return error;
     this.isCorrupt = true;
@@ -265,10 +265,11 @@ const maxAttempts = 100;
 /**
  * A reader of a ring buffer: the consumer's side of the protocol over the shared memory (kernel/bpf/ringbuf.c).
  *
- * The kernel supports one consumer. A second one in another thread or process is detected only after it has released records;
- * until then both read the same ones. This reader moves the consumer position only forward, and only from the position that it
- * has read. So all records in between were complete, and the position is the start of a record. If another consumer has moved
- * the position, this one continues from there. Until it detects that, it can read a record that programs are overwriting.
+ * The kernel supports one consumer. A second consumer in another thread or process is detected only after it has released
+ * records; until then both read the same records. This reader moves the consumer position only forward, and only from the
+ * position that it has read. So all records in between were complete, and the position is the start of a record. If another
+ * consumer has moved the position, this reader continues from there. Until it detects the move, it can read a record that
+ * programs are overwriting.
  */
 export class RingReader extends HeldRecords implements RecordReader, DrainControl {
   readonly totals: ReaderTotals = {
@@ -311,7 +312,7 @@ export class RingReader extends HeldRecords implements RecordReader, DrainContro
     const memory = this.#memory;
     if (this.isTransferred) return 0;
     // Orders the loads after the last release. So either the kernel sees the released position when it commits a record, and
-    // sends a wake-up, or this sees the record.
+    // sends a wake-up, or this reader sees the record.
     orderLoads();
     memory.look();
     return memory.producer - memory.consumer;
@@ -379,7 +380,7 @@ export class RingReader extends HeldRecords implements RecordReader, DrainContro
     this.end = end;
     this.totals.events += events;
     this.totals.discarded += discarded;
-    // Must happen before a wait starts: the kernel wakes only a consumer that has caught up.
+    // The release must come before a wait starts: the kernel wakes only a consumer that has caught up.
     this.advance(bytes);
     this.delivered = 0;
   }
@@ -398,7 +399,8 @@ export class RingReader extends HeldRecords implements RecordReader, DrainContro
     // Reads of a detached view do not always throw.
     if (this.isTransferred) throw this.explain(new TypeError(`${this.what} is detached`));
     memory.look();
-    // Other consumers, such as those of libbpf, store the position that they have reached, which can be lower.
+    // Other consumers, such as those of libbpf, store the position that they have reached, which can be lower than the
+    // position of this reader.
     if (memory.consumer < this.#maxConsumer) {
       memory.advanceTo(this.#maxConsumer);
       memory.look();
@@ -413,7 +415,8 @@ export class RingReader extends HeldRecords implements RecordReader, DrainContro
       }
       memory.look();
     }
-    // The positions are those of the ring, not of the last drain: another object for the ring may have been its consumer.
+    // The positions come from the ring, not from the last drain, because another object for the ring may have been its
+    // consumer meanwhile.
     const { consumer, producer } = memory;
     this.totals.overwrittenBytes = memory.overwrittenBytes;
     this.#maxConsumer = consumer;
@@ -499,9 +502,9 @@ export class RingReader extends HeldRecords implements RecordReader, DrainContro
  * A copy of a ring buffer in overwrite mode (Linux 6.19), in which new records overwrite the oldest ones, even if those were
  * not read.
  *
- * The shared pages can change at any time. So {@link look} copies all records, and then reads the position up to which records
- * were overwritten meanwhile: the records after it are complete in the copy. The consumer reads the copy, which is renewed when
- * all of it was read: its records are delivered even if programs have overwritten them meanwhile.
+ * The shared pages can change at any time. So {@link look} copies all records, and then reads the position up to which
+ * records were overwritten meanwhile: the records after it are complete in the copy. The consumer reads the copy, which is
+ * renewed when all of it was read. So its records are delivered even if programs have overwritten them meanwhile.
  */
 export class SnapshotRing implements SharedRing {
   /** The copy, in the layout of the ring's data: the record at position `p` is at `p & (size - 1)`, and does not wrap. */
@@ -544,15 +547,16 @@ export class SnapshotRing implements SharedRing {
     const ring = this.#ring;
     ring.look();
     const { producer, consumer } = ring;
-    // The overwrite position is read after the producer position, because the kernel stores it before.
+    // The overwrite position is read after the producer position, because the kernel stores the overwrite position first.
     const start = Math.max(consumer, ring.overwritePosition());
-    // Another process can have written to the consumer page.
+    // The positions can be impossible, because another process can have written to the consumer page.
     if (start <= producer && producer - start < this.#size) {
       const at = start % this.#size;
       const end = at + (producer - start);
       this.#to.set(this.#from.subarray(at, end), at);
       if (end > this.#size) this.#to.set(this.#from.subarray(0, end - this.#size), 0);
-      // The loads of the copy must come before the load of the overwrite position, which shows if they were in time.
+      // The loads of the copy must come before the load of the overwrite position, which shows which of the copied records
+      // are complete.
       orderLoads();
     }
     const whole = Math.min(Math.max(start, ring.overwritePosition()), producer);

@@ -19,7 +19,8 @@ declare module "../maps/map_options.ts" {
 const counters = new Map<number, LossCounter>();
 
 /**
- * Counter of the lost events of one ring. All objects of this thread for the ring share it, so that all report the same count.
+ * Counter of the lost events of one ring. All objects of this thread for the ring share the counter, so all report the same
+ * count.
  */
 class LossCounter {
   readonly #id: number;
@@ -46,7 +47,7 @@ class LossCounter {
     return this.#map;
   }
 
-  /** The sum over all CPUs; 0 if the map was never created. */
+  /** The number of lost events on all CPUs; 0 if the map was never created. */
   get total(): number {
     return this.#map?.sum(0) ?? 0;
   }
@@ -76,9 +77,9 @@ class LossCounter {
  * the records with `BPF_RB_NO_WAKEUP`.
  *
  * A ring has one consumer at a time, even if this thread has several objects for it (`dup`, `open`, ...): a second consumer
- * gets an error. A consumer in another thread or process cannot be detected, because the kernel does not coordinate consumers.
- * Then each of them gets a part of the events, both get events that they read at the same time, and in rare cases an event is
- * missing or has the bytes of a newer one.
+ * gets an error. A consumer in another thread or process cannot be detected, because the kernel does not coordinate
+ * consumers. Then each consumer gets a part of the events, and both get the events that they read at the same time. In rare
+ * cases an event is missing or has the bytes of a newer one.
  *
  * @throws {BpfError} EPERM if CAP_BPF is missing.
  * @throws {BpfError} EINVAL before Linux 5.8.
@@ -146,9 +147,9 @@ export class RingBuf<E extends AnyType> extends EventBuffer<Infer<E>> {
    * The per-CPU array in which programs count lost events of this ring: `asm.reserveOrCount()`, `asm.outputOrCount()` and
    * `asm.countLost()` increment entry 0. `stats.lost` is its sum over all CPUs.
    *
-   * The map is created with a count of 0 at the first use: when this property is read, or when a program that counts is loaded.
-   * All objects of this thread for the ring (`dup`, `open`, ...) share it. Do not dispose of it: it is closed together with the
-   * last of these objects.
+   * The map is created with a count of 0 at the first use: when this property is read, or when a program that counts is
+   * loaded. All objects of this thread for the ring (`dup`, `open`, ...) share the map. Do not dispose of the map: it is
+   * closed together with the last of these objects.
    *
    * Other threads and processes that open the ring have separate counters, because the kernel does not link the two maps. To
    * share a counter, pin it next to the ring, and load the programs with the counter as the map `"events.lost"` if the ring is

@@ -40,8 +40,8 @@ export interface ConsumeOptions {
    */
   readonly interval?: number;
   /**
-   * The number of events per interval at which `"adaptive"` changes from wake-ups to the timer: an integer from 1. It changes
-   * back after three intervals in a row with less than half as many.
+   * The number of events per interval at which `"adaptive"` changes from wake-ups to the timer: an integer from 1. It
+   * changes back after three intervals in a row with less than half as many events.
    *
    * @default 16
    */
@@ -58,7 +58,7 @@ export interface ConsumeOptions {
 /** Options of {@link EventBuffer.drainRaw} and {@link MergedEvents.drain}. */
 export interface RawDrainOptions {
   /**
-   * The largest number of records to deliver: an integer from 1. The others stay in the buffer.
+   * The largest number of records to deliver: an integer from 1. All later records stay in the buffer.
    *
    * @default all records that are in the buffer at the start
    */
@@ -232,8 +232,8 @@ export interface RingBufOptions<E extends AnyType> extends CommonMapOptions, Rin
 /**
  * Returns the kind of a class of ring buffers.
  *
- * @param maxSize the largest size in bytes, a power of two. One mapping has at most 4 GiB, and that of a ring buffer has the
- * data twice.
+ * @param maxSize the largest size in bytes, a power of two. A mapping has at most 4 GiB, and the mapping of a ring buffer
+ * contains the data twice.
  */
 export function ringKind<ClassName extends MapClassName>(
   row: MapType,

@@ -8,7 +8,7 @@ import type { UserRingWriter } from "./user_ring_writer.ts";
  * with each check.
  */
 const minPollMilliseconds = 1;
-/** The upper limit of that delay. */
+/** The upper limit of the delay between two checks. */
 const maxPollMilliseconds = 50;
 
 /** A watch that becomes ready when programs drain a user ring buffer. */
@@ -26,11 +26,11 @@ interface Waiter {
 }
 
 /**
- * The queue of the calls that wait for room in a user ring buffer. They are served in order, even if there is room for a later
- * one and not for the first.
+ * The queue of the calls that wait for room in a user ring buffer. The calls are served in order, even if there is room for
+ * a later call but not for the first one.
  *
- * The kernel reports a ring as writable unless it is completely full. To wait for that would spin while there is too little
- * room, so the queue waits for a drain instead.
+ * The kernel reports a ring as writable unless it is completely full. Waiting for that state would spin while there is too
+ * little room, so the queue waits for a drain instead.
  */
 export class RoomQueue implements Disposable {
   /** The number of waits. */
@@ -66,7 +66,7 @@ export class RoomQueue implements Disposable {
   /**
    * Waits for room for a record of `length` bytes, then calls `take` and resolves with its result.
    *
-   * The promise rejects with the reason of the signal if that aborts first.
+   * The promise rejects with the reason of the signal if the signal aborts first.
    */
   wait<T>(length: number, take: () => T, signal: AbortSignal | undefined): Promise<T> {
     const { promise, resolve, reject } = Promise.withResolvers<T>();
@@ -76,8 +76,8 @@ export class RoomQueue implements Disposable {
     };
     const onAbort = (): void => {
       waiter.reject(signal?.reason);
-      // The next call may need less room. It is served later, because an event that is being encoded can have aborted the
-      // signal.
+      // The next call may need less room. It is served in a microtask, because the code of an event that is being encoded
+      // can have aborted the signal.
       queueMicrotask(() => this.#serve());
     };
     const waiter: Waiter = {
@@ -95,7 +95,7 @@ export class RoomQueue implements Disposable {
         reject(reason);
       },
     };
-    // The event that was encoded for this call can have aborted it.
+    // The code of the event that was encoded for this call can have aborted the signal.
     if (signal?.aborted === true) {
       reject(signal.reason);
       return promise;

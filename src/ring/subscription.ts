@@ -8,8 +8,8 @@ import type { ConsumeSettings } from "./ring_options.ts";
 /**
  * The subscription of a callback to the events of a buffer, from `subscribe` or `subscribeRaw`.
  *
- * It ends when it is disposed of, its signal aborts, the buffer is disposed of, or the memory of the buffer is corrupt.
- * Undelivered events stay in the buffer for the next consumer. The callback may dispose of the subscription.
+ * The subscription ends when it is disposed of, its signal aborts, the buffer is disposed of, or the memory of the buffer is
+ * corrupt. Undelivered events stay in the buffer for the next consumer. The callback may dispose of the subscription.
  */
 export interface Subscription extends Disposable {
   /** True until the subscription ends. */
@@ -28,8 +28,8 @@ export interface Subscription extends Disposable {
    * Delivers unread events now, including those that programs wrote with `BPF_RB_NO_WAKEUP`. Returns the number of events.
    *
    * A call delivers at most the events of one turn of the event loop: those of about 2 ms, or
-   * {@link RawSubscribeOptions.budget}. The next turn continues with the others. To deliver all that are in the buffer, call it
-   * until it returns 0. It does nothing if the callback calls it, or after the end.
+   * {@link RawSubscribeOptions.budget}. The next turn continues with the others. To deliver all events in the buffer, call
+   * this method until it returns 0. A call by the callback, or after the end of the subscription, does nothing.
    */
   flush(): number;
 }
@@ -64,7 +64,7 @@ export class CallbackConsumer extends Consumer implements Subscription {
     this.#cursor = cursor;
     this.#budget = budget;
     this.begin();
-    // The callback must not run before the caller has this object, because it may dispose of it.
+    // The callback must not run before the caller has the subscription, because the callback may dispose of it.
     if (this.active) this.nextTurn();
   }
 
@@ -102,7 +102,7 @@ export class CallbackConsumer extends Consumer implements Subscription {
     try {
       this.#deliver();
     } catch (error) {
-      // As in an event listener: the subscription continues.
+      // The subscription continues, as an event listener does after an exception.
       throwUncaught(error);
     }
     this.#cursor?.release();
@@ -136,7 +136,7 @@ export class CallbackConsumer extends Consumer implements Subscription {
       if (this.ended || reader.end !== "limit") return;
       const time = monotonicMilliseconds();
       const countPerSlice = (count * sliceMilliseconds) / Math.max(time - start, 0.001);
-      // It at most doubles, because the next events may take longer.
+      // The slice at most doubles, because the next events may take longer.
       slice = Math.max(Math.floor(Math.min(countPerSlice, count * 2, maxSlice)), 1);
       start = time;
       if (time >= end) return;

@@ -82,8 +82,8 @@ interface WriterState {
  * A user ring buffer (`BPF_MAP_TYPE_USER_RINGBUF`): user space writes records of any length, and programs drain them in order
  * with the helper `user_ringbuf_drain`.
  *
- * The first call that needs the memory of the ring maps it. Records are encoded in place, and writing one takes no system call.
- * Programs can drain a record as soon as it is submitted, but not before those that were reserved earlier.
+ * The first call that needs the memory of the ring maps it. Records are encoded in place, and writing a record takes no
+ * system call. Programs can drain a record as soon as it is submitted, but not before records that were reserved earlier.
  *
  * If there is no room, `output` and `reserve` return at once; `write` and `reserveWhenFree` wait until programs have drained
  * enough. Waiting calls are served in order, and before calls that do not wait: `output` then returns false even if its record
@@ -173,7 +173,7 @@ export class UserRingBuf<E extends AnyType> extends BpfMap<"user_ringbuf"> {
   }
 
   /**
-   * Writes an event if the ring has room for it. Returns false if not, or if other calls wait for room.
+   * Writes an event if the ring has room for it. Returns false if there is no room, or if other calls wait for room.
    *
    * If the type rejects the value, no record is written.
    *
@@ -206,15 +206,15 @@ export class UserRingBuf<E extends AnyType> extends BpfMap<"user_ringbuf"> {
    * Reserves a {@link UserRecord} of `length` bytes, to be filled in place and then submitted or discarded. Returns `undefined`
    * if the ring has no room for it, or if other calls wait for room.
    *
-   * Several records can be open at a time and be submitted in any order: programs drain them in the order of their reservation.
-   * An open record blocks all later ones, even those that other objects for the ring have reserved. Disposal of the ring
-   * discards open records. If a process ends without it, the ring stays blocked.
+   * Several records can be open at a time and be submitted in any order: programs drain them in the order of their
+   * reservation. An open record blocks all later ones, even those that other objects for the ring have reserved. Disposal of
+   * the ring discards open records. If a process ends without disposal, the ring stays blocked.
    *
    * @param length the length in bytes: an integer from 0 to the size of the ring minus 8, at most 2^24 - 1. By default the size
    * of the event type.
    * @throws {RangeError} if the length is out of range.
    * @throws {BpfError} EPERM if the ring is frozen.
-   * @throws {Error} if it is called by an event that is being encoded for the same ring.
+   * @throws {Error} if the code of an event that is being encoded for the same ring calls this method.
    * @throws {Error} if another thread or process has written to the ring at the same time.
    * @throws {DisposedError} after disposal.
    *
@@ -239,14 +239,14 @@ export class UserRingBuf<E extends AnyType> extends BpfMap<"user_ringbuf"> {
   }
 
   /**
-   * Writes an event as soon as the ring has room for it. The returned promise resolves after that.
+   * Writes an event as soon as the ring has room for it. The returned promise resolves after the event is written.
    *
    * The value is checked and encoded during the call, not after the wait. A wait keeps the process alive ({@link unref} changes
    * that). The first wait opens a descriptor that wakes the event loop; it is closed when the ring is disposed of. All errors
    * reject the promise.
    *
    * @throws {TypeError | RangeError | BpfError | Error} as {@link output}.
-   * @throws the reason of the signal if that aborts first; nothing is written then.
+   * @throws the reason of the signal if the signal aborts first; nothing is written then.
    * @throws {DisposedError} if the ring is disposed of, before the call or during the wait.
    *
    * @example
@@ -275,10 +275,10 @@ export class UserRingBuf<E extends AnyType> extends BpfMap<"user_ringbuf"> {
 
   /**
    * Reserves a record as soon as the ring has room for it. The promise resolves with the {@link UserRecord}. Apart from the
-   * wait it works as {@link reserve}; the wait works as in {@link write}. All errors reject the promise.
+   * wait, the method works as {@link reserve}. The wait works as in {@link write}. All errors reject the promise.
    *
    * @throws {RangeError | BpfError | Error} as {@link reserve}.
-   * @throws the reason of the signal if that aborts first; nothing is reserved then.
+   * @throws the reason of the signal if the signal aborts first; nothing is reserved then.
    * @throws {DisposedError} if the ring is disposed of, before the call or during the wait.
    *
    * @example
@@ -355,7 +355,7 @@ export class UserRingBuf<E extends AnyType> extends BpfMap<"user_ringbuf"> {
    */
   override [Symbol.dispose](): void {
     const state = this.#state;
-    // This may throw, so it comes first: nothing else has changed then.
+    // Disposal of the writer may throw, so it comes first: nothing else has changed then.
     state?.writer[Symbol.dispose]();
     this.#state = undefined;
     state?.queue[Symbol.dispose]();

@@ -10,9 +10,9 @@ import { lengthInRing } from "./reader.ts";
  * A reserved record of a user ring buffer, from {@link UserRingBuf.reserve} or {@link UserRingBuf.reserveWhenFree}. Fill it,
  * then submit or discard it.
  *
- * Until then programs see neither this record nor records that were reserved after it. Its bytes are not zeroed: they have the
- * content of earlier records. With `using`, a record that was not submitted, for example because of an exception, is discarded
- * at the end of the block.
+ * Until then programs see neither this record nor records that were reserved after it. The bytes of the record are not
+ * zeroed: they have the content of earlier records. With `using`, a record that was not submitted, for example because of an
+ * exception, is discarded at the end of the block.
  *
  * After it was submitted or discarded, or the ring was disposed of, all members except `length`, `isOpen` and disposal throw an
  * error.
@@ -221,7 +221,7 @@ type WriterTotals = { -readonly [Name in "events" | "bytes" | "discarded" | "ref
 
 /** The largest length of a record in bytes: programs get it as a dynptr (DYNPTR_MAX_SIZE in kernel/bpf/helpers.c). */
 const maxDynptrSize = 2 ** 24 - 1;
-/** The largest value of `#room`, in bytes. Up to it, the engine keeps the number an integer. */
+/** The largest value of `#room`, in bytes. Up to this value, the engine represents `#room` as an integer. */
 const maxKnownRoom = 0x7fff_fff8;
 
 /** The largest number of attempts to load consistent positions. */
@@ -233,17 +233,18 @@ let innermost: UserRingWriter | undefined;
 /**
  * A writer of a user ring buffer: the producer's side of the protocol over the shared memory (kernel/bpf/ringbuf.c).
  *
- * Several writers of one ring on one thread are safe: each call reads the producer position from the ring, and nothing runs
- * between that and the store. Writers on two threads or processes at the same time are not safe. That is detected in most
- * cases, but not prevented.
+ * Several writers of one ring on one thread are safe: each call reads the producer position from the ring, and no other code
+ * of the thread runs between that load and the store. Writers on two threads or processes at the same time are not safe.
+ * Such conflicts are detected in most cases, but not prevented.
  *
  * The order of memory accesses (on x86-64 only the engine's compilers could change it, and they move nothing across an atomic
  * operation):
- * - The bytes and the header of a record are stored before the position that publishes it to the kernel, or before the header
- *   that ends its busy state. Both are stored by sequentially consistent atomic operations with release semantics (STLR, or
- *   CASAL and the like on arm64), which come after all earlier stores. The kernel loads both with acquire semantics. Only the
- *   lower half of the position is stored if the upper half does not change. A 64-bit load sees either the old or the new
- *   position, as in the kernel's queued spin locks, which are released by the store of a byte and loaded as a word.
+ * - The bytes and the header of a record are stored before the position that publishes it to the kernel, or before the
+ *   header that ends its busy state. The position and the header are stored by sequentially consistent atomic operations
+ *   with release semantics (STLR, CASAL and similar instructions on arm64), which come after all earlier stores. The kernel
+ *   loads both with acquire semantics. Only the lower half of the position is stored if the upper half does not change. A
+ *   64-bit load sees either the old or the new position, as in the kernel's queued spin locks, which are released by the
+ *   store of a byte and loaded as a word.
  * - The consumer position is loaded before the stores into the room that it released. All later accesses come after that load
  *   (`loadPosition`, with a fence on arm64), which pairs with the kernel's store-release of the position after a callback has
  *   read its record.
@@ -260,9 +261,9 @@ export class UserRingWriter implements Disposable {
   readonly #open: ReservedRecord<unknown>[] = [];
   /** The lower half of the producer position at the last access. */
   #position = 0;
-  /** The number of free bytes after that position that is known; there can be more by now. */
+  /** The known number of free bytes after `#position`. There can be more by now. */
   #room = 0;
-  /** The writer whose event is being encoded while this one encodes. */
+  /** The writer that was already encoding when this writer began to encode an event. */
   #outer: UserRingWriter | undefined;
   #disposed = false;
 
@@ -393,7 +394,9 @@ export class UserRingWriter implements Disposable {
     return this.#memory.part(at + BPF_RINGBUF_HDR_SZ, length);
   }
 
-  /** Detaches the views of such an ArrayBuffer. Returns false if an asynchronous operation of Bun uses one. */
+  /**
+   * Detaches the views of an ArrayBuffer from {@link part}. Returns false if an asynchronous operation of Bun uses a view.
+   */
   detachPart(part: ArrayBuffer): boolean {
     return this.#memory.detachPart(part);
   }
@@ -474,9 +477,9 @@ export class UserRingWriter implements Disposable {
   /**
    * Publishes a record of `total` bytes with this header to the kernel.
    *
-   * A second writer may do the same at this moment. The writer that cannot move the position restores the header that it found,
-   * because a wrong length there would block the ring forever. A program that drains within the nanoseconds in between can
-   * still read the wrong header. A busy header would prevent that, but doubles the time of `output`.
+   * A second writer may publish a record at the same moment. The writer that cannot move the position restores the header
+   * that it found, because a wrong length there would block the ring forever. A program that drains within the nanoseconds
+   * in between can still read the wrong header. A busy header would prevent that, but doubles the time of `output`.
    *
    * @throws {Error} if another thread or process has written to the ring.
    */
@@ -503,7 +506,7 @@ export class UserRingWriter implements Disposable {
     const after = (before + total) | 0;
     let isAlone: boolean;
     if (before < 0 && after >= 0) {
-      // Both halves change, once in 4 GiB.
+      // Both halves change: this happens once in 4 GiB.
       const position = (Atomics.load(producer, 0) & ~0xffff_ffffn) | BigInt(before >>> 0);
       const next = position + BigInt(total);
       isAlone = Atomics.compareExchange(producer, 0, position, next) === position;
