@@ -1,6 +1,6 @@
 /** Tests that the ways in docs/permissions.md to give capabilities to one program work, and that none gives them to every user of Bun. */
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
-import { chmodSync, mkdtempSync, readFileSync, rmSync } from "node:fs";
+import { chmodSync, copyFileSync, mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { isKernelSince } from "../src/ffi/kernel.ts";
@@ -139,8 +139,13 @@ const pinObstacle =
 testUnless(pinObstacle)(
   "a user without capabilities reads a map by a pin with mode 0644",
   async () => {
+    // Copies, because the user may not be able to read the directories of the package and of Bun.
+    const bun = join(folder, "bun");
+    copyFileSync(process.execPath, bun);
     const child = join(import.meta.dir, "support/children/share_map.ts");
-    const line = `chmod 755 /sys/fs/bpf && "${process.execPath}" ${child} ${member} /sys/fs/bpf/shared`;
+    await Bun.build({ entrypoints: [child], target: "bun", outdir: folder });
+    const script = join(folder, "share_map.js");
+    const line = `chmod 755 /sys/fs/bpf && "${bun}" "${script}" ${member} /sys/fs/bpf/shared`;
     const { stdout, stderr } = await run(withOwnBpffs(line));
     expect({ stdout, stderr }).toEqual({ stdout: "7n EACCES EPERM\n", stderr: "" });
   },
