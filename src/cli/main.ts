@@ -5,23 +5,8 @@
  *   bun src/cli/main.ts map list
  */
 import { runCommandLine } from "./command_line.ts";
-import { btfCommand } from "./btf_command.ts";
-import { featuresCommand } from "./features_command.ts";
-import { linkCommand } from "./link_command.ts";
-import { mapCommand } from "./map_command.ts";
-import { mapEditCommands } from "./map_edit_commands.ts";
-import { mapEventsCommand } from "./map_events_command.ts";
-import { progCommand } from "./prog_command.ts";
+import { commandGroups } from "./command_groups.ts";
 
-const groups = [
-  featuresCommand,
-  mapCommand,
-  mapEditCommands,
-  mapEventsCommand,
-  progCommand,
-  linkCommand,
-  btfCommand,
-];
-void runCommandLine(groups, process.argv.slice(2)).then((code) => {
+void runCommandLine(commandGroups, process.argv.slice(2)).then((code) => {
   process.exitCode = code;
 });

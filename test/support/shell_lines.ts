@@ -3,13 +3,7 @@
 import { existsSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { Command, CommanderError } from "commander";
-import { btfCommand } from "../../src/cli/btf_command.ts";
-import { featuresCommand } from "../../src/cli/features_command.ts";
-import { linkCommand } from "../../src/cli/link_command.ts";
-import { mapCommand } from "../../src/cli/map_command.ts";
-import { mapEditCommands } from "../../src/cli/map_edit_commands.ts";
-import { mapEventsCommand } from "../../src/cli/map_events_command.ts";
-import { progCommand } from "../../src/cli/prog_command.ts";
+import { commandGroups } from "../../src/cli/command_groups.ts";
 import type { CodeBlock } from "./markdown.ts";
 import { packageRoot } from "./run.ts";
 
@@ -70,23 +64,13 @@ export function commandLines({ language, code }: CodeBlock): string[] {
   return commands.filter((line) => line.trim() !== "" && !line.trim().startsWith("#"));
 }
 
-const groups = [
-  featuresCommand,
-  mapCommand,
-  mapEditCommands,
-  mapEventsCommand,
-  progCommand,
-  linkCommand,
-  btfCommand,
-];
-
 /** The command `bun-bpf`, whose subcommands do nothing. */
 function idleCommand(): Command {
   const program = new Command("bun-bpf")
     .exitOverride()
     .configureOutput({ writeOut: () => undefined, writeErr: () => undefined })
     .version("0", "-V, --version");
-  for (const addTo of groups) addTo(program);
+  for (const addTo of commandGroups) addTo(program);
   const makeIdle = (command: Command): void => {
     if (command.commands.length === 0) command.action(() => undefined);
     else command.commands.forEach(makeIdle);
