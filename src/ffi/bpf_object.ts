@@ -90,25 +90,26 @@ export function pinObject(fd: number, path: string, what: string): void {
 /** Matches a path with a dot in a name: a BPF file system rejects the look-up of such a name with EPERM. */
 const dottedName = /[^/.]\.|\.[^/.]/;
 
+/** Opens the object that is pinned at a path as {@link getPinned} does. Returns `undefined` if the path does not exist. */
+export function openPinned(path: string, what: string, flags = 0): number | undefined {
+  try {
+    return getPinned(path, what, flags);
+  } catch (error) {
+    if (error instanceof BpfError && error.errno === ENOENT) return undefined;
+    throw error;
+  }
+}
+
 /**
- * Opens the object that is pinned at a path, and returns its descriptor; `undefined` if the path does not exist, unless
- * `isRequired` is true.
+ * Opens the object that is pinned at a path, and returns its descriptor.
  *
  * @param flags for a map: BPF_F_RDONLY or BPF_F_WRONLY, for a descriptor with that access only (kernel 4.15)
+ * @throws {BpfError} ENOENT if the path does not exist.
  */
-export function openPinned(
-  path: string,
-  what: string,
-  flags = 0,
-  isRequired = false,
-): number | undefined {
+export function getPinned(path: string, what: string, flags: number): number {
   using attr = new BpfAttr(OBJ.path_fd);
   attr.string(OBJ.pathname, path).u32(OBJ.file_flags, flags);
-  const fd = attr.tryCall(BPF_OBJ_GET);
-  if (fd >= 0) return fd;
-  const errno = lastErrno();
-  if (errno === ENOENT && !isRequired) return undefined;
-  throw bpfError(BPF_OBJ_GET, errno, {
+  return attr.call(BPF_OBJ_GET, {
     doing: `open the ${what} pinned at ${path}`,
     hints: {
       ENOENT: `Nothing is pinned at ${path}`,

@@ -5,6 +5,7 @@ import {
   objectKind,
   type ObjectKind,
   openById,
+  getPinned,
   openPinned,
   pinObject,
   unpinObject,
@@ -191,7 +192,7 @@ export type Origin = { readonly path: string } | { readonly id: number } | { rea
 export function openObject(kind: HandleKind, origin: Origin, what: string, flags = 0): Descriptor {
   if ("path" in origin) {
     checkPinPath("path", origin.path);
-    return openPin(kind, origin.path, what, flags, true) as Descriptor;
+    return adopt(kind, getPinned(origin.path, what, flags), origin);
   }
   if ("id" in origin) {
     checkCount("id", origin.id, 1, 0xffffffff);
@@ -207,9 +208,9 @@ export function openObject(kind: HandleKind, origin: Origin, what: string, flags
 }
 
 /**
- * Opens the object that is pinned at a path, which the caller has checked with {@link checkPinPath}.
+ * Opens the object that is pinned at a path, which the caller has checked with {@link checkPinPath}. Returns `undefined` if
+ * nothing is pinned there.
  *
- * @param isRequired true to throw an error if nothing is pinned, false to return `undefined`
  * @throws as {@link openObject}.
  */
 export function openPin(
@@ -217,9 +218,8 @@ export function openPin(
   path: string,
   what: string,
   flags = 0,
-  isRequired = false,
 ): Descriptor | undefined {
-  const fd = openPinned(path, what, flags, isRequired);
+  const fd = openPinned(path, what, flags);
   return fd === undefined ? undefined : adopt(kind, fd, { path });
 }
 
