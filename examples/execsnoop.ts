@@ -19,6 +19,7 @@ import {
   Program,
   RingBuf,
   t,
+  type SectionName,
 } from "bun-bpf";
 
 const help = `Shows every program that starts on this machine, as it starts.
@@ -533,7 +534,7 @@ async function watch(options: Options): Promise<void> {
   const maps = { events, attempts };
 
   using resources = new DisposableStack();
-  const attach = (section: string, code: Code): Link => {
+  const attach = (section: SectionName, code: Code): Link => {
     const program = resources.use(
       new Program({ section, code, maps, license: "GPL", name: "execsnoop" }),
     );

@@ -118,7 +118,7 @@ export {
   type TaskStorageOptions,
 } from "./maps/object_storage.ts";
 export type { ElementOptions } from "./maps/elements.ts";
-export type { BunSocket, FdLike } from "./maps/value_layout.ts";
+export type { BunSocket, FdLike } from "./handle/fd_like.ts";
 export { listMaps, type MapInfo, type MapProperties } from "./maps/create.ts";
 export {
   HashMap,
@@ -184,7 +184,8 @@ export type {
   UprobeMultiLinkInfo,
   XdpLinkInfo,
 } from "./link/link_info.ts";
-export { Link, type LinkedProgram, listLinks, type OpenLinkOptions } from "./link/link.ts";
+export { Link, listLinks, type OpenLinkOptions, type UpdateLinkOptions } from "./link/link.ts";
+export type { CookieOptions, LinkedProgram } from "./link/attach_method.ts";
 export {
   type DataLocation,
   tracepointType,
@@ -225,6 +226,12 @@ export type { MapFlag } from "./ffi/bpf_map.ts";
 export { listPrograms, type ProgramInfo } from "./program/program_info.ts";
 export type { ProgramBtfSpec, ProgramSpec } from "./program/program_spec.ts";
 export type { VerifierLog } from "./program/load.ts";
+export type {
+  AttachArguments,
+  AttachedLink,
+  AttachOptions,
+  SectionName,
+} from "./program/sections.ts";
 export { type OpenProgramOptions, Program, type ProgramOptions } from "./program/program.ts";
 export type { TestRunOptions, TestRunResult } from "./program/test_run.ts";
 export { VerifierError } from "./program/verifier_error.ts";

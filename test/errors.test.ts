@@ -17,6 +17,7 @@ import {
   SkStorage,
   t,
   XskMap,
+  type SectionName,
 } from "../src/index.ts";
 import { pageAt, sectionOf, tableRows } from "./support/markdown.ts";
 import { bpfTest } from "./support/privilege.ts";
@@ -27,7 +28,7 @@ const types = { key: t.u32, value: t.u32 };
 /** An operation that fails: as the first cell of its row has it, the code, and the operation itself. */
 type Case = readonly [operation: string, code: string, run: (objects: DisposableStack) => unknown];
 
-function load(section: string): Program {
+function load(section: SectionName): Program {
   return new Program({ section, license: "GPL", code: [asm.mov(asm.r0, 0), asm.exit()] });
 }
 

@@ -8,7 +8,7 @@ import { errnoNumber } from "../src/ffi/error.ts";
 import { MapKind } from "../src/maps/map_options.ts";
 import { mapTypes } from "../src/maps/map_types.ts";
 import { programTypes } from "../src/program/program_types.ts";
-import { sectionKinds } from "../src/program/sections.ts";
+import { sectionRows } from "../src/program/sections.ts";
 import { sessionsPage } from "./sessions.ts";
 import {
   blocksOf,
@@ -176,10 +176,10 @@ describe("docs/programs.md", () => {
           isAttached: attach.startsWith("yes"),
         })),
     );
-    const expected = Object.entries(sectionKinds).map(([name, { programType, attachment }]) => {
+    const expected = Object.entries(sectionRows).map(([name, { programType, method }]) => {
       const { since, testInput } = programTypes[programType];
       const input = testInput === undefined ? undefined : testInput === "packet" ? "data" : "ctx";
-      return { name, type: programType, since, input, isAttached: attachment !== undefined };
+      return { name, type: programType, since, input, isAttached: method !== undefined };
     });
     const byName = (a: { name: string }, b: { name: string }) => a.name.localeCompare(b.name);
     expect(rows.sort(byName)).toEqual(expected.sort(byName) as typeof rows);
@@ -224,7 +224,7 @@ describe("docs/permissions.md", () => {
       ),
     );
     const aliases = new Set(["raw_tracepoint", "tracepoint"]);
-    const sections = Object.entries(sectionKinds).filter(([name]) => !aliases.has(name));
+    const sections = Object.entries(sectionRows).filter(([name]) => !aliases.has(name));
     for (const [name, { programType }] of sections) {
       expect({ name, needs: listed.get(name) }).toEqual({
         name,

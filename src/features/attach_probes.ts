@@ -7,8 +7,8 @@ import { constants, mkdirSync, openSync, rmdirSync } from "../ffi/files.ts";
 import * as asm from "../asm/asm.ts";
 import { Btf } from "../btf/btf.ts";
 import {
-  attachProgram,
-  createLink,
+  attachProgram as attachWithoutLink,
+  createLinkTo,
   detachLink,
   detachProgram,
   type LinkTarget,
@@ -22,23 +22,15 @@ import { BpfError } from "../ffi/error.ts";
 import { createMemoryFile } from "../ffi/memory_file.ts";
 import { DetachedMount } from "../ffi/mount.ts";
 import { inNewNamespace, inNewNetworkNamespace, openNetworkNamespace } from "../ffi/namespace.ts";
-import {
-  enablePerfEvent,
-  openIdleEvent,
-  openTracepointEvent,
-  setPerfEventProgram,
-} from "../ffi/perf_event.ts";
+import { enablePerfEvent, openIdleEvent, setPerfEventProgram } from "../ffi/perf_event.ts";
 import { activeSecurityModules, bpfModuleObstacle } from "../ffi/security.ts";
 import { openSocket, RouteSocket, setSocketOption } from "../ffi/socket.ts";
-import {
-  type AttachKindRow,
-  testFunction,
-  type AttachPlace,
-  rareTracepoint,
-} from "../link/attach_kinds.ts";
+import { type AttachPlace, type OldAttachKindRow, testFunction } from "../link/attach_kinds.ts";
+import type { AttachKindRow, ProbePlace } from "../link/attach_method.ts";
 import { openProbe, type ProbeSource } from "../link/perf_event.ts";
 import { addClassifier, addNetkit, attachXdp } from "../link/route.ts";
-import { tracepointId } from "../link/tracepoint.ts";
+import { Program } from "../program/program.ts";
+import type { SectionName } from "../program/sections.ts";
 import { BPF_MAP_DELETE_ELEM, BPF_MAP_UPDATE_ELEM } from "../uapi/commands.ts";
 import { BPF_F_LINK } from "../uapi/bpf.ts";
 import { CLONE_NEWCGROUP } from "../uapi/system.ts";
@@ -49,10 +41,11 @@ import { probeMapOf } from "./map_types.ts";
 import { kernelTypeId, loadProbeProgram } from "./probe_program.ts";
 
 /** Probes a way to attach: attaches a program in this way, and detaches it at once. */
-export function probeAttachKind(row: AttachKindRow): ProbeAnswer {
+export function probeAttachKind(row: AttachKindRow | OldAttachKindRow): ProbeAnswer {
   return attempt(() => {
     try {
-      if (row.place === "struct") attachStructOps(row);
+      if ("section" in row) attachProgram(row);
+      else if (row.place === "struct") attachStructOps(row);
       else attachProbeProgram(row);
     } catch (error) {
       if (row.isExclusive && error instanceof BpfError && error.code === "EEXIST") return;
@@ -62,13 +55,68 @@ export function probeAttachKind(row: AttachKindRow): ProbeAnswer {
   });
 }
 
+/** Loads the program of a row, attaches it by the way of its section, and detaches it. */
+function attachProgram({ section, returns = 0, place, options, operation }: AttachKindRow): void {
+  const spec = {
+    // A test checks that all sections of the rows are known.
+    section: section as SectionName,
+    name: "probe",
+    license: "GPL",
+    code: [asm.mov(asm.r0, returns), asm.exit()],
+  };
+  using program = new Program(spec);
+  atProbePlace(place, (placeOptions) => {
+    using link = program.attach({ ...placeOptions, ...options });
+    if (operation === "detach") link.detach();
+    if (operation === "update") {
+      using other = new Program(spec);
+      link.update(other);
+    }
+  });
+}
+
+/** Makes a place, calls `use` with the options of `attach()` that name it, and removes the place. */
+function atProbePlace(place: ProbePlace | undefined, use: (options: object) => void): void {
+  switch (place) {
+    case undefined:
+      return use({});
+    case "cgroup":
+      return withCgroup((fd) => use({ cgroup: { fd } }));
+    case "netns":
+      return inNewNetworkNamespace(() => {
+        using netns = openNetworkNamespace();
+        use({ netns: { fd: netns.fd } });
+      });
+    case "own netns":
+      return inNewNetworkNamespace(() => use({}));
+    case "loopback":
+      return inNewNetworkNamespace(() => use({ interface: loopback }));
+    case "netkit":
+      return inNewNetworkNamespace(() => {
+        withRoute((route) => addNetkit(route, netkit));
+        use({ interface: netkit });
+      });
+    case "socket": {
+      using socket = openSocket("datagram", 0, placeName);
+      return use({ socket: { fd: socket.fd } });
+    }
+    case "socket map": {
+      const shape = { keySize: 4, valueSize: 4, maxEntries: 1 };
+      using map = descriptorOf(probeMap({ type: "SOCKMAP", ...shape }));
+      return use({ map: { fd: map.fd } });
+    }
+    case "file":
+      return withFile((path) => use({ path }));
+  }
+}
+
 const placeName = "place of a probe";
 const linkName = "link of a probe";
 
 /** Code that allows everything. All cgroup programs may return 1. */
 const allow = [asm.mov(asm.r0, 1), asm.exit()];
 
-function attachProbeProgram(row: AttachKindRow): void {
+function attachProbeProgram(row: OldAttachKindRow): void {
   if (row.program === undefined) throw new Error("the row has no program");
   const probed = row.place === "cgroup" ? { ...row.program, code: allow } : row.program;
   using program = loadProbeProgram(probed);
@@ -79,7 +127,7 @@ function attachProbeProgram(row: AttachKindRow): void {
       case "link, then update": {
         using other = loadProbeProgram(probed);
         using link = makeLink(row, program.fd, target);
-        return updateLink(link.fd, other.fd, linkName);
+        return updateLink(link.fd, other.fd, undefined, linkName);
       }
       case "link, then detach": {
         using link = makeLink(row, program.fd, target);
@@ -88,14 +136,8 @@ function attachProbeProgram(row: AttachKindRow): void {
       case "attach":
         return attachAndDetach(row, program.fd, fdOf(target));
       case "raw_tracepoint": {
-        const { tracepoint = null, hasCookie } = row;
         const context = { doing: "attach to a tracepoint or a function" };
-        const fd = openRawTracepoint(
-          program.fd,
-          tracepoint,
-          context,
-          hasCookie ? cookie : undefined,
-        );
+        const fd = openRawTracepoint(program.fd, null, context);
         return new Descriptor(fd, linkName)[Symbol.dispose]();
       }
       case "event":
@@ -120,14 +162,14 @@ function attachProbeProgram(row: AttachKindRow): void {
 /** A cookie. It is not 0, because 0 means no cookie. */
 const cookie = 1n;
 
-function makeLink(row: AttachKindRow, fd: number, target: LinkTarget): Descriptor {
+function makeLink(row: OldAttachKindRow, fd: number, target: LinkTarget): Descriptor {
   const { isReturn = false, hasCookie = false } = row;
   const options: object = {
     ...(isReturn && { isReturn }),
     ...(hasCookie && (hasManyPlaces(target) ? { cookies: [cookie] } : { cookie })),
   };
   const request = { fd, attachType: attachTypeOf(row), target: { ...target, ...options } };
-  return new Descriptor(createLink(request, { doing: "create a link" }), linkName);
+  return new Descriptor(createLinkTo(request, { doing: "create a link" }), linkName);
 }
 
 /** Returns true for targets with one cookie per function or offset. */
@@ -135,7 +177,7 @@ function hasManyPlaces({ kind }: LinkTarget): boolean {
   return kind === "kernel functions" || kind === "file places" || kind === "typed functions";
 }
 
-function attachTypeOf({ attachType, program }: AttachKindRow): AttachTypeName {
+function attachTypeOf({ attachType, program }: OldAttachKindRow): AttachTypeName {
   const type = attachType ?? program?.attachType;
   if (type === undefined) throw new Error("the row has no attach type");
   return type;
@@ -146,9 +188,9 @@ function attachTypeOf({ attachType, program }: AttachKindRow): AttachTypeName {
  *
  * @throws {Error} if it cannot be detached.
  */
-function attachAndDetach(row: AttachKindRow, programFd: number, targetFd: number): void {
+function attachAndDetach(row: OldAttachKindRow, programFd: number, targetFd: number): void {
   const attachment = { programFd, attachType: attachTypeOf(row), targetFd };
-  attachProgram(attachment, { doing: "attach a program" });
+  attachWithoutLink(attachment, { doing: "attach a program" });
   try {
     detachProgram(attachment, { doing: "detach a program" });
   } catch (cause) {
@@ -197,10 +239,6 @@ function atPlace(place: AttachPlace, use: (target: LinkTarget) => void): void {
       return withFile((path) => use({ kind: "file places", path, offsets: [0] }));
     case "idle event":
       return useEvent(new Descriptor(openIdleEvent(placeName), placeName), use);
-    case "tracepoint event": {
-      const id = tracepointId(`${rareTracepoint.category}/${rareTracepoint.name}`);
-      return useEvent(new Descriptor(openTracepointEvent(id, placeName), placeName), use);
-    }
     case "kprobe":
     case "kretprobe":
       return useEvent(openProbeAtStart("kprobe", place === "kretprobe", rareFunction), use);
@@ -319,7 +357,7 @@ const requiredFunctions = ["ssthresh", "undo_cwnd", "cong_avoid"] as const;
 const key = new Uint8Array(4);
 
 /** Makes the smallest congestion control algorithm, and registers it by a map update or by a link. */
-function attachStructOps({ by }: AttachKindRow): void {
+function attachStructOps({ by }: OldAttachKindRow): void {
   const facts = mapTypes.get("struct_ops");
   if (facts === undefined) throw new Error("there is no row of the map type struct_ops");
   using map = descriptorOf(probeMapOf({ ...facts, flags: by === "link" ? BPF_F_LINK : 0 }));
@@ -339,7 +377,7 @@ function attachStructOps({ by }: AttachKindRow): void {
   requireSuccess(probeElement(BPF_MAP_UPDATE_ELEM, map.fd, key, value));
   if (by === "link") {
     const request = { fd: map.fd, attachType: "struct_ops" } as const;
-    return new Descriptor(createLink(request, { doing: "create a link" }), linkName)[
+    return new Descriptor(createLinkTo(request, { doing: "create a link" }), linkName)[
       Symbol.dispose
     ]();
   }

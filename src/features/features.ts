@@ -10,7 +10,7 @@ import { type KernelSettings, readSettings } from "./settings.ts";
 import { programTypeFeature } from "./probe_program.ts";
 import type { ProgramTypeName } from "../ffi/bpf_prog.ts";
 import { kernelConfig } from "../ffi/kernel.ts";
-import { type AttachKind, type AttachKindRow, attachKinds } from "../link/attach_kinds.ts";
+import { type AttachKind, attachKinds } from "../link/attach_kinds.ts";
 import { probeTrieFix, trieFixes } from "../maps/lpm_trie.ts";
 import {
   type MapOperation,
@@ -46,7 +46,8 @@ export class Features {
     "way to attach",
     Object.keys(attachKinds) as AttachKind[],
     (kind) => {
-      const row: AttachKindRow = attachKinds[kind];
+      const row: { readonly config?: readonly string[] } & (typeof attachKinds)[AttachKind] =
+        attachKinds[kind];
       const { since, config, needs } = row;
       const probe = () => probeAttachKind(row);
       return new Feature({ name: `way to attach ${kind}`, since, config, needs, probe });

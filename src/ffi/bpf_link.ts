@@ -9,7 +9,11 @@ import {
   BPF_PROG_DETACH,
   BPF_RAW_TRACEPOINT_OPEN,
 } from "../uapi/commands.ts";
-import { BPF_F_KPROBE_MULTI_RETURN, BPF_F_UPROBE_MULTI_RETURN } from "../uapi/bpf.ts";
+import {
+  BPF_F_KPROBE_MULTI_RETURN,
+  BPF_F_REPLACE,
+  BPF_F_UPROBE_MULTI_RETURN,
+} from "../uapi/bpf.ts";
 import { type AttachTypeName, attachTypeNumbers } from "./bpf_prog.ts";
 import {
   LINK_CREATE,
@@ -42,36 +46,61 @@ export function openRawTracepoint(
   return attr.call(BPF_RAW_TRACEPOINT_OPEN, context);
 }
 
-/** Creates a link of a program to a perf event. Returns its descriptor; `undefined` before kernel 5.15. */
+/**
+ * Creates a link of a program to a perf event. Returns its descriptor; `undefined` before kernel 5.15, unless there is a
+ * cookie, which needs such a link.
+ */
 export function linkPerfEvent(
   programFd: number,
   eventFd: number,
-  attachType: number,
+  cookie: bigint | undefined,
   context: BpfCallContext,
 ): number | undefined {
   using attr = new BpfAttr(LINK_CREATE.perf_event_bpf_cookie + 8);
   attr
     .u32(LINK_CREATE.prog_fd, programFd)
     .u32(LINK_CREATE.target_fd, eventFd)
-    .u32(LINK_CREATE.attach_type, attachType);
+    .u32(LINK_CREATE.attach_type, attachTypeNumbers.perf_event)
+    .u64(LINK_CREATE.perf_event_bpf_cookie, cookie ?? 0);
   const fd = attr.tryCall(BPF_LINK_CREATE);
   if (fd >= 0) return fd;
   const errno = lastErrno();
   // EINVAL means that the kernel lacks these links, or that an argument is invalid. Only a valid call could distinguish the two,
   // so the version decides.
-  if (errnoName(errno) === "EINVAL" && !isKernelSince("5.15")) return undefined;
+  if (errnoName(errno) === "EINVAL" && !isKernelSince("5.15")) {
+    if (!cookie) return undefined;
+    const hints = { EINVAL: "Cookies of perf events need Linux 5.15: leave out the cookie" };
+    throw bpfError(BPF_LINK_CREATE, errno, { ...context, hints });
+  }
   throw bpfError(BPF_LINK_CREATE, errno, context);
 }
 
-/** Replaces the program of a link (kernel 5.7, for the link types that support it). */
-export function updateLink(linkFd: number, programFd: number, what: string): void {
+/**
+ * Replaces the program of a link (kernel 5.7, for the link types that support it).
+ *
+ * @param expectedFd the program that the link must have; otherwise the call fails with EPERM
+ */
+export function updateLink(
+  linkFd: number,
+  programFd: number,
+  expectedFd: number | undefined,
+  what: string,
+): void {
   using attr = new BpfAttr(LINK_UPDATE.sizeof);
   attr.u32(LINK_UPDATE.link_fd, linkFd).u32(LINK_UPDATE.new_prog_fd, programFd);
+  if (expectedFd !== undefined) {
+    attr.u32(LINK_UPDATE.flags, BPF_F_REPLACE).u32(LINK_UPDATE.old_prog_fd, expectedFd);
+  }
   attr.call(BPF_LINK_UPDATE, {
     doing: `replace the program of the ${what}`,
     hints: {
       EINVAL:
         "Links of this type cannot change their program: attach the new program and dispose of this link",
+      ...(expectedFd === undefined
+        ? {}
+        : {
+            EPERM: "The link has another program than the expected one: read link.info().programId",
+          }),
     },
   });
 }
@@ -137,13 +166,44 @@ export interface LinkRequest {
   /** The descriptor of a program, or of a map of type struct_ops. */
   readonly fd: number;
   readonly attachType: AttachTypeName;
+  /** The descriptor or the index of the target; absent for a target that the program was loaded for. */
+  readonly target?: number;
+  /** Bits `BPF_F_*` of the link type. */
+  readonly flags?: number;
+}
+
+/**
+ * Creates a link and returns its descriptor (kernel 5.7; types of links came with different versions).
+ *
+ * @param fill sets the fields of the link type, at the offsets in `LINK_CREATE`
+ */
+export function createLink(
+  { fd, attachType, target = 0, flags = 0 }: LinkRequest,
+  context: BpfCallContext,
+  fill?: (attr: BpfAttr) => void,
+): number {
+  using attr = new BpfAttr(LINK_CREATE.sizeof);
+  attr
+    .u32(LINK_CREATE.prog_fd, fd)
+    .u32(LINK_CREATE.target_fd, target)
+    .u32(LINK_CREATE.attach_type, attachTypeNumbers[attachType])
+    .u32(LINK_CREATE.flags, flags);
+  fill?.(attr);
+  return attr.call(BPF_LINK_CREATE, context);
+}
+
+/** The arguments of {@link createLinkTo}. */
+export interface LinkToRequest {
+  /** The descriptor of a program, or of a map of type struct_ops. */
+  readonly fd: number;
+  readonly attachType: AttachTypeName;
   /** Target of the program; absent for struct_ops. */
   readonly target?: LinkTarget;
 }
 
 /** Creates a link and returns its descriptor (kernel 5.7; {@link LinkTarget} has the versions of the targets). */
-export function createLink(
-  { fd, attachType, target }: LinkRequest,
+export function createLinkTo(
+  { fd, attachType, target }: LinkToRequest,
   context: BpfCallContext,
 ): number {
   using attr = new BpfAttr(LINK_CREATE.sizeof);

@@ -7,6 +7,9 @@
 import type { AttachTypeName, ProgramTypeName } from "../ffi/bpf_prog.ts";
 import type { Capability } from "../ffi/capabilities.ts";
 import { type KernelVersion, sinceByArchitecture } from "../ffi/kernel.ts";
+import type { AttachKindRow } from "./attach_method.ts";
+import { rawTracepointKinds } from "./raw_tracepoint.ts";
+import { tracepointKinds } from "./tracepoint.ts";
 
 /** A type of the kernel's BTF that a program is loaded for. */
 export interface BtfTarget {
@@ -43,9 +46,8 @@ export type AttachPlace =
   | "typed functions"
   /** An offset in a file, for a uprobe_multi link. */
   | "file"
-  /** A perf event: one that never counts, that of a tracepoint, or that of a kprobe or uprobe. */
+  /** A perf event: one that never counts, or that of a kprobe or uprobe. */
   | "idle event"
-  | "tracepoint event"
   | "kprobe"
   | "kretprobe"
   | "uprobe"
@@ -65,7 +67,7 @@ type AttachCall =
   | "link, then detach"
   /** BPF_PROG_ATTACH, followed by BPF_PROG_DETACH. */
   | "attach"
-  /** BPF_RAW_TRACEPOINT_OPEN: with the name of a tracepoint, or without one for the target that the program was loaded for. */
+  /** BPF_RAW_TRACEPOINT_OPEN, for the target that the program was loaded for. */
   | "raw_tracepoint"
   /** The ioctl PERF_EVENT_IOC_SET_BPF. */
   | "event"
@@ -76,8 +78,8 @@ type AttachCall =
   /** BPF_MAP_UPDATE_ELEM, followed by BPF_MAP_DELETE_ELEM. */
   | "map update";
 
-/** A row of {@link attachKinds}: one way to attach programs. */
-export interface AttachKindRow {
+/** A row of {@link attachKinds} that does not use the ways of this folder yet. */
+export interface OldAttachKindRow {
   /** The first kernel version that supports this way to attach. */
   readonly since: KernelVersion;
   /** Kernel build options that this way to attach needs. */
@@ -90,8 +92,6 @@ export interface AttachKindRow {
   readonly by: AttachCall;
   /** The attach type, if the program is loaded without an attach type. */
   readonly attachType?: AttachTypeName;
-  /** The name of a raw tracepoint. */
-  readonly tracepoint?: string;
   /** True if the probe attaches to the return of a function. */
   readonly isReturn?: boolean;
   /** True if the probe passes a cookie. */
@@ -142,16 +142,6 @@ function multiUprobe(attachType: AttachTypeName) {
 const events = { ...tracing, config: ["CONFIG_BPF_EVENTS"] } as const;
 const perfEvent = { ...events, program: { type: "perf_event" }, place: "idle event" } as const;
 const perfEventLink = { ...perfEvent, by: "link", attachType: "perf_event" } as const;
-
-/** A tracepoint of all kernels since 4.11 that only fires when an XDP program fails. */
-export const rareTracepoint = { category: "xdp", name: "xdp_exception" } as const;
-const rawTracepoint = {
-  ...events,
-  program: { type: "raw_tracepoint" },
-  place: "loaded for",
-  by: "raw_tracepoint",
-  tracepoint: rareTracepoint.name,
-} as const;
 
 /** A function that exists to be traced by tests (kernel 5.5): only test runs of tracing programs call it. */
 export const testFunction: BtfTarget = { kind: "func", name: "bpf_fentry_test1" };
@@ -259,40 +249,11 @@ export const attachKinds = {
   "uretprobe.multi": { since: "6.6", ...multiUprobe("trace_uprobe_multi"), isReturn: true },
   "uprobe.multi_cookie": { since: "6.6", ...multiUprobe("trace_uprobe_multi"), hasCookie: true },
   "uprobe.session": { since: "6.13", ...multiUprobe("trace_uprobe_session") },
-  tp: {
-    since: "4.7",
-    ...events,
-    // CAP_SYS_ADMIN is needed to mount tracefs, which contains the tracepoint's id.
-    needs: ["CAP_BPF", "CAP_PERFMON", "CAP_SYS_ADMIN"],
-    program: { type: "tracepoint" },
-    place: "tracepoint event",
-    by: "event",
-  },
+  ...tracepointKinds,
   perf_event: { since: "4.9", ...perfEvent, by: "event" },
   perf_event_link: { since: "5.15", ...perfEventLink },
   perf_event_cookie: { since: "5.15", ...perfEventLink, hasCookie: true },
-  raw_tp: { since: "4.17", ...rawTracepoint },
-  raw_tp_cookie: { since: "6.10", ...rawTracepoint, hasCookie: true },
-  "raw_tp.w": {
-    since: "5.2",
-    ...rawTracepoint,
-    config: ["CONFIG_BPF_EVENTS", "CONFIG_NET"],
-    program: { type: "raw_tracepoint_writable" },
-    // A writable tracepoint (kernel 5.2), which fires at the end of each BPF_PROG_TEST_RUN.
-    tracepoint: "bpf_test_finish",
-  },
-  tp_btf: {
-    since: "5.5",
-    ...events,
-    config: ["CONFIG_BPF_EVENTS", "CONFIG_DEBUG_INFO_BTF"],
-    program: {
-      type: "tracing",
-      attachType: "trace_raw_tp",
-      target: { kind: "typedef", name: `btf_trace_${rareTracepoint.name}` },
-    },
-    place: "loaded for",
-    by: "raw_tracepoint",
-  },
+  ...rawTracepointKinds,
   fentry: { since: trampolinesSince("5.5"), ...trampoline("trace_fentry") },
   fexit: { since: trampolinesSince("5.5"), ...trampoline("trace_fexit") },
   fmod_ret: {
@@ -462,7 +423,7 @@ export const attachKinds = {
     by: "map update",
   },
   "struct_ops.link": { since: "6.4", ...structOps, by: "link" },
-} as const satisfies Readonly<Record<string, AttachKindRow>>;
+} as const satisfies Readonly<Record<string, AttachKindRow | OldAttachKindRow>>;
 
 /**
  * A way to attach programs, by libbpf's section names: `"kprobe.multi"`, `"cgroup/connect4"`. A suffix names a variant:

@@ -1,36 +1,21 @@
+import { checkOptions } from "../check/arguments.ts";
 import { describe } from "../check/describe.ts";
 import { detachLink, updateLink } from "../ffi/bpf_link.ts";
 import { describeAll, objectId, objectKind } from "../ffi/bpf_object.ts";
 import type { Descriptor } from "../ffi/descriptor.ts";
 import { BpfError } from "../ffi/error.ts";
 import { KernelObject, openObject, type Origin } from "../handle/kernel_object.ts";
+import type { LinkedProgram } from "./attach_method.ts";
 import type { LinkInfo } from "./link_info.ts";
 import { linkTarget, readLinkInfo } from "./link_types.ts";
-
-/** The part of a loaded program that a link needs. */
-export interface LinkedProgram {
-  /** The file descriptor of the program. */
-  readonly fd: number;
-}
 
 /** Options of {@link Link.open}, {@link Link.fromId} and {@link Link.fromFd}. There are none: the object must be empty. */
 export type OpenLinkOptions = Readonly<Record<string, never>>;
 
-/**
- * A way to attach programs to a target. The part of the section after the `/` names the target, or the argument of `attach()`
- * does.
- */
-export interface AttachMethod {
-  /** An example of a target, for messages. */
-  readonly targetExample: string;
-  /** The pattern that all targets match. */
-  readonly targetForm: RegExp;
-  /**
-   * Attaches a loaded program to a target.
-   *
-   * @throws {BpfError} if the kernel refuses.
-   */
-  attach(program: LinkedProgram, target: string): Link;
+/** Options of {@link Link.update}. */
+export interface UpdateLinkOptions {
+  /** The program that the link has. If it has another one, the call fails and changes nothing. @default any program */
+  readonly expected?: LinkedProgram;
 }
 
 /**
@@ -127,17 +112,24 @@ export class Link extends KernelObject {
    * Replaces the program of the link with another one of the same type. Each event runs either the old or the new program.
    *
    * @throws {BpfError} `EINVAL` if links of this type do not support it.
-   * @throws {TypeError} if the argument is not a program.
+   * @throws {BpfError} `EPERM` if the link has another program than the option `expected`.
+   * @throws {TypeError} if an argument is not a program.
    *
    * Requires Linux 5.7.
    */
-  update(program: LinkedProgram): this {
-    const { fd } = this;
-    if (typeof program !== "object" || program === null || typeof program.fd !== "number") {
-      throw new TypeError(`update: expected a program, got ${describe(program)}`);
-    }
-    updateLink(fd, program.fd, `${this}`);
+  update(program: LinkedProgram, options: UpdateLinkOptions = {}): this {
+    const { expected } = this.checkUpdate(program, options);
+    updateLink(this.fd, program.fd, expected?.fd, `${this}`);
     return this;
+  }
+
+  /** @internal Checks the arguments of {@link update}. */
+  protected checkUpdate(program: LinkedProgram, options: UpdateLinkOptions): UpdateLinkOptions {
+    void this.fd;
+    checkOptions("update", options, ["expected"]);
+    checkProgram("update", program);
+    if (options.expected !== undefined) checkProgram("update: expected", options.expected);
+    return options;
   }
 
   /**
@@ -151,6 +143,11 @@ export class Link extends KernelObject {
     detachLink(this.fd, `${this}`);
     return this;
   }
+}
+
+function checkProgram(argument: string, program: LinkedProgram): void {
+  if (typeof program === "object" && program !== null && typeof program.fd === "number") return;
+  throw new TypeError(`${argument}: expected a program, got ${describe(program)}`);
 }
 
 function openLink(origin: Origin, options: OpenLinkOptions): Link {

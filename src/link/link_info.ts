@@ -12,7 +12,7 @@ type KnownLinkType = Keyword<Exclude<keyof typeof bpfLinkTypes, "UNSPEC">>;
 
 /** Information that the kernel has about links of all types. */
 export interface CommonLinkInfo {
-  /** The id of the link, unique among the existing links. */
+  /** The id of the link, unique among the existing links; 0 for an attachment for which the kernel has no link. */
   readonly id: number;
   /** The id of the program, also after {@link Link.detach}; 0 for `struct_ops` links. */
   readonly programId: number;

@@ -3,12 +3,12 @@
 import { readFileSync } from "../ffi/files.ts";
 import type { BpfCallContext } from "../ffi/bpf.ts";
 import { linkPerfEvent } from "../ffi/bpf_link.ts";
-import { attachTypeNumbers } from "../ffi/bpf_prog.ts";
 import { Descriptor } from "../ffi/descriptor.ts";
 import { BpfError } from "../ffi/error.ts";
 import { enablePerfEvent, openProbeEvent, setPerfEventProgram } from "../ffi/perf_event.ts";
 import { EINVAL } from "../uapi/errno.ts";
-import { Link, type LinkedProgram } from "./link.ts";
+import type { LinkedProgram } from "./attach_method.ts";
+import { Link } from "./link.ts";
 import type { LinkInfo } from "./link_info.ts";
 
 /** A link to a perf event. Disposing of the link closes the event. */
@@ -69,12 +69,13 @@ export class BarePerfEvent extends Link {
 export function attachPerfEvent(
   program: LinkedProgram,
   event: Descriptor,
+  cookie: bigint | undefined,
   context: BpfCallContext,
 ): Link {
   const { what } = event;
   using opened = new DisposableStack();
   opened.use(event);
-  const fd = linkPerfEvent(program.fd, event.fd, attachTypeNumbers.perf_event, context);
+  const fd = linkPerfEvent(program.fd, event.fd, cookie, context);
   const link = fd === undefined ? undefined : opened.use(new Descriptor(fd, what));
   if (link === undefined) setPerfEventProgram(event.fd, program.fd, context);
   enablePerfEvent(event.fd, what);

@@ -6,29 +6,53 @@ import { Descriptor } from "../ffi/descriptor.ts";
 import { BpfError } from "../ffi/error.ts";
 import { DetachedMount } from "../ffi/mount.ts";
 import { openTracepointEvent } from "../ffi/perf_event.ts";
-import type { AttachMethod } from "./link.ts";
+import {
+  type AttachKindRow,
+  type AttachMethod,
+  checkCookie,
+  checkTarget,
+  type CookieOptions,
+  type TargetForm,
+} from "./attach_method.ts";
 import { attachPerfEvent } from "./perf_event.ts";
 
 /** The paths at which distributions mount tracefs. */
 const tracefsPaths = ["/sys/kernel/tracing", "/sys/kernel/debug/tracing"];
+
+/** The target of sections with classic tracepoints. */
+export interface TracepointTarget {
+  /** The category and the name of the tracepoint: `"sched/sched_switch"`. */
+  readonly tracepoint: string;
+}
+
+/** Options of `attach()` for the section `tp`. */
+export type TracepointOptions = TracepointTarget & CookieOptions;
+
+/** The form of a target: two directory names. Neither may start with a dot, because `..` would lead out of tracefs. */
+export const tracepointForm: TargetForm = {
+  example: "syscalls/sys_enter_openat",
+  pattern: /^[^/.\0][^/\0]*\/[^/.\0][^/\0]*$/,
+  toOptions: (tracepoint) => ({ tracepoint }),
+};
 
 /**
  * Attaches to a classic tracepoint, named as `category/name` (kernel 4.7).
  *
  * Before kernel 5.15, which added perf event links, the returned link can be disposed of, but neither pinned nor updated.
  */
-export const tracepoint: AttachMethod = {
-  targetExample: "syscalls/sys_enter_openat",
-  // Two directory names. Neither may start with a dot, because `..` would lead out of tracefs.
-  targetForm: /^[^/.\0][^/\0]*\/[^/.\0][^/\0]*$/,
-  attach(program, target) {
-    const what = `tracepoint link to ${target}`;
-    const event = new Descriptor(openTracepointEvent(tracepointId(target), what), what);
-    return attachPerfEvent(program, event, {
-      doing: `attach to the tracepoint ${target}`,
+export const tracepoint: AttachMethod<TracepointOptions> = {
+  options: ["tracepoint", "cookie"],
+  target: tracepointForm,
+  attach({ program, options: { tracepoint: name, cookie } }) {
+    checkTarget("attach: tracepoint", tracepointForm, name);
+    checkCookie(cookie);
+    const what = `tracepoint link to ${name}`;
+    const event = new Descriptor(openTracepointEvent(tracepointId(name), what), what);
+    return attachPerfEvent(program, event, cookie, {
+      doing: `attach to the tracepoint ${name}`,
       needs: ["CAP_BPF", "CAP_PERFMON"],
       hints: {
-        EACCES: `The program reads its context beyond the fields of the tracepoint: take the offsets from tracepointType("${target}").fields`,
+        EACCES: `The program reads its context beyond the fields of the tracepoint: take the offsets from tracepointType("${name}").fields`,
       },
     });
   },
@@ -139,3 +163,17 @@ function tracefsError(error: unknown, tracefs: string, target: string): BpfError
           : undefined,
   });
 }
+
+/** A tracepoint of all kernels since 4.11 that only fires when an XDP program fails. */
+export const rareTracepoint = { category: "xdp", name: "xdp_exception" } as const;
+
+/** The ways to attach in this file, as `features` lists them. */
+export const tracepointKinds = {
+  tp: {
+    since: "4.7",
+    config: ["CONFIG_BPF_EVENTS"],
+    // CAP_SYS_ADMIN is needed to mount tracefs, which contains the tracepoint's id.
+    needs: ["CAP_BPF", "CAP_PERFMON", "CAP_SYS_ADMIN"],
+    section: `tp/${rareTracepoint.category}/${rareTracepoint.name}`,
+  },
+} as const satisfies Readonly<Record<string, AttachKindRow>>;

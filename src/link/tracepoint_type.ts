@@ -7,7 +7,7 @@ import { defineStruct, struct } from "../types/struct.ts";
 import { type Field, layOutAtOffsets } from "../types/struct_layout.ts";
 import { bytes, cstring } from "../types/text.ts";
 import type { StructType, Type } from "../types/type.ts";
-import { readTracepoint, tracepoint } from "./tracepoint.ts";
+import { readTracepoint, tracepointForm } from "./tracepoint.ts";
 
 /** Location of an array of variable length in an event: `__data_loc` or `__rel_data_loc` in the format. */
 export interface DataLocation {
@@ -47,7 +47,7 @@ export type TracepointType = StructType<Readonly<Record<string, Type<TracepointV
  * ```
  */
 export function tracepointType(target: string): TracepointType {
-  if (typeof target !== "string" || !tracepoint.targetForm.test(target)) {
+  if (typeof target !== "string" || !tracepointForm.pattern.test(target)) {
     const meant =
       typeof target === "string" && /^[^/:]+:[^/:]+$/.test(target)
         ? `: did you mean ${JSON.stringify(target.replace(":", "/"))}?`

@@ -17,7 +17,8 @@ import {
   MapKind,
 } from "./map_options.ts";
 import { checkMaxEntries } from "./map_spec.ts";
-import { type FdLike, idLayout, RedirectLayout, redirectValueSize } from "./value_layout.ts";
+import type { FdLike } from "../handle/fd_like.ts";
+import { idLayout, RedirectLayout, redirectValueSize } from "./value_layout.ts";
 import { u32 } from "../types/integer.ts";
 import { BPF_EXIST, BPF_NOEXIST } from "../uapi/bpf.ts";
 

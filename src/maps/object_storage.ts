@@ -22,7 +22,7 @@ import {
   TASK_STORAGE,
   type MapTypeName,
 } from "./map_types.ts";
-import { type FdLike, fdOf } from "./value_layout.ts";
+import { type FdLike, fdOf } from "../handle/fd_like.ts";
 import { i32 } from "../types/integer.ts";
 import { hasSpinLock } from "../types/opaque.ts";
 import type { Infer, Type } from "../types/type.ts";

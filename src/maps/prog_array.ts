@@ -10,7 +10,8 @@ import {
   descriptorArrayKind,
   type DescriptorArrayOptions,
 } from "./map_options.ts";
-import { type FdLike, idLayout } from "./value_layout.ts";
+import type { FdLike } from "../handle/fd_like.ts";
+import { idLayout } from "./value_layout.ts";
 import { u32 } from "../types/integer.ts";
 
 declare module "./map_options.ts" {

@@ -14,7 +14,8 @@ import {
   type TypeIn,
 } from "./map_options.ts";
 import { checkMaxEntries, type CommonMapOptions } from "./map_spec.ts";
-import { cookieLayout, cookieSize, type FdLike } from "./value_layout.ts";
+import type { FdLike } from "../handle/fd_like.ts";
+import { cookieLayout, cookieSize } from "./value_layout.ts";
 import { u32 } from "../types/integer.ts";
 import type { Infer } from "../types/type.ts";
 import { BPF_EXIST, BPF_NOEXIST } from "../uapi/bpf.ts";

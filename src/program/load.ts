@@ -20,7 +20,6 @@ import { Descriptor } from "../ffi/descriptor.ts";
 import { BpfError, errnoName, resourceErrors } from "../ffi/error.ts";
 import { explainer } from "../ffi/explanation.ts";
 import { checkName } from "../handle/kernel_object.ts";
-import { BPF_F_SLEEPABLE } from "../uapi/bpf.ts";
 import { ENOENT, ENOSPC } from "../uapi/errno.ts";
 import { type EncodedProgramBtf, encodeProgramBtf, loadProgramBtf } from "./program_btf.ts";
 import type { ProgramSpec } from "./program_spec.ts";
@@ -90,20 +89,28 @@ export function loadProgram(
   const assembled = assemble(code, resolverOf(maps));
   const btf = encodeProgramBtf(assembled, spec.btf);
   const what = describeProgram(spec.section, name);
-  const { programType: type, attachType, isSleepable = false } = section.kind;
+  const { programType: type, attachType, flags = 0, isAttachTypeOptional } = section.row;
   const program: ProgramLoad = {
     type: programTypeNumbers[type],
     expectedAttachType: attachType === undefined ? 0 : attachTypeNumbers[attachType],
     attachBtfId: attachBtfId(section, what),
-    flags: isSleepable ? BPF_F_SLEEPABLE : 0,
+    flags,
     instructions: assembled.bytes,
     license,
     name,
   };
   const { needs } = programTypes[type];
-  const result = loadWithBtf(program, btf, logLevels[log], needs, what);
+  let result = loadWithBtf(program, btf, logLevels[log], needs, what);
+  if (isAttachTypeOptional === true && isUnknownAttachType(result)) {
+    result = loadWithBtf({ ...program, expectedAttachType: 0 }, btf, logLevels[log], needs, what);
+  }
   if ("errno" in result) throw refusalError(result, type, assembled, needs, what);
   return { descriptor: new Descriptor(result.fd, what), type, name, section, log: result.log };
+}
+
+/** Returns true if the kernel rejected the load before it verified the program, as for an attach type that it does not know. */
+function isUnknownAttachType(result: LoadResult): boolean {
+  return "errno" in result && errnoName(result.errno) === "EINVAL" && result.log.trim() === "";
 }
 
 /**
@@ -214,13 +221,14 @@ function refusalError(
  *
  * @throws {BpfError} `ENOENT` if the kernel's BTF has no such type.
  */
-export function attachBtfId({ kind, target }: Section, what: string): number {
-  if (kind.btfTypedefPrefix === undefined) return 0;
+export function attachBtfId({ row: { loadTarget }, target }: Section, what: string): number {
+  if (loadTarget === undefined) return 0;
   // If several types have the name, the kernel uses the first one, too.
-  const name = `${kind.btfTypedefPrefix}${target}`;
-  const [id] = Btf.kernel().findAll("typedef", name);
+  const { kind, prefix } = loadTarget;
+  const name = `${prefix}${target}`;
+  const [id] = Btf.kernel().findAll(kind, name);
   if (id === undefined) {
-    const near = Btf.kernel().suggestion(name, "typedef").replace(kind.btfTypedefPrefix, "");
+    const near = Btf.kernel().suggestion(name, kind).replace(prefix, "");
     throw new BpfError({
       errno: ENOENT,
       syscall: "look-up in the kernel's BTF",

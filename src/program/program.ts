@@ -1,9 +1,9 @@
 import type { LiveMap } from "../asm/instruction.ts";
 import { checkOptions } from "../check/arguments.ts";
-import { describe } from "../check/describe.ts";
 import type { ProgramTypeName } from "../ffi/bpf_prog.ts";
 import { objectId } from "../ffi/bpf_object.ts";
 import { describeOrigin, KernelObject, openObject, type Origin } from "../handle/kernel_object.ts";
+import { attachBy } from "../link/attach_method.ts";
 import type { Link } from "../link/link.ts";
 import {
   attachBtfId,
@@ -14,11 +14,17 @@ import {
 } from "./load.ts";
 import { type ProgramInfo, readProgramInfo } from "./program_info.ts";
 import { type ProgramSpec, programSpecNames } from "./program_spec.ts";
-import { checkTarget, parseSection, type Section } from "./sections.ts";
+import {
+  type AttachArguments,
+  type AttachedLink,
+  parseSection,
+  type Section,
+  type SectionName,
+} from "./sections.ts";
 import { runProgram, type TestRunOptions, type TestRunResult } from "./test_run.ts";
 
 /** Options of {@link Program}: a spec, the maps that it refers to, and the level of the verifier's log. */
-export interface ProgramOptions extends ProgramSpec {
+export interface ProgramOptions<S extends SectionName = SectionName> extends ProgramSpec<S> {
   /** The maps that the code refers to by name. */
   readonly maps?: Readonly<Record<string, LiveMap>>;
   /** The level of detail of the verifier's log in {@link Program.log}. @default "none" */
@@ -29,9 +35,9 @@ export interface ProgramOptions extends ProgramSpec {
  * Options of {@link Program.open}, {@link Program.fromId} and {@link Program.fromFd}. There is no option for a read-only
  * descriptor: the kernel has read-only descriptors only for maps.
  */
-export interface OpenProgramOptions {
+export interface OpenProgramOptions<S extends SectionName = SectionName> {
   /** The section that the program was loaded with. {@link Program.attach} needs it, and the kernel does not store it. */
-  readonly section?: string;
+  readonly section?: S;
 }
 
 /**
@@ -59,7 +65,7 @@ export interface OpenProgramOptions {
  *
  * Requires Linux 4.13; program types came with different versions.
  */
-export class Program extends KernelObject {
+export class Program<const S extends SectionName = SectionName> extends KernelObject {
   readonly #section: Section | undefined;
   /** The type of the program: `"sched_cls"`. */
   readonly type: ProgramTypeName;
@@ -70,8 +76,8 @@ export class Program extends KernelObject {
 
   /** @internal */
   constructor(options: undefined, live: LiveProgram);
-  constructor(options: ProgramOptions);
-  constructor(options: ProgramOptions | undefined, live: LiveProgram = loadOptions(options)) {
+  constructor(options: ProgramOptions<S>);
+  constructor(options: ProgramOptions<S> | undefined, live: LiveProgram = loadOptions(options)) {
     super(live.descriptor, () => objectId("prog", live.descriptor), live.pinnedAt);
     this.#section = live.section;
     this.type = live.type;
@@ -106,7 +112,10 @@ export class Program extends KernelObject {
    *
    * Requires Linux 4.13.
    */
-  static open(path: string, options: OpenProgramOptions = {}): Program {
+  static open<const S extends SectionName = SectionName>(
+    path: string,
+    options: OpenProgramOptions<S> = {},
+  ): Program<S> {
     return openProgram({ path }, options);
   }
 
@@ -118,7 +127,10 @@ export class Program extends KernelObject {
    *
    * Requires Linux 4.13.
    */
-  static fromId(id: number, options: OpenProgramOptions = {}): Program {
+  static fromId<const S extends SectionName = SectionName>(
+    id: number,
+    options: OpenProgramOptions<S> = {},
+  ): Program<S> {
     return openProgram({ id }, options);
   }
 
@@ -129,7 +141,10 @@ export class Program extends KernelObject {
    *
    * Requires Linux 4.13.
    */
-  static fromFd(fd: number, options: OpenProgramOptions = {}): Program {
+  static fromFd<const S extends SectionName = SectionName>(
+    fd: number,
+    options: OpenProgramOptions<S> = {},
+  ): Program<S> {
     return openProgram({ fd }, options);
   }
 
@@ -155,43 +170,65 @@ export class Program extends KernelObject {
   }
 
   /**
-   * Attaches the program. It runs until the returned link is disposed of, unless the link is pinned.
+   * Attaches the program in the way of its section. It runs until the returned link is disposed of, unless the link is pinned.
    *
-   * @param target the target, if the section does not name one: `"syscalls/sys_enter_openat"` for `tp`
-   * @throws {BpfError} `ENOENT` if the kernel has no such tracepoint.
+   * @param args the options of the section: the target, if the section does not name it, and others such as `cookie`
+   * @throws {BpfError} `ENOENT` if the kernel has no such target.
    * @throws {BpfError} if the kernel refuses for another reason.
-   * @throws {TypeError} if the target is missing or malformed, or the section already names one.
+   * @throws {TypeError | RangeError} if an option is missing or wrong, or stands for a target that the section names already.
    * @throws {TypeError} if bun-bpf cannot attach programs of this section, or the program was opened without its section.
    *
-   * Requires Linux 4.13 for `tp`, 4.17 for `raw_tp`, 5.5 for `tp_btf`.
+   * @example
+   * ```ts
+   * import { asm, Program } from "bun-bpf";
+   * using program = new Program({
+   *   section: "raw_tp",
+   *   license: "GPL",
+   *   code: [asm.mov(asm.r0, 0), asm.exit()],
+   * });
+   * using link = program.attach({ tracepoint: "sched_process_exec" });
+   * console.log(`${link}`); // raw_tp link to sched_process_exec
+   * ```
+   *
+   * Requires Linux 4.13; ways to attach came with different versions.
    */
-  attach(target?: string): Link {
+  attach(...args: AttachArguments<S>): AttachedLink<S> {
     if (this.#section === undefined) {
       // A disposed program throws DisposedError here, before any other error.
       void this.fd;
       throw new TypeError(
-        `attach: the ${this} was opened without its section: pass the section that it was loaded with, as in Program.open(path, { section: "tp/sched/sched_switch" })`,
+        `attach: the ${this} was opened without its section: pass the section that it was loaded with, as in Program.open(path, { section: "tp/sched/sched_switch" }), or use attachAs()`,
       );
     }
-    const { kind, name, target: sectionTarget } = this.#section;
-    if (kind.attachment === undefined) {
+    return this.#attachIn(this.#section, args[0]) as AttachedLink<S>;
+  }
+
+  /**
+   * Attaches the program in the way of a section that the program was not opened with.
+   *
+   * @param section the section that the program was loaded with, or another one for programs of its type
+   * @throws {TypeError} if programs of the section have another type or target.
+   * @throws {TypeError | RangeError | BpfError} as {@link attach}.
+   *
+   * Requires Linux 4.13; ways to attach came with different versions.
+   */
+  attachAs<const As extends SectionName>(
+    section: As,
+    ...args: AttachArguments<As>
+  ): AttachedLink<As> {
+    const parsed = parseSection(section);
+    checkLoadedWith(parsed, this.info(), `${this}`);
+    return this.#attachIn(parsed, args[0]) as AttachedLink<As>;
+  }
+
+  #attachIn(section: Section, options: object = {}): Link {
+    const { name, row } = section;
+    if (row.method === undefined) {
       throw new TypeError(
-        `attach: bun-bpf cannot attach programs of section "${name}": ${kind.otherUse}`,
+        `attach: bun-bpf cannot attach programs of section "${name}": ${row.otherUse}`,
       );
     }
-    if (sectionTarget !== undefined && target !== undefined) {
-      throw new TypeError(
-        `attach: section "${name}" names the target already: expected no argument, got ${describe(target)}`,
-      );
-    }
-    const chosen = sectionTarget ?? target;
-    if (typeof chosen !== "string" || chosen === "") {
-      throw new TypeError(
-        `attach: section "${name}" needs a target such as "${kind.attachment.targetExample}", got ${describe(chosen)}`,
-      );
-    }
-    checkTarget("attach", kind.attachment, chosen);
-    return kind.attachment.attach(this, chosen);
+    return attachBy(row.method, section, this, row.attachType, options);
   }
 
   /**
@@ -213,7 +250,10 @@ function loadOptions(options: ProgramOptions | undefined): LiveProgram {
   return loadProgram(options as ProgramOptions, options);
 }
 
-function openProgram(origin: Origin, options: OpenProgramOptions): Program {
+function openProgram<S extends SectionName>(
+  origin: Origin,
+  options: OpenProgramOptions<S>,
+): Program<S> {
   checkOptions("Program", options, ["section"]);
   const section = options.section === undefined ? undefined : parseSection(options.section);
   const descriptor = openObject("prog", origin, "program");
@@ -236,14 +276,14 @@ function openProgram(origin: Origin, options: OpenProgramOptions): Program {
  * @throws {TypeError} if the kernel reports another type or target.
  */
 function checkLoadedWith(section: Section, info: ProgramInfo, where: string): void {
-  const { name, kind } = section;
-  if (kind.programType !== info.type) {
+  const { name, row } = section;
+  if (row.programType !== info.type) {
     throw new TypeError(
-      `the program ${where} does not fit: its type is ${info.type}, and programs of section "${name}" are ${kind.programType}`,
+      `the program ${where} does not fit: its type is ${info.type}, and programs of section "${name}" are ${row.programType}`,
     );
   }
   // Since Linux 6.0, the kernel reports the BTF type for which a program was loaded (attach_btf_id).
-  if (kind.btfTypedefPrefix === undefined || info.target === undefined) return;
+  if (row.loadTarget === undefined || info.target === undefined) return;
   if (info.target.typeId === attachBtfId(section, `${name} program`)) return;
   throw new TypeError(
     `the program ${where} does not fit: it was loaded for another target than that of section "${name}"`,

@@ -1,4 +1,5 @@
 import type { Code } from "../asm/instruction.ts";
+import type { SectionName } from "./sections.ts";
 
 /**
  * A program as plain data, which can be made, printed, compared, edited and cloned without a kernel.
@@ -18,9 +19,9 @@ import type { Code } from "../asm/instruction.ts";
  * console.log(program.testRun({ data: new Uint8Array(14) }).returnValue); // 7
  * ```
  */
-export interface ProgramSpec {
+export interface ProgramSpec<S extends SectionName = SectionName> {
   /** The section by libbpf's name, with or without a target: `"tp_btf/sched_process_exec"`, `"socket"`. */
-  readonly section: string;
+  readonly section: S;
   /**
    * The instructions, usually made with `asm`. Nested arrays are flattened. Code for {@link BpfObject.load} refers to maps by
    * name; `new Program` also accepts code that refers to open maps.

@@ -1,95 +1,602 @@
-/** @module Sections by libbpf's names: a row for each prefix, the part of the name before the first `/`. */
+/**
+ * @module Sections by libbpf's names. The table has a row for each name, or for each prefix before a target. Code that is written
+ * by hand, object files, probes and the documentation read it.
+ */
 
 import { describe } from "../check/describe.ts";
-import { suggest } from "../check/names.ts";
+import { suggest, suggestion } from "../check/names.ts";
 import type { AttachTypeName, ProgramTypeName } from "../ffi/bpf_prog.ts";
-import type { AttachMethod } from "../link/link.ts";
-import { rawTracepoint, tracingTracepoint } from "../link/raw_tracepoint.ts";
-import { tracepoint } from "../link/tracepoint.ts";
+import {
+  type AttachMethod,
+  checkTarget,
+  type CookieOptions,
+  type TargetForm,
+} from "../link/attach_method.ts";
+import type { Link } from "../link/link.ts";
+import {
+  rawTracepoint,
+  type RawTracepointTarget,
+  tracingTracepoint,
+} from "../link/raw_tracepoint.ts";
+import { tracepoint, type TracepointTarget } from "../link/tracepoint.ts";
+import { BPF_F_SLEEPABLE, BPF_F_XDP_HAS_FRAGS } from "../uapi/bpf.ts";
 
-/** A row of {@link sectionKinds}: one kind of section. Properties of the program type are in {@link programTypes}. */
-export interface SectionKind {
+/** The kernel type that programs of a section are loaded for. */
+export interface LoadTarget {
+  /** The kind of the type. `"member"` is a function of the struct of functions that the target names. */
+  readonly kind: "typedef" | "func" | "struct";
+  /** The prefix of the type's name in the kernel's BTF, before the target. */
+  readonly prefix: string;
+}
+
+/** A row of {@link sectionRows}: one section, or one prefix before targets. */
+export interface SectionRow {
   readonly programType: ProgramTypeName;
-  /** The attach type, if the kernel checks it when it loads the program. */
+  /** The attach type that the program is loaded for, and attached with. */
   readonly attachType?: AttachTypeName;
-  /** Prefix of the typedef in the kernel's BTF that the program is loaded for. The target is the rest of the typedef's name. */
-  readonly btfTypedefPrefix?: string;
-  /** True if the programs may sleep. */
-  readonly isSleepable?: boolean;
+  /** True if kernels that do not know the attach type load the program without it. */
+  readonly isAttachTypeOptional?: boolean;
+  /** Bits `BPF_F_*` for loading. */
+  readonly flags?: number;
+  /** The kernel type that the program is loaded for, if it needs one. The target of the section names it. */
+  readonly loadTarget?: LoadTarget;
+  /** True if the section names a target, although the program is not loaded for one. */
+  readonly needsTarget?: boolean;
   /** The way to attach the programs. Without one, they can be loaded, run with `testRun()`, and attached by other tools. */
-  readonly attachment?: AttachMethod;
+  readonly method?: AttachMethod;
+  /** The form of targets, for sections without a method. */
+  readonly target?: TargetForm;
   /** The way to use programs that this library cannot attach, for messages. */
   readonly otherUse?: string;
 }
 
-const rawTp: SectionKind = { programType: "raw_tracepoint", attachment: rawTracepoint };
-const tp: SectionKind = { programType: "tracepoint", attachment: tracepoint };
-const classifier: SectionKind = {
-  programType: "sched_cls",
-  otherUse:
-    "pin it, and run `tc qdisc add dev IFACE clsact` and `tc filter add dev IFACE ingress bpf direct-action object-pinned PATH`",
-};
+/** The options of `attach()` for a section, and the link that it returns. */
+interface Attaching<Options extends object, Result extends Link = Link> {
+  readonly options: Options;
+  readonly link: Result;
+}
 
-/** All sections that bun-bpf loads, by the part of the name before the first `/`. */
-export const sectionKinds: Readonly<Record<string, SectionKind>> = {
-  socket: {
-    programType: "socket_filter",
-    otherUse: "pass its fd to setsockopt(2) with SO_ATTACH_BPF",
-  },
-  raw_tp: rawTp,
-  raw_tracepoint: rawTp,
+/** Sections that `attach()` cannot attach. */
+type NotAttachable = Attaching<never>;
+
+/** Sections without a target in the name. */
+interface PlainSections {
+  perf_event: NotAttachable;
+  xdp: NotAttachable;
+  "xdp.frags": NotAttachable;
+  "xdp/devmap": NotAttachable;
+  "xdp.frags/devmap": NotAttachable;
+  "xdp/cpumap": NotAttachable;
+  "xdp.frags/cpumap": NotAttachable;
+  "tc/ingress": NotAttachable;
+  "tcx/ingress": NotAttachable;
+  "tc/egress": NotAttachable;
+  "tcx/egress": NotAttachable;
+  tc: NotAttachable;
+  classifier: NotAttachable;
+  action: NotAttachable;
+  "netkit/primary": NotAttachable;
+  "netkit/peer": NotAttachable;
+  netfilter: NotAttachable;
+  lwt_in: NotAttachable;
+  lwt_out: NotAttachable;
+  lwt_xmit: NotAttachable;
+  lwt_seg6local: NotAttachable;
+  socket: NotAttachable;
+  sk_reuseport: NotAttachable;
+  "sk_reuseport/migrate": NotAttachable;
+  sk_msg: NotAttachable;
+  sk_skb: NotAttachable;
+  "sk_skb/stream_parser": NotAttachable;
+  "sk_skb/stream_verdict": NotAttachable;
+  "sk_skb/verdict": NotAttachable;
+  sk_lookup: NotAttachable;
+  flow_dissector: NotAttachable;
+  lirc_mode2: NotAttachable;
+  "cgroup_skb/ingress": NotAttachable;
+  "cgroup_skb/egress": NotAttachable;
+  "cgroup/skb": NotAttachable;
+  "cgroup/sock_create": NotAttachable;
+  "cgroup/sock_release": NotAttachable;
+  "cgroup/sock": NotAttachable;
+  "cgroup/post_bind4": NotAttachable;
+  "cgroup/post_bind6": NotAttachable;
+  "cgroup/bind4": NotAttachable;
+  "cgroup/bind6": NotAttachable;
+  "cgroup/connect4": NotAttachable;
+  "cgroup/connect6": NotAttachable;
+  "cgroup/connect_unix": NotAttachable;
+  "cgroup/sendmsg4": NotAttachable;
+  "cgroup/sendmsg6": NotAttachable;
+  "cgroup/sendmsg_unix": NotAttachable;
+  "cgroup/recvmsg4": NotAttachable;
+  "cgroup/recvmsg6": NotAttachable;
+  "cgroup/recvmsg_unix": NotAttachable;
+  "cgroup/getpeername4": NotAttachable;
+  "cgroup/getpeername6": NotAttachable;
+  "cgroup/getpeername_unix": NotAttachable;
+  "cgroup/getsockname4": NotAttachable;
+  "cgroup/getsockname6": NotAttachable;
+  "cgroup/getsockname_unix": NotAttachable;
+  "cgroup/sysctl": NotAttachable;
+  "cgroup/getsockopt": NotAttachable;
+  "cgroup/setsockopt": NotAttachable;
+  "cgroup/dev": NotAttachable;
+  sockops: NotAttachable;
+  syscall: NotAttachable;
+}
+
+/** Sections whose name can end with a target: `"tp"` and `"tp/sched/sched_switch"`. `Target` has the options that it stands for. */
+interface TargetableSections {
+  tp: Targetable<TracepointTarget, CookieOptions>;
+  tracepoint: Targetable<TracepointTarget, CookieOptions>;
+  raw_tp: Targetable<RawTracepointTarget, CookieOptions>;
+  raw_tracepoint: Targetable<RawTracepointTarget, CookieOptions>;
+  "raw_tp.w": Targetable<RawTracepointTarget, CookieOptions>;
+  "raw_tracepoint.w": Targetable<RawTracepointTarget, CookieOptions>;
+  kprobe: Targetable<object, never>;
+  kretprobe: Targetable<object, never>;
+  ksyscall: Targetable<object, never>;
+  kretsyscall: Targetable<object, never>;
+  "kprobe.multi": Targetable<object, never>;
+  "kretprobe.multi": Targetable<object, never>;
+  "kprobe.session": Targetable<object, never>;
+  uprobe: Targetable<object, never>;
+  "uprobe.s": Targetable<object, never>;
+  uretprobe: Targetable<object, never>;
+  "uretprobe.s": Targetable<object, never>;
+  "uprobe.multi": Targetable<object, never>;
+  "uprobe.multi.s": Targetable<object, never>;
+  "uretprobe.multi": Targetable<object, never>;
+  "uretprobe.multi.s": Targetable<object, never>;
+  "uprobe.session": Targetable<object, never>;
+  "uprobe.session.s": Targetable<object, never>;
+  usdt: Targetable<object, never>;
+  "usdt.s": Targetable<object, never>;
+  "fentry.multi": Targetable<object, never>;
+  "fentry.multi.s": Targetable<object, never>;
+  "fexit.multi": Targetable<object, never>;
+  "fexit.multi.s": Targetable<object, never>;
+  "fsession.multi": Targetable<object, never>;
+  "fsession.multi.s": Targetable<object, never>;
+  struct_ops: Targetable<object, never>;
+  "struct_ops.s": Targetable<object, never>;
+}
+
+/** The options of a section whose name can end with a target. */
+interface Targetable<
+  Target extends object,
+  Options extends object,
+  Result extends Link = Link,
+> extends Attaching<Options, Result> {
+  readonly target: Target;
+}
+
+/** Sections whose name ends with a target, because programs are loaded for it: `"tp_btf/sched_switch"`. */
+interface TargetedSections {
+  tp_btf: Attaching<CookieOptions>;
+  fentry: NotAttachable;
+  "fentry.s": NotAttachable;
+  fexit: NotAttachable;
+  "fexit.s": NotAttachable;
+  fmod_ret: NotAttachable;
+  "fmod_ret.s": NotAttachable;
+  fsession: NotAttachable;
+  "fsession.s": NotAttachable;
+  freplace: NotAttachable;
+  lsm: NotAttachable;
+  "lsm.s": NotAttachable;
+  lsm_cgroup: NotAttachable;
+  iter: NotAttachable;
+  "iter.s": NotAttachable;
+}
+
+/**
+ * The name of a section, as libbpf has it: `"xdp"`, `"tp/sched/sched_switch"`.
+ *
+ * The parts after the first `/` of `"tp/..."`, `"kprobe/..."` and similar sections are the target. Without it, the options of
+ * {@link Program.attach} name the target.
+ */
+export type SectionName =
+  | keyof PlainSections
+  | keyof TargetableSections
+  | `${keyof TargetableSections | keyof TargetedSections}/${string}`;
+
+type AttachingOf<S extends SectionName> = S extends keyof PlainSections
+  ? PlainSections[S]
+  : S extends keyof TargetableSections
+    ? Attaching<
+        TargetableSections[S]["target"] & TargetableSections[S]["options"],
+        TargetableSections[S]["link"]
+      >
+    : S extends `${infer Prefix}/${string}`
+      ? Prefix extends keyof TargetableSections
+        ? TargetableSections[Prefix]
+        : Prefix extends keyof TargetedSections
+          ? TargetedSections[Prefix]
+          : never
+      : never;
+
+/** The options of {@link Program.attach} for programs of a section. `never` if it cannot attach them. */
+export type AttachOptions<S extends SectionName> = AttachingOf<S>["options"];
+
+/**
+ * The arguments of {@link Program.attach} for programs of a section: the options, which can be left out if all have defaults. For a
+ * program whose section is not known when the types are checked, any object.
+ */
+export type AttachArguments<S extends SectionName> = SectionName extends S
+  ? [options?: object]
+  : {} extends AttachOptions<S>
+    ? [options?: AttachOptions<S>]
+    : [options: AttachOptions<S>];
+
+/** The link that {@link Program.attach} returns for programs of a section. */
+export type AttachedLink<S extends SectionName> = AttachingOf<S>["link"];
+
+/** The part of a section's name that selects its row: the whole name, or the part before a target. */
+export type SectionPrefix = keyof PlainSections | keyof TargetableSections | keyof TargetedSections;
+
+/** The name of a function, or a pattern of names. */
+const functionForm: TargetForm = { example: "vfs_read", pattern: /^[^\0]+$/ };
+/** The path of a file and a place in it. */
+const fileForm: TargetForm = { example: "/usr/bin/bash:readline", pattern: /^[^\0]+$/ };
+const kernelFunction: LoadTarget = { kind: "func", prefix: "" };
+const securityHook: LoadTarget = { kind: "func", prefix: "bpf_lsm_" };
+const inDevMap = "store it in an entry of a DevMap or DevMapHash";
+const inCpuMap = "store it in an entry of a CpuMap";
+const inRoute = "pin it, and run `ip route add PREFIX encap bpf ... pinned PATH`";
+
+/** All sections of libbpf, by the whole name or the part before a target. */
+export const sectionRows: Readonly<Record<SectionPrefix, SectionRow>> = {
+  // Tracepoints.
+  tp: { programType: "tracepoint", method: tracepoint },
+  tracepoint: { programType: "tracepoint", method: tracepoint },
+  raw_tp: { programType: "raw_tracepoint", method: rawTracepoint },
+  raw_tracepoint: { programType: "raw_tracepoint", method: rawTracepoint },
+  "raw_tp.w": { programType: "raw_tracepoint_writable", method: rawTracepoint },
+  "raw_tracepoint.w": { programType: "raw_tracepoint_writable", method: rawTracepoint },
   tp_btf: {
     programType: "tracing",
     attachType: "trace_raw_tp",
-    btfTypedefPrefix: "btf_trace_",
-    attachment: tracingTracepoint,
+    loadTarget: { kind: "typedef", prefix: "btf_trace_" },
+    method: tracingTracepoint,
   },
-  tp,
-  tracepoint: tp,
-  tc: classifier,
-  classifier,
+  // Functions of the kernel, and system calls.
+  kprobe: { programType: "kprobe", target: functionForm },
+  kretprobe: { programType: "kprobe", target: functionForm },
+  ksyscall: { programType: "kprobe", target: functionForm },
+  kretsyscall: { programType: "kprobe", target: functionForm },
+  "kprobe.multi": { programType: "kprobe", attachType: "trace_kprobe_multi", target: functionForm },
+  "kretprobe.multi": {
+    programType: "kprobe",
+    attachType: "trace_kprobe_multi",
+    target: functionForm,
+  },
+  "kprobe.session": {
+    programType: "kprobe",
+    attachType: "trace_kprobe_session",
+    target: functionForm,
+  },
+  // Functions and instructions in files.
+  uprobe: { programType: "kprobe", target: fileForm },
+  "uprobe.s": { programType: "kprobe", target: fileForm, flags: BPF_F_SLEEPABLE },
+  uretprobe: { programType: "kprobe", target: fileForm },
+  "uretprobe.s": { programType: "kprobe", target: fileForm, flags: BPF_F_SLEEPABLE },
+  "uprobe.multi": { programType: "kprobe", attachType: "trace_uprobe_multi", target: fileForm },
+  "uprobe.multi.s": {
+    programType: "kprobe",
+    attachType: "trace_uprobe_multi",
+    target: fileForm,
+    flags: BPF_F_SLEEPABLE,
+  },
+  "uretprobe.multi": { programType: "kprobe", attachType: "trace_uprobe_multi", target: fileForm },
+  "uretprobe.multi.s": {
+    programType: "kprobe",
+    attachType: "trace_uprobe_multi",
+    target: fileForm,
+    flags: BPF_F_SLEEPABLE,
+  },
+  "uprobe.session": { programType: "kprobe", attachType: "trace_uprobe_session", target: fileForm },
+  "uprobe.session.s": {
+    programType: "kprobe",
+    attachType: "trace_uprobe_session",
+    target: fileForm,
+    flags: BPF_F_SLEEPABLE,
+  },
+  usdt: { programType: "kprobe", target: fileForm },
+  "usdt.s": { programType: "kprobe", target: fileForm, flags: BPF_F_SLEEPABLE },
+  // Functions with typed arguments.
+  fentry: {
+    programType: "tracing",
+    attachType: "trace_fentry",
+    loadTarget: kernelFunction,
+    target: functionForm,
+  },
+  "fentry.s": {
+    programType: "tracing",
+    attachType: "trace_fentry",
+    loadTarget: kernelFunction,
+    target: functionForm,
+    flags: BPF_F_SLEEPABLE,
+  },
+  fexit: {
+    programType: "tracing",
+    attachType: "trace_fexit",
+    loadTarget: kernelFunction,
+    target: functionForm,
+  },
+  "fexit.s": {
+    programType: "tracing",
+    attachType: "trace_fexit",
+    loadTarget: kernelFunction,
+    target: functionForm,
+    flags: BPF_F_SLEEPABLE,
+  },
+  fmod_ret: {
+    programType: "tracing",
+    attachType: "modify_return",
+    loadTarget: kernelFunction,
+    target: functionForm,
+  },
+  "fmod_ret.s": {
+    programType: "tracing",
+    attachType: "modify_return",
+    loadTarget: kernelFunction,
+    target: functionForm,
+    flags: BPF_F_SLEEPABLE,
+  },
+  fsession: {
+    programType: "tracing",
+    attachType: "trace_fsession",
+    loadTarget: kernelFunction,
+    target: functionForm,
+  },
+  "fsession.s": {
+    programType: "tracing",
+    attachType: "trace_fsession",
+    loadTarget: kernelFunction,
+    target: functionForm,
+    flags: BPF_F_SLEEPABLE,
+  },
+  "fentry.multi": {
+    programType: "tracing",
+    attachType: "trace_fentry_multi",
+    target: functionForm,
+  },
+  "fentry.multi.s": {
+    programType: "tracing",
+    attachType: "trace_fentry_multi",
+    target: functionForm,
+    flags: BPF_F_SLEEPABLE,
+  },
+  "fexit.multi": { programType: "tracing", attachType: "trace_fexit_multi", target: functionForm },
+  "fexit.multi.s": {
+    programType: "tracing",
+    attachType: "trace_fexit_multi",
+    target: functionForm,
+    flags: BPF_F_SLEEPABLE,
+  },
+  "fsession.multi": {
+    programType: "tracing",
+    attachType: "trace_fsession_multi",
+    target: functionForm,
+  },
+  "fsession.multi.s": {
+    programType: "tracing",
+    attachType: "trace_fsession_multi",
+    target: functionForm,
+    flags: BPF_F_SLEEPABLE,
+  },
+  freplace: { programType: "ext", target: functionForm },
+  lsm: {
+    programType: "lsm",
+    attachType: "lsm_mac",
+    loadTarget: securityHook,
+    target: functionForm,
+  },
+  "lsm.s": {
+    programType: "lsm",
+    attachType: "lsm_mac",
+    loadTarget: securityHook,
+    target: functionForm,
+    flags: BPF_F_SLEEPABLE,
+  },
+  lsm_cgroup: {
+    programType: "lsm",
+    attachType: "lsm_cgroup",
+    loadTarget: securityHook,
+    target: functionForm,
+  },
+  iter: {
+    programType: "tracing",
+    attachType: "trace_iter",
+    loadTarget: { kind: "func", prefix: "bpf_iter_" },
+    target: functionForm,
+  },
+  "iter.s": {
+    programType: "tracing",
+    attachType: "trace_iter",
+    loadTarget: { kind: "func", prefix: "bpf_iter_" },
+    target: functionForm,
+    flags: BPF_F_SLEEPABLE,
+  },
+  struct_ops: {
+    programType: "struct_ops",
+    target: functionForm,
+    otherUse: "store it in a struct_ops map",
+  },
+  "struct_ops.s": {
+    programType: "struct_ops",
+    flags: BPF_F_SLEEPABLE,
+    target: functionForm,
+    otherUse: "store it in a struct_ops map",
+  },
+  // Events.
+  perf_event: { programType: "perf_event" },
+  // Packets.
+  xdp: { programType: "xdp", attachType: "xdp", isAttachTypeOptional: true },
+  "xdp.frags": { programType: "xdp", attachType: "xdp", flags: BPF_F_XDP_HAS_FRAGS },
+  "xdp/devmap": { programType: "xdp", attachType: "xdp_devmap", otherUse: inDevMap },
+  "xdp.frags/devmap": {
+    programType: "xdp",
+    attachType: "xdp_devmap",
+    flags: BPF_F_XDP_HAS_FRAGS,
+    otherUse: inDevMap,
+  },
+  "xdp/cpumap": { programType: "xdp", attachType: "xdp_cpumap", otherUse: inCpuMap },
+  "xdp.frags/cpumap": {
+    programType: "xdp",
+    attachType: "xdp_cpumap",
+    flags: BPF_F_XDP_HAS_FRAGS,
+    otherUse: inCpuMap,
+  },
+  "tc/ingress": { programType: "sched_cls", attachType: "tcx_ingress", isAttachTypeOptional: true },
+  "tcx/ingress": {
+    programType: "sched_cls",
+    attachType: "tcx_ingress",
+    isAttachTypeOptional: true,
+  },
+  "tc/egress": { programType: "sched_cls", attachType: "tcx_egress", isAttachTypeOptional: true },
+  "tcx/egress": { programType: "sched_cls", attachType: "tcx_egress", isAttachTypeOptional: true },
+  tc: { programType: "sched_cls" },
+  classifier: { programType: "sched_cls" },
   action: {
     programType: "sched_act",
     otherUse: "pin it, and use `action bpf object-pinned PATH` in a filter of tc(8)",
   },
-  xdp: {
-    programType: "xdp",
-    attachType: "xdp",
-    otherUse: "pin it, and run `ip link set dev IFACE xdp pinned PATH`",
+  "netkit/primary": { programType: "sched_cls", attachType: "netkit_primary" },
+  "netkit/peer": { programType: "sched_cls", attachType: "netkit_peer" },
+  netfilter: { programType: "netfilter", attachType: "netfilter" },
+  lwt_in: { programType: "lwt_in", otherUse: inRoute },
+  lwt_out: { programType: "lwt_out", otherUse: inRoute },
+  lwt_xmit: { programType: "lwt_xmit", otherUse: inRoute },
+  lwt_seg6local: { programType: "lwt_seg6local", otherUse: inRoute },
+  // Sockets and network namespaces.
+  socket: { programType: "socket_filter" },
+  sk_reuseport: {
+    programType: "sk_reuseport",
+    attachType: "sk_reuseport_select",
+    isAttachTypeOptional: true,
   },
+  "sk_reuseport/migrate": {
+    programType: "sk_reuseport",
+    attachType: "sk_reuseport_select_or_migrate",
+  },
+  sk_msg: { programType: "sk_msg", attachType: "sk_msg_verdict", isAttachTypeOptional: true },
+  sk_skb: { programType: "sk_skb" },
+  "sk_skb/stream_parser": {
+    programType: "sk_skb",
+    attachType: "sk_skb_stream_parser",
+    isAttachTypeOptional: true,
+  },
+  "sk_skb/stream_verdict": {
+    programType: "sk_skb",
+    attachType: "sk_skb_stream_verdict",
+    isAttachTypeOptional: true,
+  },
+  "sk_skb/verdict": {
+    programType: "sk_skb",
+    attachType: "sk_skb_verdict",
+    isAttachTypeOptional: true,
+  },
+  sk_lookup: { programType: "sk_lookup", attachType: "sk_lookup" },
+  flow_dissector: {
+    programType: "flow_dissector",
+    attachType: "flow_dissector",
+    isAttachTypeOptional: true,
+  },
+  lirc_mode2: {
+    programType: "lirc_mode2",
+    attachType: "lirc_mode2",
+    isAttachTypeOptional: true,
+    otherUse: "pin it, and run `ir-keytable --protocol PATH`",
+  },
+  // Cgroups.
+  "cgroup_skb/ingress": {
+    programType: "cgroup_skb",
+    attachType: "cgroup_inet_ingress",
+    isAttachTypeOptional: true,
+  },
+  "cgroup_skb/egress": {
+    programType: "cgroup_skb",
+    attachType: "cgroup_inet_egress",
+    isAttachTypeOptional: true,
+  },
+  "cgroup/skb": { programType: "cgroup_skb" },
+  "cgroup/sock_create": { programType: "cgroup_sock", attachType: "cgroup_inet_sock_create" },
+  "cgroup/sock_release": { programType: "cgroup_sock", attachType: "cgroup_inet_sock_release" },
+  "cgroup/sock": {
+    programType: "cgroup_sock",
+    attachType: "cgroup_inet_sock_create",
+    isAttachTypeOptional: true,
+  },
+  "cgroup/post_bind4": { programType: "cgroup_sock", attachType: "cgroup_inet4_post_bind" },
+  "cgroup/post_bind6": { programType: "cgroup_sock", attachType: "cgroup_inet6_post_bind" },
+  "cgroup/bind4": { programType: "cgroup_sock_addr", attachType: "cgroup_inet4_bind" },
+  "cgroup/bind6": { programType: "cgroup_sock_addr", attachType: "cgroup_inet6_bind" },
+  "cgroup/connect4": { programType: "cgroup_sock_addr", attachType: "cgroup_inet4_connect" },
+  "cgroup/connect6": { programType: "cgroup_sock_addr", attachType: "cgroup_inet6_connect" },
+  "cgroup/connect_unix": { programType: "cgroup_sock_addr", attachType: "cgroup_unix_connect" },
+  "cgroup/sendmsg4": { programType: "cgroup_sock_addr", attachType: "cgroup_udp4_sendmsg" },
+  "cgroup/sendmsg6": { programType: "cgroup_sock_addr", attachType: "cgroup_udp6_sendmsg" },
+  "cgroup/sendmsg_unix": { programType: "cgroup_sock_addr", attachType: "cgroup_unix_sendmsg" },
+  "cgroup/recvmsg4": { programType: "cgroup_sock_addr", attachType: "cgroup_udp4_recvmsg" },
+  "cgroup/recvmsg6": { programType: "cgroup_sock_addr", attachType: "cgroup_udp6_recvmsg" },
+  "cgroup/recvmsg_unix": { programType: "cgroup_sock_addr", attachType: "cgroup_unix_recvmsg" },
+  "cgroup/getpeername4": {
+    programType: "cgroup_sock_addr",
+    attachType: "cgroup_inet4_getpeername",
+  },
+  "cgroup/getpeername6": {
+    programType: "cgroup_sock_addr",
+    attachType: "cgroup_inet6_getpeername",
+  },
+  "cgroup/getpeername_unix": {
+    programType: "cgroup_sock_addr",
+    attachType: "cgroup_unix_getpeername",
+  },
+  "cgroup/getsockname4": {
+    programType: "cgroup_sock_addr",
+    attachType: "cgroup_inet4_getsockname",
+  },
+  "cgroup/getsockname6": {
+    programType: "cgroup_sock_addr",
+    attachType: "cgroup_inet6_getsockname",
+  },
+  "cgroup/getsockname_unix": {
+    programType: "cgroup_sock_addr",
+    attachType: "cgroup_unix_getsockname",
+  },
+  "cgroup/sysctl": { programType: "cgroup_sysctl", attachType: "cgroup_sysctl" },
+  "cgroup/getsockopt": { programType: "cgroup_sockopt", attachType: "cgroup_getsockopt" },
+  "cgroup/setsockopt": { programType: "cgroup_sockopt", attachType: "cgroup_setsockopt" },
+  "cgroup/dev": {
+    programType: "cgroup_device",
+    attachType: "cgroup_device",
+    isAttachTypeOptional: true,
+  },
+  sockops: { programType: "sock_ops", attachType: "cgroup_sock_ops", isAttachTypeOptional: true },
+  // Programs that user space runs.
   syscall: {
     programType: "syscall",
-    isSleepable: true,
+    flags: BPF_F_SLEEPABLE,
     otherUse: "run it with testRun()",
   },
 };
-
-/**
- * Other sections of libbpf, by the part of the name before the first `/`, without the suffix `.s` of programs that may sleep
- * (https://docs.kernel.org/bpf/libbpf/program_types.html).
- */
-const otherSections: ReadonlySet<string> = new Set(
-  (
-    "cgroup cgroup_skb fentry fexit flow_dissector fmod_ret freplace iter kprobe kprobe.multi kprobe.session kretprobe " +
-    "kretprobe.multi kretsyscall ksyscall lirc_mode2 lsm lsm_cgroup lwt_in lwt_out lwt_seg6local lwt_xmit netfilter netkit " +
-    "perf_event raw_tp.w raw_tracepoint.w sk_lookup sk_msg sk_reuseport sk_skb sockops struct_ops tcx uprobe uprobe.multi " +
-    "uprobe.session uretprobe uretprobe.multi usdt xdp.frags"
-  ).split(" "),
-);
 
 /** A section, parsed from its name. */
 export interface Section {
   /** The whole name: `"tp_btf/sched_switch"`. */
   readonly name: string;
-  readonly kind: SectionKind;
-  /** The part after the first `/`; `undefined` if the name has no `/`. */
+  readonly row: SectionRow;
+  /** The part after the prefix; `undefined` if the name has no target. */
   readonly target: string | undefined;
 }
 
 /**
  * Parses the name of a section.
  *
- * @throws {TypeError} if the section is unknown, lacks a required target, or has a target although its kind has none.
+ * @throws {TypeError} if the section is unknown, lacks a required target, or has a target although its row has none.
  */
 export function parseSection(name: string): Section {
   if (typeof name !== "string") {
@@ -97,39 +604,34 @@ export function parseSection(name: string): Section {
       `section: expected a name such as "tp_btf/sched_switch", got ${describe(name)}`,
     );
   }
-  const slash = name.indexOf("/");
+  const slash = Object.hasOwn(sectionRows, name) ? -1 : name.indexOf("/");
   const prefix = slash === -1 ? name : name.slice(0, slash);
   const target = slash === -1 ? undefined : name.slice(slash + 1);
-  const kind = Object.hasOwn(sectionKinds, prefix) ? sectionKinds[prefix] : undefined;
-  if (kind === undefined) {
-    const known = Object.keys(sectionKinds);
-    const hint = otherSections.has(prefix.replace(/\.s$/, ""))
-      ? `libbpf has this section, but bun-bpf does not support it; it supports ${known.join(", ")}`
-      : suggest(prefix, known);
-    throw new TypeError(`section: unknown ${describe(name)}: ${hint}`);
-  }
-  const { attachment, btfTypedefPrefix } = kind;
-  if (target !== undefined && attachment === undefined) {
+  const row = Object.hasOwn(sectionRows, prefix) ? sectionRows[prefix as SectionPrefix] : undefined;
+  if (row === undefined) throw unknownSection(name);
+  const form = targetForm(row);
+  if (target !== undefined && form === undefined) {
     throw new TypeError(`section: ${prefix} takes no target, got ${describe(name)}`);
   }
-  if (target === "" || (btfTypedefPrefix !== undefined && target === undefined)) {
+  if (target === "" || (row.loadTarget !== undefined && target === undefined)) {
     throw new TypeError(
-      `section: ${prefix} needs a target, as in "${prefix}/${attachment?.targetExample}", got ${describe(name)}`,
+      `section: ${prefix} needs a target, as in "${prefix}/${form?.example}", got ${describe(name)}`,
     );
   }
-  if (target !== undefined && attachment !== undefined) checkTarget("section", attachment, target);
-  return { name, kind, target };
+  if (target !== undefined && form !== undefined) checkTarget("section", form, target);
+  return { name, row, target };
 }
 
-/**
- * Checks the form of a target.
- *
- * @param argument the name of the checked argument in errors
- * @throws {TypeError} if the form is wrong.
- */
-export function checkTarget(argument: string, attachment: AttachMethod, target: string): void {
-  if (attachment.targetForm.test(target)) return;
-  throw new TypeError(
-    `${argument}: expected a target of the form ${describe(attachment.targetExample)}, got ${describe(target)}`,
-  );
+/** Returns the form of the targets of a section; `undefined` if it takes none. */
+function targetForm({ method, target }: SectionRow): TargetForm | undefined {
+  return method?.target ?? target;
+}
+
+/** Makes the error for an unknown section, with a similar one. */
+function unknownSection(name: string): TypeError {
+  const known = Object.keys(sectionRows);
+  const whole = suggestion(name, known);
+  const slash = name.indexOf("/");
+  const hint = whole ?? suggest(slash === -1 ? name : name.slice(0, slash), known);
+  return new TypeError(`section: unknown ${describe(name)}: ${hint}`);
 }

@@ -9,6 +9,7 @@ import {
   Program,
   RingBuf,
   t,
+  type SectionName,
 } from "../../src/index.ts";
 import { endWorker } from "../support/end_worker.ts";
 import { bpfTest } from "../support/privilege.ts";
@@ -56,7 +57,7 @@ function newRing(size = 4096): RingBuf<t.Type<number>> {
   return new RingBuf({ size, event: t.u64Number });
 }
 
-function load(code: Code, maps: Record<string, LiveMap>, section = "socket"): Program {
+function load(code: Code, maps: Record<string, LiveMap>, section: SectionName = "socket"): Program {
   return new Program({ section, license: "GPL", code, maps });
 }
 

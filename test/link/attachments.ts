@@ -3,8 +3,8 @@ import { copyFileSync, openSync, readFileSync } from "node:fs";
 import type { Pointer } from "bun:ffi";
 import { loadProbeProgram, type ProbeProgram } from "../../src/features/probe_program.ts";
 import {
-  createLink,
-  type LinkRequest,
+  createLinkTo,
+  type LinkToRequest,
   type LinkTarget,
   openRawTracepoint,
 } from "../../src/ffi/bpf_link.ts";
@@ -26,13 +26,13 @@ export interface Attached extends Disposable {
 function attach(
   program: Omit<ProbeProgram, "code">,
   returned: number,
-  attachType: LinkRequest["attachType"],
+  attachType: LinkToRequest["attachType"],
   target: LinkTarget,
 ): Attached {
   const code = [asm.mov(asm.r0, returned), asm.exit()];
   using loaded = loadProbeProgram({ ...program, code });
   const context = { doing: `attach ${attachType}` };
-  const fd = createLink({ fd: loaded.fd, attachType, target }, context);
+  const fd = createLinkTo({ fd: loaded.fd, attachType, target }, context);
   return attached(new Link(new Descriptor(fd, `${attachType} link of a test`)));
 }
 

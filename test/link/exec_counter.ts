@@ -1,9 +1,16 @@
-import { asm, type HashMap, type LiveMap, Program, type t } from "../../src/index.ts";
+import {
+  asm,
+  type HashMap,
+  type LiveMap,
+  Program,
+  type t,
+  type SectionName,
+} from "../../src/index.ts";
 
 const { r0, r1, r2, r3, r4, r10 } = asm;
 
 /** Loads a program for the tracepoint of exec, with any section, that counts execs by process id. */
-export function execCounter(section: string, counts: LiveMap): Program {
+export function execCounter<const S extends SectionName>(section: S, counts: LiveMap): Program<S> {
   return new Program({
     section,
     license: "GPL",

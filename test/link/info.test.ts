@@ -3,7 +3,15 @@ import { afterAll, beforeAll, describe, expect } from "bun:test";
 import { mkdirSync, mkdtempSync, readlinkSync, rmdirSync, rmSync, statSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { asm, Btf, KernelSymbols, type LinkInfo, listLinks, Program } from "../../src/index.ts";
+import {
+  asm,
+  Btf,
+  KernelSymbols,
+  type LinkInfo,
+  listLinks,
+  Program,
+  type SectionName,
+} from "../../src/index.ts";
 import { FunctionNames } from "../../src/inspect/objects.ts";
 import { bpftoolJson, bpftoolObstacle } from "../support/bpftool.ts";
 import { bpfObstacle, bpfTest } from "../support/privilege.ts";
@@ -212,7 +220,7 @@ describe("info() of links to kernel functions", () => {
 });
 
 bpfTest("info() of raw tracepoint links has the name, also for tp_btf", () => {
-  for (const section of ["raw_tp/sched_process_exec", "tp_btf/sched_process_exec"]) {
+  for (const section of ["raw_tp/sched_process_exec", "tp_btf/sched_process_exec"] as const) {
     using program = tracepointProgram(section);
     using link = program.attach();
     expect(link.info()).toEqual({
@@ -317,6 +325,6 @@ function eventOf({ link }: Attached) {
   return info.event;
 }
 
-function tracepointProgram(section: string): Program {
+function tracepointProgram(section: SectionName): Program {
   return new Program({ section, license: "GPL", code: [asm.mov(asm.r0, 0), asm.exit()] });
 }

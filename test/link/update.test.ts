@@ -7,7 +7,7 @@ import {
   Program,
   features,
 } from "../../src/index.ts";
-import { createLink } from "../../src/ffi/bpf_link.ts";
+import { createLinkTo } from "../../src/ffi/bpf_link.ts";
 import { Descriptor } from "../../src/ffi/descriptor.ts";
 import { loopback } from "./attachments.ts";
 import { testWith } from "../support/needs.ts";
@@ -28,7 +28,7 @@ function classifier(): Program {
 /** Attaches a program to the loopback interface by a tcx link, which supports all operations (kernel 6.6). */
 function attachToLoopback({ fd }: LinkedProgram): Link {
   const target = { kind: "interface", index: loopback } as const;
-  const link = createLink({ fd, attachType: "tcx_ingress", target }, { doing: "attach to lo" });
+  const link = createLinkTo({ fd, attachType: "tcx_ingress", target }, { doing: "attach to lo" });
   return new Link(new Descriptor(link, "tcx link to lo"));
 }
 

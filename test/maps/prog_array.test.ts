@@ -1,5 +1,5 @@
 import { describe, expect } from "bun:test";
-import { asm, ProgArray, Program } from "../../src/index.ts";
+import { asm, ProgArray, Program, type SectionName } from "../../src/index.ts";
 import { bpfTest } from "../support/privilege.ts";
 import { refusalOf } from "./refusal_of.ts";
 
@@ -8,7 +8,7 @@ const { r0, r2, r3, mov, exit, ldMap, call } = asm;
 const packet = { data: new Uint8Array(14) };
 
 /** Loads a program that returns a number. */
-function returning(value: number, section = "socket"): Program {
+function returning(value: number, section: SectionName = "socket"): Program {
   return new Program({ section, license: "GPL", code: [mov(r0, value), exit()] });
 }
 

@@ -10,6 +10,7 @@ import {
   Program,
   t,
   VerifierError,
+  type SectionName,
 } from "../../src/index.ts";
 import { bpfTest, bpfObstacle } from "../support/privilege.ts";
 import { countResources } from "../support/resources.ts";
@@ -20,7 +21,7 @@ const { r0, r1, r2, r3, r4, r6, r10 } = asm;
 const { mov, add, ldFunc, func, call, callFunction, exit } = asm;
 const packet = new Uint8Array(14);
 
-function run(code: Code, section = "socket", maps = {}): number {
+function run(code: Code, section: SectionName = "socket", maps = {}): number {
   using program = new Program({ section, license: "GPL", code, maps });
   return program.testRun(section === "socket" ? { data: packet } : {}).returnValue;
 }

@@ -12,6 +12,7 @@ import {
   Link,
   Program,
   t,
+  type SectionName,
 } from "../../src/index.ts";
 import { execCounter, countChildExecs } from "../link/exec_counter.ts";
 import { testWith } from "../support/needs.ts";
@@ -21,7 +22,7 @@ import { countResources, settledResources } from "../support/resources.ts";
 const { r0, r1, r2, mov, add, exit, ldxw, stxw } = asm;
 const packet = new Uint8Array(14);
 
-function seven(section = "socket"): Program {
+function seven(section: SectionName = "socket"): Program {
   return new Program({ section, name: "seven", license: "GPL", code: [mov(r0, 7), exit()] });
 }
 
@@ -69,7 +70,7 @@ for (const [name, open] of Object.entries(ways)) {
         "tp_btf/sched_process_exec",
         "raw_tp/sched_process_exec",
         "tp/sched/sched_process_exec",
-      ]) {
+      ] as const) {
         using program = execCounter(section, counts).pin(path);
         using again = open(program, path, { section });
         expect([again.section, `${again}`]).toEqual([section, `${section} program "exec_counter"`]);
@@ -209,7 +210,7 @@ for (const [section, shown] of Object.entries(linkSections)) {
     using bpffs = new BpfFileSystem();
     const path = `${bpffs.path}/link`;
     using counts = new HashMap({ key: t.u32, value: t.u64Number, maxEntries: 4096 });
-    using program = execCounter(section, counts);
+    using program = execCounter(section as SectionName, counts);
     const link = program.attach().pin(path);
     const { id } = link;
     const before = countResources();

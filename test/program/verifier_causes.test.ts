@@ -60,7 +60,7 @@ const fill = (offset: number, size: Code): Code => [
   asm.call("get_current_comm"),
   end,
 ];
-const tracing = { section: "raw_tp" };
+const tracing = { section: "raw_tp" } as const;
 /** An instruction that no kernel has. */
 const unknown: Instruction = { opcode: 0x8f, dst: 0, src: 0, offset: 0, imm: 0 };
 

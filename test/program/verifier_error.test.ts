@@ -10,6 +10,7 @@ import {
   RingBuf,
   t,
   VerifierError,
+  type SectionName,
 } from "../../src/index.ts";
 import type { VerifierLog } from "../../src/index.ts";
 import { isKernelSince } from "../../src/ffi/kernel.ts";
@@ -24,7 +25,10 @@ import { runBun } from "../support/run.ts";
 
 const { r0, r1, r2, r3, r6, r7, r10 } = asm;
 
-function load(code: Code, rest: { license?: string; log?: VerifierLog; section?: string } = {}) {
+function load(
+  code: Code,
+  rest: { license?: string; log?: VerifierLog; section?: SectionName } = {},
+) {
   return new Program({ section: "socket", license: "GPL", code, ...rest });
 }
 

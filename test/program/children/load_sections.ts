@@ -2,7 +2,7 @@
 import { asm, BpfError, Program } from "../../../src/index.ts";
 
 const errors: Record<string, unknown> = {};
-for (const section of ["raw_tp", "tp_btf/sched_switch", "tp", "xdp"]) {
+for (const section of ["raw_tp", "tp_btf/sched_switch", "tp", "xdp"] as const) {
   try {
     using _program = new Program({
       section,
