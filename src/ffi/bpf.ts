@@ -97,6 +97,11 @@ export class BpfAttr implements Disposable {
     return this.#attr.view.getUint32(offset, true);
   }
 
+  /** Reads a 64-bit field that the kernel wrote. */
+  readU64(offset: number): bigint {
+    return this.#attr.view.getBigUint64(offset, true);
+  }
+
   /** Makes the call, and returns its result or -1. The caller handles the error, which `lastErrno()` returns. */
   tryCall(command: BpfCommand): number {
     const locksMemory = lockingCommands.has(command) && countsTowardsLimit();

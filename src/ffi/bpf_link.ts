@@ -7,6 +7,7 @@ import {
   BPF_LINK_UPDATE,
   BPF_PROG_ATTACH,
   BPF_PROG_DETACH,
+  BPF_PROG_QUERY,
   BPF_RAW_TRACEPOINT_OPEN,
 } from "../uapi/commands.ts";
 import {
@@ -20,6 +21,7 @@ import {
   LINK_DETACH,
   LINK_UPDATE,
   PROG_ATTACH,
+  PROG_QUERY,
   RAW_TRACEPOINT_OPEN,
 } from "../uapi/layout.ts";
 import { netfilterFamilies, netfilterHooks } from "../uapi/network.ts";
@@ -281,6 +283,71 @@ function setStringArray(attr: BpfAttr, offset: number, texts: readonly string[])
     bytes.set(text, place);
     place += text.length;
   }
+}
+
+/** A program that {@link queryPrograms} found. */
+export interface QueriedProgram {
+  readonly programId: number;
+  /** The id of the link that attaches the program; `undefined` without a link, and for targets that do not report links. */
+  readonly linkId: number | undefined;
+}
+
+/** The programs that are attached to a target, in the order in which they run. */
+export interface QueriedPrograms {
+  /** Changes with every change of the list (kernel 6.6; for cgroups 6.17); 0 on older kernels. */
+  readonly revision: bigint;
+  readonly programs: readonly QueriedProgram[];
+}
+
+/**
+ * Lists the programs that are attached to a target (kernel 4.15 for cgroups, 5.0 for network namespaces, 5.18 for maps of sockets,
+ * 6.6 for interfaces).
+ *
+ * @param target the descriptor or the index of the target
+ * @param flags BPF_F_QUERY_EFFECTIVE for a cgroup, to include the programs of its ancestors
+ */
+export function queryPrograms(
+  target: number,
+  attachType: AttachTypeName,
+  context: BpfCallContext,
+  flags = 0,
+): QueriedPrograms {
+  // The first call only returns the number of programs. More can be attached before the second one, which fails with ENOSPC then.
+  for (let capacity = 0; ;) {
+    using attr = new BpfAttr(PROG_QUERY.sizeof);
+    attr
+      .u32(PROG_QUERY.target_fd, target)
+      .u32(PROG_QUERY.attach_type, attachTypeNumbers[attachType])
+      .u32(PROG_QUERY.query_flags, flags)
+      .u32(PROG_QUERY.count, capacity);
+    const programs = capacity === 0 ? undefined : attr.memory(PROG_QUERY.prog_ids, capacity * 4);
+    const links =
+      capacity === 0 || !reportsLinks(attachType)
+        ? undefined
+        : attr.memory(PROG_QUERY.link_ids, capacity * 4);
+    const result = attr.tryCall(BPF_PROG_QUERY);
+    const errno = result < 0 ? lastErrno() : 0;
+    const count = attr.readU32(PROG_QUERY.count);
+    if (result < 0 && errnoName(errno) !== "ENOSPC") {
+      throw bpfError(BPF_PROG_QUERY, errno, context);
+    }
+    if (count > capacity) {
+      capacity = count;
+      continue;
+    }
+    return {
+      revision: attr.readU64(PROG_QUERY.revision),
+      programs: Array.from({ length: count }, (_, index) => ({
+        programId: programs?.view.getUint32(index * 4, true) ?? 0,
+        linkId: links?.view.getUint32(index * 4, true) || undefined,
+      })),
+    };
+  }
+}
+
+/** Returns true if the kernel reports the links of programs with this attach type. For others it rejects the buffer. */
+function reportsLinks(attachType: AttachTypeName): boolean {
+  return attachType.startsWith("tcx_") || attachType.startsWith("netkit_");
 }
 
 /** An attachment without a link. It stays until it is detached, even after the program is closed and the process ends. */

@@ -137,13 +137,6 @@ export function attachBy(
   return method.attach({ program, attachType, target, options: given });
 }
 
-/** Makes the error for a missing target. @param option the option that names it */
-export function missingTarget(option: string, example: string, got: unknown): TypeError {
-  return new TypeError(
-    `attach: expected the target as the option ${option}, such as ${describe(example)}, got ${describe(got)}`,
-  );
-}
-
 /** Options of ways to attach with a cookie. */
 export interface CookieOptions {
   /**

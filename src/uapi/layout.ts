@@ -241,6 +241,48 @@ export const enum PROG_BIND_MAP {
   sizeof = 12,
 }
 
+/** Byte offsets of the fields of the struct in `union bpf_attr` that has the field `query`. */
+export const enum PROG_QUERY {
+  target_fd = 0,
+  target_ifindex = 0,
+  attach_type = 4,
+  query_flags = 8,
+  attach_flags = 12,
+  prog_ids = 16,
+  prog_cnt = 24,
+  count = 24,
+  prog_attach_flags = 32,
+  link_ids = 40,
+  link_attach_flags = 48,
+  revision = 56,
+  sizeof = 64,
+}
+
+/** Byte offsets of the fields of the struct in `union bpf_attr` that has the field `enable_stats`. */
+export const enum ENABLE_STATS {
+  type = 0,
+  sizeof = 4,
+}
+
+/** Byte offsets of the fields of the struct in `union bpf_attr` that has the field `iter_create`. */
+export const enum ITER_CREATE {
+  link_fd = 0,
+  flags = 4,
+  sizeof = 8,
+}
+
+/** Byte offsets of the fields of `struct bpf_iter_link_info`. */
+export const enum ITER_LINK_INFO {
+  map_map_fd = 0,
+  cgroup_order = 0,
+  cgroup_cgroup_fd = 4,
+  cgroup_cgroup_id = 8,
+  task_tid = 0,
+  task_pid = 4,
+  task_pid_fd = 8,
+  sizeof = 16,
+}
+
 /** Byte offsets of the fields of `struct bpf_map_info`. */
 export const enum MAP_INFO {
   type = 0,
@@ -397,6 +439,10 @@ export const enum PERF_EVENT_ATTR {
   sample_type = 24,
   read_format = 32,
   disabled_bit = 320,
+  inherit_bit = 321,
+  exclude_user_bit = 324,
+  exclude_kernel_bit = 325,
+  freq_bit = 330,
   watermark_bit = 334,
   write_backward_bit = 347,
   wakeup_events = 48,

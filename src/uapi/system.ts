@@ -61,14 +61,14 @@ export const SYS_lsm_list_modules = {
 } as const;
 
 // fcntl(2) and open(2); the same on x86-64 and arm64.
-/** Opens a location in the file system, without access to the file's contents. */
-export const O_PATH = 2097152;
 /** The mask of the access mode. */
 export const O_ACCMODE = 3;
 /** Opens for reading. */
 export const O_RDONLY = 0;
 /** Opens for writing. */
 export const O_WRONLY = 1;
+/** Opens a location in the file system, without access to the file's contents. */
+export const O_PATH = 2097152;
 export const F_GETFL = 3;
 export const F_DUPFD_CLOEXEC = 1030;
 
@@ -160,6 +160,32 @@ export const PERF_TYPE_HW_CACHE = 3;
 export const PERF_TYPE_RAW = 4;
 export const PERF_TYPE_BREAKPOINT = 5;
 export const PERF_TYPE_MAX = 6;
+export const PERF_COUNT_HW_CPU_CYCLES = 0;
+export const PERF_COUNT_HW_INSTRUCTIONS = 1;
+export const PERF_COUNT_HW_CACHE_REFERENCES = 2;
+export const PERF_COUNT_HW_CACHE_MISSES = 3;
+export const PERF_COUNT_HW_BRANCH_INSTRUCTIONS = 4;
+export const PERF_COUNT_HW_BRANCH_MISSES = 5;
+export const PERF_COUNT_HW_BUS_CYCLES = 6;
+export const PERF_COUNT_HW_STALLED_CYCLES_FRONTEND = 7;
+export const PERF_COUNT_HW_STALLED_CYCLES_BACKEND = 8;
+export const PERF_COUNT_HW_REF_CPU_CYCLES = 9;
+export const PERF_COUNT_HW_MAX = 10;
+export const PERF_COUNT_HW_CACHE_L1D = 0;
+export const PERF_COUNT_HW_CACHE_L1I = 1;
+export const PERF_COUNT_HW_CACHE_LL = 2;
+export const PERF_COUNT_HW_CACHE_DTLB = 3;
+export const PERF_COUNT_HW_CACHE_ITLB = 4;
+export const PERF_COUNT_HW_CACHE_BPU = 5;
+export const PERF_COUNT_HW_CACHE_NODE = 6;
+export const PERF_COUNT_HW_CACHE_MAX = 7;
+export const PERF_COUNT_HW_CACHE_OP_READ = 0;
+export const PERF_COUNT_HW_CACHE_OP_WRITE = 1;
+export const PERF_COUNT_HW_CACHE_OP_PREFETCH = 2;
+export const PERF_COUNT_HW_CACHE_OP_MAX = 3;
+export const PERF_COUNT_HW_CACHE_RESULT_ACCESS = 0;
+export const PERF_COUNT_HW_CACHE_RESULT_MISS = 1;
+export const PERF_COUNT_HW_CACHE_RESULT_MAX = 2;
 export const PERF_COUNT_SW_CPU_CLOCK = 0;
 export const PERF_COUNT_SW_TASK_CLOCK = 1;
 export const PERF_COUNT_SW_PAGE_FAULTS = 2;
@@ -180,7 +206,18 @@ export const PERF_EVENT_IOC_ENABLE = 9216;
 export const PERF_EVENT_IOC_DISABLE = 9217;
 export const PERF_EVENT_IOC_SET_BPF = 1074013192;
 export const PERF_EVENT_IOC_PAUSE_OUTPUT = 1074013193;
+export const PERF_EVENT_IOC_QUERY_BPF = 3221758986;
 export const PERF_FLAG_FD_CLOEXEC = 8;
+
+// Breakpoints of perf_event_open(2).
+export const HW_BREAKPOINT_LEN_1 = 1;
+export const HW_BREAKPOINT_LEN_2 = 2;
+export const HW_BREAKPOINT_LEN_4 = 4;
+export const HW_BREAKPOINT_LEN_8 = 8;
+export const HW_BREAKPOINT_R = 1;
+export const HW_BREAKPOINT_W = 2;
+export const HW_BREAKPOINT_RW = 3;
+export const HW_BREAKPOINT_X = 4;
 
 // io_uring(7).
 export const IOSQE_IO_LINK_BIT = 2;

@@ -252,7 +252,7 @@ class Compiler implements Disposable {
       [
         ...layoutHeaders.map((header) => `#include <${header}>`),
         ...[...new Set(names)].map(
-          (name) => `${name === "bpf_attr" ? "union" : "struct"} ${name} a_${name};`,
+          (name) => `${unions.has(name) ? "union" : "struct"} ${name} a_${name};`,
         ),
       ],
       ["-gbtf", "-c", "-o", object],
@@ -270,6 +270,9 @@ class Compiler implements Disposable {
     rmSync(this.#folder, { recursive: true });
   }
 }
+
+/** The types in the layouts that are unions. */
+const unions: ReadonlySet<string> = new Set(["bpf_attr", "bpf_iter_link_info"]);
 
 /** Returns the definition of the enum that has a member, if there is one: members can depend on those before them. */
 function enumWith(text: string, name: string): string | undefined {

@@ -226,9 +226,13 @@ export const constantFiles: Readonly<Record<string, ConstantFile>> = {
           {
             header: "linux/perf_event.h",
             names:
-              /^PERF_(TYPE_|COUNT_SW_|SAMPLE_RAW|RECORD_(LOST|SAMPLE)$|EVENT_IOC_(ENABLE|DISABLE|SET_BPF|PAUSE_OUTPUT)|FLAG_FD_CLOEXEC)/,
+              /^PERF_(TYPE_|COUNT_(SW|HW)_|SAMPLE_RAW|RECORD_(LOST|SAMPLE)$|EVENT_IOC_(ENABLE|DISABLE|SET_BPF|PAUSE_OUTPUT|QUERY_BPF)|FLAG_FD_CLOEXEC)/,
           },
         ],
+      },
+      {
+        about: "Breakpoints of perf_event_open(2)",
+        from: [{ header: "linux/hw_breakpoint.h", names: /^HW_BREAKPOINT_(LEN_[1248]|R|W|RW|X)$/ }],
       },
       {
         about: "io_uring(7)",
@@ -264,7 +268,8 @@ export const constantFiles: Readonly<Record<string, ConstantFile>> = {
         from: [
           {
             header: "asm-generic/socket.h",
-            names: /^(SOL_SOCKET|SO_REUSEPORT|SO_ATTACH_BPF|SO_ATTACH_REUSEPORT_EBPF)$/,
+            names:
+              /^(SOL_SOCKET|SO_REUSEPORT|SO_ATTACH_BPF|SO_DETACH_BPF|SO_ATTACH_REUSEPORT_EBPF|SO_DETACH_REUSEPORT_BPF)$/,
           },
         ],
       },
@@ -273,25 +278,28 @@ export const constantFiles: Readonly<Record<string, ConstantFile>> = {
         from: [
           {
             header: "linux/netlink.h",
-            names: /^(NETLINK_ROUTE|NLM_F_(REQUEST|ACK|EXCL|CREATE)|NLMSG_ERROR|NLA_F_NESTED)$/,
+            names:
+              /^(NETLINK_ROUTE|NLM_F_(REQUEST|ACK|EXCL|CREATE|REPLACE|DUMP|MULTI|DUMP_INTR)|NLMSG_(ERROR|DONE)|NLA_F_NESTED|NLA_TYPE_MASK)$/,
           },
           {
             header: "linux/rtnetlink.h",
-            names: /^(RTM_(NEWLINK|SETLINK|NEWQDISC|NEWTFILTER)|TCA_(KIND|OPTIONS))$/,
+            names:
+              /^(RTM_(NEWLINK|SETLINK|GETLINK|DELLINK|NEWQDISC|GETQDISC|DELQDISC|NEWTFILTER|GETTFILTER|DELTFILTER)|TCA_(KIND|OPTIONS|CHAIN))$/,
           },
           {
             header: "linux/if_link.h",
-            names: /^(IFLA_(LINKINFO|INFO_KIND|XDP|XDP_FD|XDP_FLAGS)|XDP_FLAGS_UPDATE_IF_NOEXIST)$/,
+            names:
+              /^(IFLA_(LINKINFO|INFO_KIND|INFO_DATA|IFNAME|XDP|XDP_\w+|NETKIT_\w+)|XDP_(FLAGS|ATTACHED)_\w+)$/,
           },
           { header: "linux/if.h", names: /^IFNAMSIZ$/ },
           { header: "linux/if_ether.h", names: /^ETH_(P_ALL|HLEN)$/ },
           {
             header: "linux/pkt_sched.h",
-            names: /^TC_H_(CLSACT|MIN_INGRESS|MIN_EGRESS)$/,
+            names: /^TC_H_(CLSACT|MIN_INGRESS|MIN_EGRESS|ROOT|UNSPEC)$/,
           },
           {
             header: "linux/pkt_cls.h",
-            names: /^TCA_BPF_(FD|NAME|FLAGS|FLAG_ACT_DIRECT)$/,
+            names: /^TCA_BPF_(FD|NAME|FLAGS|FLAG_ACT_DIRECT|ID|TAG|UNSPEC)$/,
           },
         ],
       },
@@ -339,11 +347,26 @@ export const layouts: Readonly<Record<string, Layout>> = {
   LINK_UPDATE: { type: "bpf_attr", part: ["link_update"] },
   LINK_DETACH: { type: "bpf_attr", part: ["link_detach"] },
   PROG_BIND_MAP: { type: "bpf_attr", part: ["prog_bind_map"] },
+  PROG_QUERY: { type: "bpf_attr", part: ["query"] },
+  ENABLE_STATS: { type: "bpf_attr", part: ["enable_stats"] },
+  ITER_CREATE: { type: "bpf_attr", part: ["iter_create"] },
+  ITER_LINK_INFO: { type: "bpf_iter_link_info" },
   MAP_INFO: { type: "bpf_map_info" },
   PROG_INFO: { type: "bpf_prog_info", bits: ["gpl_compatible"] },
   LINK_INFO: { type: "bpf_link_info" },
   BTF_INFO: { type: "bpf_btf_info" },
-  PERF_EVENT_ATTR: { type: "perf_event_attr", bits: ["disabled", "watermark", "write_backward"] },
+  PERF_EVENT_ATTR: {
+    type: "perf_event_attr",
+    bits: [
+      "disabled",
+      "inherit",
+      "exclude_user",
+      "exclude_kernel",
+      "freq",
+      "watermark",
+      "write_backward",
+    ],
+  },
   PERF_EVENT_HEADER: { type: "perf_event_header" },
   PERF_EVENT_MMAP_PAGE: { type: "perf_event_mmap_page" },
   IO_URING_PARAMS: { type: "io_uring_params" },
