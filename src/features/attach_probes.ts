@@ -27,7 +27,6 @@ import { openSocket, RouteSocket, setSocketOption } from "../ffi/socket.ts";
 import type { AttachPlace, OldAttachKindRow } from "../link/attach_kinds.ts";
 import type { AttachKindRow, ProbePlace } from "../link/attach_method.ts";
 import { openProbe, type ProbeSource } from "../link/perf_event.ts";
-import { testFunction } from "../link/trampoline.ts";
 import { addClassifier, addNetkit, attachXdp } from "../link/route.ts";
 import { Program } from "../program/program.ts";
 import type { SectionName } from "../program/sections.ts";
@@ -173,7 +172,7 @@ function makeLink(row: OldAttachKindRow, fd: number, target: LinkTarget): Descri
 
 /** Returns true for targets with one cookie per function or offset. */
 function hasManyPlaces({ kind }: LinkTarget): boolean {
-  return kind === "kernel functions" || kind === "file places" || kind === "typed functions";
+  return kind === "kernel functions" || kind === "file places";
 }
 
 function attachTypeOf({ attachType, program }: OldAttachKindRow): AttachTypeName {
@@ -232,8 +231,6 @@ function atPlace(place: AttachPlace, use: (target: LinkTarget) => void): void {
       );
     case "kernel functions":
       return use({ kind: place, names: [rareFunction] });
-    case "typed functions":
-      return use({ kind: place, ids: [kernelTypeId("func", testFunction)] });
     case "file":
       return withFile((path) => use({ kind: "file places", path, offsets: [0] }));
     case "idle event":

@@ -11,6 +11,7 @@ import type { AttachKindRow } from "./attach_method.ts";
 import { rawTracepointKinds } from "./raw_tracepoint.ts";
 import { tracepointKinds } from "./tracepoint.ts";
 import { ftrace, replacementKinds, tracedFunctionKinds, typed } from "./trampoline.ts";
+import { tracedFunctionsKinds } from "./trampoline_multi.ts";
 
 /** A type of the kernel's BTF that a program is loaded for. */
 export interface BtfTarget {
@@ -42,9 +43,8 @@ export type AttachPlace =
   | "loopback"
   | "netfilter hook"
   | "netkit"
-  /** Functions of the kernel: by name, or by their ids in the BTF. */
+  /** Functions of the kernel, by name. */
   | "kernel functions"
-  | "typed functions"
   /** An offset in a file, for a uprobe_multi link. */
   | "file"
   /** A perf event: one that never counts, or that of a kprobe or uprobe. */
@@ -142,16 +142,6 @@ const events = { ...tracing, config: ["CONFIG_BPF_EVENTS"] } as const;
 const perfEvent = { ...events, program: { type: "perf_event" }, place: "idle event" } as const;
 const perfEventLink = { ...perfEvent, by: "link", attachType: "perf_event" } as const;
 
-function multiTrampoline(attachType: AttachTypeName) {
-  return {
-    ...typed,
-    config: [...typed.config, ftrace, "CONFIG_HAVE_SINGLE_FTRACE_DIRECT_OPS"],
-    program: { type: "tracing", attachType },
-    place: "typed functions",
-    by: "link",
-  } as const;
-}
-
 const network = {
   // CAP_SYS_ADMIN is needed to create the network namespace.
   needs: ["CAP_BPF", "CAP_NET_ADMIN", "CAP_SYS_ADMIN"],
@@ -227,9 +217,7 @@ export const attachKinds = {
   perf_event_cookie: { since: "5.15", ...perfEventLink, hasCookie: true },
   ...rawTracepointKinds,
   ...tracedFunctionKinds,
-  "fentry.multi": { since: "7.2", ...multiTrampoline("trace_fentry_multi") },
-  "fexit.multi": { since: "7.2", ...multiTrampoline("trace_fexit_multi") },
-  "fsession.multi": { since: "7.2", ...multiTrampoline("trace_fsession_multi") },
+  ...tracedFunctionsKinds,
   ...replacementKinds,
   iter: {
     since: "5.8",

@@ -35,7 +35,7 @@ export interface ReplacementOptions {
 }
 
 /** A function; one of a module can be named with the module: `"nf_nat:nf_nat_init"`. */
-export const functionForm: TargetForm = {
+const functionForm: TargetForm = {
   example: "vfs_read",
   pattern: /^(?:\w+:)?[\w.]+$/,
 };
@@ -68,7 +68,7 @@ export const securityHook: AttachMethod<CookieOptions> = {
  *
  * @throws {BpfError} `EOPNOTSUPP` if the BPF security module is known not to be active.
  */
-export function checkSecurityModule(doing: string): void {
+function checkSecurityModule(doing: string): void {
   const modules = activeSecurityModules();
   const obstacle = "names" in modules ? bpfModuleObstacle(modules) : undefined;
   if (obstacle === undefined) return;
@@ -87,11 +87,13 @@ function attachTrampoline(
     needs,
     hints: {
       ...trampolineHints,
-      EBUSY: () => explainBusy(noun, target),
+      EBUSY: () =>
+        explainUntraceable(noun, target) ??
+        `The program is attached to this ${noun} already, or a program of freplace replaces it: load the program again for a second link`,
       EINVAL: () =>
         cookie !== undefined && !isKernelSince("5.19")
           ? `Cookies of programs for functions need Linux 5.19: leave out the cookie`
-          : undefined,
+          : explainUntraceable(noun, target),
     },
   };
   const fd =
@@ -119,13 +121,12 @@ const trampolineHints = {
   E2BIG: "The function has as many programs as a trampoline can call, which are 38 since Linux 5.9",
 } as const;
 
-/** Explains EBUSY: the program is attached to the function already, another one replaces it, or it cannot be traced. */
-function explainBusy(noun: string, target: string): string {
+/** Explains that a function of the kernel cannot be traced; returns `undefined` if it can. */
+function explainUntraceable(noun: string, target: string): string | undefined {
   const name = target.slice(target.indexOf(":") + 1);
-  if (noun === "function" && traceableFunctions()?.has(name) === false) {
-    return `The kernel does not let the function be traced (notrace): choose one in available_filter_functions of tracefs`;
-  }
-  return `The program is attached to this ${noun} already, or a program of freplace replaces it: load the program again for a second link`;
+  return noun === "function" && traceableFunctions()?.has(name) === false
+    ? "The kernel does not let the function be traced (notrace): choose one in available_filter_functions of tracefs"
+    : undefined;
 }
 
 /**

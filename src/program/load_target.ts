@@ -149,7 +149,7 @@ function explainMissing(
     return `${owner} has no function ${typeName}, or the compiler inlined it into its callers${near}`;
   }
   return symbol === typeName
-    ? `The function exists, but the kernel's type information does not describe it: it is written in assembly, or functions with this name differ in their types. Attach a kprobe instead`
+    ? "The function exists, but the kernel's type information does not describe it, for example because it is written in assembly, or because functions with this name differ in their types. Attach a kprobe instead"
     : `The compiler changed the function to ${symbol}, so that its arguments are not known. Attach a kprobe to ${symbol} instead`;
 }
 

@@ -10,6 +10,7 @@ import {
   type AttachMethod,
   checkTarget,
   type CookieOptions,
+  type CookiesOptions,
   type TargetForm,
 } from "../link/attach_method.ts";
 import type { Link } from "../link/link.ts";
@@ -25,6 +26,11 @@ import {
   securityHook,
   tracedFunction,
 } from "../link/trampoline.ts";
+import {
+  type TracedFunctions,
+  tracedFunctions,
+  type TracingMultiLink,
+} from "../link/trampoline_multi.ts";
 import { BPF_F_SLEEPABLE, BPF_F_XDP_HAS_FRAGS } from "../uapi/bpf.ts";
 
 /** The kernel type that programs of a section are loaded for. */
@@ -134,8 +140,19 @@ interface PlainSections {
   syscall: NotAttachable;
 }
 
+/** Sections of programs that run at calls of many functions. */
+type TracedFunctionsSection =
+  | "fentry.multi"
+  | "fentry.multi.s"
+  | "fexit.multi"
+  | "fexit.multi.s"
+  | "fsession.multi"
+  | "fsession.multi.s";
+
 /** Sections whose name can end with a target: `"tp"` and `"tp/sched/sched_switch"`. `Target` has the options that it stands for. */
-interface TargetableSections {
+interface TargetableSections extends Readonly<
+  Record<TracedFunctionsSection, Targetable<TracedFunctions, CookiesOptions, TracingMultiLink>>
+> {
   tp: Targetable<TracepointTarget, CookieOptions>;
   tracepoint: Targetable<TracepointTarget, CookieOptions>;
   raw_tp: Targetable<RawTracepointTarget, CookieOptions>;
@@ -161,12 +178,6 @@ interface TargetableSections {
   "uprobe.session.s": Targetable<object, never>;
   usdt: Targetable<object, never>;
   "usdt.s": Targetable<object, never>;
-  "fentry.multi": Targetable<object, never>;
-  "fentry.multi.s": Targetable<object, never>;
-  "fexit.multi": Targetable<object, never>;
-  "fexit.multi.s": Targetable<object, never>;
-  "fsession.multi": Targetable<object, never>;
-  "fsession.multi.s": Targetable<object, never>;
 }
 
 /** The options of a section whose name can end with a target. */
@@ -386,30 +397,34 @@ export const sectionRows: Readonly<Record<SectionPrefix, SectionRow>> = {
   "fentry.multi": {
     programType: "tracing",
     attachType: "trace_fentry_multi",
-    target: functionForm,
+    method: tracedFunctions,
   },
   "fentry.multi.s": {
     programType: "tracing",
     attachType: "trace_fentry_multi",
-    target: functionForm,
+    method: tracedFunctions,
     flags: BPF_F_SLEEPABLE,
   },
-  "fexit.multi": { programType: "tracing", attachType: "trace_fexit_multi", target: functionForm },
+  "fexit.multi": {
+    programType: "tracing",
+    attachType: "trace_fexit_multi",
+    method: tracedFunctions,
+  },
   "fexit.multi.s": {
     programType: "tracing",
     attachType: "trace_fexit_multi",
-    target: functionForm,
+    method: tracedFunctions,
     flags: BPF_F_SLEEPABLE,
   },
   "fsession.multi": {
     programType: "tracing",
     attachType: "trace_fsession_multi",
-    target: functionForm,
+    method: tracedFunctions,
   },
   "fsession.multi.s": {
     programType: "tracing",
     attachType: "trace_fsession_multi",
-    target: functionForm,
+    method: tracedFunctions,
     flags: BPF_F_SLEEPABLE,
   },
   freplace: {
