@@ -115,10 +115,14 @@ const sectionOf: Readonly<Partial<Record<string, string>>> = {
 };
 
 const trampolineHints = {
+  ENOENT: () =>
+    isKernelSince("5.13")
+      ? undefined
+      : "Before Linux 5.13 a program can be attached only once to the function that it was loaded for: load it again",
   ENOTSUPP: () =>
     `This kernel cannot call programs at functions: its JIT compiler has no trampolines (on arm64 they need Linux 6.4), or it was built without ${ftrace}`,
-  // BPF_MAX_TRAMP_LINKS in include/linux/bpf.h.
-  E2BIG: "The function has as many programs as a trampoline can call, which are 38 since Linux 5.9",
+  // BPF_MAX_TRAMP_LINKS in include/linux/bpf.h, which was 40 in Linux 5.10.
+  E2BIG: "The function has as many programs as a trampoline can call, which are 38",
 } as const;
 
 /** Explains that a function of the kernel cannot be traced; returns `undefined` if it can. */
@@ -146,15 +150,14 @@ export const replacement: AttachMethod<ReplacementOptions> = {
     const doing = `replace the function ${name} of a program`;
     const link = (fd: number) => new Link(new Descriptor(fd, `freplace link to ${name}`));
     const hints = {
-      ENOTSUPP: trampolineHints.ENOTSUPP,
+      ...trampolineHints,
       EBUSY: `The function is replaced already, or programs of fentry or fexit are attached to it: detach them first`,
     };
     if (other === undefined) {
-      const EINVAL = () =>
-        isKernelSince("5.10")
-          ? "After its first attachment a program can be attached only with the option program, which names the other program"
-          : undefined;
-      const context = { doing, needs, hints: { ...hints, EINVAL } };
+      const again =
+        "After its first attachment a program can be attached only with the option program, which names the other program";
+      // Before Linux 5.13 the error is ENOENT.
+      const context = { doing, needs, hints: { ...hints, ENOENT: again, EINVAL: again } };
       return link(openRawTracepoint(program.fd, null, context));
     }
     const fd = fdOf(other, "attach: program", 1);

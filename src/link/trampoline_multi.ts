@@ -225,15 +225,10 @@ function attachAllowed(
   cookies: ReadonlyMap<string | undefined, bigint> | undefined,
 ): TracingMultiLink {
   const attachTo = (candidates: readonly Candidate[], refused: readonly SkippedFunction[]) => {
-    const [first] = refused;
-    if (candidates.length === 0 && first !== undefined) {
-      throw notFound(
-        `None of the ${refused.length} functions can be attached to. ${first.name}: ${first.reason}`,
-      );
-    }
     const values = cookies && candidates.map(({ name }) => cookies.get(name) ?? 0n);
     return attach(programFd, attachType, candidates, refused, values);
   };
+  requireSome(found, skipped);
   try {
     return attachTo(found, skipped);
   } catch (error) {
@@ -242,18 +237,27 @@ function attachAllowed(
     const refused = new Set(findRefused(attachType, found));
     if (refused.size === 0) throw error;
     const traceable = traceableFunctions();
-    const explain = ({ name }: Candidate) => ({
-      name,
-      reason:
-        traceable?.has(name) === false
-          ? notTraceable
-          : "the kernel refuses programs of this section for it",
-    });
-    return attachTo(
-      found.filter((candidate) => !refused.has(candidate)),
-      [...skipped, ...Array.from(refused, explain)],
-    );
+    const all = [...skipped];
+    for (const { name } of refused) {
+      const isTraceable = traceable?.has(name) ?? true;
+      all.push({
+        name,
+        reason: isTraceable ? "the kernel refuses programs of this section for it" : notTraceable,
+      });
+    }
+    const allowed = found.filter((candidate) => !refused.has(candidate));
+    requireSome(allowed, all);
+    return attachTo(allowed, all);
   }
+}
+
+/** Checks that there is a function to attach to. @throws {BpfError} `ENOENT` if all are skipped. */
+function requireSome(candidates: readonly Candidate[], skipped: readonly SkippedFunction[]): void {
+  const [first] = skipped;
+  if (candidates.length > 0 || first === undefined) return;
+  throw notFound(
+    `None of the functions (${skipped.length}) can be attached to. ${first.name}: ${first.reason}`,
+  );
 }
 
 /** Returns true for the errors of the kernel for a function that it refuses: EINVAL for its type, ENOENT if it is not traceable. */

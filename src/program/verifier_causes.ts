@@ -88,7 +88,7 @@ export const causes: readonly Cause[] = [
       `The other program does not call ${groups["name"]}, so that the verifier removed the function when that program was loaded`,
   },
   {
-    pattern: /Can(?:not|'t) replace static functions/,
+    pattern: /Can(?:not|'t) replace static functions|is not a global function/,
     advice:
       "Programs of freplace can replace only global functions: give the function the linkage global in the BTF of its program",
   },

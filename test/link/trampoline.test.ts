@@ -111,7 +111,11 @@ wayTest("fmod_ret", () => expectDenial(`fmod_ret/${traced}`));
 
 wayTest("lsm", () => expectDenial("lsm/inode_mkdir"));
 
-testWith(kinds.get("lsm"))("a program of lsm.s, which may sleep, runs, too", () => {
+const sleepableHookTest = isKernelSince("5.11")
+  ? testWith(kinds.get("lsm"))
+  : testUnless("programs that may sleep can use this hook since 5.11");
+
+sleepableHookTest("a program of lsm.s, which may sleep, runs, too", () => {
   using counts = new HashMap({ key: t.u32, value: t.u64Number, maxEntries: 1024 });
   using program = execCounter("lsm.s/file_open", counts);
   {
@@ -174,8 +178,13 @@ const int = types.int("int", 4, { isSigned: true });
 const takesNothing = types.functionPrototype(int);
 const mainType = types.func("main", takesNothing, "global");
 const oneType = types.func("one", takesNothing, "global");
+const sameType = types.func(
+  "same",
+  types.functionPrototype(int, [{ name: "number", typeId: int }]),
+  "global",
+);
 
-/** Loads a program that returns the result of its function `one`: 1. */
+/** Loads a program that returns the result of its function `one`, 1, and has a function `same` of another type. */
 function loadOne(): Program<"socket"> {
   return new Program({
     section: "socket",
@@ -183,12 +192,16 @@ function loadOne(): Program<"socket"> {
     code: [
       asm.func("main"),
       asm.callFunction("one"),
+      asm.mov(r1, r0),
+      asm.callFunction("same"),
       asm.exit(),
-      asm.func("one"),
-      asm.mov(r0, 1),
-      asm.exit(),
+      ...[asm.func("one"), asm.mov(r0, 1), asm.exit()],
+      ...[asm.func("same"), asm.mov(r0, r1), asm.exit()],
     ],
-    btf: { bytes: types.encode(), functions: { main: mainType, one: oneType } },
+    btf: {
+      bytes: types.encode(),
+      functions: { main: mainType, one: oneType, same: sameType },
+    },
   });
 }
 
@@ -244,12 +257,14 @@ describe("freplace", () => {
       expect(() => again.attach()).toThrow(/EBUSY .*The function is replaced already/);
     }
     expect(() => two.attach()).toThrow(
-      /EINVAL .*After its first attachment .* only with the option program/,
+      /(EINVAL|ENOENT) .*After its first attachment .* only with the option program/,
     );
     expect(() => two.attach({ program: one, function: "on" })).toThrow(
       /ENOENT .*The program has no function on: did you mean "one"\?/,
     );
-    expect(() => two.attach({ program: one, function: "main" })).toThrow(/EINVAL/);
+    expect(() => two.attach({ program: one, function: "same" })).toThrow(
+      /EINVAL .*The function differs in its type/,
+    );
     expect(() => two.attach({ function: "main" })).toThrow(
       "attach: function: expected the option program, whose function main is replaced",
     );
@@ -291,28 +306,55 @@ testWith(kinds.get("fexit"))("a function of a BPF program is traced", () => {
   expect(seen.map((result) => BigInt.asUintN(32, result))).toEqual([1n]);
 });
 
+/** Linux 5.13 lets a program be attached again. */
+const canAttachAgain = isKernelSince("5.13");
+
+function loadTraced(): Program<"fentry/security_inode_mkdir"> {
+  return new Program({ section: `fentry/${traced}`, license: "GPL", code });
+}
+
 describe("attaching to a function", () => {
   testWith(kinds.get("fentry"))("twice with the same program is refused", () => {
-    using program = new Program({ section: `fentry/${traced}`, license: "GPL", code });
+    using program = loadTraced();
     using link = program.attach();
     expect(`${link}`).toBe(`fentry link to ${traced}`);
     expect(link.info()).toMatchObject({ type: "tracing", attachType: "trace_fentry" });
     expect(() => program.attach()).toThrow(
-      /EBUSY .*The program is attached to this function already/,
+      canAttachAgain
+        ? /EBUSY .*The program is attached to this function already/
+        : /ENOENT .*Before Linux 5\.13 a program can be attached only once/,
     );
   });
 
   testWith(kinds.get("fentry"))("has cookies since Linux 5.19", () => {
-    using program = new Program({ section: `fentry/${traced}`, license: "GPL", code });
+    using program = loadTraced();
     expect(() => program.attach({ cookie: -1n })).toThrow(TypeError);
     const attach = () => program.attach({ cookie: 7n });
     if (kinds.get("fentry_cookie").available) attach()[Symbol.dispose]();
     else expect(attach).toThrow(/EINVAL .*Cookies .* need Linux 5\.19: leave out the cookie/);
   });
 
-  testWith(kinds.get("fentry"))("is detached a hundred times, and leaves nothing", () => {
-    using program = new Program({ section: `fentry/${traced}`, license: "GPL", code });
-    for (let round = 0; round < 100; round++) program.attach()[Symbol.dispose]();
+  testWith(kinds.get("fentry"))("is possible a hundred times, and leaves nothing", () => {
+    using program = loadTraced();
+    for (let round = 0; round < 100; round++) {
+      using loaded = canAttachAgain ? undefined : loadTraced();
+      (loaded ?? program).attach()[Symbol.dispose]();
+    }
+  });
+
+  testWith(kinds.get("fentry"))("that cannot be traced is refused", () => {
+    using program = new Program({ section: "fentry/int3_exception_notify", license: "GPL", code });
+    expect(() => program.attach()).toThrow(
+      /(EBUSY|EINVAL) .*The kernel does not let the function be traced \(notrace\)/,
+    );
+  });
+
+  testWith(kinds.get("fentry"))("of more programs than the kernel calls is refused", () => {
+    using programs = new DisposableStack();
+    const attach = () => programs.use(programs.use(loadTraced()).attach());
+    expect(() => {
+      for (let count = 0; count <= 40; count++) attach();
+    }).toThrow(/E2BIG .*as many programs as a trampoline can call/);
   });
 });
 

@@ -9,6 +9,7 @@ import {
   VerifierError,
 } from "../../src/index.ts";
 import { BtfBuilder } from "../../src/btf/builder.ts";
+import { isKernelSince } from "../../src/ffi/kernel.ts";
 import { testWith } from "../support/needs.ts";
 import { bpfTest } from "../support/privilege.ts";
 
@@ -115,9 +116,14 @@ describe("the verifier's refusal of a function is explained", () => {
   const refusals: readonly (readonly [string, SectionName, RegExp, Partial<ProgramOptions>?])[] = [
     ["fentry", "fentry.s/vfs_read", /vfs_read is not sleepable\n.*Use the section without \.s/],
     ["fmod_ret", "fmod_ret/vfs_read", /vfs_read\(\) is not modifiable\n.*fexit can see the result/],
-    ["fentry", "fentry/_printk", /\n.*cannot get the arguments .* Attach a kprobe instead/],
+    ["fentry", "fentry/bpf_log", /\n.*cannot get the arguments .* Attach a kprobe instead/],
     ["lsm", "lsm/file_open", /\n.*GPL-compatible license/, { license: "Proprietary" }],
-    ["lsm", "lsm/vm_enough_memory", /\n.*security hook vm_enough_memory\. Choose another/],
+    // Linux 6.12 disables this hook.
+    ...(isKernelSince("6.12")
+      ? ([
+          ["lsm", "lsm/vm_enough_memory", /\n.*security hook vm_enough_memory\. Choose another/],
+        ] as const)
+      : []),
   ];
   for (const [kind, section, message, options] of refusals) {
     testWith(kinds.get(kind as "fentry"))(section, () => {
