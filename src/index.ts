@@ -188,11 +188,7 @@ export { Link, listLinks, type OpenLinkOptions, type UpdateLinkOptions } from ".
 export type { CookieOptions, CookiesOptions, LinkedProgram } from "./link/attach_method.ts";
 export type { FunctionPatterns } from "./link/function_patterns.ts";
 export type { ReplacementOptions } from "./link/trampoline.ts";
-export {
-  type SkippedFunction,
-  type TracedFunctions,
-  TracingMultiLink,
-} from "./link/trampoline_multi.ts";
+export { type TracedFunctions, TracingMultiLink } from "./link/trampoline_multi.ts";
 export {
   type DataLocation,
   tracepointType,
