@@ -184,6 +184,8 @@ export type {
   UprobeMultiLinkInfo,
   XdpLinkInfo,
 } from "./link/link_info.ts";
+export type { CgroupOrder, IteratorOptions } from "./link/iterator.ts";
+export { IterLink, type IterOutput } from "./link/iterator_link.ts";
 export { Link, listLinks, type OpenLinkOptions, type UpdateLinkOptions } from "./link/link.ts";
 export type { CookieOptions, LinkedProgram } from "./link/attach_method.ts";
 export {

@@ -8,6 +8,7 @@ import type { AttachTypeName, ProgramTypeName } from "../ffi/bpf_prog.ts";
 import type { Capability } from "../ffi/capabilities.ts";
 import { type KernelVersion, sinceByArchitecture } from "../ffi/kernel.ts";
 import type { AttachKindRow } from "./attach_method.ts";
+import { iteratorKinds } from "./iterator.ts";
 import { rawTracepointKinds } from "./raw_tracepoint.ts";
 import { tracepointKinds } from "./tracepoint.ts";
 
@@ -287,17 +288,7 @@ export const attachKinds = {
     place: "loaded for",
     by: "raw_tracepoint",
   },
-  iter: {
-    since: "5.8",
-    ...typed,
-    program: {
-      type: "tracing",
-      attachType: "trace_iter",
-      target: { kind: "func", name: "bpf_iter_bpf_map" },
-    },
-    place: "loaded for",
-    by: "link",
-  },
+  ...iteratorKinds,
   xdp: {
     since: "5.9",
     ...network,

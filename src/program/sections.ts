@@ -12,6 +12,8 @@ import {
   type CookieOptions,
   type TargetForm,
 } from "../link/attach_method.ts";
+import { iterator, type IteratorOptions } from "../link/iterator.ts";
+import type { IterLink } from "../link/iterator_link.ts";
 import type { Link } from "../link/link.ts";
 import {
   rawTracepoint,
@@ -187,8 +189,8 @@ interface TargetedSections {
   lsm: NotAttachable;
   "lsm.s": NotAttachable;
   lsm_cgroup: NotAttachable;
-  iter: NotAttachable;
-  "iter.s": NotAttachable;
+  iter: Attaching<IteratorOptions, IterLink>;
+  "iter.s": Attaching<IteratorOptions, IterLink>;
 }
 
 /**
@@ -411,13 +413,13 @@ export const sectionRows: Readonly<Record<SectionPrefix, SectionRow>> = {
     programType: "tracing",
     attachType: "trace_iter",
     loadTarget: { kind: "func", prefix: "bpf_iter_" },
-    target: functionForm,
+    method: iterator,
   },
   "iter.s": {
     programType: "tracing",
     attachType: "trace_iter",
     loadTarget: { kind: "func", prefix: "bpf_iter_" },
-    target: functionForm,
+    method: iterator,
     flags: BPF_F_SLEEPABLE,
   },
   struct_ops: {
