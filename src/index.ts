@@ -186,6 +186,16 @@ export type {
 } from "./link/link_info.ts";
 export type { CgroupOrder, IteratorOptions } from "./link/iterator.ts";
 export { IterLink, type IterOutput } from "./link/iterator_link.ts";
+export type {
+  BreakpointEvent,
+  CacheEvent,
+  NumberedEvent,
+  PerfEventName,
+  PerfEventSpec,
+  RawEvent,
+} from "./link/perf_counters.ts";
+export type { PerfEventOptions } from "./link/perf_event_program.ts";
+export { PerfEventsLink } from "./link/perf_events_link.ts";
 export { Link, listLinks, type OpenLinkOptions, type UpdateLinkOptions } from "./link/link.ts";
 export type { CookieOptions, LinkedProgram } from "./link/attach_method.ts";
 export {

@@ -9,6 +9,7 @@ import type { Capability } from "../ffi/capabilities.ts";
 import { type KernelVersion, sinceByArchitecture } from "../ffi/kernel.ts";
 import type { AttachKindRow } from "./attach_method.ts";
 import { iteratorKinds } from "./iterator.ts";
+import { perfEventKinds } from "./perf_event_program.ts";
 import { rawTracepointKinds } from "./raw_tracepoint.ts";
 import { tracepointKinds } from "./tracepoint.ts";
 
@@ -47,8 +48,7 @@ export type AttachPlace =
   | "typed functions"
   /** An offset in a file, for a uprobe_multi link. */
   | "file"
-  /** A perf event: one that never counts, or that of a kprobe or uprobe. */
-  | "idle event"
+  /** The perf event of a kprobe or uprobe. */
   | "kprobe"
   | "kretprobe"
   | "uprobe"
@@ -139,10 +139,6 @@ function multiUprobe(attachType: AttachTypeName) {
     by: "link",
   } as const;
 }
-
-const events = { ...tracing, config: ["CONFIG_BPF_EVENTS"] } as const;
-const perfEvent = { ...events, program: { type: "perf_event" }, place: "idle event" } as const;
-const perfEventLink = { ...perfEvent, by: "link", attachType: "perf_event" } as const;
 
 /** A function that exists to be traced by tests (kernel 5.5): only test runs of tracing programs call it. */
 export const testFunction: BtfTarget = { kind: "func", name: "bpf_fentry_test1" };
@@ -251,9 +247,7 @@ export const attachKinds = {
   "uprobe.multi_cookie": { since: "6.6", ...multiUprobe("trace_uprobe_multi"), hasCookie: true },
   "uprobe.session": { since: "6.13", ...multiUprobe("trace_uprobe_session") },
   ...tracepointKinds,
-  perf_event: { since: "4.9", ...perfEvent, by: "event" },
-  perf_event_link: { since: "5.15", ...perfEventLink },
-  perf_event_cookie: { since: "5.15", ...perfEventLink, hasCookie: true },
+  ...perfEventKinds,
   ...rawTracepointKinds,
   fentry: { since: trampolinesSince("5.5"), ...trampoline("trace_fentry") },
   fexit: { since: trampolinesSince("5.5"), ...trampoline("trace_fexit") },

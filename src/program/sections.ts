@@ -15,6 +15,8 @@ import {
 import { iterator, type IteratorOptions } from "../link/iterator.ts";
 import type { IterLink } from "../link/iterator_link.ts";
 import type { Link } from "../link/link.ts";
+import { perfEvent, type PerfEventOptions } from "../link/perf_event_program.ts";
+import type { PerfEventsLink } from "../link/perf_events_link.ts";
 import {
   rawTracepoint,
   type RawTracepointTarget,
@@ -63,7 +65,7 @@ type NotAttachable = Attaching<never>;
 
 /** Sections without a target in the name. */
 interface PlainSections {
-  perf_event: NotAttachable;
+  perf_event: Attaching<PerfEventOptions, PerfEventsLink>;
   xdp: NotAttachable;
   "xdp.frags": NotAttachable;
   "xdp/devmap": NotAttachable;
@@ -434,7 +436,7 @@ export const sectionRows: Readonly<Record<SectionPrefix, SectionRow>> = {
     otherUse: "store it in a struct_ops map",
   },
   // Events.
-  perf_event: { programType: "perf_event" },
+  perf_event: { programType: "perf_event", method: perfEvent },
   // Packets.
   xdp: { programType: "xdp", attachType: "xdp", isAttachTypeOptional: true },
   "xdp.frags": { programType: "xdp", attachType: "xdp", flags: BPF_F_XDP_HAS_FRAGS },
