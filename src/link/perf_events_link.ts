@@ -48,6 +48,41 @@ interface AttachedEvent {
  *
  * `info()` and `id` are those of the first event. `detach()` disables the events. `update()` is not possible: attach the new
  * program and dispose of this link. `pin()` is possible for a single event: with the option `tid` or `cpu`.
+ *
+ * @example
+ * ```ts
+ * import { asm, BpfError, PerCpuArrayMap, Program, t } from "bun-bpf";
+ * const { r0, r1, r2, r10 } = asm;
+ * try {
+ *   using samples = new PerCpuArrayMap({ value: t.u64Number, length: 1 });
+ *   using program = new Program({
+ *     section: "perf_event",
+ *     license: "GPL",
+ *     maps: { samples },
+ *     code: [
+ *       asm.stw(r10, -4, 0),
+ *       asm.mov(r2, r10),
+ *       asm.add(r2, -4),
+ *       asm.ldMap(r1, "samples"),
+ *       asm.call("map_lookup_elem"),
+ *       asm.jeq(r0, 0, "out"),
+ *       asm.mov(r1, 1),
+ *       asm.atomicAdd(r0, 0, r1),
+ *       asm.label("out"),
+ *       asm.mov(r0, 0),
+ *       asm.exit(),
+ *     ],
+ *   });
+ *   using link = program.attach({ event: "cpu-clock", frequency: 100 });
+ *   await Bun.sleep(100);
+ *   console.log(`samples by CPU: ${samples.at(0)}`, link.cpus); // about 10 for each
+ * } catch (error) {
+ *   if (!(error instanceof BpfError)) throw error;
+ *   console.error(error.message); // without privileges
+ * }
+ * ```
+ *
+ * Requires Linux 4.9.
  */
 export class PerfEventsLink extends Link {
   readonly #request: PerfEventsRequest;

@@ -182,8 +182,8 @@ describe("a perf event", () => {
       using _link = counter.attach({ ...event, pid: child.pid, ...options });
       counter.take();
       touchPages();
-      child.stdin.write("line\n");
-      child.stdin.end();
+      await child.stdin.write("line\n");
+      await child.stdin.end();
       await child.exited;
       return counter.take();
     };
@@ -205,8 +205,8 @@ describe("a perf event", () => {
       using link = counter.attach({ ...event, pid: shell.pid, inherit });
       expect(link.cpus).toEqual([]);
       counter.take();
-      shell.stdin.write("go\n");
-      shell.stdin.end();
+      await shell.stdin.write("go\n");
+      await shell.stdin.end();
       await shell.exited;
       return counter.take();
     };
