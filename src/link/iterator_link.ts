@@ -29,7 +29,7 @@ export interface IterOutput<T> extends Iterable<T>, AsyncIterable<T> {
  *
  * @example
  * ```ts
- * import { asm, Btf, BpfError, Program, t } from "bun-bpf";
+ * import { asm, Btf, BpfError, type IterLink, Program, t } from "bun-bpf";
  * const { r0, r1, r2, r3, r6, r10 } = asm;
  * // Writes the id of each map: struct bpf_iter__bpf_map { struct bpf_iter_meta *meta; struct bpf_map *map; }
  * const code = [
@@ -49,7 +49,7 @@ export interface IterOutput<T> extends Iterable<T>, AsyncIterable<T> {
  * ];
  * try {
  *   using program = new Program({ section: "iter/bpf_map", license: "GPL", code });
- *   using link = program.attach();
+ *   using link: IterLink = program.attach();
  *   for await (const id of link.records(t.u32)) console.log(`map ${id}`);
  * } catch (error) {
  *   if (!(error instanceof BpfError)) throw error;

@@ -51,7 +51,7 @@ interface AttachedEvent {
  *
  * @example
  * ```ts
- * import { asm, BpfError, PerCpuArrayMap, Program, t } from "bun-bpf";
+ * import { asm, BpfError, PerCpuArrayMap, type PerfEventsLink, Program, t } from "bun-bpf";
  * const { r0, r1, r2, r10 } = asm;
  * try {
  *   using samples = new PerCpuArrayMap({ value: t.u64Number, length: 1 });
@@ -73,9 +73,9 @@ interface AttachedEvent {
  *       asm.exit(),
  *     ],
  *   });
- *   using link = program.attach({ event: "cpu-clock", frequency: 100 });
+ *   using link: PerfEventsLink = program.attach({ event: "cpu-clock", frequency: 100 });
  *   await Bun.sleep(100);
- *   console.log(`samples by CPU: ${samples.at(0)}`, link.cpus); // about 10 for each
+ *   console.log(`CPUs ${link.cpus} had ${samples.at(0)} samples`);
  * } catch (error) {
  *   if (!(error instanceof BpfError)) throw error;
  *   console.error(error.message); // without privileges
