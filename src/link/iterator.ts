@@ -19,7 +19,7 @@ import { IterLink } from "./iterator_link.ts";
 
 /**
  * The order in which an iterator visits cgroups, from the cgroup of the option `cgroup` on: only that one, its descendants before
- * or after their own descendants, its ancestors, or its children.
+ * or after their own descendants, it and its ancestors, or its children without it.
  */
 export type CgroupOrder = Keyword<Exclude<keyof typeof bpfCgroupIterOrders, "ORDER_UNSPEC">>;
 
@@ -34,7 +34,7 @@ export interface IteratorOptions {
    */
   readonly cgroup?: string | FdLike;
   /**
-   * The order in which `iter/cgroup` visits cgroups (kernel 6.1). `"children"` needs a newer kernel.
+   * The order in which `iter/cgroup` visits cgroups (kernel 6.1). `"children"` needs Linux 7.0.
    *
    * @default "descendants_pre"
    */
@@ -184,7 +184,10 @@ function cgroupParameters(
   const which = typeof cgroup === "string" ? cgroup : "the descriptor";
   const hints = {
     EBADF: `cgroup: ${which} is not the directory of a cgroup`,
-    EINVAL: `order: this kernel does not know the order "${order}"`,
+    EINVAL:
+      order === "children"
+        ? 'order: "children" needs Linux 7.0: use "descendants_pre"'
+        : sleepableHint("cgroup"),
   };
   return { fields, hints };
 }

@@ -4,6 +4,7 @@ import type { Descriptor } from "../ffi/descriptor.ts";
 import { startTurn } from "../loop/timers.ts";
 import { checkType, type Type } from "../types/type.ts";
 import type { LinkedProgram } from "./attach_method.ts";
+import type { IterLinkInfo } from "./link_info.ts";
 import { Link, openLinkAs, type OpenLinkOptions, type UpdateLinkOptions } from "./link.ts";
 
 /**
@@ -150,6 +151,10 @@ export class IterLink extends Link {
         if (chunk.length > 0) yield chunk.slice();
       },
     }));
+  }
+
+  override info(): IterLinkInfo {
+    return super.info() as IterLinkInfo;
   }
 
   override update(program: LinkedProgram, options: UpdateLinkOptions = {}): this {

@@ -25,6 +25,7 @@ import { onCpu } from "../ring/perf_producer.ts";
 import { testWith } from "../support/needs.ts";
 import { bpfObstacle, bpfTest } from "../support/privilege.ts";
 import { countResources, settledResources } from "../support/resources.ts";
+import { runBun } from "../support/run.ts";
 import { isGuest, testUnless } from "../support/skipping.ts";
 import { wayTest } from "./way.ts";
 
@@ -612,6 +613,21 @@ describe("attaching to a perf event rejects", () => {
       expect(countResources()).toEqual(before);
     });
   }
+
+  bpfTest("a process without CAP_PERFMON", async () => {
+    const code = `
+      import { asm, Program } from "./src/index.ts";
+      const code = [asm.mov(asm.r0, 0), asm.exit()];
+      using program = new Program({ section: "perf_event", license: "GPL", code });
+      await import("./test/support/drop_capabilities.ts");
+      try {
+        program.attach({ event: "cpu-clock", frequency: 1 });
+      } catch (error) {
+        console.log(error.name, error.code, error.hint);
+      }`;
+    const { stdout } = await runBun(["-e", code]);
+    expect(stdout).toMatch(/^BpfError (?:EACCES|EPERM) .*lacks (?:CAP_PERFMON|CAP_SYS_ADMIN)/);
+  });
 
   const hasCounters = existsSync("/sys/bus/event_source/devices/cpu");
   testUnless(bpfObstacle ?? (hasCounters ? "the processor has counters" : undefined))(
