@@ -21,7 +21,7 @@ import { BpfError } from "../ffi/error.ts";
 import { createMemoryFile } from "../ffi/memory_file.ts";
 import { DetachedMount } from "../ffi/mount.ts";
 import { inNewNamespace, inNewNetworkNamespace, openNetworkNamespace } from "../ffi/namespace.ts";
-import { enablePerfEvent, openIdleEvent, setPerfEventProgram } from "../ffi/perf_event.ts";
+import { enablePerfEvent, setPerfEventProgram } from "../ffi/perf_event.ts";
 import { activeSecurityModules, bpfModuleObstacle } from "../ffi/security.ts";
 import { openSocket, RouteSocket, setSocketOption } from "../ffi/socket.ts";
 import type { AttachPlace, OldAttachKindRow } from "../link/attach_kinds.ts";
@@ -233,8 +233,6 @@ function atPlace(place: AttachPlace, use: (target: LinkTarget) => void): void {
       return use({ kind: place, names: [rareFunction] });
     case "file":
       return withFile((path) => use({ kind: "file places", path, offsets: [0] }));
-    case "idle event":
-      return useEvent(new Descriptor(openIdleEvent(placeName), placeName), use);
     case "kprobe":
     case "kretprobe":
       return useEvent(openProbeAtStart("kprobe", place === "kretprobe", rareFunction), use);

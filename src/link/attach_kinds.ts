@@ -8,9 +8,11 @@ import type { AttachTypeName, ProgramTypeName } from "../ffi/bpf_prog.ts";
 import type { Capability } from "../ffi/capabilities.ts";
 import { type KernelVersion, sinceByArchitecture } from "../ffi/kernel.ts";
 import type { AttachKindRow } from "./attach_method.ts";
+import { iteratorKinds } from "./iterator.ts";
+import { perfEventKinds } from "./perf_event_program.ts";
 import { rawTracepointKinds } from "./raw_tracepoint.ts";
 import { tracepointKinds } from "./tracepoint.ts";
-import { ftrace, replacementKinds, tracedFunctionKinds, typed } from "./trampoline.ts";
+import { ftrace, replacementKinds, tracedFunctionKinds } from "./trampoline.ts";
 import { tracedFunctionsKinds } from "./trampoline_multi.ts";
 
 /** A type of the kernel's BTF that a program is loaded for. */
@@ -47,8 +49,7 @@ export type AttachPlace =
   | "kernel functions"
   /** An offset in a file, for a uprobe_multi link. */
   | "file"
-  /** A perf event: one that never counts, or that of a kprobe or uprobe. */
-  | "idle event"
+  /** The perf event of a kprobe or uprobe. */
   | "kprobe"
   | "kretprobe"
   | "uprobe"
@@ -138,10 +139,6 @@ function multiUprobe(attachType: AttachTypeName) {
   } as const;
 }
 
-const events = { ...tracing, config: ["CONFIG_BPF_EVENTS"] } as const;
-const perfEvent = { ...events, program: { type: "perf_event" }, place: "idle event" } as const;
-const perfEventLink = { ...perfEvent, by: "link", attachType: "perf_event" } as const;
-
 const network = {
   // CAP_SYS_ADMIN is needed to create the network namespace.
   needs: ["CAP_BPF", "CAP_NET_ADMIN", "CAP_SYS_ADMIN"],
@@ -212,24 +209,12 @@ export const attachKinds = {
   "uprobe.multi_cookie": { since: "6.6", ...multiUprobe("trace_uprobe_multi"), hasCookie: true },
   "uprobe.session": { since: "6.13", ...multiUprobe("trace_uprobe_session") },
   ...tracepointKinds,
-  perf_event: { since: "4.9", ...perfEvent, by: "event" },
-  perf_event_link: { since: "5.15", ...perfEventLink },
-  perf_event_cookie: { since: "5.15", ...perfEventLink, hasCookie: true },
+  ...perfEventKinds,
   ...rawTracepointKinds,
   ...tracedFunctionKinds,
   ...tracedFunctionsKinds,
   ...replacementKinds,
-  iter: {
-    since: "5.8",
-    ...typed,
-    program: {
-      type: "tracing",
-      attachType: "trace_iter",
-      target: { kind: "func", name: "bpf_iter_bpf_map" },
-    },
-    place: "loaded for",
-    by: "link",
-  },
+  ...iteratorKinds,
   xdp: {
     since: "5.9",
     ...network,

@@ -13,7 +13,11 @@ import {
   type CookiesOptions,
   type TargetForm,
 } from "../link/attach_method.ts";
+import { iterator, type IteratorOptions } from "../link/iterator.ts";
+import type { IterLink } from "../link/iterator_link.ts";
 import type { Link } from "../link/link.ts";
+import { perfEvent, type PerfEventOptions } from "../link/perf_event_program.ts";
+import type { PerfEventsLink } from "../link/perf_events_link.ts";
 import {
   rawTracepoint,
   type RawTracepointTarget,
@@ -75,7 +79,7 @@ type NotAttachable = Attaching<never>;
 
 /** Sections without a target in the name. */
 interface PlainSections {
-  perf_event: NotAttachable;
+  perf_event: Attaching<PerfEventOptions, PerfEventsLink>;
   xdp: NotAttachable;
   "xdp.frags": NotAttachable;
   "xdp/devmap": NotAttachable;
@@ -209,8 +213,8 @@ interface TargetedSections extends Readonly<
   lsm: Attaching<CookieOptions>;
   "lsm.s": Attaching<CookieOptions>;
   lsm_cgroup: NotAttachable;
-  iter: NotAttachable;
-  "iter.s": NotAttachable;
+  iter: Attaching<IteratorOptions, IterLink>;
+  "iter.s": Attaching<IteratorOptions, IterLink>;
   struct_ops: NotAttachable;
   "struct_ops.s": NotAttachable;
 }
@@ -266,7 +270,7 @@ const functionForm: TargetForm = { example: "vfs_read", pattern: /^[^\0]+$/ };
 const fileForm: TargetForm = { example: "/usr/bin/bash:readline", pattern: /^[^\0]+$/ };
 const kernelFunction: LoadTarget = { kind: "func", prefix: "", noun: "function" };
 const hook: LoadTarget = { kind: "func", prefix: "bpf_lsm_", noun: "security hook" };
-const iterator: LoadTarget = { kind: "func", prefix: "bpf_iter_", noun: "iterator" };
+const iteratorTarget: LoadTarget = { kind: "func", prefix: "bpf_iter_", noun: "iterator" };
 const structOfFunctions: LoadTarget = { kind: "struct", prefix: "", noun: "struct" };
 const memberForm: TargetForm = {
   example: "tcp_congestion_ops.ssthresh",
@@ -455,14 +459,14 @@ export const sectionRows: Readonly<Record<SectionPrefix, SectionRow>> = {
   iter: {
     programType: "tracing",
     attachType: "trace_iter",
-    loadTarget: iterator,
-    target: functionForm,
+    loadTarget: iteratorTarget,
+    method: iterator,
   },
   "iter.s": {
     programType: "tracing",
     attachType: "trace_iter",
-    loadTarget: iterator,
-    target: functionForm,
+    loadTarget: iteratorTarget,
+    method: iterator,
     flags: BPF_F_SLEEPABLE,
   },
   struct_ops: {
@@ -479,7 +483,7 @@ export const sectionRows: Readonly<Record<SectionPrefix, SectionRow>> = {
     otherUse: "store it in a struct_ops map",
   },
   // Events.
-  perf_event: { programType: "perf_event" },
+  perf_event: { programType: "perf_event", method: perfEvent },
   // Packets.
   xdp: { programType: "xdp", attachType: "xdp", isAttachTypeOptional: true },
   "xdp.frags": { programType: "xdp", attachType: "xdp", flags: BPF_F_XDP_HAS_FRAGS },
