@@ -185,7 +185,16 @@ export type {
   XdpLinkInfo,
 } from "./link/link_info.ts";
 export { Link, listLinks, type OpenLinkOptions, type UpdateLinkOptions } from "./link/link.ts";
-export type { CookieOptions, LinkedProgram } from "./link/attach_method.ts";
+export type { CookieOptions, CookiesOptions, LinkedProgram } from "./link/attach_method.ts";
+export type { KprobeOptions, KprobeTarget, KsyscallTarget } from "./link/kprobe.ts";
+export { KprobeMultiLink, type KprobeMultiTarget } from "./link/kprobe_multi.ts";
+export type {
+  UprobeMultiOptions,
+  UprobeMultiTarget,
+  UprobeOptions,
+  UprobeProcessOptions,
+  UprobeTarget,
+} from "./link/uprobe.ts";
 export {
   type DataLocation,
   tracepointType,
