@@ -1,6 +1,6 @@
 /** @module Attaches to instructions and returns of kernel functions by kprobes, and to system calls by the functions that implement them. */
 
-import { describe, refuseType } from "../check/describe.ts";
+import { describe } from "../check/describe.ts";
 import { suggestion } from "../check/names.ts";
 import type { BpfCallContext } from "../ffi/bpf.ts";
 import { BpfError } from "../ffi/error.ts";
@@ -11,6 +11,7 @@ import {
   formatFunction,
   type KernelFunction,
   listFunctions,
+  suggestFunction,
 } from "../symbols/functions.ts";
 import { EADDRNOTAVAIL, ENOENT, EPERM } from "../uapi/errno.ts";
 import {
@@ -135,7 +136,7 @@ function attachTo(
   isReturn: boolean,
 ): Link {
   const doing = `attach to ${isReturn ? "the return of " : ""}${text}`;
-  const what = `${isReturn ? "kretprobe" : "kprobe"} link to ${text.replace(/^the \w+ /, "")}`;
+  const what = `${isReturn ? "kretprobe" : "kprobe"} link to ${text.replace(/^the (system )?\w+ /, "")}`;
   const event = openProbe(
     { source: "kprobe", isReturn, target, offset },
     { doing, hints: { ...(isReturn ? returnHints : placeHints), ...hints } },
@@ -211,7 +212,9 @@ function addressPlace(text: string, address: bigint): Place {
 /** Checks an address of the kernel. @throws {TypeError | RangeError} if it is not a bigint of 64 bits. */
 export function checkAddress(argument: string, address: unknown): void {
   if (typeof address !== "bigint") {
-    refuseType("", `${argument}: an address as a bigint`, address);
+    throw new TypeError(
+      `${argument}: expected an address as a bigint, got ${describe(address)}: a number cannot hold all of its 64 bits`,
+    );
   }
   if (address <= 0n || address !== BigInt.asUintN(64, address)) {
     throw new RangeError(
@@ -277,18 +280,15 @@ function explainShared(found: readonly KernelFunction[]): string {
 }
 
 /** Explains that a function is unknown, with a similar name. */
-export function explainUnknown(given: string): string {
+function explainUnknown(given: string): string {
   const functions = listFunctions();
   const exists = functions.some((each) => given === each.name || given === formatFunction(each));
   if (exists) return `The place is outside of the function ${given}`;
   const elsewhere = functions.find(({ name }) => given.endsWith(`:${name}`));
-  if (elsewhere !== undefined) {
-    return `This kernel has no function ${given}: did you mean ${JSON.stringify(formatFunction(elsewhere))}?`;
-  }
-  const names = given.includes(":")
-    ? functions.map(formatFunction)
-    : functions.map(({ name }) => name);
-  const hint = suggestion(given, new Set(names)) ?? "/proc/kallsyms lists the functions";
+  const hint =
+    elsewhere === undefined
+      ? suggestFunction(given, functions)
+      : `did you mean ${JSON.stringify(formatFunction(elsewhere))}?`;
   return `This kernel has no function ${given}: ${hint}`;
 }
 

@@ -1,15 +1,13 @@
 /** @module Attaches to many kernel functions by one link: to their entries, their returns, or both. */
 
 import { listOf } from "../check/arguments.ts";
-import { describe } from "../check/describe.ts";
-import { suggestion } from "../check/names.ts";
 import type { BpfCallContext } from "../ffi/bpf.ts";
 import { createLink, setNumberArray, setStringArray } from "../ffi/bpf_link.ts";
 import type { AttachTypeName } from "../ffi/bpf_prog.ts";
 import { Descriptor } from "../ffi/descriptor.ts";
 import { BpfError } from "../ffi/error.ts";
 import { isKernelSince, type KernelVersion } from "../ffi/kernel.ts";
-import { listFunctions } from "../symbols/functions.ts";
+import { listFunctions, suggestFunction } from "../symbols/functions.ts";
 import { BPF_F_KPROBE_MULTI_RETURN } from "../uapi/bpf.ts";
 import { ENOENT } from "../uapi/errno.ts";
 import { LINK_CREATE } from "../uapi/layout.ts";
@@ -36,7 +34,8 @@ export type KprobeMultiTarget =
       /**
        * Names and patterns of functions. In a pattern, `*` stands for any characters and `?` for one: `"vfs_*"`, or
        * `"nf_tables:nft_*"` for the functions of a module. A pattern stands for all functions that match and can be probed; a
-       * name without a module for the first function with this name that can be probed.
+       * name without a module for the first function with this name that can be probed. If there are cookies, a pattern stands
+       * for the first function with each name, too.
        */
       readonly functions: string | readonly string[];
       /** Absent: the functions have names. */
@@ -203,15 +202,19 @@ function attachToFunctions(
       return new KprobeMultiLink(new Descriptor(fd, whatOf(patterns)), patterns, patterns, []);
     }
   }
-  const selected = selectFunctions(patterns);
-  if (selected === undefined) {
-    // Without this list the kernel has no kprobe.multi either, and says so.
-    create(request, { names: patterns }, doing, {});
-    throw new Error("the kernel has kprobe.multi, but no list of functions that can be probed");
+  // The addresses in the kernel's list are those of the patched instructions. The kernel finds cookies by the addresses of
+  // functions, which can be lower (CONFIG_X86_KERNEL_IBT).
+  const selected = selectFunctions(patterns, cookies === undefined);
+  if (!("names" in selected)) {
+    // Kernels without kprobe.multi say so here. Others know no function with the name of a pattern.
+    const fd = create(request, { names: patterns }, doing, {
+      ESRCH: `Not all of these are names of functions that can be probed, and for patterns the list of those is needed: ${selected.unknown}`,
+    });
+    return new KprobeMultiLink(new Descriptor(fd, whatOf(patterns)), patterns, patterns, []);
   }
   const found = new Set(selected.patterns);
   const unmatched = patterns.filter((_, index) => !found.has(index));
-  for (const pattern of unmatched) requireMatch(pattern, doing);
+  requireMatches(unmatched, doing);
   if (selected.names.length === 0) {
     throw noFunction(
       doing,
@@ -290,13 +293,16 @@ function tooOld(since: KernelVersion): string {
     : `kprobe.session needs Linux ${since}: attach a program each of the sections "kprobe.multi" and "kretprobe.multi"`;
 }
 
-/** @throws {BpfError} `ENOENT` if no function of the kernel matches a pattern, not even one that cannot be probed. */
-function requireMatch(pattern: string, doing: string): void {
-  if (matchingFunctions([pattern]).length > 0) return;
-  throw noFunction(doing, () => {
-    const hint = suggestion(pattern, new Set(listFunctions().map(({ name }) => name)));
-    return `This kernel has no function ${describe(pattern)}: ${hint ?? "/proc/kallsyms lists the functions"}`;
-  });
+/** @throws {BpfError} `ENOENT` if no function of the kernel matches one of the patterns, not even one that cannot be probed. */
+function requireMatches(patterns: readonly string[], doing: string): void {
+  if (patterns.length === 0) return;
+  const functions = listFunctions();
+  const unknown = patterns.find((pattern) => matchingFunctions([pattern], functions).length === 0);
+  if (unknown === undefined) return;
+  throw noFunction(
+    doing,
+    () => `This kernel has no function ${unknown}: ${suggestFunction(unknown, functions)}`,
+  );
 }
 
 function noFunction(doing: string, hint: () => string): BpfError {

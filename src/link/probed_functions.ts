@@ -4,6 +4,7 @@ import { BpfError } from "../ffi/error.ts";
 import { existsSync, readFileSync } from "../ffi/files.ts";
 import { isKernelSince } from "../ffi/kernel.ts";
 import { DetachedMount } from "../ffi/mount.ts";
+import { explainPermission } from "../ffi/permission.ts";
 import { formatFunction, type FunctionName, listFunctions } from "../symbols/functions.ts";
 import { tracefsPaths } from "./tracepoint.ts";
 
@@ -27,18 +28,16 @@ export function isPlainName(entry: string): boolean {
 }
 
 /**
- * Selects the functions that match patterns. Returns `undefined` if the kernel has no list, because it was built without
- * CONFIG_DYNAMIC_FTRACE.
+ * Selects the functions that match patterns. Returns the reason if the list cannot be read.
  *
  * @param useAddresses false to select names even if the kernel lists addresses
- * @throws {BpfError} if this user may not read tracefs.
  */
 export function selectFunctions(
   patterns: readonly string[],
   useAddresses = true,
-): SelectedFunctions | undefined {
+): SelectedFunctions | { readonly unknown: string } {
   const list = readList(useAddresses);
-  if (list === undefined) return undefined;
+  if ("unknown" in list) return list;
   const matchers = patterns.map(matcherOf);
   // The kernel finds functions of modules by their names since Linux 6.2.
   const onlyKernel = !list.hasAddresses && !isKernelSince("6.2");
@@ -81,9 +80,12 @@ export function listSkipped(patterns: readonly string[], selected: readonly stri
 }
 
 /** Returns the names of all functions that match patterns, also of those that the kernel cannot probe. */
-export function matchingFunctions(patterns: readonly string[]): string[] {
+export function matchingFunctions(
+  patterns: readonly string[],
+  functions: readonly FunctionName[] = listFunctions(),
+): string[] {
   const matchers = patterns.map(matcherOf);
-  return listFunctions()
+  return functions
     .filter((each) => !isPadding(each.name) && matchers.some((matches) => matches(each)))
     .map(formatFunction);
 }
@@ -121,33 +123,41 @@ interface FunctionList {
   readonly hasAddresses: boolean;
 }
 
-/** Reads the list in tracefs, which is mounted for the call if necessary. Returns `undefined` if the kernel has none. */
-function readList(useAddresses: boolean): FunctionList | undefined {
-  for (const path of tracefsPaths) {
-    if (existsSync(`${path}/${listOfNames}`)) return readListIn(path, useAddresses);
+/** Reads the list in tracefs, which is mounted for the call if necessary. Returns the reason if that is not possible. */
+function readList(useAddresses: boolean): FunctionList | { readonly unknown: string } {
+  try {
+    for (const path of tracefsPaths) {
+      if (existsSync(`${path}/${listOfNames}`)) return readListIn(path, useAddresses);
+    }
+    using mount = new DetachedMount("tracefs");
+    return readListIn(mount.path, useAddresses);
+  } catch (error) {
+    if (error instanceof BpfError) return { unknown: error.message };
+    throw error;
   }
-  using mount = new DetachedMount("tracefs");
-  return readListIn(mount.path, useAddresses);
 }
 
-function readListIn(tracefs: string, useAddresses: boolean): FunctionList | undefined {
-  for (const file of useAddresses ? [listWithAddresses, listOfNames] : [listOfNames]) {
-    try {
-      const text = readFileSync(`${tracefs}/${file}`, "latin1");
-      return { text, hasAddresses: file === listWithAddresses };
-    } catch (error) {
-      const { code, errno = 0 } = error as NodeJS.ErrnoException;
-      if (code === "ENOENT") continue;
-      throw new BpfError({
-        errno: Math.abs(errno),
-        syscall: "open",
-        doing: "list the functions that can be probed",
-        hint:
-          code === "EACCES" || code === "EPERM"
-            ? `This user may not read tracefs: run as root (sudo -E), or pass whole names of functions instead of patterns`
-            : undefined,
-      });
-    }
+/** @throws {BpfError} if the list cannot be read. */
+function readListIn(tracefs: string, useAddresses: boolean): FunctionList {
+  const files = useAddresses ? [listWithAddresses, listOfNames] : [listOfNames];
+  const file = files.find((each) => existsSync(`${tracefs}/${each}`)) ?? listOfNames;
+  try {
+    const text = readFileSync(`${tracefs}/${file}`, "latin1");
+    return { text, hasAddresses: file === listWithAddresses };
+  } catch (error) {
+    const { code = "", errno = 0 } = error as NodeJS.ErrnoException;
+    throw new BpfError({
+      errno: Math.abs(errno),
+      syscall: "open",
+      doing: `read ${listOfNames} in tracefs`,
+      hint:
+        code === "ENOENT"
+          ? "This kernel was built without CONFIG_DYNAMIC_FTRACE"
+          : code === "EACCES"
+            ? "This user may not read tracefs: run as root (sudo -E)"
+            : code === "EPERM"
+              ? () => explainPermission(["CAP_SYS_ADMIN"])
+              : undefined,
+    });
   }
-  return undefined;
 }

@@ -1,5 +1,6 @@
 /** @module Functions of the kernel by name. Unlike `KernelSymbols` this works where the kernel hides addresses, too. */
 
+import { suggestion } from "../check/names.ts";
 import { readFileSync } from "../ffi/files.ts";
 import { findNames, isFunction, readAddress, readNames } from "./kallsyms.ts";
 
@@ -38,4 +39,14 @@ export function listFunctions(): FunctionName[] {
 /** Formats the name of a function as the kernel does: `name`, or `module:name`. */
 export function formatFunction({ name, module }: FunctionName): string {
   return module === undefined ? name : `${module}:${name}`;
+}
+
+/** Returns a suggestion for an unknown function: one with a similar name, or the place where functions are listed. */
+export function suggestFunction(unknown: string, functions: readonly FunctionName[]): string {
+  const nameOf = unknown.includes(":") ? formatFunction : ({ name }: FunctionName) => name;
+  // There are more than 100,000 functions. Only names with the same first letter and about the same length are compared.
+  const near = functions
+    .map(nameOf)
+    .filter((name) => name[0] === unknown[0] && Math.abs(name.length - unknown.length) <= 3);
+  return suggestion(unknown, new Set(near)) ?? `${path} lists the functions`;
 }

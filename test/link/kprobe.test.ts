@@ -158,15 +158,20 @@ describe("a refused kprobe", () => {
     expect(found.length).toBeGreaterThan(1);
     for (const section of ["kprobe", "kretprobe"] as const) {
       using program = hits.program(section);
-      const attach = () => program.attach({ function: shared });
-      expect(attach).toThrow(expect.objectContaining({ code: "EADDRNOTAVAIL" }));
-      expect(attach).toThrow(
+      let error: unknown;
+      try {
+        program.attach({ function: shared })[Symbol.dispose]();
+      } catch (thrown) {
+        error = thrown;
+      }
+      expect(error).toMatchObject({ name: "BpfError", code: "EADDRNOTAVAIL" });
+      expect((error as Error).message).toContain(
         `${found.length} functions have this name: ${found
           .slice(0, 12)
           .map(({ address }) => `0x${address.toString(16)}`)
           .join(", ")}`,
       );
-      expect(attach).toThrow("Pass the address of one as the option address");
+      expect((error as Error).message).toContain("Pass the address of one as the option address");
     }
   });
 
