@@ -199,8 +199,17 @@ export { PerfEventsLink } from "./link/perf_events_link.ts";
 export { Link, listLinks, type OpenLinkOptions, type UpdateLinkOptions } from "./link/link.ts";
 export type { CookieOptions, CookiesOptions, LinkedProgram } from "./link/attach_method.ts";
 export type { FunctionPatterns } from "./link/function_patterns.ts";
+export type { KprobeOptions, KprobeTarget, KsyscallTarget } from "./link/kprobe.ts";
+export { KprobeMultiLink, type KprobeMultiTarget } from "./link/kprobe_multi.ts";
 export type { ReplacementOptions } from "./link/trampoline.ts";
 export { type TracedFunctions, TracingMultiLink } from "./link/trampoline_multi.ts";
+export type {
+  UprobeMultiOptions,
+  UprobeMultiTarget,
+  UprobeOptions,
+  UprobeProcessOptions,
+  UprobeTarget,
+} from "./link/uprobe.ts";
 export {
   type DataLocation,
   tracepointType,

@@ -10,11 +10,7 @@ import {
   BPF_PROG_QUERY,
   BPF_RAW_TRACEPOINT_OPEN,
 } from "../uapi/commands.ts";
-import {
-  BPF_F_KPROBE_MULTI_RETURN,
-  BPF_F_REPLACE,
-  BPF_F_UPROBE_MULTI_RETURN,
-} from "../uapi/bpf.ts";
+import { BPF_F_REPLACE } from "../uapi/bpf.ts";
 import { type AttachTypeName, attachTypeNumbers } from "./bpf_prog.ts";
 import {
   LINK_CREATE,
@@ -131,23 +127,6 @@ export type LinkTarget =
   | { readonly kind: "perf event"; readonly fd: number; readonly cookie?: bigint }
   /** The target that the program was loaded for: an iterator (kernel 5.8), a function or a tracepoint by BTF (kernel 5.19). */
   | { readonly kind: "loaded for"; readonly cookie?: bigint }
-  /** Kernel functions by name, for kprobe_multi (kernel 5.18): their entries or, with `isReturn`, their returns. */
-  | {
-      readonly kind: "kernel functions";
-      readonly names: readonly string[];
-      readonly isReturn?: boolean;
-      /** One cookie for each name. */
-      readonly cookies?: readonly bigint[];
-    }
-  /** Byte offsets of instructions in a file, for uprobe_multi (kernel 6.6). */
-  | {
-      readonly kind: "file places";
-      readonly path: string;
-      readonly offsets: readonly number[];
-      readonly isReturn?: boolean;
-      /** One cookie for each offset. */
-      readonly cookies?: readonly bigint[];
-    }
   /** A netfilter hook in this thread's network namespace (kernel 6.4). */
   | {
       readonly kind: "netfilter";
@@ -223,21 +202,6 @@ function fillTarget(attr: BpfAttr, target: LinkTarget): void {
     case "loaded for":
       attr.u64(LINK_CREATE.tracing_cookie, target.cookie ?? 0);
       break;
-    case "kernel functions":
-      attr
-        .u32(LINK_CREATE.kprobe_multi_flags, target.isReturn ? BPF_F_KPROBE_MULTI_RETURN : 0)
-        .u32(LINK_CREATE.kprobe_multi_cnt, target.names.length);
-      setStringArray(attr, LINK_CREATE.kprobe_multi_syms, target.names);
-      setNumberArray(attr, LINK_CREATE.kprobe_multi_cookies, target.cookies);
-      break;
-    case "file places":
-      attr
-        .string(LINK_CREATE.uprobe_multi_path, target.path)
-        .u32(LINK_CREATE.uprobe_multi_cnt, target.offsets.length)
-        .u32(LINK_CREATE.uprobe_multi_flags, target.isReturn ? BPF_F_UPROBE_MULTI_RETURN : 0);
-      setNumberArray(attr, LINK_CREATE.uprobe_multi_offsets, target.offsets.map(BigInt));
-      setNumberArray(attr, LINK_CREATE.uprobe_multi_cookies, target.cookies);
-      break;
     case "netfilter":
       attr
         .u32(LINK_CREATE.netfilter_pf, netfilterFamilies[target.family])
@@ -248,7 +212,7 @@ function fillTarget(attr: BpfAttr, target: LinkTarget): void {
 }
 
 /** Sets a pointer to an array of 64-bit numbers. The pointer stays NULL if `numbers` is `undefined`. */
-function setNumberArray(
+export function setNumberArray(
   attr: BpfAttr,
   offset: number,
   numbers: readonly bigint[] | undefined,
@@ -258,7 +222,7 @@ function setNumberArray(
 }
 
 /** Sets a pointer to an array of string pointers. The strings follow the array in the same memory. */
-function setStringArray(attr: BpfAttr, offset: number, texts: readonly string[]): void {
+export function setStringArray(attr: BpfAttr, offset: number, texts: readonly string[]): void {
   const encoded = texts.map((text) => Buffer.from(`${text}\0`));
   const pointersSize = texts.length * 8;
   const textsSize = encoded.reduce((size, { length }) => size + length, 0);

@@ -10,10 +10,13 @@ import { type KernelVersion, sinceByArchitecture } from "../ffi/kernel.ts";
 import type { AttachKindRow } from "./attach_method.ts";
 import { iteratorKinds } from "./iterator.ts";
 import { perfEventKinds } from "./perf_event_program.ts";
+import { kprobeKinds } from "./kprobe.ts";
+import { kprobeMultiKinds } from "./kprobe_multi.ts";
 import { rawTracepointKinds } from "./raw_tracepoint.ts";
 import { tracepointKinds } from "./tracepoint.ts";
 import { ftrace, replacementKinds, tracedFunctionKinds } from "./trampoline.ts";
 import { tracedFunctionsKinds } from "./trampoline_multi.ts";
+import { uprobeKinds } from "./uprobe.ts";
 
 /** A type of the kernel's BTF that a program is loaded for. */
 export interface BtfTarget {
@@ -45,15 +48,6 @@ export type AttachPlace =
   | "loopback"
   | "netfilter hook"
   | "netkit"
-  /** Functions of the kernel, by name. */
-  | "kernel functions"
-  /** An offset in a file, for a uprobe_multi link. */
-  | "file"
-  /** The perf event of a kprobe or uprobe. */
-  | "kprobe"
-  | "kretprobe"
-  | "uprobe"
-  | "uretprobe"
   /** The target for which the program was loaded. */
   | "loaded for"
   | "socket"
@@ -92,8 +86,6 @@ export interface OldAttachKindRow {
   readonly by: AttachCall;
   /** The attach type, if the program is loaded without an attach type. */
   readonly attachType?: AttachTypeName;
-  /** True if the probe attaches to the return of a function. */
-  readonly isReturn?: boolean;
   /** True if the probe passes a cookie. */
   readonly hasCookie?: boolean;
   /** True if the kernel always attaches the program, but calls it only while the BPF security module is active. */
@@ -103,41 +95,6 @@ export interface OldAttachKindRow {
 }
 
 const tracing = { needs: ["CAP_BPF", "CAP_PERFMON"] } as const;
-
-const kprobe = { type: "kprobe" } as const;
-const kprobes = {
-  ...tracing,
-  config: ["CONFIG_KPROBE_EVENTS", "CONFIG_BPF_EVENTS"],
-  program: kprobe,
-  by: "event",
-} as const;
-const uprobes = {
-  // Some kernels since 6.12 require CAP_SYS_ADMIN, too.
-  needs: ["CAP_BPF", "CAP_PERFMON", "CAP_SYS_ADMIN"],
-  config: ["CONFIG_UPROBE_EVENTS", "CONFIG_BPF_EVENTS"],
-  program: kprobe,
-  by: "event",
-} as const;
-
-function multiKprobe(attachType: AttachTypeName) {
-  return {
-    ...tracing,
-    config: ["CONFIG_FPROBE", "CONFIG_BPF_EVENTS"],
-    program: { ...kprobe, attachType },
-    place: "kernel functions",
-    by: "link",
-  } as const;
-}
-
-function multiUprobe(attachType: AttachTypeName) {
-  return {
-    ...tracing,
-    config: ["CONFIG_UPROBES", "CONFIG_BPF_EVENTS"],
-    program: { ...kprobe, attachType },
-    place: "file",
-    by: "link",
-  } as const;
-}
 
 const network = {
   // CAP_SYS_ADMIN is needed to create the network namespace.
@@ -196,18 +153,9 @@ const structOps = {
 
 /** All ways to attach, in the order in which they are listed. */
 export const attachKinds = {
-  kprobe: { since: "4.17", ...kprobes, place: "kprobe" },
-  kretprobe: { since: "4.17", ...kprobes, place: "kretprobe" },
-  "kprobe.multi": { since: "5.18", ...multiKprobe("trace_kprobe_multi") },
-  "kretprobe.multi": { since: "5.18", ...multiKprobe("trace_kprobe_multi"), isReturn: true },
-  "kprobe.multi_cookie": { since: "5.18", ...multiKprobe("trace_kprobe_multi"), hasCookie: true },
-  "kprobe.session": { since: "6.10", ...multiKprobe("trace_kprobe_session") },
-  uprobe: { since: "4.17", ...uprobes, place: "uprobe" },
-  uretprobe: { since: "4.17", ...uprobes, place: "uretprobe" },
-  "uprobe.multi": { since: "6.6", ...multiUprobe("trace_uprobe_multi") },
-  "uretprobe.multi": { since: "6.6", ...multiUprobe("trace_uprobe_multi"), isReturn: true },
-  "uprobe.multi_cookie": { since: "6.6", ...multiUprobe("trace_uprobe_multi"), hasCookie: true },
-  "uprobe.session": { since: "6.13", ...multiUprobe("trace_uprobe_session") },
+  ...kprobeKinds,
+  ...kprobeMultiKinds,
+  ...uprobeKinds,
   ...tracepointKinds,
   ...perfEventKinds,
   ...rawTracepointKinds,

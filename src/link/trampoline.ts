@@ -184,7 +184,7 @@ function trampolinesSince(x64: KernelVersion): KernelVersion {
 }
 
 /** The capabilities and build options that all programs with typed arguments need. */
-const typed = {
+export const typed = {
   needs,
   config: ["CONFIG_BPF_EVENTS", "CONFIG_BPF_JIT", "CONFIG_DEBUG_INFO_BTF"],
 } as const;
