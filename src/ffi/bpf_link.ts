@@ -122,8 +122,6 @@ export function detachLink(linkFd: number, what: string): void {
 
 /** The target of a link. Each kind sets different fields of BPF_LINK_CREATE. */
 export type LinkTarget =
-  /** The descriptor of a cgroup (kernel 5.7), a network namespace (5.8) or a map of sockets (6.10). */
-  | { readonly kind: "descriptor"; readonly fd: number }
   /** The index of a network interface in this thread's network namespace (kernel 5.9 for XDP, 6.6 for tcx, 6.7 for netkit). */
   | { readonly kind: "interface"; readonly index: number }
   /** The descriptor of a perf event (kernel 5.15). */
@@ -216,9 +214,6 @@ export function createLinkTo(
 
 function fillTarget(attr: BpfAttr, target: LinkTarget): void {
   switch (target.kind) {
-    case "descriptor":
-      attr.u32(LINK_CREATE.target_fd, target.fd);
-      break;
     case "interface":
       attr.u32(LINK_CREATE.target_ifindex, target.index);
       break;
