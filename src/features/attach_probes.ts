@@ -24,11 +24,12 @@ import { DetachedMount } from "../ffi/mount.ts";
 import { inNewNamespace, inNewNetworkNamespace, openNetworkNamespace } from "../ffi/namespace.ts";
 import { enablePerfEvent, openIdleEvent, setPerfEventProgram } from "../ffi/perf_event.ts";
 import { activeSecurityModules, bpfModuleObstacle } from "../ffi/security.ts";
-import { openSocket, RouteSocket, setSocketOption } from "../ffi/socket.ts";
+import { RouteSocket } from "../ffi/netlink.ts";
+import { openSocket, setSocketOption } from "../ffi/socket.ts";
 import { type AttachPlace, type OldAttachKindRow, testFunction } from "../link/attach_kinds.ts";
 import type { AttachKindRow, ProbePlace } from "../link/attach_method.ts";
 import { openProbe, type ProbeSource } from "../link/perf_event.ts";
-import { addClassifier, addNetkit, attachXdp } from "../link/route.ts";
+import { addNetkit } from "../link/route.ts";
 import { Program } from "../program/program.ts";
 import type { SectionName } from "../program/sections.ts";
 import { BPF_MAP_DELETE_ELEM, BPF_MAP_UPDATE_ELEM } from "../uapi/commands.ts";
@@ -93,7 +94,8 @@ function atProbePlace(place: ProbePlace | undefined, use: (options: object) => v
       return inNewNetworkNamespace(() => use({ interface: loopback }));
     case "netkit":
       return inNewNetworkNamespace(() => {
-        withRoute((route) => addNetkit(route, netkit));
+        using route = new RouteSocket();
+        addNetkit(route, netkit);
         use({ interface: netkit });
       });
     case "socket": {
@@ -143,11 +145,6 @@ function attachProbeProgram(row: OldAttachKindRow): void {
       case "event":
         setPerfEventProgram(fdOf(target), program.fd, { doing: `attach to the ${placeName}` });
         return enablePerfEvent(fdOf(target), placeName);
-      case "xdp by netlink":
-        // The kernel detaches the program when it removes the namespace with its interfaces.
-        return withRoute((route) => attachXdp(route, loopback, program.fd));
-      case "tc by netlink":
-        return withRoute((route) => addClassifier(route, loopback, program.fd));
       case "SO_ATTACH_BPF":
         return setSocketOption(fdOf(target), row.by, program.fd, placeName);
       case "SO_ATTACH_REUSEPORT_EBPF":
@@ -220,17 +217,6 @@ function atPlace(place: AttachPlace, use: (target: LinkTarget) => void): void {
       return inNewNetworkNamespace(() => useDescriptor(openNetworkNamespace(), use));
     case "own netns":
       return inNewNetworkNamespace(() => use({ kind: "descriptor", fd: 0 }));
-    case "loopback":
-      return inNewNetworkNamespace(() => use({ kind: "interface", index: loopback }));
-    case "netkit":
-      return inNewNetworkNamespace(() => {
-        withRoute((route) => addNetkit(route, netkit));
-        use({ kind: "interface", index: netkit });
-      });
-    case "netfilter hook":
-      return inNewNetworkNamespace(() =>
-        use({ kind: "netfilter", family: "IPV4", hook: "LOCAL_IN", priority: 0 }),
-      );
     case "kernel functions":
       return use({ kind: place, names: [rareFunction] });
     case "typed functions":
@@ -272,11 +258,6 @@ function useEvent(event: Descriptor, use: (target: LinkTarget) => void): void {
 
 function openProbeAtStart(source: ProbeSource, isReturn: boolean, target: string): Descriptor {
   return openProbe({ source, isReturn, target, offset: 0 }, `${source} of a probe`);
-}
-
-function withRoute(body: (route: RouteSocket) => void): void {
-  using route = new RouteSocket();
-  body(route);
 }
 
 /** Calls `body` with the path of a file that no process executes, so that uprobes change no code. */

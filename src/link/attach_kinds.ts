@@ -8,8 +8,12 @@ import type { AttachTypeName, ProgramTypeName } from "../ffi/bpf_prog.ts";
 import type { Capability } from "../ffi/capabilities.ts";
 import { type KernelVersion, sinceByArchitecture } from "../ffi/kernel.ts";
 import type { AttachKindRow } from "./attach_method.ts";
+import { netfilterKinds } from "./netfilter.ts";
+import { netkitKinds } from "./netkit.ts";
 import { rawTracepointKinds } from "./raw_tracepoint.ts";
+import { tcKinds } from "./tc.ts";
 import { tracepointKinds } from "./tracepoint.ts";
+import { xdpKinds } from "./xdp.ts";
 
 /** A type of the kernel's BTF that a program is loaded for. */
 export interface BtfTarget {
@@ -37,10 +41,6 @@ export type AttachPlace =
   | "netns"
   /** The network namespace of the calling thread, which the probe has moved to a new one. */
   | "own netns"
-  /** The loopback interface, a netfilter hook, or a new netkit interface in a new network namespace. */
-  | "loopback"
-  | "netfilter hook"
-  | "netkit"
   /** Functions of the kernel: by name, or by their ids in the BTF. */
   | "kernel functions"
   | "typed functions"
@@ -71,8 +71,6 @@ type AttachCall =
   | "raw_tracepoint"
   /** The ioctl PERF_EVENT_IOC_SET_BPF. */
   | "event"
-  | "xdp by netlink"
-  | "tc by netlink"
   | "SO_ATTACH_BPF"
   | "SO_ATTACH_REUSEPORT_EBPF"
   /** BPF_MAP_UPDATE_ELEM, followed by BPF_MAP_DELETE_ELEM. */
@@ -298,52 +296,10 @@ export const attachKinds = {
     place: "loaded for",
     by: "link",
   },
-  xdp: {
-    since: "5.9",
-    ...network,
-    program: { type: "xdp", attachType: "xdp" },
-    place: "loopback",
-    by: "link",
-  },
-  xdp_netlink: {
-    since: "4.12",
-    ...network,
-    program: { type: "xdp" },
-    place: "loopback",
-    by: "xdp by netlink",
-  },
-  tc: {
-    since: "4.5",
-    ...network,
-    config: [...network.config, "CONFIG_NET_SCH_INGRESS", "CONFIG_NET_CLS_BPF"],
-    program: { type: "sched_cls" },
-    place: "loopback",
-    by: "tc by netlink",
-  },
-  tcx: {
-    since: "6.6",
-    ...network,
-    config: [...network.config, "CONFIG_NET_XGRESS"],
-    program: { type: "sched_cls", attachType: "tcx_ingress" },
-    place: "loopback",
-    by: "link",
-  },
-  netkit: {
-    since: "6.7",
-    ...network,
-    config: [...network.config, "CONFIG_NETKIT"],
-    program: { type: "sched_cls", attachType: "netkit_primary" },
-    place: "netkit",
-    by: "link",
-  },
-  netfilter: {
-    since: "6.4",
-    ...network,
-    config: [...network.config, "CONFIG_NETFILTER_BPF_LINK"],
-    program: { type: "netfilter", attachType: "netfilter" },
-    place: "netfilter hook",
-    by: "link",
-  },
+  ...xdpKinds,
+  ...tcKinds,
+  ...netkitKinds,
+  ...netfilterKinds,
   sk_lookup: {
     since: "5.9",
     ...network,

@@ -1,0 +1,223 @@
+/** @module Network namespaces of tests, with interfaces that are up, and packets through them. */
+
+import { dlopen, type Pointer, ptr } from "bun:ffi";
+import { Descriptor } from "../../src/ffi/descriptor.ts";
+import { RouteSocket } from "../../src/ffi/netlink.ts";
+import { inNetworkNamespace, inNewNetworkNamespace, openNetworkNamespace } from "../../src/ffi/namespace.ts";
+import { ArrayMap, asm, t } from "../../src/index.ts";
+import { addNetkit, interfaceHeader } from "../../src/link/route.ts";
+import {
+  AF_INET,
+  AF_PACKET,
+  ETH_P_IP,
+  IFF_UP,
+  IFLA_IFNAME,
+  IFLA_INFO_DATA,
+  IFLA_INFO_KIND,
+  IFLA_LINKINFO,
+  IFLA_MTU,
+  NLM_F_CREATE,
+  NLM_F_EXCL,
+  RTM_DELLINK,
+  RTM_NEWLINK,
+  RTM_SETLINK,
+  SOCK_CLOEXEC,
+  SOCK_DGRAM,
+  VETH_INFO_PEER,
+} from "../../src/uapi/network.ts";
+
+/** The functions of libc that the library does not call. Its constructors of C libraries differ by system. */
+const libc = dlopen("libc.so.6", {
+  socket: { args: ["i32", "i32", "i32"], returns: "i32" },
+  bind: { args: ["i32", "ptr", "u32"], returns: "i32" },
+  connect: { args: ["i32", "ptr", "u32"], returns: "i32" },
+  send: { args: ["i32", "ptr", "u64", "i32"], returns: "i64_fast" },
+  sendto: { args: ["i32", "ptr", "u64", "i32", "ptr", "u32"], returns: "i64_fast" },
+});
+
+/** The index of the loopback interface. */
+export const loopback = 1;
+
+/** A network namespace with a loopback interface that is up. This thread is in it only during {@link TestNetwork.enter}. */
+export class TestNetwork implements Disposable {
+  readonly #namespace: Descriptor;
+  /** A UDP socket whose packets go to itself, through the loopback interface. */
+  readonly #socket: Descriptor;
+
+  constructor() {
+    [this.#namespace, this.#socket] = inNewNetworkNamespace(() => {
+      using route = new RouteSocket();
+      setUp(route, loopback);
+      return [openNetworkNamespace(), openEcho()] as const;
+    });
+  }
+
+  /** The descriptor of the namespace. */
+  get fd(): number {
+    return this.#namespace.fd;
+  }
+
+  /** Calls a function in the namespace. */
+  enter<Result>(body: () => Result): Result {
+    return inNetworkNamespace(this.fd, body);
+  }
+
+  /** Sends packets through the loopback interface, each of which the interface sends and receives. */
+  send(count = 1): void {
+    for (let packet = 0; packet < count; packet++) {
+      const payload = new Uint8Array(8);
+      check("send", Number(libc.symbols.send(this.#socket.fd, ptr(payload), 8, 0)));
+    }
+  }
+
+  /** Calls a function with a netlink socket of the namespace. */
+  route<Result>(body: (route: RouteSocket) => Result): Result {
+    return this.enter(() => {
+      using route = new RouteSocket();
+      return body(route);
+    });
+  }
+
+  /** Adds a pair of veth interfaces, which are up, and returns the index of the first one. */
+  addVeth(index: number, name: string, peer: string, mtu = 1500): number {
+    this.route((route) => {
+      const peerInfo = Buffer.concat([
+        interfaceHeader(index + 1),
+        attribute(IFLA_IFNAME, Buffer.from(`${peer}\0`)),
+        attribute(IFLA_MTU, uint32(mtu)),
+      ]);
+      route.request({
+        type: RTM_NEWLINK,
+        flags: NLM_F_CREATE | NLM_F_EXCL,
+        header: interfaceHeader(index),
+        attributes: [
+          { type: IFLA_IFNAME, value: name },
+          { type: IFLA_MTU, value: mtu },
+          {
+            type: IFLA_LINKINFO,
+            value: [
+              { type: IFLA_INFO_KIND, value: "veth" },
+              { type: IFLA_INFO_DATA, value: [{ type: VETH_INFO_PEER, value: peerInfo }] },
+            ],
+          },
+        ],
+        doing: "add a pair of veth interfaces",
+      });
+      setUp(route, index);
+      setUp(route, index + 1);
+    });
+    return index;
+  }
+
+  /** Adds a pair of netkit interfaces, which are up, and returns the index of the primary one. */
+  addNetkit(index: number): number {
+    this.route((route) => {
+      addNetkit(route, index);
+      setUp(route, index);
+    });
+    return index;
+  }
+
+  /** Removes an interface. */
+  remove(index: number): void {
+    this.route((route) =>
+      route.request({
+        type: RTM_DELLINK,
+        header: interfaceHeader(index),
+        doing: "remove an interface",
+      }),
+    );
+  }
+
+  /** Sends packets from an interface. */
+  sendFrom(index: number, count = 1): void {
+    this.enter(() => {
+      using socket = new Descriptor(
+        check("socket", libc.symbols.socket(AF_PACKET, SOCK_DGRAM | SOCK_CLOEXEC, 0)),
+        "packet socket of a test",
+      );
+      // struct sockaddr_ll: family, protocol, index, hardware type, packet type, length and bytes of the address.
+      const address = Buffer.alloc(20);
+      address.writeUInt16LE(AF_PACKET, 0);
+      address.writeUInt16BE(ETH_P_IP, 2);
+      address.writeInt32LE(index, 4);
+      address.writeUInt8(6, 11);
+      address.fill(0xff, 12, 18);
+      const packet = new Uint8Array(60);
+      packet[0] = 0x45;
+      for (let sent = 0; sent < count; sent++) {
+        const { fd } = socket;
+        check(
+          "sendto",
+          Number(libc.symbols.sendto(fd, ptr(packet), packet.length, 0, ptr(address), 20)),
+        );
+      }
+    });
+  }
+
+  [Symbol.dispose](): void {
+    this.#socket[Symbol.dispose]();
+    this.#namespace[Symbol.dispose]();
+  }
+}
+
+/** Brings an interface up. */
+export function setUp(route: RouteSocket, index: number): void {
+  const header = interfaceHeader(index, IFF_UP);
+  route.request({ type: RTM_SETLINK, header, doing: "bring an interface up" });
+}
+
+/** Opens a UDP socket that is bound and connected to the same address, so that no ICMP errors are sent. */
+function openEcho(): Descriptor {
+  const socket = new Descriptor(
+    check("socket", libc.symbols.socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0)),
+    "UDP socket of a test",
+  );
+  // struct sockaddr_in: family, port, address.
+  const address = Buffer.alloc(16);
+  address.writeUInt16LE(AF_INET, 0);
+  address.writeUInt16BE(7, 2);
+  address.set([127, 0, 0, 1], 4);
+  check("bind", libc.symbols.bind(socket.fd, ptr(address) as Pointer, 16));
+  check("connect", libc.symbols.connect(socket.fd, ptr(address) as Pointer, 16));
+  return socket;
+}
+
+function check(call: string, result: number): number {
+  if (result < 0) throw new Error(`${call} failed in a test`);
+  return result;
+}
+
+function attribute(type: number, value: Buffer): Buffer {
+  const padded = Buffer.alloc(4 + Math.ceil(value.length / 4) * 4);
+  padded.writeUInt16LE(4 + value.length, 0);
+  padded.writeUInt16LE(type, 2);
+  padded.set(value, 4);
+  return padded;
+}
+
+function uint32(value: number): Buffer {
+  const bytes = Buffer.alloc(4);
+  bytes.writeUInt32LE(value);
+  return bytes;
+}
+
+/** Counts packets by programs: each increments a place of an array. */
+export class PacketCounts implements Disposable {
+  readonly map = new ArrayMap({ value: t.u64Number, length: 8 });
+
+  /** Returns the code of a program that counts a packet at an index, and returns a number. */
+  code(index: number, returned: number) {
+    return [
+      asm.st(asm.r10, -4, index, 4),
+    ];
+  }
+
+  at(index: number): number {
+    return this.map.at(index);
+  }
+
+  [Symbol.dispose](): void {
+    this.map[Symbol.dispose]();
+  }
+}
