@@ -164,6 +164,7 @@ export {
 } from "./kinds/map_of_maps.ts";
 export { type CreatedMap, createMap, type CreateMapOptions } from "./kinds/create_map.ts";
 export type {
+  AttachmentType,
   CgroupLinkInfo,
   CommonLinkInfo,
   IterLinkInfo,
@@ -179,6 +180,8 @@ export type {
   RawTracepointLinkInfo,
   SockmapLinkInfo,
   StructOpsLinkInfo,
+  TcDirection,
+  TcLinkInfo,
   TcxLinkInfo,
   TracingLinkInfo,
   UprobeMultiLinkInfo,
@@ -186,6 +189,13 @@ export type {
 } from "./link/link_info.ts";
 export { Link, listLinks, type OpenLinkOptions, type UpdateLinkOptions } from "./link/link.ts";
 export type { CookieOptions, LinkedProgram } from "./link/attach_method.ts";
+export type { Anchor, OrderOptions } from "./link/anchor.ts";
+export type { InterfaceOptions, NetnsLike, NetnsOptions } from "./link/network_target.ts";
+export type { XdpMode } from "./link/route.ts";
+export type { XdpOptions } from "./link/xdp.ts";
+export type { DirectedTcOptions, TcOptions } from "./link/tc.ts";
+export type { NetkitOptions } from "./link/netkit.ts";
+export type { NetfilterOptions } from "./link/netfilter.ts";
 export {
   type DataLocation,
   tracepointType,

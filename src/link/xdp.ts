@@ -89,6 +89,9 @@ function checkXdpOptions({ mode, method, replace }: XdpOptions): void {
   else if (replace !== undefined) checkBoolean("replace", replace);
 }
 
+const refusedByDriver =
+  'The driver cannot run the program with the present settings of the interface, for example its MTU: method: "netlink" reports the reason of the driver, and mode: "generic" works with every driver';
+
 function attachLink(
   { program, options }: AttachRequest<XdpOptions>,
   device: NetworkInterface,
@@ -106,10 +109,10 @@ function attachLink(
       needs: ["CAP_BPF", "CAP_NET_ADMIN"],
       hints: {
         ...refusals(device, mode),
+        ERANGE: refusedByDriver,
         EINVAL: () =>
           isKernelSince("5.9")
-            ? (missingInterface(device) ??
-              `The driver cannot run the program as it is: method: "netlink" reports the reason of the driver, and mode: "generic" works with every driver`)
+            ? (missingInterface(device) ?? refusedByDriver)
             : 'XDP links need Linux 5.9: method: "netlink" attaches without a link',
       },
     },

@@ -3,8 +3,12 @@
 import { dlopen, type Pointer, ptr } from "bun:ffi";
 import { Descriptor } from "../../src/ffi/descriptor.ts";
 import { RouteSocket } from "../../src/ffi/netlink.ts";
-import { inNetworkNamespace, inNewNetworkNamespace, openNetworkNamespace } from "../../src/ffi/namespace.ts";
-import { ArrayMap, asm, t } from "../../src/index.ts";
+import {
+  inNetworkNamespace,
+  inNewNetworkNamespace,
+  openNetworkNamespace,
+} from "../../src/ffi/namespace.ts";
+import { ArrayMap, asm, Program, type SectionName, t } from "../../src/index.ts";
 import { addNetkit, interfaceHeader } from "../../src/link/route.ts";
 import {
   AF_INET,
@@ -16,6 +20,7 @@ import {
   IFLA_INFO_KIND,
   IFLA_LINKINFO,
   IFLA_MTU,
+  MSG_DONTWAIT,
   NLM_F_CREATE,
   NLM_F_EXCL,
   RTM_DELLINK,
@@ -31,9 +36,13 @@ const libc = dlopen("libc.so.6", {
   socket: { args: ["i32", "i32", "i32"], returns: "i32" },
   bind: { args: ["i32", "ptr", "u32"], returns: "i32" },
   connect: { args: ["i32", "ptr", "u32"], returns: "i32" },
-  send: { args: ["i32", "ptr", "u64", "i32"], returns: "i64_fast" },
-  sendto: { args: ["i32", "ptr", "u64", "i32", "ptr", "u32"], returns: "i64_fast" },
+  send: { args: ["i32", "ptr", "u64", "i32"], returns: "i64" },
+  recv: { args: ["i32", "ptr", "u64", "i32"], returns: "i64" },
+  sendto: { args: ["i32", "ptr", "u64", "i32", "ptr", "u32"], returns: "i64" },
 });
+
+/** Milliseconds for which a packet is awaited, at least. */
+const maxRounds = 500;
 
 /** The index of the loopback interface. */
 export const loopback = 1;
@@ -62,12 +71,18 @@ export class TestNetwork implements Disposable {
     return inNetworkNamespace(this.fd, body);
   }
 
-  /** Sends packets through the loopback interface, each of which the interface sends and receives. */
-  send(count = 1): void {
-    for (let packet = 0; packet < count; packet++) {
-      const payload = new Uint8Array(8);
-      check("send", Number(libc.symbols.send(this.#socket.fd, ptr(payload), 8, 0)));
+  /** Sends a packet through the loopback interface, which sends and receives it. Returns false if it does not arrive. */
+  send(): boolean {
+    const payload = new Uint8Array(8);
+    const { fd } = this.#socket;
+    // A program can make the call fail.
+    if (Number(libc.symbols.send(fd, ptr(payload), payload.length, 0)) < 0) return false;
+    for (let round = 0; round < maxRounds; round++) {
+      const received = libc.symbols.recv(fd, ptr(payload), payload.length, MSG_DONTWAIT);
+      if (Number(received) >= 0) return true;
+      Bun.sleepSync(1);
     }
+    return false;
   }
 
   /** Calls a function with a netlink socket of the namespace. */
@@ -202,22 +217,49 @@ function uint32(value: number): Buffer {
   return bytes;
 }
 
-/** Counts packets by programs: each increments a place of an array. */
-export class PacketCounts implements Disposable {
-  readonly map = new ArrayMap({ value: t.u64Number, length: 8 });
+/** Programs that count packets, and leave a trail of digits in the order in which they run. */
+export class PacketPrograms implements Disposable {
+  readonly #map = new ArrayMap({ value: t.array(t.u64Number, 10), length: 1, name: "packets" });
 
-  /** Returns the code of a program that counts a packet at an index, and returns a number. */
-  code(index: number, returned: number) {
-    return [
-      asm.st(asm.r10, -4, index, 4),
-    ];
+  /**
+   * Loads a program.
+   *
+   * @param digit the program's digit in the trail, from 1 to 9
+   */
+  load<const S extends SectionName>(section: S, returned: number, digit = 1): Program<S> {
+    const { r0, r1, r2 } = asm;
+    return new Program({
+      section,
+      license: "GPL",
+      name: `packets_${digit}`,
+      maps: { packets: this.#map },
+      code: [
+        asm.ldMapValue(r1, "packets", 0),
+        asm.ldxdw(r2, r1, 0),
+        asm.mul(r2, 10),
+        asm.add(r2, digit),
+        asm.stxdw(r1, 0, r2),
+        asm.mov(r2, 1),
+        asm.atomicAdd(r1, digit * 8, r2),
+        asm.mov(r0, returned),
+        asm.exit(),
+      ],
+    });
   }
 
-  at(index: number): number {
-    return this.map.at(index);
+  /** Returns how often the program with a digit has run. */
+  count(digit = 1): number {
+    return this.#map.at(0)?.[digit] ?? 0;
+  }
+
+  /** Returns the digits of the programs that have run since the last call, in order; 0 for none. */
+  trail(): number {
+    const numbers = this.#map.at(0) ?? [];
+    this.#map.set(0, [0, ...numbers.slice(1)]);
+    return numbers[0] ?? 0;
   }
 
   [Symbol.dispose](): void {
-    this.map[Symbol.dispose]();
+    this.#map[Symbol.dispose]();
   }
 }
