@@ -189,6 +189,13 @@ export type {
 } from "./link/link_info.ts";
 export { Link, listLinks, type OpenLinkOptions, type UpdateLinkOptions } from "./link/link.ts";
 export type { CookieOptions, LinkedProgram } from "./link/attach_method.ts";
+export {
+  type AttachedFilter,
+  type AttachedProgram,
+  attachedPrograms,
+  type AttachedPrograms,
+  type AttachedTarget,
+} from "./link/attached.ts";
 export type { Anchor, OrderOptions } from "./link/anchor.ts";
 export type { InterfaceOptions, NetnsLike, NetnsOptions } from "./link/network_target.ts";
 export type { XdpMode } from "./link/route.ts";

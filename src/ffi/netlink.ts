@@ -49,9 +49,12 @@ export interface RouteRequest {
   readonly attributes?: readonly Attribute[];
   /** The operation, as it follows "cannot" in the message. */
   readonly doing: string;
-  /** Hints by errno name. The message of the kernel follows them. A hint that is a function is called only on failure. */
-  readonly hints?: Readonly<Record<string, string | (() => string | undefined)>>;
+  /** Hints by errno name. The message of the kernel follows them. */
+  readonly hints?: RouteHints;
 }
+
+/** Hints by errno name. A hint that is a function is called only on failure. */
+export type RouteHints = Readonly<Record<string, string | (() => string | undefined)>>;
 
 /** The values of attributes in a message of the kernel, by their numbers. */
 export type Attributes = ReadonlyMap<number, Buffer>;

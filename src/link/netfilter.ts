@@ -57,6 +57,7 @@ export const netfilter: AttachMethod<NetfilterOptions> = {
       hints: {
         EBUSY: `A program with priority ${priority} is attached to this hook already: choose another priority`,
         ERANGE: "Reassembly runs with priority -400: the option defragment needs a higher one",
+        ENOENT: `The option defragment needs the module nf_defrag_${family}, which is not loaded, and cannot be`,
         EAFNOSUPPORT: `This kernel has no hooks for ${family}`,
         EOPNOTSUPP: "Reassembly (the option defragment) needs Linux 6.6",
         EINVAL: isKernelSince("6.4")

@@ -4,6 +4,7 @@ import {
   type Attributes,
   attributeText,
   parseAttributes,
+  type RouteHints,
   type RouteSocket,
 } from "../ffi/netlink.ts";
 import {
@@ -58,9 +59,14 @@ export function listInterfaces(route: RouteSocket): InterfaceInfo[] {
 }
 
 /** Reads an interface by its index. @throws {BpfError} ENODEV if there is none. */
-export function describeInterface(route: RouteSocket, index: number): InterfaceInfo {
+export function describeInterface(
+  route: RouteSocket,
+  index: number,
+  hints: RouteHints = {},
+): InterfaceInfo {
   const doing = `read the network interface ${index}`;
-  const [message] = route.request({ type: RTM_GETLINK, header: interfaceHeader(index), doing });
+  const header = interfaceHeader(index);
+  const [message] = route.request({ type: RTM_GETLINK, header, doing, hints });
   if (message === undefined) throw new Error(`the kernel did not describe interface ${index}`);
   return readInterface(message);
 }
@@ -120,7 +126,7 @@ export interface XdpRequest {
   /** The operation, as it follows "cannot" in the message. */
   readonly doing: string;
   /** Hints by errno name. */
-  readonly hints?: Readonly<Record<string, string | (() => string | undefined)>>;
+  readonly hints?: RouteHints;
 }
 
 /**

@@ -1,12 +1,15 @@
 import { describe, expect } from "bun:test";
 import { BpfError, features, Link, Program, asm } from "../../src/index.ts";
-import { loopback, PacketPrograms, TestNetwork } from "../support/network.ts";
+import { loopback, PacketPrograms, TestNetwork, vethObstacle } from "../support/network.ts";
 import { testWith } from "../support/needs.ts";
+import { testUnless } from "../support/skipping.ts";
 import { wayTest } from "./way.ts";
 
 const { XDP_DROP, XDP_PASS } = { XDP_DROP: 1, XDP_PASS: 2 };
 const link = features.attachKinds.get("xdp");
 const netlink = features.attachKinds.get("xdp_netlink");
+
+const vethTest = testUnless(vethObstacle ?? link.reason);
 
 wayTest("xdp", () => {
   using network = new TestNetwork();
@@ -94,7 +97,7 @@ describe("a program that is attached by netlink", () => {
     attached[Symbol.dispose]();
   });
 
-  testWith(netlink)("is gone with its interface", () => {
+  vethTest("is gone with its interface", () => {
     using network = new TestNetwork();
     using packets = new PacketPrograms();
     const index = network.addVeth(10, "blue", "red");
@@ -107,7 +110,7 @@ describe("a program that is attached by netlink", () => {
 });
 
 describe("the mode", () => {
-  testWith(link)("is that of the driver for an interface whose driver has XDP", () => {
+  vethTest("is that of the driver for an interface whose driver has XDP", () => {
     using network = new TestNetwork();
     using packets = new PacketPrograms();
     network.addVeth(10, "blue", "red");
@@ -135,7 +138,7 @@ describe("the mode", () => {
     );
   });
 
-  testWith(link)("of one program excludes the other mode", () => {
+  vethTest("of one program excludes the other mode", () => {
     using network = new TestNetwork();
     using packets = new PacketPrograms();
     network.addVeth(10, "blue", "red");
@@ -147,7 +150,7 @@ describe("the mode", () => {
   });
 });
 
-testWith(netlink)("the reason of a driver is in the error", () => {
+vethTest("the reason of a driver is in the error", () => {
   using network = new TestNetwork();
   using packets = new PacketPrograms();
   network.addVeth(10, "blue", "red", 9000);
@@ -206,7 +209,7 @@ testWith(features.programTypes.get("xdp"))(
   },
 );
 
-testWith(netlink)("an interface or a namespace that does not exist is an error", () => {
+vethTest("an interface or a namespace that does not exist is an error", () => {
   using network = new TestNetwork();
   using packets = new PacketPrograms();
   network.addVeth(10, "blue", "red");

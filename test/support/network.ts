@@ -8,8 +8,14 @@ import {
   inNewNetworkNamespace,
   openNetworkNamespace,
 } from "../../src/ffi/namespace.ts";
-import { ArrayMap, asm, Program, type SectionName, t } from "../../src/index.ts";
-import { addNetkit, interfaceHeader } from "../../src/link/route.ts";
+import { ArrayMap, asm, BpfError, Program, type SectionName, t } from "../../src/index.ts";
+import {
+  addNetkit,
+  interfaceHeader,
+  type InterfaceInfo,
+  listInterfaces,
+} from "../../src/link/route.ts";
+import { bpfObstacle } from "./privilege.ts";
 import {
   AF_INET,
   AF_PACKET,
@@ -124,13 +130,18 @@ export class TestNetwork implements Disposable {
     return index;
   }
 
-  /** Adds a pair of netkit interfaces, which are up, and returns the index of the primary one. */
-  addNetkit(index: number): number {
-    this.route((route) => {
-      addNetkit(route, index);
-      setUp(route, index);
+  /** Adds a pair of netkit interfaces, which are up, and returns the indices of the primary one and of its peer. */
+  addNetkit(): readonly [primary: number, peer: number] {
+    return this.route((route) => {
+      const primary = 100;
+      addNetkit(route, primary);
+      const isPeer = ({ index, kind }: InterfaceInfo) => kind === "netkit" && index !== primary;
+      const peer = listInterfaces(route).find(isPeer)?.index;
+      if (peer === undefined) throw new Error("a netkit device has no peer");
+      setUp(route, primary);
+      setUp(route, peer);
+      return [primary, peer];
     });
-    return index;
   }
 
   /** Removes an interface. */
@@ -173,6 +184,20 @@ export class TestNetwork implements Disposable {
   [Symbol.dispose](): void {
     this.#socket[Symbol.dispose]();
     this.#namespace[Symbol.dispose]();
+  }
+}
+
+/** The reason why there are no veth interfaces, or `undefined`. */
+export const vethObstacle: string | undefined = bpfObstacle ?? findObstacle();
+
+function findObstacle(): string | undefined {
+  try {
+    using network = new TestNetwork();
+    network.addVeth(10, "blue", "red");
+    return undefined;
+  } catch (error) {
+    if (error instanceof BpfError) return error.message;
+    throw error;
   }
 }
 
