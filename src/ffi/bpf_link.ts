@@ -24,7 +24,6 @@ import {
   PROG_QUERY,
   RAW_TRACEPOINT_OPEN,
 } from "../uapi/layout.ts";
-import { netfilterFamilies, netfilterHooks } from "../uapi/network.ts";
 
 /**
  * Attaches a program to a raw tracepoint (kernel 4.17) or to the target that it was loaded for (kernel 5.5), and returns the
@@ -124,8 +123,6 @@ export function detachLink(linkFd: number, what: string): void {
 export type LinkTarget =
   /** The descriptor of a cgroup (kernel 5.7), a network namespace (5.8) or a map of sockets (6.10). */
   | { readonly kind: "descriptor"; readonly fd: number }
-  /** The index of a network interface in this thread's network namespace (kernel 5.9 for XDP, 6.6 for tcx, 6.7 for netkit). */
-  | { readonly kind: "interface"; readonly index: number }
   /** The descriptor of a perf event (kernel 5.15). */
   | { readonly kind: "perf event"; readonly fd: number; readonly cookie?: bigint }
   /** The target that the program was loaded for: an iterator (kernel 5.8), a function or a tracepoint by BTF (kernel 5.19). */
@@ -153,14 +150,6 @@ export type LinkTarget =
       readonly ids: readonly number[];
       /** One cookie for each id. */
       readonly cookies?: readonly bigint[];
-    }
-  /** A netfilter hook in this thread's network namespace (kernel 6.4). */
-  | {
-      readonly kind: "netfilter";
-      readonly family: keyof typeof netfilterFamilies;
-      readonly hook: keyof typeof netfilterHooks;
-      /** Programs with lower priorities run first. */
-      readonly priority: number;
     };
 
 /** The arguments of {@link createLink}. */
@@ -219,9 +208,6 @@ function fillTarget(attr: BpfAttr, target: LinkTarget): void {
     case "descriptor":
       attr.u32(LINK_CREATE.target_fd, target.fd);
       break;
-    case "interface":
-      attr.u32(LINK_CREATE.target_ifindex, target.index);
-      break;
     case "perf event":
       attr.u32(LINK_CREATE.target_fd, target.fd);
       attr.u64(LINK_CREATE.perf_event_bpf_cookie, target.cookie ?? 0);
@@ -251,12 +237,6 @@ function fillTarget(attr: BpfAttr, target: LinkTarget): void {
         new Uint8Array(Uint32Array.from(target.ids).buffer),
       );
       setNumberArray(attr, LINK_CREATE.tracing_multi_cookies, target.cookies);
-      break;
-    case "netfilter":
-      attr
-        .u32(LINK_CREATE.netfilter_pf, netfilterFamilies[target.family])
-        .u32(LINK_CREATE.netfilter_hooknum, netfilterHooks[target.hook])
-        .u32(LINK_CREATE.netfilter_priority, target.priority >>> 0);
       break;
   }
 }

@@ -28,7 +28,7 @@ const headerSize = 16;
 const attributeHeaderSize = 4;
 /** Size of the buffer for replies, in bytes. The kernel packs at most 32 KiB of a list into one reply. */
 const replySize = 32 * 1024;
-/** How often a list is read again because it changed meanwhile. */
+/** Maximum number of times that a list is read, because it can change meanwhile. */
 const maxDumps = 100;
 
 /** An attribute of a request: a 32-bit number, a string, or nested attributes. */

@@ -12,7 +12,7 @@ import { Descriptor } from "../../src/ffi/descriptor.ts";
 import { errnoName, lastErrno } from "../../src/ffi/error.ts";
 import { otherSyscalls } from "../../src/ffi/libc_others.ts";
 import { allocateScratch } from "../../src/ffi/mapped_memory.ts";
-import { asm, Link } from "../../src/index.ts";
+import { asm, type AttachArguments, Link, Program, type SectionName } from "../../src/index.ts";
 import { openProbe, type ProbePlace } from "../../src/link/perf_event.ts";
 import { PERF_EVENT_ATTR } from "../../src/uapi/layout.ts";
 import { SYS_perf_event_open } from "../../src/uapi/system.ts";
@@ -36,6 +36,17 @@ function attach(
   return attached(new Link(new Descriptor(fd, `${attachType} link of a test`)));
 }
 
+/** Loads a program that returns a constant, and attaches it in the way of its section. */
+function attachProgram<const S extends SectionName>(
+  section: S,
+  returned: number,
+  ...options: AttachArguments<S>
+): Attached {
+  const code = [asm.mov(asm.r0, returned), asm.exit()];
+  using program = new Program({ section, license: "GPL", code });
+  return attached(program.attach(...options));
+}
+
 function attached(link: Link): Attached {
   return { link, [Symbol.dispose]: () => link[Symbol.dispose]() };
 }
@@ -47,15 +58,13 @@ const next = -1;
 
 /** Attaches to the egress of the loopback interface (kernel 6.6). */
 export function attachTcx(): Attached {
-  const target = { kind: "interface", index: loopback } as const;
-  return attach({ type: "sched_cls" }, next, "tcx_egress", target);
+  return attachProgram("tcx/egress", next, { interface: loopback, method: "tcx" });
 }
 
 /** Attaches to the loopback interface in generic mode, because it has no driver with XDP (kernel 5.9). */
 export function attachXdp(): Attached {
   const pass = 2;
-  const target = { kind: "interface", index: loopback } as const;
-  return attach({ type: "xdp", attachType: "xdp" }, pass, "xdp", target);
+  return attachProgram("xdp", pass, { interface: loopback, method: "link" });
 }
 
 /** Attaches to a cgroup (kernel 5.7). @param folder the directory of a cgroup of version 2 */
@@ -78,12 +87,8 @@ export function attachNetns(): Attached {
 
 /** Attaches to a netfilter hook (kernel 6.4). */
 export function attachNetfilter(): Attached {
-  return attach({ type: "netfilter", attachType: "netfilter" }, 1, "netfilter", {
-    kind: "netfilter",
-    family: "IPV4",
-    hook: "LOCAL_IN",
-    priority: -7,
-  });
+  const options = { family: "ipv4", hook: "local_in", priority: -7 } as const;
+  return attachProgram("netfilter", 1, options);
 }
 
 /** Attaches an iterator over tasks (kernel 5.8). */
