@@ -196,8 +196,13 @@ export {
   type AttachedPrograms,
   type AttachedTarget,
 } from "./link/attached.ts";
-export type { Anchor, OrderOptions } from "./link/anchor.ts";
-export type { InterfaceOptions, NetnsLike, NetnsOptions } from "./link/network_target.ts";
+export type { Anchor, LinkIdAnchor, OrderOptions, ProgramIdAnchor } from "./link/anchor.ts";
+export type {
+  InterfaceOptions,
+  NetnsLike,
+  NetnsOptions,
+  OpenNetns,
+} from "./link/network_target.ts";
 export type { XdpMode } from "./link/route.ts";
 export type { XdpOptions } from "./link/xdp.ts";
 export type { DirectedTcOptions, TcOptions } from "./link/tc.ts";

@@ -6,9 +6,20 @@ import { fdOf } from "../handle/fd_like.ts";
 import type { LinkedProgram } from "./attach_method.ts";
 import { Link } from "./link.ts";
 
+/** The id of an attached program, as an {@link Anchor}. */
+export interface ProgramIdAnchor {
+  /** The id of the program. */
+  readonly programId: number;
+}
+
+/** The id of a link, as an {@link Anchor}. */
+export interface LinkIdAnchor {
+  /** The id of the link. */
+  readonly linkId: number;
+}
+
 /** An attached program, before or after which another one is attached: the program or its link, or the id of one. */
-export type Anchor =
-  Link | LinkedProgram | { readonly programId: number } | { readonly linkId: number };
+export type Anchor = Link | LinkedProgram | ProgramIdAnchor | LinkIdAnchor;
 
 /** Options of ways to attach to a hook whose programs run in an order. */
 export interface OrderOptions {

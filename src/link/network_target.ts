@@ -14,7 +14,13 @@ import { IFNAMSIZ } from "../uapi/network.ts";
  * A network namespace: the path of its file, such as `/run/netns/blue`, the id of a process in it, or an object with a
  * descriptor of it as `fd`.
  */
-export type NetnsLike = string | number | { readonly fd: number };
+export type NetnsLike = string | number | OpenNetns;
+
+/** An object with an open descriptor of a network namespace. */
+export interface OpenNetns {
+  /** The descriptor, which stays open. */
+  readonly fd: number;
+}
 
 /** The option of ways to attach that names a network namespace. */
 export interface NetnsOptions {
@@ -76,7 +82,12 @@ function openNamespaceFile(path: string, name: string, hint: string): Descriptor
       errno: Math.abs(errno),
       syscall: "open",
       doing: `open the network namespace of ${name}`,
-      hint: code === "ENOENT" ? hint : undefined,
+      hint:
+        code === "ENOENT"
+          ? hint
+          : code === "EACCES"
+            ? "The namespaces of a process of another user, or with more capabilities, need CAP_SYS_PTRACE"
+            : undefined,
     });
   }
 }

@@ -1,5 +1,6 @@
 import { describe, expect } from "bun:test";
 import { asm, BpfError, features, Program } from "../../src/index.ts";
+import { tc } from "../../src/link/tc.ts";
 import { listFilters, qdiscKind } from "../../src/link/tc_filter.ts";
 import { loopback, PacketPrograms, TestNetwork, vethObstacle } from "../support/network.ts";
 import { testWith } from "../support/needs.ts";
@@ -223,15 +224,39 @@ describe("a classic filter", () => {
     expect(kind()).toBe("clsact");
     second[Symbol.dispose]();
     expect(kind()).toBeUndefined();
-    // A refused filter leaves no qdisc.
-    using xdp = new Program({
-      section: "xdp",
-      license: "GPL",
-      code: [asm.mov(asm.r0, 2), asm.exit()],
-    });
-    expect(() => program.attach({ ...at, priority: 1, handle: 0x1_0000_0000 })).toThrow(RangeError);
-    expect(() => Program.fromFd(xdp.fd, { section: "tc" as "xdp" })).toThrow(TypeError);
-    expect(kind()).toBeUndefined();
+  });
+
+  testWith(classic)("that is refused leaves no qdisc", () => {
+    using network = new TestNetwork();
+    using packets = new PacketPrograms();
+    using program = packets.load("xdp", shot);
+    const attach = () =>
+      tc.attach({
+        program,
+        attachType: "tcx_ingress",
+        target: undefined,
+        options: { interface: "lo", netns: network, method: "netlink" },
+      });
+    expect(attach).toThrow(/^cannot attach a classifier to the ingress of lo: netlink: EINVAL/);
+    expect(network.route((route) => qdiscKind(route, loopback))).toBeUndefined();
+  });
+
+  testWith(classic)("is refused at the egress of an interface with an ingress qdisc", () => {
+    using network = new TestNetwork();
+    using packets = new PacketPrograms();
+    network.addIngressQdisc(loopback);
+    using sent = packets.load("tc/egress", next, 1);
+    using received = packets.load("tc/ingress", next, 2);
+    const at = { interface: "lo", netns: network, method: "netlink" } as const;
+    expect(() => sent.attach(at)).toThrow(
+      /EOPNOTSUPP .*has an ingress qdisc, which runs no filters at egress/,
+    );
+    {
+      using _filter = received.attach(at);
+      network.send();
+      expect(packets.trail()).toBe(2);
+    }
+    expect(network.route((route) => qdiscKind(route, loopback))).toBe("ingress");
   });
 
   testUnless(vethObstacle ?? classic.reason)("is gone with its interface", () => {

@@ -31,9 +31,12 @@ import {
   NLM_F_EXCL,
   RTM_DELLINK,
   RTM_NEWLINK,
+  RTM_NEWQDISC,
   RTM_SETLINK,
   SOCK_CLOEXEC,
   SOCK_DGRAM,
+  TC_H_CLSACT,
+  TCA_KIND,
   VETH_INFO_PEER,
 } from "../../src/uapi/network.ts";
 
@@ -144,6 +147,25 @@ export class TestNetwork implements Disposable {
     });
   }
 
+  /** Adds a qdisc of the kind `ingress` to an interface, which is older than clsact. */
+  addIngressQdisc(index: number): void {
+    // struct tcmsg: family, padding, index, handle, parent, info.
+    const header = Buffer.alloc(20);
+    header.writeInt32LE(index, 4);
+    header.writeUInt32LE((TC_H_CLSACT & 0xffff_0000) >>> 0, 8);
+    // TC_H_INGRESS has the same number.
+    header.writeUInt32LE(TC_H_CLSACT, 12);
+    this.route((route) =>
+      route.request({
+        type: RTM_NEWQDISC,
+        flags: NLM_F_CREATE | NLM_F_EXCL,
+        header,
+        attributes: [{ type: TCA_KIND, value: "ingress" }],
+        doing: "add an ingress qdisc",
+      }),
+    );
+  }
+
   /** Removes an interface. */
   remove(index: number): void {
     this.route((route) =>
@@ -202,7 +224,7 @@ function findObstacle(): string | undefined {
 }
 
 /** Brings an interface up. */
-export function setUp(route: RouteSocket, index: number): void {
+function setUp(route: RouteSocket, index: number): void {
   const header = interfaceHeader(index, IFF_UP);
   route.request({ type: RTM_SETLINK, header, doing: "bring an interface up" });
 }
