@@ -18,7 +18,12 @@ import {
 } from "./network_target.ts";
 import { attachFilter } from "./tc_filter.ts";
 
-/** Options of `attach()` for the sections `tc/ingress`, `tcx/ingress`, `tc/egress` and `tcx/egress`. */
+/**
+ * Options of `attach()` for the sections `tc/ingress`, `tcx/ingress`, `tc/egress` and `tcx/egress`.
+ *
+ * A program returns `TC_ACT_UNSPEC` (-1, the same number as `TCX_NEXT`) to let the next program decide, and `TC_ACT_OK` (0) to
+ * accept the packet: the remaining programs do not run then, neither those of tcx nor classic filters.
+ */
 export interface TcOptions extends InterfaceOptions, OrderOptions {
   /**
    * The way to attach: by a link, or as a classic filter in direct-action mode, which runs after all tcx programs.
@@ -53,12 +58,7 @@ const filterOptions = ["priority", "handle", "chain", "replace"] as const;
 
 const options = ["interface", "netns", "method", ...orderOptions, ...filterOptions];
 
-/**
- * Attaches a classifier whose section does not have the direction.
- *
- * A program returns `TC_ACT_UNSPEC` (-1, the same number as `TCX_NEXT`) to let the next program decide. `TC_ACT_OK` (0) accepts
- * the packet, and the remaining programs do not run.
- */
+/** Attaches a classifier whose section does not have the direction (kernel 4.5; tcx since 6.6). */
 export const directedTc: AttachMethod<DirectedTcOptions> = {
   options: [...options, "direction"],
   attach: (request) => {
@@ -70,7 +70,7 @@ export const directedTc: AttachMethod<DirectedTcOptions> = {
   },
 };
 
-/** Attaches a classifier in the direction of its section, as {@link directedTc} does. */
+/** Attaches a classifier in the direction of its section (kernel 4.5; tcx since 6.6). */
 export const tc: AttachMethod<TcOptions> = {
   options,
   attach: (request) =>

@@ -1,5 +1,6 @@
 import { describe, expect } from "bun:test";
 import { BpfError, features, Link, Program, asm } from "../../src/index.ts";
+import { isKernelSince } from "../../src/ffi/kernel.ts";
 import { loopback, PacketPrograms, TestNetwork, vethObstacle } from "../support/network.ts";
 import { testWith } from "../support/needs.ts";
 import { testUnless } from "../support/skipping.ts";
@@ -163,6 +164,21 @@ vethTest("the reason of a driver is in the error", () => {
     /method: "netlink" reports the reason of the driver|does not support XDP/,
   );
 });
+
+testUnless(isKernelSince("5.18") ? link.reason : "xdp.frags needs Linux 5.18")(
+  "a program for packets in several buffers is attached",
+  () => {
+    using network = new TestNetwork();
+    using packets = new PacketPrograms();
+    using program = packets.load("xdp.frags", XDP_PASS);
+    for (const method of ["link", "netlink"] as const) {
+      using _attached = program.attach({ interface: "lo", netns: network, method });
+      const before = packets.count();
+      expect(network.send()).toBe(true);
+      expect(packets.count()).toBe(before + 1);
+    }
+  },
+);
 
 testWith(link)("a link is updated and detached", () => {
   using network = new TestNetwork();
