@@ -162,7 +162,13 @@ function attachByNetlink(
       (replace === false ? XDP_FLAGS_UPDATE_IF_NOEXIST : 0),
     expectedFd,
     doing: `attach an XDP program to ${device.label}`,
-    hints: refusals(device, mode),
+    hints: {
+      ...refusals(device, mode),
+      ...(expectedFd !== undefined &&
+        !isKernelSince("5.7") && {
+          EINVAL: "An expected program needs Linux 5.7: pass replace: true",
+        }),
+    },
   });
   stack.move();
   return new XdpAttachment(route, held, device, flags).attachment;

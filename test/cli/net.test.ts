@@ -1,5 +1,7 @@
 /** Tests of `bun-bpf net`. */
 import { describe, expect, setDefaultTimeout } from "bun:test";
+import { createLink } from "../../src/ffi/bpf_link.ts";
+import { Descriptor } from "../../src/ffi/descriptor.ts";
 import { features } from "../../src/index.ts";
 import { loopback, PacketPrograms, TestNetwork } from "../support/network.ts";
 import { testWith } from "../support/needs.ts";
@@ -109,6 +111,26 @@ describe("bun-bpf net", () => {
       using network = new TestNetwork();
       const shown = await network.enter(() => cliJson<Shown[]>(["net"]));
       expect(shown.filter(({ hook }) => hook !== "netfilter")).toEqual([]);
+    },
+  );
+
+  testWith(features.attachKinds.get("sk_lookup"))(
+    "lists the programs of the namespace",
+    async () => {
+      using network = new TestNetwork();
+      using packets = new PacketPrograms();
+      using program = packets.load("sk_lookup", 1);
+      const target = { fd: program.fd, attachType: "sk_lookup", target: network.fd } as const;
+      using _link = new Descriptor(createLink(target, { doing: "attach" }), "link of a test");
+      const shown = await network.enter(() => cliJson<Shown[]>(["net"]));
+      expect(shown.find(({ hook }) => hook === "sk_lookup")).toEqual({
+        hook: "sk_lookup",
+        programId: program.id,
+        programName: "packets_1",
+      } as object as Shown);
+      // Other namespaces have none.
+      const others = await cliJson<Shown[]>(["net"]);
+      expect(others.map(({ programId }) => programId)).not.toContain(program.id);
     },
   );
 
