@@ -35,6 +35,7 @@ import {
   AF_UNIX,
   AF_INET,
   AF_NETLINK,
+  AF_PACKET,
   SOCK_STREAM,
   SOCK_DGRAM,
   SOCK_RAW,
@@ -43,12 +44,14 @@ import {
   SO_ATTACH_BPF,
   SO_ATTACH_REUSEPORT_EBPF,
   SO_DETACH_REUSEPORT_BPF,
+  ETH_P_IP,
   ETH_P_ALL,
 } from "./network.ts";
 export {
   AF_UNIX,
   AF_INET,
   AF_NETLINK,
+  AF_PACKET,
   SOCK_STREAM,
   SOCK_DGRAM,
   SOCK_RAW,
@@ -57,6 +60,7 @@ export {
   SO_ATTACH_BPF,
   SO_ATTACH_REUSEPORT_EBPF,
   SO_DETACH_REUSEPORT_BPF,
+  ETH_P_IP,
   ETH_P_ALL,
   ETH_HLEN,
 } from "./network.ts";
@@ -912,7 +916,6 @@ export const AF_DECnet = 12;
 export const AF_NETBEUI = 13;
 export const AF_SECURITY = 14;
 export const AF_KEY = 15;
-export const AF_PACKET = 17;
 export const AF_ASH = 18;
 export const AF_ECONET = 19;
 export const AF_ATMSVC = 20;
@@ -950,6 +953,7 @@ export const address_family = {
   AF_UNIX,
   AF_INET,
   AF_NETLINK,
+  AF_PACKET,
   AF_UNSPEC,
   AF_AX25,
   AF_IPX,
@@ -964,7 +968,6 @@ export const address_family = {
   AF_NETBEUI,
   AF_SECURITY,
   AF_KEY,
-  AF_PACKET,
   AF_ASH,
   AF_ECONET,
   AF_ATMSVC,
@@ -1440,8 +1443,6 @@ export const ETH_P_PUP = 512;
 export const ETH_P_PUPAT = 513;
 export const ETH_P_TSN = 8944;
 export const ETH_P_ERSPAN2 = 8939;
-/** IPv4. */
-export const ETH_P_IP = 2048;
 export const ETH_P_X25 = 2053;
 /** ARP. */
 export const ETH_P_ARP = 2054;
@@ -1551,13 +1552,13 @@ export const ETH_P_GRE_OSI = 254;
  * @enum
  */
 export const ether_type = {
+  ETH_P_IP,
   ETH_P_ALL,
   ETH_P_LOOP,
   ETH_P_PUP,
   ETH_P_PUPAT,
   ETH_P_TSN,
   ETH_P_ERSPAN2,
-  ETH_P_IP,
   ETH_P_X25,
   ETH_P_ARP,
   ETH_P_BPQ,
