@@ -137,6 +137,7 @@ export function attachedPrograms(target: AttachedTarget): AttachedPrograms[] {
   if ("cgroup" in target) return programsOfCgroup(target);
   if ("netns" in target) return programsOfNetns(target);
   if ("map" in target) return programsOfSocketMap(target);
+  checkOptions("attachedPrograms", target, ["interface", "cgroup", "netns", "map"]);
   throw new TypeError(
     `attachedPrograms: expected one of the options interface, cgroup, netns and map, got ${describe(target)}`,
   );

@@ -36,7 +36,7 @@ test("a network namespace is opened by a path or by the id of a process", () => 
   }
   for (const wrong of [0, -1, 1.5, { fd: -1 }]) expect(() => openNetns(wrong)).toThrow(RangeError);
   expect(() => openNetns("/nowhere")).toThrow(
-    "cannot open the network namespace of /nowhere: open: ENOENT (no such file or directory). `ip netns add NAME` makes a network namespace as /run/netns/NAME",
+    "cannot open the network namespace /nowhere: open: ENOENT (no such file or directory). The file does not exist: `ip netns add NAME` creates namespaces as /run/netns/NAME",
   );
   expect(() => openNetns({ fd: 0x7fff_fffe })).toThrow(BpfError);
 });
