@@ -79,7 +79,10 @@ export interface TestRunOptions {
 
 /** Result of {@link Program.testRun}. */
 export interface TestRunResult {
-  /** The return value (r0) of the last run. */
+  /**
+   * The return value (r0) of the last run. Before Linux 6.1, that of `flow_dissector` programs is 1 for `BPF_OK` and otherwise 0. For
+   * `fmod_ret` programs it is the return value of the kernel's test function, and in the upper half the number of its side effects.
+   */
   readonly returnValue: number;
   /**
    * Mean duration of one run in nanoseconds, without the runs of interrupted calls. 0 for raw tracepoints and `syscall`, whose
@@ -209,7 +212,7 @@ function explainInput(
     const since = optionVersions[option];
     if (!isKernelSince(since)) return `The option ${option} needs Linux ${since}`;
   }
-  const { data, ctx, repeat = 1, cpu, batchSize = 1 } = options;
+  const { ctx, repeat = 1, cpu, batchSize = 1 } = options;
   if (batchSize > maxBatchSize) return `The option batchSize is at most ${maxBatchSize}`;
   if (cpu !== undefined && code === "ENXIO") return `CPU ${cpu} is not online`;
   if (code === "E2BIG") return explainLargeContext(input, ctx);
@@ -235,9 +238,7 @@ function explainInput(
       // bpf_prog_test_run_tracing() in net/bpf/test_run.c returns EFAULT for all other attach types.
       return code === "EFAULT"
         ? "Of the programs of the type tracing, the kernel can run only fentry, fexit, fmod_ret and fsession programs this way, not those of tp_btf. Attach the program, or test a program of the section raw_tp, which takes the arguments of the tracepoint in ctx"
-        : data !== undefined || ctx !== undefined || repeat > 1
-          ? `${takes} neither data nor ctx nor repeat: the kernel calls its functions bpf_fentry_test1 to bpf_fentry_test10 and bpf_modify_return_test, and runs the programs that are attached to them`
-          : undefined;
+        : undefined;
   }
 }
 

@@ -418,7 +418,8 @@ describe("other program types", () => {
     });
     const data = datagram(9, "x");
     const { returnValue, data: keys } = program.testRun({ data, repeat: 5 });
-    expect(returnValue).toBe(uapi.BPF_OK);
+    // Before Linux 6.1 the kernel returns true for BPF_OK.
+    expect(returnValue).toBe(isKernelSince("6.1") ? uapi.BPF_OK : 1);
     // nhoff, the offset of the network header.
     expect(new DataView(keys.buffer).getUint16(0, true)).toBe(14);
     const ctx = new Uint8Array(keys.length);
@@ -454,10 +455,6 @@ describe("other program types", () => {
     });
     // struct bpf_sk_lookup: family, protocol, ... after 8 bytes.
     const ctx = new Uint8Array(new Uint32Array([0, 0, uapi.AF_INET, uapi.IPPROTO_TCP]).buffer);
-    if (!isKernelSince("5.13")) {
-      expect(refusal(() => program.testRun({ ctx })).hint).toContain("do not support test runs");
-      return;
-    }
     expect(program.testRun({ ctx }).returnValue).toBe(uapi.SK_PASS);
     const family = refusal(() => program.testRun({ ctx: new Uint8Array(16) }));
     expect(family.hint).toBe("The field family of the context (ctx) must be AF_INET or AF_INET6");
@@ -497,8 +494,6 @@ describe("other program types", () => {
       using _link = new Descriptor(fd, "link");
       expect(program.testRun().returnValue).toBe(0);
       expect(runs.get(0)).toBe(1);
-      const error = refusal(() => program.testRun({ data: packet }));
-      expect(error.hint).toContain("neither data nor ctx nor repeat");
     },
   );
 });
