@@ -2953,8 +2953,6 @@ export const perf_hw_cache_op_result_id = {
 export type perf_hw_cache_op_result_id =
   (typeof perf_hw_cache_op_result_id)[keyof typeof perf_hw_cache_op_result_id];
 
-
-
 /**
  * Error numbers; the same on x86-64 and arm64. Programs return them negative: `-EPERM`.
  *
