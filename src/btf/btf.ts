@@ -233,6 +233,18 @@ export class Btf extends BtfGraph {
   }
 }
 
+/** Reads a BTF by its id; `undefined` if this process may not read it, or it was freed. */
+export function visibleBtf(id: number): Btf | undefined {
+  try {
+    return Btf.fromId(id);
+  } catch (error) {
+    if (error instanceof BpfError && (error.code === "EPERM" || error.code === "ENOENT")) {
+      return undefined;
+    }
+    throw error;
+  }
+}
+
 /** The folder with the BTF of the kernel and of loaded modules. */
 const kernelBtfFolder = "/sys/kernel/btf";
 const vmlinux = `${kernelBtfFolder}/vmlinux`;

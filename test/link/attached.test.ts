@@ -162,7 +162,9 @@ describe("attachedPrograms()", () => {
 
   bpfTest("needs an interface that exists", () => {
     const query = (options: object) => () => attachedPrograms(options as { interface: string });
-    expect(query({})).toThrow("attachedPrograms: expected one of the options interface, cgroup, netns and map, got an object");
+    expect(query({})).toThrow(
+      "attachedPrograms: expected one of the options interface, cgroup, netns and map, got an object",
+    );
     expect(query({ interfaces: 1 })).toThrow('did you mean "interface"?');
     using network = new TestNetwork();
     expect(query({ interface: "l0", netns: network })).toThrow('did you mean "lo"?');

@@ -133,7 +133,10 @@ describe("the order of programs", () => {
       [{ before: program, method: "link" }, "expected a link: a program that is attached by"],
       [{ after: link, method: "attach" }, isLink(link) ? "expected a program: with" : "no link"],
       [{ before: direct.link }, "which is attached without a link: pass its program"],
-      [{ before: "first" }, 'before: expected a program, a link, { programId }, { linkId } or "all", got "first"'],
+      [
+        { before: "first" },
+        'before: expected a program, a link, { programId }, { linkId } or "all", got "first"',
+      ],
     ] as const) {
       expect(() => attached.attach(options as Partial<CgroupOptions>)).toThrow(message);
     }
