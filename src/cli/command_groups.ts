@@ -7,6 +7,8 @@ import { mapCommand } from "./map_command.ts";
 import { mapEditCommands } from "./map_edit_commands.ts";
 import { mapEventsCommand } from "./map_events_command.ts";
 import { progCommand } from "./prog_command.ts";
+import { progAttachCommand } from "./prog_attach_command.ts";
+import { progLoadCommand } from "./prog_load_command.ts";
 
 /** Functions that add the commands to the program. */
 export const commandGroups = [
@@ -15,6 +17,8 @@ export const commandGroups = [
   mapEditCommands,
   mapEventsCommand,
   progCommand,
+  progLoadCommand,
+  progAttachCommand,
   linkCommand,
   btfCommand,
 ];

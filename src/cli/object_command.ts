@@ -114,7 +114,12 @@ export function argumentFor(kind: HandleKind): Argument {
   );
 }
 
-function parsePath(text: string): string {
+/**
+ * Parses the path of a pin.
+ *
+ * @throws {InvalidArgumentError} if it has no slash.
+ */
+export function parsePath(text: string): string {
   const path = text.replace(/^path:/, "");
   // Text without a slash is probably the name of an object, not a path.
   if (path === "" || path.includes("\0") || (path === text && !path.includes("/"))) {
@@ -295,9 +300,14 @@ function findByName<Kind extends HandleKind>(kind: Kind, name: string): InfoByKi
 }
 
 /** The processes and pins that keep an object in the kernel, as far as this process can see them. */
-interface Holders {
+export interface Holders {
   readonly owners: readonly ObjectOwner[];
   readonly pins: readonly string[];
+}
+
+/** Finds the processes and pins that keep an object in the kernel, as far as this process can see them. */
+export function holdersOf(kind: HandleKind, id: number): Holders {
+  return new HolderIndex(kind).of(id);
 }
 
 /** Maximum number of owners or pins in a cell of a table. */
@@ -348,8 +358,13 @@ function tableOf<T>(found: ObjectsByKind<T>, kind: HandleKind): ReadonlyMap<numb
 
 /** Makes the cells of a table for owners and pins. */
 function holderCells({ owners, pins }: Holders): [owners: string, pins: string] {
+  return [processText(owners), abbreviate(pins, maxInCell)];
+}
+
+/** Formats the first processes that have an object open: `bun(17),sh(20)`. */
+export function processText(owners: readonly ObjectOwner[]): string {
   const processes = new Map(owners.map(({ pid, comm }) => [pid, `${comm}(${pid})`]));
-  return [abbreviate([...processes.values()], maxInCell), abbreviate(pins, maxInCell)];
+  return abbreviate([...processes.values()], maxInCell);
 }
 
 /** Makes the lines about owners and pins. */
