@@ -1,10 +1,11 @@
 import { type Keyword, keywordOf, keywordsByNumber, numbersByKeyword } from "../check/names.ts";
-import { BPF_PROG_LOAD } from "../uapi/commands.ts";
-import { BPF_OBJ_NAME_LEN } from "../uapi/bpf.ts";
+import { BPF_ENABLE_STATS, BPF_PROG_BIND_MAP, BPF_PROG_LOAD } from "../uapi/commands.ts";
+import { BPF_OBJ_NAME_LEN, BPF_STATS_RUN_TIME } from "../uapi/bpf.ts";
 import { bpfAttachTypes, bpfProgTypes } from "../uapi/enumerations.ts";
-import { PROG_LOAD } from "../uapi/layout.ts";
+import { ENABLE_STATS, PROG_BIND_MAP, PROG_LOAD } from "../uapi/layout.ts";
 import { BpfAttr, bpfError } from "./bpf.ts";
 import type { Capability } from "./capabilities.ts";
+import { Descriptor } from "./descriptor.ts";
 import { type BpfError, errnoName, lastErrno } from "./error.ts";
 import { isKernelSince } from "./kernel.ts";
 import { allocateScratch, pageSize, type Scratch } from "./mapped_memory.ts";
@@ -205,6 +206,37 @@ export function loadError(
       ...(hint === undefined ? {} : { EINVAL: hint }),
       E2BIG: "The program has more instructions than the kernel allows",
       ENOMEM: "The kernel has no memory for the program",
+    },
+  });
+}
+
+/** Enables the kernel's run statistics of programs until the result is disposed of (kernel 5.8). */
+export function enableRunStatistics(): Descriptor {
+  using attr = new BpfAttr(ENABLE_STATS.sizeof);
+  attr.u32(ENABLE_STATS.type, BPF_STATS_RUN_TIME);
+  const fd = attr.call(BPF_ENABLE_STATS, {
+    doing: "enable the run statistics of programs",
+    needs: ["CAP_SYS_ADMIN"],
+    hints: {
+      EINVAL: () =>
+        isKernelSince("5.8")
+          ? undefined
+          : "It needs Linux 5.8. Before that, the sysctl kernel.bpf_stats_enabled enables the statistics",
+    },
+  });
+  return new Descriptor(fd, "run statistics");
+}
+
+/** Binds a map to a program, which then keeps the map in the kernel (kernel 5.10). */
+export function bindMap(programFd: number, mapFd: number, what: string): void {
+  using attr = new BpfAttr(PROG_BIND_MAP.sizeof);
+  attr.u32(PROG_BIND_MAP.prog_fd, programFd).u32(PROG_BIND_MAP.map_fd, mapFd);
+  attr.call(BPF_PROG_BIND_MAP, {
+    doing: `bind a map to the ${what}`,
+    hints: {
+      EBADF: "The descriptor is not open",
+      EINVAL: () =>
+        isKernelSince("5.10") ? "The descriptor is not that of a map" : "Binding needs Linux 5.10",
     },
   });
 }

@@ -483,6 +483,7 @@ export const meanings: Readonly<Record<string, string>> = {
     "Sends the packets of the test run where the XDP program directs them.",
   BPF_F_TEST_SKB_CHECKSUM_COMPLETE: "Gives the packet of the test run a complete checksum.",
   BPF_OBJ_NAME_LEN: "The size of an object's name with its NUL, in bytes.",
+  BPF_STATS_RUN_TIME: "Statistics of the runs of programs: for BPF_ENABLE_STATS.",
   BPF_TAG_SIZE: "The size of a program's tag, in bytes.",
   // Helpers.
   BPF_F_IPV6: "The packet is IPv6: for `l4_csum_replace`.",
