@@ -8,7 +8,9 @@ import { mapEditCommands } from "./map_edit_commands.ts";
 import { mapEventsCommand } from "./map_events_command.ts";
 import { progCommand } from "./prog_command.ts";
 import { progAttachCommand } from "./prog_attach_command.ts";
+import { progDumpCommand } from "./prog_dump_command.ts";
 import { progLoadCommand } from "./prog_load_command.ts";
+import { progProfileCommand } from "./prog_profile_command.ts";
 
 /** Functions that add the commands to the program. */
 export const commandGroups = [
@@ -19,6 +21,8 @@ export const commandGroups = [
   progCommand,
   progLoadCommand,
   progAttachCommand,
+  progDumpCommand,
+  progProfileCommand,
   linkCommand,
   btfCommand,
 ];

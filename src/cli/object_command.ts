@@ -28,6 +28,7 @@ import {
 } from "../inspect/objects.ts";
 import { type ObjectOwner, type ObjectOwners, objectOwners } from "../inspect/owners.ts";
 import { type ObjectPins, objectPins } from "../inspect/pins.ts";
+import { Program } from "../program/program.ts";
 import type { ProgramInfo } from "../program/program_info.ts";
 import { BPF_OBJ_NAME_LEN } from "../uapi/bpf.ts";
 
@@ -156,6 +157,20 @@ function unpin(kind: HandleKind, path: string, { json = false }: JsonOption): vo
  */
 export function openReference(kind: HandleKind, reference: Reference): OpenedObject {
   return OpenedObject.open(kind, originOf(kind, reference, { isChange: true }));
+}
+
+/**
+ * Opens a program.
+ *
+ * @param options those of {@link originOf}
+ * @throws {CommandError} if there is none, or more than one.
+ */
+export function openProgram(reference: Reference, options?: { isChange: boolean }): Program {
+  const origin = originOf("prog", reference, options);
+  if ("id" in origin) return Program.fromId(origin.id);
+  // This also explains what else is pinned at the path.
+  objectByPath("prog", origin.path);
+  return Program.open(origin.path);
 }
 
 /**

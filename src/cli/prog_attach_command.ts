@@ -2,12 +2,12 @@
 
 import { type Command, InvalidArgumentError, Option } from "commander";
 import { CommandError, EndingSignal, forUser, groupOf, parseSeconds } from "./command_line.ts";
-import { argumentFor, originOf, parsePath, type Reference } from "./object_command.ts";
+import { argumentFor, openProgram, parsePath, type Reference } from "./object_command.ts";
 import { type JsonOption, note, printJson, withJson } from "./output.ts";
 import { BpfError } from "../ffi/error.ts";
 import { Attachment } from "../link/attachment.ts";
 import type { Link } from "../link/link.ts";
-import { Program } from "../program/program.ts";
+import type { Program } from "../program/program.ts";
 import type { SectionName } from "../program/sections.ts";
 
 const sections = `
@@ -84,7 +84,7 @@ async function attach(
   options: AttachOptions,
 ): Promise<void> {
   const { json = false, pin, keep = false, duration = Infinity } = options;
-  using program = openProgram(reference);
+  using program = openProgram(reference, { isChange: true });
   // Signals that arrive while the program is being attached end the command after that.
   using signal = new EndingSignal();
   using attached = new DisposableStack();
@@ -102,11 +102,6 @@ async function attach(
   if (keep || pin !== undefined) return;
   note(`${link}: attached${duration === Infinity ? " until Ctrl-C" : ""}`);
   await signal.wait(duration);
-}
-
-function openProgram(reference: Reference): Program {
-  const origin = originOf("prog", reference, { isChange: true });
-  return "id" in origin ? Program.fromId(origin.id) : Program.open(origin.path);
 }
 
 function attachAs(program: Program, section: string, pairs: readonly Pair[]): Link {
