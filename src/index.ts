@@ -177,6 +177,7 @@ export type {
   PerfEventLinkInfo,
   PerfEventTarget,
   RawTracepointLinkInfo,
+  SocketAttachmentInfo,
   SockmapLinkInfo,
   StructOpsLinkInfo,
   TcxLinkInfo,
@@ -186,6 +187,21 @@ export type {
 } from "./link/link_info.ts";
 export { Link, listLinks, type OpenLinkOptions, type UpdateLinkOptions } from "./link/link.ts";
 export type { CookieOptions, LinkedProgram } from "./link/attach_method.ts";
+export {
+  attachedPrograms,
+  type AttachedPrograms,
+  type AttachedTarget,
+  type AttachedToCgroup,
+  type AttachedToNetns,
+  type AttachedToSocketMap,
+} from "./link/attached.ts";
+export type { CgroupMode, CgroupOptions, CgroupSkbOptions } from "./link/cgroup.ts";
+export type { FlowDissectorOptions, NetnsOptions } from "./link/netns.ts";
+export type { Anchor, OrderOptions } from "./link/order.ts";
+export type { SkSkbAttachType, SkSkbOptions, SocketMapOptions } from "./link/socket_map.ts";
+export type { SocketOptions } from "./link/sockets.ts";
+export type { QueriedProgram } from "./ffi/bpf_link.ts";
+export type { Netns } from "./ffi/namespace.ts";
 export {
   type DataLocation,
   tracepointType,

@@ -6,15 +6,7 @@
 import { constants, mkdirSync, openSync, rmdirSync } from "../ffi/files.ts";
 import * as asm from "../asm/asm.ts";
 import { Btf } from "../btf/btf.ts";
-import {
-  attachProgram as attachWithoutLink,
-  createLinkTo,
-  detachLink,
-  detachProgram,
-  type LinkTarget,
-  openRawTracepoint,
-  updateLink,
-} from "../ffi/bpf_link.ts";
+import { createLinkTo, type LinkTarget, openRawTracepoint } from "../ffi/bpf_link.ts";
 import { probeElement, probeMap } from "../ffi/bpf_probe.ts";
 import type { AttachTypeName } from "../ffi/bpf_prog.ts";
 import { Descriptor } from "../ffi/descriptor.ts";
@@ -48,7 +40,13 @@ export function probeAttachKind(row: AttachKindRow | OldAttachKindRow): ProbeAns
       else if (row.place === "struct") attachStructOps(row);
       else attachProbeProgram(row);
     } catch (error) {
-      if (row.isExclusive && error instanceof BpfError && error.code === "EEXIST") return;
+      if (
+        "section" in row &&
+        row.isExclusive &&
+        error instanceof BpfError &&
+        error.code === "EEXIST"
+      )
+        return;
       throw error;
     }
     if (row.needsSecurityModule) requireSecurityModule();
@@ -98,6 +96,7 @@ function atProbePlace(place: ProbePlace | undefined, use: (options: object) => v
       });
     case "socket": {
       using socket = openSocket("datagram", 0, placeName);
+      setSocketOption(socket.fd, "SO_REUSEPORT", 1, { doing: `set up the ${placeName}` });
       return use({ socket: { fd: socket.fd } });
     }
     case "socket map": {
@@ -113,28 +112,13 @@ function atProbePlace(place: ProbePlace | undefined, use: (options: object) => v
 const placeName = "place of a probe";
 const linkName = "link of a probe";
 
-/** Code that allows everything. All cgroup programs may return 1. */
-const allow = [asm.mov(asm.r0, 1), asm.exit()];
-
 function attachProbeProgram(row: OldAttachKindRow): void {
   if (row.program === undefined) throw new Error("the row has no program");
-  const probed = row.place === "cgroup" ? { ...row.program, code: allow } : row.program;
-  using program = loadProbeProgram(probed);
+  using program = loadProbeProgram(row.program);
   atPlace(row.place, (target) => {
     switch (row.by) {
       case "link":
         return makeLink(row, program.fd, target)[Symbol.dispose]();
-      case "link, then update": {
-        using other = loadProbeProgram(probed);
-        using link = makeLink(row, program.fd, target);
-        return updateLink(link.fd, other.fd, undefined, linkName);
-      }
-      case "link, then detach": {
-        using link = makeLink(row, program.fd, target);
-        return detachLink(link.fd, linkName);
-      }
-      case "attach":
-        return attachAndDetach(row, program.fd, fdOf(target));
       case "raw_tracepoint": {
         const context = { doing: "attach to a tracepoint or a function" };
         const fd = openRawTracepoint(program.fd, null, context);
@@ -148,11 +132,6 @@ function attachProbeProgram(row: OldAttachKindRow): void {
         return withRoute((route) => attachXdp(route, loopback, program.fd));
       case "tc by netlink":
         return withRoute((route) => addClassifier(route, loopback, program.fd));
-      case "SO_ATTACH_BPF":
-        return setSocketOption(fdOf(target), row.by, program.fd, placeName);
-      case "SO_ATTACH_REUSEPORT_EBPF":
-        setSocketOption(fdOf(target), "SO_REUSEPORT", 1, placeName);
-        return setSocketOption(fdOf(target), row.by, program.fd, placeName);
       case "map update":
         throw new Error("only struct_ops is attached by a map update");
     }
@@ -183,21 +162,6 @@ function attachTypeOf({ attachType, program }: OldAttachKindRow): AttachTypeName
   return type;
 }
 
-/**
- * Attaches a program without a link, and detaches it.
- *
- * @throws {Error} if it cannot be detached.
- */
-function attachAndDetach(row: OldAttachKindRow, programFd: number, targetFd: number): void {
-  const attachment = { programFd, attachType: attachTypeOf(row), targetFd };
-  attachWithoutLink(attachment, { doing: "attach a program" });
-  try {
-    detachProgram(attachment, { doing: "detach a program" });
-  } catch (cause) {
-    throw new Error("the program of a probe cannot be detached", { cause });
-  }
-}
-
 function fdOf(target: LinkTarget): number {
   if ("fd" in target) return target.fd;
   throw new Error(`a place of kind "${target.kind}" has no descriptor`);
@@ -214,12 +178,6 @@ const rareFunction = "ksys_sync";
 /** Makes a place, calls `use` with the target there, and removes the place. */
 function atPlace(place: AttachPlace, use: (target: LinkTarget) => void): void {
   switch (place) {
-    case "cgroup":
-      return withCgroup((fd) => use({ kind: "descriptor", fd }));
-    case "netns":
-      return inNewNetworkNamespace(() => useDescriptor(openNetworkNamespace(), use));
-    case "own netns":
-      return inNewNetworkNamespace(() => use({ kind: "descriptor", fd: 0 }));
     case "loopback":
       return inNewNetworkNamespace(() => use({ kind: "interface", index: loopback }));
     case "netkit":
@@ -249,20 +207,9 @@ function atPlace(place: AttachPlace, use: (target: LinkTarget) => void): void {
       );
     case "loaded for":
       return use({ kind: place });
-    case "socket":
-      return useDescriptor(openSocket("datagram", 0, placeName), use);
-    case "socket map": {
-      const shape = { keySize: 4, valueSize: 4, maxEntries: 1 };
-      return useDescriptor(descriptorOf(probeMap({ type: "SOCKMAP", ...shape })), use);
-    }
     case "struct":
       throw new Error("struct_ops has no place but its map");
   }
-}
-
-function useDescriptor(place: Descriptor, use: (target: LinkTarget) => void): void {
-  using opened = place;
-  use({ kind: "descriptor", fd: opened.fd });
 }
 
 function useEvent(event: Descriptor, use: (target: LinkTarget) => void): void {

@@ -95,7 +95,6 @@ describe("attaching", () => {
 
   bpfTest("of programs that only other tools attach names the tool", () => {
     for (const [section, use] of [
-      ["socket", "pass its fd to setsockopt(2) with SO_ATTACH_BPF"],
       [
         "tc",
         "pin it, and run `tc qdisc add dev IFACE clsact` and `tc filter add dev IFACE ingress bpf direct-action object-pinned PATH`",
