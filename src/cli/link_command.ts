@@ -7,7 +7,7 @@ import {
   argumentFor,
   holdersOf,
   type ObjectCommand,
-  originOf,
+  openLink,
   processText,
   programById,
   type Reference,
@@ -23,7 +23,7 @@ import {
 } from "./output.ts";
 import { BpfError } from "../ffi/error.ts";
 import { FunctionNames, visibleObjects } from "../inspect/objects.ts";
-import { Link } from "../link/link.ts";
+import type { Link } from "../link/link.ts";
 import type { LinkInfo } from "../link/link_info.ts";
 import { linkTarget as targetOfLink } from "../link/link_types.ts";
 import { formatKernelSymbol, KernelSymbols } from "../symbols/kernel_symbols.ts";
@@ -68,8 +68,7 @@ Examples:
 }
 
 function detach(reference: Reference, { json = false }: JsonOption): void {
-  const origin = originOf("link", reference, { isChange: true });
-  using link = "id" in origin ? Link.fromId(origin.id) : Link.open(origin.path);
+  using link = openLink(reference);
   try {
     link.detach();
   } catch (error) {

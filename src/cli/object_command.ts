@@ -28,6 +28,7 @@ import {
 } from "../inspect/objects.ts";
 import { type ObjectOwner, type ObjectOwners, objectOwners } from "../inspect/owners.ts";
 import { type ObjectPins, objectPins } from "../inspect/pins.ts";
+import { Link } from "../link/link.ts";
 import { Program } from "../program/program.ts";
 import type { ProgramInfo } from "../program/program_info.ts";
 import { BPF_OBJ_NAME_LEN } from "../uapi/bpf.ts";
@@ -171,6 +172,18 @@ export function openProgram(reference: Reference, options?: { isChange: boolean 
   // This also explains what else is pinned at the path.
   objectByPath("prog", origin.path);
   return Program.open(origin.path);
+}
+
+/**
+ * Opens a link.
+ *
+ * @throws {CommandError} if there is none.
+ */
+export function openLink(reference: Reference): Link {
+  const origin = originOf("link", reference, { isChange: true });
+  if ("id" in origin) return Link.fromId(origin.id);
+  objectByPath("link", origin.path);
+  return Link.open(origin.path);
 }
 
 /**

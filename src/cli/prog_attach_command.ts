@@ -2,7 +2,15 @@
 
 import { type Command, InvalidArgumentError, Option } from "commander";
 import { CommandError, EndingSignal, forUser, groupOf, parseSeconds } from "./command_line.ts";
-import { argumentFor, openProgram, parsePath, type Reference } from "./object_command.ts";
+import {
+  argumentFor,
+  openLink,
+  openProgram,
+  openReference,
+  parsePath,
+  parseReference,
+  type Reference,
+} from "./object_command.ts";
 import { type JsonOption, note, printJson, withJson } from "./output.ts";
 import { BpfError } from "../ffi/error.ts";
 import { Attachment } from "../link/attachment.ts";
@@ -15,7 +23,8 @@ const sections = `
 xdp, tcx/ingress, cgroup_skb/egress. Options are those of the section in the library (\`Program.attach()\`),
 each as <name>=<value>: interface=lo, tracepoint=sched_switch, cookie=7. Numbers are decimal or hexadecimal
 (0x10), lists have commas, and \`true\` and \`false\` are booleans. Values in quotes, brackets or braces are JSON:
-'interface="5"' is a name. Where an option takes a map, program or link, name it by its id, name or pin.`;
+'interface="5"' is a name. Where an option takes a map or program, name it by its id, name or pin; before= and
+after= take link:<link>, prog:<program> or all.`;
 
 const help = `${sections}
 
@@ -134,17 +143,38 @@ function linkIdOf(link: Link): number | undefined {
   }
 }
 
-/** Parsers for the options whose values have no form of their own as text. */
+/** Parsers for the options whose values cannot be told by the form of their text. */
 const forms: Readonly<Record<string, (text: string, opened: DisposableStack) => unknown>> = {
   cookie: parseInteger64,
   cookies: (text) => text.split(",").map(parseInteger64),
+  expectedRevision: parseInteger64,
+  cgroup: (text) => text,
+  path: (text) => text,
+  map: (text, opened) => opened.use(openReference("map", parseReference(text))),
+  program: parseProgram,
+  replace: (text, opened) =>
+    text === "true" || text === "false" ? text === "true" : parseProgram(text, opened),
+  before: parseAnchor,
+  after: parseAnchor,
 };
+
+function parseProgram(text: string, opened: DisposableStack): Program {
+  return opened.use(openProgram(parseReference(text), { isChange: true }));
+}
+
+/** Parses the program or link before or after which a program is attached. */
+function parseAnchor(text: string, opened: DisposableStack): Program | Link | "all" {
+  if (text === "all") return text;
+  const [, kind, reference = ""] = /^(prog|link):(.*)$/s.exec(text) ?? [];
+  if (kind === "prog") return parseProgram(reference, opened);
+  return opened.use(openLink(parseReference(kind === "link" ? reference : text)));
+}
 
 /**
  * Parses the value of an option.
  *
  * @param opened closes the objects that the value names
- * @throws {TypeError | SyntaxError} if it has no form that the option accepts.
+ * @throws {TypeError | InvalidArgumentError} if it has no form that the option accepts.
  */
 function parseOption(name: string, text: string, opened: DisposableStack): unknown {
   if (/^["[{]/.test(text)) {
@@ -155,7 +185,12 @@ function parseOption(name: string, text: string, opened: DisposableStack): unkno
     }
   }
   const form = Object.hasOwn(forms, name) ? forms[name] : undefined;
-  if (form !== undefined) return form(text, opened);
+  try {
+    if (form !== undefined) return form(text, opened);
+  } catch (error) {
+    if (!(error instanceof InvalidArgumentError)) throw error;
+    throw new InvalidArgumentError(`${name}: ${error.message}`);
+  }
   return text.includes(",") ? text.split(",").map(parseScalar) : parseScalar(text);
 }
 
@@ -169,5 +204,5 @@ function parseScalar(text: string): unknown {
 
 function parseInteger64(text: string): bigint {
   if (/^\d+$|^0x[0-9a-f]+$/i.test(text)) return BigInt(text);
-  throw new TypeError(`cookie: expected an integer, got ${JSON.stringify(text)}`);
+  throw new InvalidArgumentError(`Expected an integer, got ${JSON.stringify(text)}.`);
 }

@@ -33,10 +33,11 @@ This command does not disassemble machine code. --raw prints it as it is, for ot
   bun-bpf prog dump jited id:12 --raw >code
   objdump -D -b binary -m i386:x86-64 --adjust-vma=0xffffffffc0123450 code    (on arm64: -m aarch64)
 
-With --json the document has the keys id, name, type and functions, each with name, declaration and tag, where
-known. Those of \`xlated\` also have slot and instructions: slot, bytes, text and the fields of Instruction in the
-library (opcode, dst, src, offset, imm; reference and source, where known). Those of \`jited\` also have
-address, bytes and lines (offset and source). A source has the keys file, line, column and text, where known.
+With --json the document has the keys id, name, type and functions, each with name, declaration and tag,
+where known. Those of \`xlated\` also have slot and instructions, each with slot, bytes, text and the fields of
+Instruction in the library (opcode, dst, src, offset, imm; reference and source, where known). Those of
+\`jited\` also have address, bytes and lines (offset and source). A source has the keys file, line, column and
+text, where known.
 
 Examples:
   bun-bpf prog dump xlated name:execs
