@@ -1,18 +1,22 @@
 import { afterAll, beforeAll, describe, expect } from "bun:test";
 import {
+  asm,
   type AttachKind,
-  attachedPrograms,
   type CgroupOptions,
   features,
   type Link,
-  type Program,
+  ProgArray,
+  Program,
   type SectionName,
 } from "../../src/index.ts";
+import { testWith } from "../support/needs.ts";
 import { bpfObstacle } from "../support/privilege.ts";
 import { RunCounter } from "./counter.ts";
 import { EventProcess } from "./event_process.ts";
 import { wayTest } from "./way.ts";
 
+/** Defines a test that needs cgroups with programs. */
+const cgroupTest = testWith(features.attachKinds.get("cgroup/bind4"));
 let child: EventProcess;
 const hasCgroups = bpfObstacle === undefined && features.attachKinds.get("cgroup/dev").available;
 
@@ -92,4 +96,98 @@ wayTest("lsm_cgroup", async () => {
     using link = program.attach({ cgroup: child.cgroup.path, method });
     await expectRuns(counter, "quotactl", () => link[Symbol.dispose]());
   }
+});
+
+wayTest("cgroup_link", async () => {
+  using counter = new RunCounter();
+  using program = counter.program("cgroup/bind4", 1);
+  // Without the option method, the kernel's link is used.
+  using link = program.attach({ cgroup: child.cgroup.path });
+  expect(link.info()).toMatchObject({ type: "cgroup", programId: program.id });
+  expect(link.id).toBeGreaterThan(0);
+  await expectRuns(counter, "bind4", () => link[Symbol.dispose]());
+});
+
+wayTest("link_update", async () => {
+  using first = new RunCounter();
+  using second = new RunCounter();
+  using old = first.program("cgroup/bind4", 1);
+  using replacement = second.program("cgroup/bind4", 1);
+  using link = old.attach({ cgroup: child.cgroup.path });
+  await expectRuns(first, "bind4", () => link.update(replacement));
+  expect(second.runs).toBe(1);
+  expect(link.info().programId).toBe(replacement.id);
+  // The kernel has the replacement now, so that the old program is not the expected one.
+  expect(() => link.update(old, { expected: old })).toThrow(
+    /bpf\(BPF_LINK_UPDATE\): EPERM .*another program than the expected one/,
+  );
+  expect(link.info().programId).toBe(replacement.id);
+  link.update(old, { expected: replacement });
+  await expectRuns(first, "bind4", () => link[Symbol.dispose]());
+});
+
+wayTest("link_detach", async () => {
+  using counter = new RunCounter();
+  using program = counter.program("cgroup/bind4", 1);
+  using link = program.attach({ cgroup: child.cgroup.path });
+  await expectRuns(counter, "bind4", () => link.detach());
+  expect(link.info()).toMatchObject({ cgroupId: undefined, programId: program.id });
+});
+
+describe("a program of the section cgroup/skb", () => {
+  cgroupTest("runs for the packets of the direction", async () => {
+    for (const direction of ["ingress", "egress"] as const) {
+      using counter = new RunCounter();
+      using program = counter.program("cgroup/skb", 1);
+      using link = program.attach({ cgroup: child.cgroup.path, direction });
+      expect(link.info()).toMatchObject({ attachType: `cgroup_inet_${direction}` });
+      await expectRuns(counter, "exchange4", () => link[Symbol.dispose]());
+    }
+  });
+
+  cgroupTest("needs a direction", () => {
+    using counter = new RunCounter();
+    using program = counter.program("cgroup/skb", 1);
+    const cgroup = child.cgroup.path;
+    // @ts-expect-error: wrong on purpose
+    expect(() => program.attach({ cgroup })).toThrow(
+      'attach: direction: expected "ingress" or "egress", got undefined',
+    );
+  });
+});
+
+cgroupTest("a program that returns 0 forbids the operation", async () => {
+  using counter = new RunCounter();
+  using program = counter.program("cgroup/bind4", 0);
+  using link = program.attach({ cgroup: child.cgroup.path });
+  expect(await child.failureOf("bind4")).toBe("bind4: bind failed");
+  link[Symbol.dispose]();
+  expect(await child.failureOf("bind4")).toBeUndefined();
+});
+
+cgroupTest("a program of a cgroup continues as another one by a tail call", async () => {
+  using counter = new RunCounter();
+  using next = counter.program("cgroup/bind4", 1);
+  using programs = new ProgArray({ length: 1, name: "next" });
+  using first = new Program({
+    section: "cgroup/bind4",
+    license: "GPL",
+    maps: { next: programs },
+    code: [
+      asm.ldMap(asm.r2, "next"),
+      asm.mov(asm.r3, 0),
+      asm.call("tail_call"),
+      // The slot is empty: forbid the operation.
+      asm.mov(asm.r0, 0),
+      asm.exit(),
+    ],
+  });
+  using _link = first.attach({ cgroup: child.cgroup.path });
+  expect(await child.failureOf("bind4")).toBe("bind4: bind failed");
+  programs.set(0, next);
+  expect(await child.failureOf("bind4")).toBeUndefined();
+  expect(counter.runs).toBe(1);
+  programs.delete(0);
+  expect(await child.failureOf("bind4")).toBe("bind4: bind failed");
+  expect(counter.runs).toBe(1);
 });
