@@ -1,4 +1,4 @@
-/** @module The command `bun-bpf prog attach`, which attaches a program that is in the kernel already. */
+/** @module The commands `bun-bpf prog attach` and `detach`, for programs that are in the kernel already. */
 
 import { type Command, InvalidArgumentError, Option } from "commander";
 import { CommandError, EndingSignal, forUser, groupOf, parseSeconds } from "./command_line.ts";
@@ -11,12 +11,14 @@ import {
   parseReference,
   type Reference,
 } from "./object_command.ts";
-import { type JsonOption, note, printJson, withJson } from "./output.ts";
+import { abbreviate, counted, type JsonOption, note, printJson, withJson } from "./output.ts";
 import { BpfError } from "../ffi/error.ts";
 import { Attachment } from "../link/attachment.ts";
+import { visibleObjects } from "../inspect/objects.ts";
+import { detachWithoutLink } from "../link/detach.ts";
 import type { Link } from "../link/link.ts";
 import type { Program } from "../program/program.ts";
-import type { SectionName } from "../program/sections.ts";
+import { parseSection, type SectionName } from "../program/sections.ts";
 
 const sections = `
 <section> is the section that the program was loaded with, by libbpf's name: tp/sched/sched_switch, raw_tp,
@@ -42,13 +44,27 @@ Examples:
   bun-bpf prog attach name:drop xdp interface=lo --duration 10
   bun-bpf prog attach id:12 tp tracepoint=sched/sched_switch cookie=7`;
 
+const detachHelp = `
+This is for programs that are attached without a link, by whatever process: to cgroups and maps of sockets in
+the way of BPF_PROG_ATTACH, and flow dissectors. \`bun-bpf link detach\` detaches links.
+${sections}
+
+Only the options that tell the place are needed: cgroup, map, netns, and direction or attachType, where the
+section does not have it.
+
+With --json the document has the keys programId, section and detached (true).
+
+Examples:
+  bun-bpf prog detach name:filter cgroup_skb/egress cgroup=/sys/fs/cgroup/app
+  bun-bpf prog detach id:12 sk_msg map=name:sockets`;
+
 interface AttachOptions extends JsonOption {
   readonly pin?: string;
   readonly keep?: boolean;
   readonly duration?: number;
 }
 
-/** Adds the command to `bun-bpf prog`, which has to exist. */
+/** Adds the commands to `bun-bpf prog`, which has to exist. */
 export function progAttachCommand(program: Command): void {
   withJson(
     groupOf(program, "prog")
@@ -70,6 +86,15 @@ export function progAttachCommand(program: Command): void {
       .option("-d, --duration <seconds>", "detach after this time", parseSeconds)
       .addHelpText("after", help),
   ).action(attach);
+  withJson(
+    groupOf(program, "prog")
+      .command("detach")
+      .description("detach a program that has no link")
+      .addArgument(argumentFor("prog"))
+      .argument("<section>", "the section of the program, see below")
+      .argument("[option...]", "options of the section, as <name>=<value>", parsePair)
+      .addHelpText("after", detachHelp),
+  ).action(detach);
 }
 
 /** An option of a section, as a name and the text of its value. */
@@ -116,11 +141,39 @@ async function attach(
 function attachAs(program: Program, section: string, pairs: readonly Pair[]): Link {
   using opened = new DisposableStack();
   return forUser(`${program}`, { isMisuse: true }, () => {
-    const options = Object.fromEntries(
-      pairs.map(([name, text]) => [name, parseOption(name, text, opened)]),
-    );
-    return program.attachAs(section as SectionName, options);
+    return program.attachAs(section as SectionName, parseOptions(pairs, opened));
   });
+}
+
+function detach(
+  reference: Reference,
+  sectionName: string,
+  pairs: readonly Pair[],
+  { json = false }: JsonOption,
+): void {
+  using program = openProgram(reference, { isChange: true });
+  using opened = new DisposableStack();
+  try {
+    forUser(`${program}`, { isMisuse: true }, () => {
+      const section = parseSection(sectionName);
+      const { programType } = section.row;
+      if (programType !== program.type) {
+        throw new TypeError(
+          `its type is ${program.type}, and programs of section "${sectionName}" are ${programType}`,
+        );
+      }
+      detachWithoutLink(section, program, parseOptions(pairs, opened));
+    });
+  } catch (error) {
+    const links = visibleObjects("link")?.filter(({ programId }) => programId === program.id) ?? [];
+    if (links.length === 0) throw error;
+    const commands = links.map(({ id }) => `\`bun-bpf link detach ${id}\``);
+    throw new CommandError(
+      `${(error as Error).message}. The program has ${counted(links.length, "link")}: ${abbreviate(commands, 3)}`,
+      { isMisuse: error instanceof CommandError && error.isMisuse },
+    );
+  }
+  if (json) printJson({ programId: program.id, section: sectionName, detached: true });
 }
 
 function pinLink(link: Link, path: string): void {
@@ -141,6 +194,14 @@ function linkIdOf(link: Link): number | undefined {
     if (error instanceof BpfError) return undefined;
     throw error;
   }
+}
+
+/** @param opened closes the objects that the values name */
+function parseOptions(
+  pairs: readonly Pair[],
+  opened: DisposableStack,
+): Readonly<Record<string, unknown>> {
+  return Object.fromEntries(pairs.map(([name, text]) => [name, parseOption(name, text, opened)]));
 }
 
 /** Parsers for the options whose values cannot be told by the form of their text. */

@@ -95,7 +95,10 @@ describe("help", () => {
         "pin",
         "unpin",
       ].map((name) => ["map", name]),
-      ...["list", "show", "load", "attach", "dump", "profile"].map((name) => ["prog", name]),
+      ...["list", "show", "load", "attach", "detach", "dump", "profile"].map((name) => [
+        "prog",
+        name,
+      ]),
       ...["list", "show", "detach"].map((name) => ["link", name]),
       ...["list", "dump"].map((name) => ["btf", name]),
     ]) {
