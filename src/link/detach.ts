@@ -2,7 +2,7 @@
 
 import { checkOptions } from "../check/arguments.ts";
 import type { BpfCallContext } from "../ffi/bpf.ts";
-import { detachProgram } from "../ffi/bpf_link.ts";
+import { detachProgram, queryPrograms } from "../ffi/bpf_link.ts";
 import type { AttachTypeName } from "../ffi/bpf_prog.ts";
 import type { Descriptor } from "../ffi/descriptor.ts";
 import { BpfError } from "../ffi/error.ts";
@@ -10,7 +10,6 @@ import { inNetns, openNetns, openNetworkNamespace } from "../ffi/namespace.ts";
 import { fdOf } from "../handle/fd_like.ts";
 import { ENOENT } from "../uapi/errno.ts";
 import type { AttachMethod, LinkedProgram } from "./attach_method.ts";
-import { attachedPrograms } from "./attached.ts";
 import {
   cgroup,
   type CgroupOptions,
@@ -23,13 +22,13 @@ import { flowDissector, type FlowDissectorOptions } from "./netns.ts";
 import { skSkb, type SkSkbOptions, socketMap, type SocketMapOptions } from "./socket_map.ts";
 
 /** A program that is attached somewhere. */
-export interface AttachedProgram extends LinkedProgram {
+export interface DetachableProgram extends LinkedProgram {
   readonly id: number;
 }
 
 /** The arguments of a {@link DetachMethod}. */
 interface DetachRequest<Options extends object> {
-  readonly program: AttachedProgram;
+  readonly program: DetachableProgram;
   readonly attachType: AttachTypeName;
   readonly options: Options;
 }
@@ -44,13 +43,18 @@ interface DetachMethod<Options extends object = object> {
 
 const needs = ["CAP_BPF", "CAP_NET_ADMIN"] as const;
 
+const cgroupHints = {
+  EBADF: "This is not a cgroup of version 2: pass a directory of the cgroup2 file system",
+  ENOENT: "The cgroup was removed",
+} as const;
+
 const fromCgroup: DetachMethod<CgroupOptions> = {
   options: ["cgroup"],
   detach({ program, attachType, options }) {
     using target = openCgroup(options.cgroup);
     const doing = `detach from the ${target.what} (${attachType})`;
     // In the modes with one program, the kernel detaches whatever program the cgroup has.
-    const { programs } = attachedPrograms({ cgroup: target, attachType });
+    const { programs } = queryPrograms(target.fd, attachType, { doing, needs, hints: cgroupHints });
     if (!programs.some(({ programId }) => programId === program.id)) throw notAttached(doing);
     detachFrom(target.fd, program, attachType, { doing });
   },
@@ -104,7 +108,7 @@ const fromNetns: DetachMethod<FlowDissectorOptions> = {
 
 function detachFrom(
   targetFd: number,
-  { fd }: AttachedProgram,
+  { fd }: DetachableProgram,
   attachType: AttachTypeName,
   context: BpfCallContext,
 ): void {
@@ -145,7 +149,7 @@ export function detachWithoutLink(
     readonly name: string;
     readonly row: { readonly method?: AttachMethod; readonly attachType?: AttachTypeName };
   },
-  program: AttachedProgram,
+  program: DetachableProgram,
   options: object,
 ): void {
   const { method, attachType } = section.row;
