@@ -149,6 +149,8 @@ Examples:
   bun-bpf map update limits 1000 50      store a value, encoded by the map's types
   bun-bpf map events exec_events         print the records of a ring buffer as they arrive
   bun-bpf prog show /sys/fs/bpf/filter   show the details of a program
+  bun-bpf prog load x.ts /sys/fs/bpf/x   load a program from a script, and pin it
+  bun-bpf prog profile                   count and time the runs of all programs
   bun-bpf btf dump vmlinux >vmlinux.h    print the kernel's types as a C header
 
 Maps and programs are named by id (12, id:12), by name if it is unique (counts, name:counts), or by the

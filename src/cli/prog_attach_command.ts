@@ -123,7 +123,7 @@ async function attach(
   using signal = new EndingSignal();
   using attached = new DisposableStack();
   const link = attached.use(attachAs(program, section, pairs));
-  if (keep && !(link instanceof Attachment)) {
+  if (keep && !outlivesProcess(link)) {
     throw new CommandError(
       `the ${link} ends with this command, so the program was detached: use --pin <path> instead of --keep`,
       { isMisuse: true },
@@ -176,8 +176,14 @@ function detach(
   if (json) printJson({ programId: program.id, section: sectionName, detached: true });
 }
 
+/** Returns true if the program stays attached after this process has ended, without a pin. */
+function outlivesProcess(link: Link): boolean {
+  // The descriptor of a perf event, to which old kernels attach without a link, ends with the process.
+  return link instanceof Attachment && link.info().type !== "perf_event";
+}
+
 function pinLink(link: Link, path: string): void {
-  if (!(link instanceof Attachment)) {
+  if (!outlivesProcess(link)) {
     link.pin(path);
     return;
   }
