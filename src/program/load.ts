@@ -21,6 +21,7 @@ import { BpfError, errnoName, resourceErrors } from "../ffi/error.ts";
 import { explainer } from "../ffi/explanation.ts";
 import { checkName } from "../handle/kernel_object.ts";
 import { ENOENT, ENOSPC } from "../uapi/errno.ts";
+import { explainLoadFields, loadFields, type MachineOptions } from "./load_options.ts";
 import { type EncodedProgramBtf, encodeProgramBtf, loadProgramBtf } from "./program_btf.ts";
 import type { ProgramSpec } from "./program_spec.ts";
 import { programTypes } from "./program_types.ts";
@@ -56,7 +57,7 @@ export interface LiveProgram {
 }
 
 /** Options of {@link loadProgram}: the maps that the spec refers to by name, and the level of the log. */
-export interface LoadOptions {
+export interface LoadOptions extends MachineOptions {
   /** The maps that the code refers to by name. */
   readonly maps?: Readonly<Record<string, LiveMap>>;
   /** The level of detail of the verifier's log. @default "none" */
@@ -71,10 +72,8 @@ export interface LoadOptions {
  * @throws {AssemblerError} if a label or reference in the code does not resolve.
  * @throws {TypeError | RangeError} if the spec is invalid.
  */
-export function loadProgram(
-  spec: ProgramSpec,
-  { maps = {}, log = "none" }: LoadOptions = {},
-): LiveProgram {
+export function loadProgram(spec: ProgramSpec, options: LoadOptions = {}): LiveProgram {
+  const { maps = {}, log = "none" } = options;
   const { code, license, name = "" } = spec;
   if (typeof license !== "string" || license.includes("\0")) {
     throw new TypeError(`license: expected a string such as "GPL", got ${describe(license)}`);
@@ -89,12 +88,12 @@ export function loadProgram(
   const assembled = assemble(code, resolverOf(maps));
   const btf = encodeProgramBtf(assembled, spec.btf);
   const what = describeProgram(spec.section, name);
-  const { programType: type, attachType, flags = 0, isAttachTypeOptional } = section.row;
+  const { programType: type, attachType, isAttachTypeOptional } = section.row;
   const program: ProgramLoad = {
     type: programTypeNumbers[type],
     expectedAttachType: attachType === undefined ? 0 : attachTypeNumbers[attachType],
     attachBtfId: attachBtfId(section, what),
-    flags,
+    ...loadFields(spec, options, section),
     instructions: assembled.bytes,
     license,
     name,
@@ -104,7 +103,7 @@ export function loadProgram(
   if (isAttachTypeOptional === true && isUnknownAttachType(result)) {
     result = loadWithBtf({ ...program, expectedAttachType: 0 }, btf, logLevels[log], needs, what);
   }
-  if ("errno" in result) throw refusalError(result, type, assembled, needs, what);
+  if ("errno" in result) throw refusalError(result, type, program, assembled, needs, what);
   return { descriptor: new Descriptor(result.fd, what), type, name, section, log: result.log };
 }
 
@@ -200,16 +199,20 @@ function lacksPrivilege(errno: number, needs: readonly Capability[]): boolean {
 function refusalError(
   { errno, log }: Exclude<LoadResult, { readonly fd: number }>,
   type: ProgramTypeName,
+  program: ProgramLoad,
   assembled: Assembled,
   needs: readonly Capability[],
   what: string,
 ): BpfError {
   // If memory ran out, the verifier may have written a log that does not say so.
   if (log.trim() === "" || resourceErrors.has(errnoName(errno))) {
+    const code = errnoName(errno);
+    const optionHint = explainLoadFields(program, code);
+    if (optionHint !== undefined) return loadError(errno, what, needs, { [code]: optionHint });
     const hint =
       explainer()?.programType(type) ??
       `The kernel rejected the ${what} before verifying its instructions`;
-    return loadError(errno, what, needs, hint);
+    return loadError(errno, what, needs, { EINVAL: hint });
   }
   const hint = explainer()?.helper(type, log);
   const options = { errno, syscall: "bpf(BPF_PROG_LOAD)", doing: `load the ${what}`, hint };

@@ -13,6 +13,7 @@ import {
   loadProgram,
   type VerifierLog,
 } from "./load.ts";
+import type { MachineOptions } from "./load_options.ts";
 import {
   type MachineFunction,
   readMachineCode,
@@ -31,7 +32,8 @@ import {
 import { runProgram, type TestRunOptions, type TestRunResult } from "./test_run.ts";
 
 /** Options of {@link Program}: a spec, the maps that it refers to, and the level of the verifier's log. */
-export interface ProgramOptions<S extends SectionName = SectionName> extends ProgramSpec<S> {
+export interface ProgramOptions<S extends SectionName = SectionName>
+  extends ProgramSpec<S>, MachineOptions {
   /** The maps that the code refers to by name. */
   readonly maps?: Readonly<Record<string, LiveMap>>;
   /** The level of detail of the verifier's log in {@link Program.log}. @default "none" */
@@ -337,7 +339,13 @@ export class Program<const S extends SectionName = SectionName> extends KernelOb
 }
 
 function loadOptions(options: ProgramOptions | undefined): LiveProgram {
-  checkOptions("Program", options as ProgramOptions, [...programSpecNames, "maps", "log"]);
+  checkOptions("Program", options as ProgramOptions, [
+    ...programSpecNames,
+    "maps",
+    "log",
+    "interface",
+    "fdArray",
+  ]);
   return loadProgram(options as ProgramOptions, options);
 }
 

@@ -52,6 +52,16 @@ export interface ProgramInfo {
   readonly recursionMisses: number | undefined;
   /** The function or other type for which the program was loaded, and the id of the BTF that has the type (kernel 6.0). */
   readonly target: { readonly btfId: number; readonly typeId: number } | undefined;
+  /** The network interface whose hardware runs the program; `undefined` if the kernel runs it (kernel 4.16). */
+  readonly offloadedTo: ProgramInterface | undefined;
+}
+
+/** The network interface whose hardware runs a program. */
+export interface ProgramInterface {
+  /** The index of the interface in its network namespace. */
+  readonly index: number;
+  /** The inode number of the network namespace. */
+  readonly netns: number;
 }
 
 /**
@@ -87,6 +97,7 @@ export function readProgramInfo(fd: number, what: string): ProgramInfo {
     runTime: long(PROG_INFO.run_time_ns),
     recursionMisses: long(PROG_INFO.recursion_misses),
     target: targetOf(info),
+    offloadedTo: interfaceOf(info),
   };
 }
 
@@ -99,6 +110,11 @@ function targetOf(info: ObjectInfo): ProgramInfo["target"] {
   const btfId = info.u32(PROG_INFO.attach_btf_obj_id);
   const typeId = info.u32(PROG_INFO.attach_btf_id);
   return typeId === 0 ? undefined : { btfId, typeId };
+}
+
+function interfaceOf(info: ObjectInfo): ProgramInfo["offloadedTo"] {
+  const index = info.u32(PROG_INFO.ifindex);
+  return index === 0 ? undefined : { index, netns: info.u64Number(PROG_INFO.netns_ino) };
 }
 
 /**

@@ -1,6 +1,6 @@
 // Prints as JSON the types of a program's code after all capabilities were dropped, or all but those given.
 import { dlopen } from "bun:ffi";
-import { asm, Program } from "../../../src/index.ts";
+import { asm, BpfError, Program } from "../../../src/index.ts";
 
 const version3 = 0x20080522;
 const { capset } = dlopen("libc.so.6", {
@@ -24,7 +24,12 @@ if (capset(new Uint32Array([version3, 0]), new Uint32Array([low, low, 0, high, h
 }
 // The kernel decides about addresses by the capabilities with which the descriptor was opened.
 const program = kept === 0n ? before : load();
-const names = program
-  .translatedCode()
-  ?.map(({ name, instructions }) => [name, instructions.map(({ reference }) => reference?.kind)]);
-console.log(JSON.stringify({ names, machine: typeof program.machineCode() }));
+try {
+  const names = program
+    .translatedCode()
+    ?.map(({ name, instructions }) => [name, instructions.map(({ reference }) => reference?.kind)]);
+  console.log(JSON.stringify({ names, machine: typeof program.machineCode() }));
+} catch (error) {
+  if (!(error instanceof BpfError)) throw error;
+  console.log(JSON.stringify({ code: error.code }));
+}
