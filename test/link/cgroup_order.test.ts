@@ -12,6 +12,7 @@ import {
   Program,
 } from "../../src/index.ts";
 import { TestCgroup } from "../support/cgroups.ts";
+import { bpfObstacle } from "../support/privilege.ts";
 import { testWith } from "../support/needs.ts";
 import { testUnless } from "../support/skipping.ts";
 
@@ -19,8 +20,10 @@ const attachType = "cgroup_inet_ingress";
 const cgroupTest = testWith(features.attachKinds.get("cgroup_skb/ingress"));
 const linkTest = testWith(features.attachKinds.get("cgroup_link"));
 const isOrdered = isKernelSince("6.17");
-const orderTest = testUnless(isOrdered ? undefined : "the order needs Linux 6.17");
-const preorderTest = testUnless(isOrdered ? undefined : "preorder by links needs Linux 6.17");
+const orderTest = testUnless(bpfObstacle ?? (isOrdered ? undefined : "the order needs Linux 6.17"));
+const preorderTest = testUnless(
+  bpfObstacle ?? (isOrdered ? undefined : "preorder by links needs Linux 6.17"),
+);
 
 function allow(): Program<"cgroup_skb/ingress"> {
   return new Program({
@@ -109,14 +112,17 @@ describe("the order of programs", () => {
     expect(attached.ids()).toEqual([]);
   });
 
-  testUnless(isOrdered ? "the kernel has the order" : undefined)("needs Linux 6.17", () => {
-    using attached = new Attached();
-    attached.attach({ method: "attach" });
-    for (const method of ["link", "attach"] as const) {
-      expect(() => attached.attach({ method, before: "all" })).toThrow("needs Linux 6.17");
-    }
-    expect(() => attached.attach({ method: "link", preorder: true })).toThrow("needs Linux 6.17");
-  });
+  testUnless(bpfObstacle ?? (isOrdered ? "the kernel has the order" : undefined))(
+    "needs Linux 6.17",
+    () => {
+      using attached = new Attached();
+      attached.attach({ method: "attach" });
+      for (const method of ["link", "attach"] as const) {
+        expect(() => attached.attach({ method, before: "all" })).toThrow("needs Linux 6.17");
+      }
+      expect(() => attached.attach({ method: "link", preorder: true })).toThrow("needs Linux 6.17");
+    },
+  );
 
   cgroupTest("is checked before the call", () => {
     using attached = new Attached();

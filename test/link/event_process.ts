@@ -1,7 +1,7 @@
 import { join } from "node:path";
 import { TestCgroup } from "../support/cgroups.ts";
 
-/** A process in a cgroup of its own, which causes events (see children/network_events.ts). */
+/** A process in a cgroup and a network namespace of its own, which causes events (see children/network_events.ts). */
 export class EventProcess implements AsyncDisposable {
   readonly cgroup: TestCgroup;
   readonly #process: Bun.Subprocess<"pipe", "pipe", "inherit">;
@@ -22,6 +22,10 @@ export class EventProcess implements AsyncDisposable {
     await started.#expect("ready");
     started.cgroup.add(started.#process.pid);
     return started;
+  }
+
+  get pid(): number {
+    return this.#process.pid;
   }
 
   /** Causes an event, and waits until it has happened. @throws {Error} if it fails. */

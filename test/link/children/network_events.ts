@@ -1,5 +1,5 @@
 /**
- * Causes events that programs of cgroups see. Reads the name of an event from each line of standard input, and prints a line
+ * Causes events that programs of cgroups and network namespaces see, in a network namespace of its own. Reads the name of an event from each line of standard input, and prints a line
  * when the event has happened: "done", or the reason for which it failed.
  */
 import { dlopen } from "bun:ffi";
@@ -17,6 +17,8 @@ const { symbols: libc } = dlopen("libc.so.6", {
   setsockopt: { args: ["i32", "i32", "i32", "ptr", "u32"], returns: "i32" },
   sendto: { args: ["i32", "ptr", "u64", "i32", "ptr", "u32"], returns: "i64" },
   recvfrom: { args: ["i32", "ptr", "u64", "i32", "ptr", "ptr"], returns: "i64" },
+  unshare: { args: ["i32"], returns: "i32" },
+  ioctl: { args: ["i32", "u64", "ptr"], returns: "i32" },
 });
 
 const AF_UNIX = 1;
@@ -24,6 +26,14 @@ const AF_INET = 2;
 const AF_INET6 = 10;
 const SOCK_STREAM = 1;
 const SOCK_DGRAM = 2;
+const SOCK_RAW = 3;
+const AF_PACKET = 17;
+const ETH_P_ALL = 0x0003;
+const SOL_PACKET = 263;
+const PACKET_FANOUT = 18;
+const CLONE_NEWNET = 0x40000000;
+const SIOCSIFFLAGS = 0x8914;
+const IFF_UP = 1;
 const SOL_SOCKET = 1;
 const SO_RCVBUF = 8;
 const quotactl = { x64: 179, arm64: 60 }[process.arch as "x64" | "arm64"];
@@ -128,6 +138,31 @@ function setOption(): void {
   });
 }
 
+/** Receives packets by a group of one packet socket, for which the kernel hashes the flow of each packet. */
+function hashFlows(): void {
+  const bigEndian = ETH_P_ALL << 8;
+  const fd = check(libc.socket(AF_PACKET, SOCK_RAW, bigEndian), "packet socket");
+  use([fd], () => {
+    const loopback = new DataView(new ArrayBuffer(20));
+    loopback.setUint16(0, AF_PACKET, true);
+    loopback.setUint16(2, ETH_P_ALL);
+    loopback.setInt32(4, 1, true);
+    check(libc.bind(fd, new Uint8Array(loopback.buffer), loopback.byteLength), "bind to lo");
+    const group = Uint32Array.of(process.pid & 0xffff);
+    check(libc.setsockopt(fd, SOL_PACKET, PACKET_FANOUT, group, 4), "PACKET_FANOUT");
+    exchange(4);
+  });
+}
+
+function enterNewNetns(): void {
+  check(libc.unshare(CLONE_NEWNET), "unshare");
+  const request = new Uint8Array(40);
+  request.set(Buffer.from("lo"));
+  request[16] = IFF_UP;
+  const fd = open(4);
+  use([fd], () => check(libc.ioctl(fd, SIOCSIFFLAGS, request), "SIOCSIFFLAGS"));
+}
+
 /** The events by name. */
 const events: Readonly<Record<string, () => void>> = {
   bind4: () => bindOnly(4),
@@ -139,6 +174,7 @@ const events: Readonly<Record<string, () => void>> = {
   connect6: () => connect(6),
   connect_unix: () => connect("_unix"),
   tcp: connectTcp,
+  hash: hashFlows,
   option: setOption,
   sysctl: () => readFileSync("/proc/sys/kernel/hostname"),
   device: () => closeSync(openSync("/dev/null", "r")),
@@ -146,6 +182,7 @@ const events: Readonly<Record<string, () => void>> = {
   quotactl: () => calls.syscall(quotactl, 0x800001 << 8, null, 0, null),
 };
 
+enterNewNetns();
 console.log("ready");
 for await (const name of console) {
   const event = events[name];
