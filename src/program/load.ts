@@ -61,6 +61,19 @@ export interface LoadOptions {
   readonly maps?: Readonly<Record<string, LiveMap>>;
   /** The level of detail of the verifier's log. @default "none" */
   readonly log?: VerifierLog;
+  /** Size of the buffer for the log, in bytes. @default enough for every log, or for its end */
+  readonly logSize?: number;
+}
+
+/** A program that is ready to be loaded. */
+interface PreparedLoad {
+  readonly section: Section;
+  readonly assembled: Assembled;
+  readonly btf: EncodedProgramBtf | undefined;
+  readonly program: ProgramLoad;
+  readonly what: string;
+  readonly logLevel: number;
+  readonly logSize: number | undefined;
 }
 
 /**
@@ -71,10 +84,35 @@ export interface LoadOptions {
  * @throws {AssemblerError} if a label or reference in the code does not resolve.
  * @throws {TypeError | RangeError} if the spec is invalid.
  */
-export function loadProgram(
+export function loadProgram(spec: ProgramSpec, options: LoadOptions = {}): LiveProgram {
+  const prepared = prepareLoad(spec, options);
+  const result = loadPrepared(prepared);
+  if ("errno" in result) throw refusalError(result, prepared);
+  const { section, what } = prepared;
+  return {
+    descriptor: new Descriptor(result.fd, what),
+    type: section.row.programType,
+    name: spec.name ?? "",
+    section,
+    log: result.log,
+  };
+}
+
+/**
+ * Loads a program as {@link loadProgram} does, but returns the error of the kernel without an explanation. Probes need it, because
+ * explanations come from probes.
+ *
+ * @returns the descriptor of the program, which the caller closes, or the error; and the verifier's log
+ * @throws {BpfError | AssemblerError | TypeError | RangeError} as {@link loadProgram}, if the program does not get to the kernel.
+ */
+export function tryLoad(spec: ProgramSpec, options: LoadOptions = {}): LoadResult {
+  return loadPrepared(prepareLoad(spec, options));
+}
+
+function prepareLoad(
   spec: ProgramSpec,
-  { maps = {}, log = "none" }: LoadOptions = {},
-): LiveProgram {
+  { maps = {}, log = "none", logSize }: LoadOptions,
+): PreparedLoad {
   const { code, license, name = "" } = spec;
   if (typeof license !== "string" || license.includes("\0")) {
     throw new TypeError(`license: expected a string such as "GPL", got ${describe(license)}`);
@@ -89,23 +127,25 @@ export function loadProgram(
   const assembled = assemble(code, resolverOf(maps));
   const btf = encodeProgramBtf(assembled, spec.btf);
   const what = describeProgram(spec.section, name);
-  const { programType: type, attachType, flags = 0, isAttachTypeOptional } = section.row;
+  const { programType: type, flags = 0 } = section.row;
   const program: ProgramLoad = {
     type: programTypeNumbers[type],
-    expectedAttachType: attachType === undefined ? 0 : attachTypeNumbers[attachType],
+    expectedAttachType: expectedAttachType(section, what),
     attachBtfId: attachBtfId(section, what),
     flags,
     instructions: assembled.bytes,
     license,
     name,
   };
-  const { needs } = programTypes[type];
-  let result = loadWithBtf(program, btf, logLevels[log], needs, what);
-  if (isAttachTypeOptional === true && isUnknownAttachType(result)) {
-    result = loadWithBtf({ ...program, expectedAttachType: 0 }, btf, logLevels[log], needs, what);
+  return { section, assembled, btf, program, what, logLevel: logLevels[log], logSize };
+}
+
+function loadPrepared(prepared: PreparedLoad): LoadResult {
+  const result = loadWithBtf(prepared, prepared.program);
+  if (prepared.section.row.isAttachTypeOptional !== true || !isUnknownAttachType(result)) {
+    return result;
   }
-  if ("errno" in result) throw refusalError(result, type, assembled, needs, what);
-  return { descriptor: new Descriptor(result.fd, what), type, name, section, log: result.log };
+  return loadWithBtf(prepared, { ...prepared.program, expectedAttachType: 0 });
 }
 
 /** Returns true if the kernel rejected the load before it verified the program, as for an attach type that it does not know. */
@@ -123,17 +163,12 @@ export function describeProgram(kind: string, name: string): string {
 }
 
 /** Loads a program with its BTF. If the kernel rejects BTF that only has line information, loads the program without BTF. */
-function loadWithBtf(
-  program: ProgramLoad,
-  encoded: EncodedProgramBtf | undefined,
-  logLevel: number,
-  needs: readonly Capability[],
-  what: string,
-): LoadResult {
-  if (encoded === undefined) return loadWithRetry(program, logLevel, needs);
+function loadWithBtf(prepared: PreparedLoad, program: ProgramLoad): LoadResult {
+  const { btf: encoded, what } = prepared;
+  if (encoded === undefined) return loadWithRetry(prepared, program);
   try {
     using btf = loadProgramBtf(encoded, `types of the ${what}`);
-    const result = loadWithRetry({ ...program, btf }, logLevel, needs);
+    const result = loadWithRetry(prepared, { ...program, btf });
     if (encoded.relocations !== undefined && "errno" in result)
       checkRelocationSupport(result, what);
     if ("fd" in result || encoded.isNeeded || !isBtfRejection(result.log)) return result;
@@ -141,7 +176,7 @@ function loadWithBtf(
     // Linux 4.18 added BPF_BTF_LOAD, and Linux 5.0 added function information of programs.
     if (encoded.isNeeded || !(error instanceof BpfError)) throw error;
   }
-  return loadWithRetry(program, logLevel, needs);
+  return loadWithRetry(prepared, program);
 }
 
 /**
@@ -172,16 +207,16 @@ function isBtfRejection(log: string): boolean {
  * repeats the load without a log if the log did not fit.
  */
 function loadWithRetry(
+  { section, logLevel, logSize }: PreparedLoad,
   program: ProgramLoad,
-  logLevel: number,
-  needs: readonly Capability[],
 ): LoadResult {
-  const first = tryLoadProgram(program, logLevel);
+  const { needs } = programTypes[section.row.programType];
+  const first = tryLoadProgram(program, logLevel, logSize);
   if ("fd" in first || lacksPrivilege(first.errno, needs)) return first;
   const logsInstructions = (logLevel & (logLevels.instructions | logLevels.verbose)) !== 0;
   if (logsInstructions && !isLogTruncated(first)) return first;
   if (logsInstructions) return { ...tryLoadProgram(program, logLevels.none), log: first.log };
-  const second = tryLoadProgram(program, logLevels.instructions);
+  const second = tryLoadProgram(program, logLevels.instructions, logSize);
   // The second call succeeds if the cause of the first failure, such as a lack of memory, is gone.
   if ("fd" in second) return { fd: second.fd, log: first.log };
   return { errno: isLogTruncated(second) ? first.errno : second.errno, log: second.log };
@@ -199,11 +234,10 @@ function lacksPrivilege(errno: number, needs: readonly Capability[]): boolean {
 
 function refusalError(
   { errno, log }: Exclude<LoadResult, { readonly fd: number }>,
-  type: ProgramTypeName,
-  assembled: Assembled,
-  needs: readonly Capability[],
-  what: string,
+  { section, assembled, what }: PreparedLoad,
 ): BpfError {
+  const type = section.row.programType;
+  const { needs } = programTypes[type];
   // If memory ran out, the verifier may have written a log that does not say so.
   if (log.trim() === "" || resourceErrors.has(errnoName(errno))) {
     const hint =
@@ -221,22 +255,47 @@ function refusalError(
  *
  * @throws {BpfError} `ENOENT` if the kernel's BTF has no such type.
  */
-export function attachBtfId({ row: { loadTarget }, target }: Section, what: string): number {
+export function attachBtfId({ row: { loadTarget }, target = "" }: Section, what: string): number {
   if (loadTarget === undefined) return 0;
-  // If several types have the name, the kernel uses the first one, too.
   const { kind, prefix } = loadTarget;
+  if (kind === "member") return findMember(target, what).structId;
+  // If several types have the name, the kernel uses the first one, too.
   const name = `${prefix}${target}`;
   const [id] = Btf.kernel().findAll(kind, name);
-  if (id === undefined) {
-    const near = Btf.kernel().suggestion(name, kind).replace(prefix, "");
-    throw new BpfError({
-      errno: ENOENT,
-      syscall: "look-up in the kernel's BTF",
-      doing: `load the ${what}`,
-      hint: `This kernel has no tracepoint ${target}, or no type information for it${near}`,
-    });
+  if (id !== undefined) return id;
+  const near = Btf.kernel().suggestion(name, kind).replace(prefix, "");
+  throw noTarget(
+    what,
+    `This kernel has no tracepoint ${target}, or no type information for it${near}`,
+  );
+}
+
+/** Returns the attach type of a section. For a member of a struct of functions, its index takes that place. */
+function expectedAttachType({ row, target = "" }: Section, what: string): number {
+  if (row.loadTarget?.kind === "member") return findMember(target, what).index;
+  return row.attachType === undefined ? 0 : attachTypeNumbers[row.attachType];
+}
+
+/** Finds a member of a struct of functions, named as `struct.member`. @throws {BpfError} `ENOENT` if the kernel lacks it. */
+function findMember(target: string, what: string): { structId: number; index: number } {
+  const [structName = "", name = ""] = target.split(".");
+  const btf = Btf.kernel();
+  const [structId] = btf.findAll("struct", structName);
+  if (structId === undefined) {
+    throw noTarget(
+      what,
+      `This kernel has no struct ${structName}${btf.suggestion(structName, "struct")}`,
+    );
   }
-  return id;
+  const members = btf.members(structId).map((member) => member.name);
+  const index = members.indexOf(name);
+  if (index !== -1) return { structId, index };
+  throw noTarget(what, `The struct ${structName} has no member ${name}: ${suggest(name, members)}`);
+}
+
+function noTarget(what: string, hint: string): BpfError {
+  const syscall = "look-up in the kernel's BTF";
+  return new BpfError({ errno: ENOENT, syscall, doing: `load the ${what}`, hint });
 }
 
 /** Suffix of a ring buffer's name that names the map with the count of its lost events. */

@@ -23,8 +23,8 @@ import { BPF_F_SLEEPABLE, BPF_F_XDP_HAS_FRAGS } from "../uapi/bpf.ts";
 
 /** The kernel type that programs of a section are loaded for. */
 export interface LoadTarget {
-  /** The kind of the type. `"member"` is a function of the struct of functions that the target names. */
-  readonly kind: "typedef" | "func" | "struct";
+  /** The kind of the type. `"member"` is a function in a struct of functions, as `struct.member`. */
+  readonly kind: "typedef" | "func" | "member";
   /** The prefix of the type's name in the kernel's BTF, before the target. */
   readonly prefix: string;
 }
@@ -159,8 +159,6 @@ interface TargetableSections {
   "fexit.multi.s": Targetable<object, never>;
   "fsession.multi": Targetable<object, never>;
   "fsession.multi.s": Targetable<object, never>;
-  struct_ops: Targetable<object, never>;
-  "struct_ops.s": Targetable<object, never>;
 }
 
 /** The options of a section whose name can end with a target. */
@@ -189,6 +187,8 @@ interface TargetedSections {
   lsm_cgroup: NotAttachable;
   iter: NotAttachable;
   "iter.s": NotAttachable;
+  struct_ops: NotAttachable;
+  "struct_ops.s": NotAttachable;
 }
 
 /**
@@ -241,6 +241,8 @@ const functionForm: TargetForm = { example: "vfs_read", pattern: /^[^\0]+$/ };
 /** The path of a file and a place in it. */
 const fileForm: TargetForm = { example: "/usr/bin/bash:readline", pattern: /^[^\0]+$/ };
 const kernelFunction: LoadTarget = { kind: "func", prefix: "" };
+const structMember: LoadTarget = { kind: "member", prefix: "" };
+const memberForm: TargetForm = { example: "tcp_congestion_ops.ssthresh", pattern: /^\w+\.\w+$/ };
 const securityHook: LoadTarget = { kind: "func", prefix: "bpf_lsm_" };
 const inDevMap = "store it in an entry of a DevMap or DevMapHash";
 const inCpuMap = "store it in an entry of a CpuMap";
@@ -422,13 +424,15 @@ export const sectionRows: Readonly<Record<SectionPrefix, SectionRow>> = {
   },
   struct_ops: {
     programType: "struct_ops",
-    target: functionForm,
+    loadTarget: structMember,
+    target: memberForm,
     otherUse: "store it in a struct_ops map",
   },
   "struct_ops.s": {
     programType: "struct_ops",
     flags: BPF_F_SLEEPABLE,
-    target: functionForm,
+    loadTarget: structMember,
+    target: memberForm,
     otherUse: "store it in a struct_ops map",
   },
   // Events.
