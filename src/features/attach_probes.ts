@@ -38,7 +38,7 @@ import { attempt, descriptorOf, Missing, requireSuccess } from "./attempt.ts";
 import type { ProbeAnswer } from "./feature.ts";
 import { mapTypes } from "../maps/map_types.ts";
 import { probeMapOf } from "./map_types.ts";
-import { kernelTypeId, loadProbeProgram } from "./probe_program.ts";
+import { kernelTypeId, loadProbe, loadProbeProgram } from "./probe_program.ts";
 
 /** Probes a way to attach: attaches a program in this way, and detaches it at once. */
 export function probeAttachKind(row: AttachKindRow | OldAttachKindRow): ProbeAnswer {
@@ -370,8 +370,7 @@ function attachStructOps({ by }: OldAttachKindRow): void {
   value.set(Buffer.from(`bunbpf${process.pid}`), place("name"));
   using programs = new DisposableStack();
   for (const member of requiredFunctions) {
-    const target = { kind: "struct", name: structName, member } as const;
-    const program = programs.use(loadProbeProgram({ type: "struct_ops", target }));
+    const program = programs.use(loadProbe(`struct_ops/${structName}.${member}`));
     view.setBigUint64(place(member), BigInt(program.fd), true);
   }
   requireSuccess(probeElement(BPF_MAP_UPDATE_ELEM, map.fd, key, value));

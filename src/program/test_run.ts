@@ -1,19 +1,14 @@
 /** @module Test runs of programs (BPF_PROG_TEST_RUN): options, results, and hints for errors. */
 
 import * as asm from "../asm/asm.ts";
-import { assemble } from "../asm/assembler.ts";
 import { checkCount, checkOptions } from "../check/arguments.ts";
 import { describe } from "../check/describe.ts";
-import {
-  attachTypeNumbers,
-  type ProgramTypeName,
-  programTypeNumbers,
-  tryLoadProgram,
-} from "../ffi/bpf_prog.ts";
+import type { ProgramTypeName } from "../ffi/bpf_prog.ts";
 import { type TestRunInput, testRunProgram } from "../ffi/bpf_test_run.ts";
 import { Descriptor } from "../ffi/descriptor.ts";
 import { BpfError } from "../ffi/error.ts";
 import { ETH_HLEN } from "../uapi/network.ts";
+import { tryLoad } from "./load.ts";
 import { type ProgramType, programTypes } from "./program_types.ts";
 
 /** Options of {@link Program.testRun}: the program's input, and the number of runs. */
@@ -116,7 +111,7 @@ function explainInput(
       if (size < ETH_HLEN) {
         return `${takes} a packet (data) of at least ${ETH_HLEN} bytes, got ${size} bytes`;
       }
-      const largest = largestPacket(name, type);
+      const largest = largestPacket(type);
       if (largest !== undefined && size > largest) {
         return `${takes} packets (data) of at most ${largest} bytes on this kernel, got ${size} bytes`;
       }
@@ -139,17 +134,9 @@ const rejectedSize = 2 * 2 ** 20;
  * Finds the maximum packet size for a program type by a binary search with test runs, because the kernel does not report the
  * limit. Returns `undefined` if the kernel accepts no packet.
  */
-function largestPacket(name: ProgramTypeName, { attachType }: ProgramType): number | undefined {
-  const loaded = tryLoadProgram(
-    {
-      type: programTypeNumbers[name],
-      expectedAttachType: attachType === undefined ? 0 : attachTypeNumbers[attachType],
-      instructions: assemble([asm.mov(asm.r0, 0), asm.exit()]).bytes,
-      license: "GPL",
-      name: "",
-    },
-    0,
-  );
+function largestPacket({ section }: ProgramType): number | undefined {
+  const code = [asm.mov(asm.r0, 0), asm.exit()];
+  const loaded = tryLoad({ section, license: "GPL", code });
   if ("errno" in loaded) return undefined;
   using program = new Descriptor(loaded.fd, "program that does nothing");
   const bytes = new Uint8Array(rejectedSize);

@@ -9,6 +9,7 @@ import {
   type SectionName,
 } from "../../src/index.ts";
 import { parseSection, type SectionPrefix, sectionRows } from "../../src/program/sections.ts";
+import { testWith } from "../support/needs.ts";
 import { bpfTest } from "../support/privilege.ts";
 import { runBun } from "../support/run.ts";
 
@@ -49,6 +50,7 @@ const laterSections: Partial<Record<SectionPrefix, KernelVersion>> = {
   lsm_cgroup: "6.0",
   iter: "5.8",
   "iter.s": "6.1",
+  "struct_ops.s": "6.12",
   "xdp.frags": "5.18",
   "xdp/devmap": "5.8",
   "xdp.frags/devmap": "5.18",
@@ -81,6 +83,7 @@ const loadedFor: Partial<Record<string, string>> = {
   lsm: "file_open",
   lsm_cgroup: "socket_create",
   iter: "task",
+  struct_ops: "tcp_congestion_ops.ssthresh",
 };
 
 /** Returns the name of a section with a target, if programs are loaded for one. */
@@ -95,8 +98,6 @@ function isLoadable(section: SectionPrefix): boolean {
   if (since !== undefined && !isKernelSince(since)) return false;
   // A program that replaces a function is loaded for another program.
   if (section === "freplace") return false;
-  // A struct of functions is loaded for a member, and its section need not name one.
-  if (section.startsWith("struct_ops")) return false;
   const { programType, loadTarget } = sectionRows[section];
   if (!features.programTypes.get(programType).available) return false;
   const kind = section.replace(/\.s$/, "") as AttachKind;
@@ -180,6 +181,25 @@ describe("the kernel", () => {
     expect(attempt).toThrow(
       /: ENOENT .*This kernel has no tracepoint no_such_tracepoint, or no type information for it$/,
     );
+  });
+});
+
+describe("a member of a struct of functions", () => {
+  testWith(features.programTypes.get("struct_ops"))("is suggested by a similar one", () => {
+    const attempt = (target: string) => () => load(`struct_ops/${target}`);
+    expect(attempt("tcp_congestion_ops.ssthres")).toThrow(
+      /ENOENT.*The struct tcp_congestion_ops has no member ssthres: did you mean "ssthresh"\?$/,
+    );
+    expect(attempt("tcp_congestion_op.ssthresh")).toThrow(
+      /ENOENT.*This kernel has no struct tcp_congestion_op: did you mean "tcp_congestion_ops"\?$/,
+    );
+  });
+
+  test("is named with the struct", () => {
+    for (const section of ["struct_ops", "struct_ops/ssthresh", "struct_ops.s/a.b.c"]) {
+      expect(() => load(section)).toThrow(TypeError);
+      expect(() => load(section)).toThrow('tcp_congestion_ops.ssthresh"');
+    }
   });
 });
 
