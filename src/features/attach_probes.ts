@@ -76,7 +76,7 @@ function attachProgram({ section, returns = 0, place, options, operation }: Atta
 }
 
 /** Makes a place, calls `use` with the options of `attach()` that name it, and removes the place. */
-function atProbePlace(place: ProbePlace | undefined, use: (options: object) => void): void {
+export function atProbePlace(place: ProbePlace | undefined, use: (options: object) => void): void {
   switch (place) {
     case undefined:
       return use({});

@@ -1,0 +1,44 @@
+/** @module Attaches in all ways that the running kernel has, at the places of the probes, where it disturbs nobody. */
+
+import { atProbePlace } from "../../src/features/attach_probes.ts";
+import { asm, type AttachKind, Program, type SectionName } from "../../src/index.ts";
+import { attachKinds } from "../../src/link/attach_kinds.ts";
+import type { AttachKindRow } from "../../src/link/attach_method.ts";
+
+/** A way to attach, and the row that describes it. */
+export interface Way {
+  readonly kind: AttachKind;
+  readonly row: AttachKindRow;
+}
+
+/** All ways to attach. Operations on links are not ways. */
+export const ways: readonly Way[] = Object.entries(attachKinds).flatMap(([kind, row]) =>
+  "section" in row && !("operation" in row) ? [{ kind: kind as AttachKind, row }] : [],
+);
+
+/** Loads the smallest program for a way. */
+export function loadFor({ row: { section, returns = 0 } }: Way): Program {
+  return new Program({
+    section: section as SectionName,
+    name: "way",
+    license: "GPL",
+    code: [asm.mov(asm.r0, returns), asm.exit()],
+  });
+}
+
+/** Makes the place of a way, calls a function with the options for `attach()`, and removes the place. */
+export function atPlaceOf({ row: { place, options } }: Way, use: (options: object) => void): void {
+  atProbePlace(place, (ofPlace) => use({ ...ofPlace, ...options }));
+}
+
+/** An attachment of a child process. */
+export interface Attached {
+  readonly kind: AttachKind;
+  readonly programId: number;
+  /** False for an attachment without a link of the kernel. */
+  readonly isLink: boolean;
+  /** The id of the link; absent for perf events before kernel 5.15, which have no links. */
+  readonly linkId?: number;
+  /** The name of the cgroup to which the program is attached. */
+  readonly cgroup?: string;
+}
