@@ -22,7 +22,9 @@ const guestRounds = 100;
  * Fast ways are repeated 10,000 times with `BUN_BPF_TEST_EFFORT=10`, and slow ones with 500.
  */
 function roundsOf({ row: { section } }: Way): number {
-  const isSlow = /^(?:tp|tp_btf|raw_tp|perf_event|k?(?:ret)?probe|u(?:ret)?probe|f|lsm)\b/.test(section);
+  const isSlow = /^(?:tp|tp_btf|raw_tp|perf_event|k?(?:ret)?probe|u(?:ret)?probe|f|lsm)\b/.test(
+    section,
+  );
   return isGuest ? guestRounds : repetitions(isSlow ? 20 : 1000);
 }
 
