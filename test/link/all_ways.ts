@@ -1,9 +1,13 @@
 /** @module Attaches in all ways that the running kernel has, at the places of the probes, where it disturbs nobody. */
 
+import { readlinkSync } from "node:fs";
+import { basename } from "node:path";
 import { atProbePlace } from "../../src/features/attach_probes.ts";
 import { asm, type AttachKind, Program, type SectionName } from "../../src/index.ts";
 import { attachKinds } from "../../src/link/attach_kinds.ts";
 import type { AttachKindRow } from "../../src/link/attach_method.ts";
+import { Attachment } from "../../src/link/attachment.ts";
+import { BarePerfEvent } from "../../src/link/perf_event.ts";
 
 /** A way to attach, and the row that describes it. */
 export interface Way {
@@ -41,4 +45,18 @@ export interface Attached {
   readonly linkId?: number;
   /** The name of the cgroup to which the program is attached. */
   readonly cgroup?: string;
+}
+
+/** Attaches a program. The link stays open. */
+export function attachFor({ kind }: Way, program: Program, options: object): Attached {
+  const link = program.attach(options);
+  const isLink = !(link instanceof Attachment);
+  const { cgroup } = options as { readonly cgroup?: { readonly fd: number } };
+  return {
+    kind,
+    programId: program.id,
+    isLink,
+    ...(isLink && !(link instanceof BarePerfEvent) && { linkId: link.id }),
+    ...(cgroup !== undefined && { cgroup: basename(readlinkSync(`/proc/self/fd/${cgroup.fd}`)) }),
+  };
 }

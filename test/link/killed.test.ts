@@ -1,8 +1,11 @@
 /** Ends processes by SIGKILL while programs are attached: nothing stays attached, except what was pinned or has no link. */
-import { expect } from "bun:test";
+import type { Subprocess } from "bun";
+import { describe, expect } from "bun:test";
 import { rmdirSync, unlinkSync } from "node:fs";
 import { mountCgroups } from "../../src/features/attach_probes.ts";
+import { inNewNetworkNamespace, openNetworkNamespace } from "../../src/ffi/namespace.ts";
 import { BpfFileSystem, features, listLinks, listPrograms } from "../../src/index.ts";
+import { testWith } from "../support/needs.ts";
 import { bpfTest } from "../support/privilege.ts";
 import { packageRoot } from "../support/run.ts";
 import { type Attached, ways } from "./all_ways.ts";
@@ -10,20 +13,21 @@ import { eventually } from "./eventually.ts";
 
 const timeoutMs = 300_000;
 
-/** Starts a child that prints a line when it has attached its programs. Returns the line after the child was killed. */
+function start(child: string, ...args: readonly string[]): Subprocess<"ignore", "pipe", "inherit"> {
+  const command = [process.execPath, `test/link/children/${child}`, ...args];
+  return Bun.spawn(command, { cwd: packageRoot, stdout: "pipe", stderr: "inherit" });
+}
+
+/** Kills a child that has printed a line. Calls a function with the line before. */
 async function kill(
-  child: string,
-  args: readonly string[],
+  child: ReturnType<typeof start>,
   whileAttached: (line: string) => void,
 ): Promise<void> {
-  const command = [process.execPath, `test/link/children/${child}`, ...args];
-  const started = Bun.spawn(command, { cwd: packageRoot, stdout: "pipe", stderr: "inherit" });
   try {
-    const line = await firstLine(started.stdout);
-    whileAttached(line);
+    whileAttached(await firstLine(child.stdout));
   } finally {
-    started.kill("SIGKILL");
-    await started.exited;
+    child.kill("SIGKILL");
+    await child.exited;
   }
 }
 
@@ -45,6 +49,14 @@ function linkIds(): Set<number> {
   return new Set(Array.from(listLinks(), ({ id }) => id));
 }
 
+/** Returns the ways whose program or link is still in the kernel. */
+function kindsLeft(attached: readonly Attached[]): string[] {
+  const [programs, links] = [programIds(), linkIds()];
+  return attached
+    .filter(({ programId, linkId }) => programs.has(programId) || links.has(linkId ?? 0))
+    .map(({ kind }) => kind);
+}
+
 bpfTest(
   "SIGKILL detaches all programs, except those on cgroups that were attached without a link",
   async () => {
@@ -52,7 +64,7 @@ bpfTest(
     const available = kinds.filter((kind) => features.attachKinds.get(kind).available);
     expect(available).toContain("raw_tp");
     let attached: readonly Attached[] = [];
-    await kill("attach_and_wait.ts", available, (line) => {
+    await kill(start("attach_and_wait.ts", ...available), (line) => {
       attached = JSON.parse(line) as Attached[];
       expect(attached.map(({ kind }) => kind)).toEqual(available);
       const [programs, links] = [programIds(), linkIds()];
@@ -61,12 +73,7 @@ bpfTest(
         if (linkId !== undefined) expect(links.has(linkId), kind).toBe(true);
       }
     });
-    const left = (): string[] => {
-      const [programs, links] = [programIds(), linkIds()];
-      return attached
-        .filter(({ programId, linkId }) => programs.has(programId) || links.has(linkId ?? 0))
-        .map(({ kind }) => kind);
-    };
+    const left = () => kindsLeft(attached);
     const onCgroups = attached.filter(({ isLink, cgroup }) => !isLink && cgroup !== undefined);
     const survivors = onCgroups.map(({ kind }) => kind);
     await eventually(() => left().length === survivors.length);
@@ -87,7 +94,7 @@ bpfTest("a pinned link stays attached after SIGKILL", async () => {
   // The path is valid in this process only.
   const path = `${bpffs.path.replace("/self/", `/${process.pid}/`)}/link`;
   let linkId = 0;
-  await kill("pin_and_wait.ts", [path], (line) => {
+  await kill(start("pin_and_wait.ts", path), (line) => {
     linkId = Number(line);
     expect(linkIds()).toContain(linkId);
   });
@@ -96,4 +103,33 @@ bpfTest("a pinned link stays attached after SIGKILL", async () => {
   expect(linkIds()).toContain(linkId);
   unlinkSync(path);
   expect(await eventually(() => !linkIds().has(linkId))).toBe(true);
+});
+
+describe("in a network namespace that stays, SIGKILL", () => {
+  for (const { kind, row } of ways) {
+    if (row.place !== "loopback" && row.place !== "own netns") continue;
+    testWith(features.attachKinds.get(kind))(
+      `detaches a program that was attached by ${kind} only if it has a link`,
+      async () => {
+        const { netns, child } = inNewNetworkNamespace(() => ({
+          netns: openNetworkNamespace(),
+          child: start("attach_here.ts", kind),
+        }));
+        const attached: Attached[] = [];
+        {
+          using _netns = netns;
+          await kill(child, (line) => attached.push(JSON.parse(line) as Attached));
+          const survivors = attached.filter(({ isLink }) => !isLink).map(({ kind }) => kind);
+          await eventually(() => kindsLeft(attached).length === survivors.length);
+          // Longer than the kernel needs to detach a program whose link is closed.
+          await Bun.sleep(200);
+          expect(kindsLeft(attached)).toEqual(survivors);
+        }
+        // The kernel removes the interfaces with their programs.
+        await eventually(() => kindsLeft(attached).length === 0);
+        expect(kindsLeft(attached)).toEqual([]);
+      },
+      timeoutMs,
+    );
+  }
 });

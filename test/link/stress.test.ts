@@ -15,16 +15,18 @@ const timeoutMs = 1_800_000;
 /** Number of repetitions in an emulated kernel. */
 const guestRounds = 100;
 
+/** Matches sections of perf events and tracepoints, and of functions whose code the kernel changes. */
+const slowSection =
+  /^(?:tp|tp_btf|raw_tp|perf_event|k(?:ret)?(?:probe|syscall)|u(?:ret)?probe|usdt|f\w+|lsm)(?:[./]|$)/;
+
 /**
- * Returns the number of repetitions. Closing a perf event waits for grace periods of the kernel, about 70 ms; attaching to a
- * tracepoint again after its last program was detached, about 10 ms; and changing code of the kernel takes similarly long.
+ * Returns the number of repetitions. In many ways the kernel waits for grace periods: about 70 ms for perf events, 25 ms for
+ * interfaces, and 10 ms for tracepoints.
  *
  * Fast ways are repeated 10,000 times with `BUN_BPF_TEST_EFFORT=10`, and slow ones with 500.
  */
-function roundsOf({ row: { section } }: Way): number {
-  const isSlow = /^(?:tp|tp_btf|raw_tp|perf_event|k?(?:ret)?probe|u(?:ret)?probe|f|lsm)\b/.test(
-    section,
-  );
+function roundsOf({ row: { section, place } }: Way): number {
+  const isSlow = slowSection.test(section) || place === "loopback" || place === "netkit";
   return isGuest ? guestRounds : repetitions(isSlow ? 20 : 1000);
 }
 
