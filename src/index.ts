@@ -221,11 +221,23 @@ export type {
 } from "./asm/instruction.ts";
 export { BpfObject, type LoadObjectOptions, ObjectMap } from "./object/bpf_object.ts";
 export type { ObjectSpec, VariablePlace, VariablesSpec } from "./object/object_spec.ts";
-export type { AttachTypeName, ProgramTypeName } from "./ffi/bpf_prog.ts";
+export type { AttachTypeName, ProgramFlag, ProgramTypeName } from "./ffi/bpf_prog.ts";
 export type { MapFlag } from "./ffi/bpf_map.ts";
-export { listPrograms, type ProgramInfo } from "./program/program_info.ts";
+export type {
+  MachineFunction,
+  MachineLine,
+  ProgramFunction,
+  TranslatedFunction,
+} from "./program/program_code.ts";
+export {
+  enableStats,
+  listPrograms,
+  type ProgramInfo,
+  type ProgramInterface,
+} from "./program/program_info.ts";
 export type { ProgramBtfSpec, ProgramSpec } from "./program/program_spec.ts";
 export type { VerifierLog } from "./program/load.ts";
+export type { MachineOptions } from "./program/load_options.ts";
 export type {
   AttachArguments,
   AttachedLink,

@@ -178,7 +178,8 @@ describe("docs/programs.md", () => {
     );
     const expected = Object.entries(sectionRows).map(([name, { programType, method }]) => {
       const { since, testInput } = programTypes[programType];
-      const input = testInput === undefined ? undefined : testInput === "packet" ? "data" : "ctx";
+      const form = testInput?.form ?? "nothing";
+      const input = form === "nothing" ? undefined : form === "packet" ? "data" : "ctx";
       return { name, type: programType, since, input, isAttached: method !== undefined };
     });
     const byName = (a: { name: string }, b: { name: string }) => a.name.localeCompare(b.name);

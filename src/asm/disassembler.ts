@@ -139,6 +139,8 @@ function formatJump(instruction: Instruction): string | undefined {
 function formatCall({ src, reference }: Instruction, imm: number): string | undefined {
   switch (src) {
     case 0:
+      // In translated code of a loaded program the immediate is a distance to a kernel function, not the number of a helper.
+      if (reference?.kind === "kernelFunction") return `call ${reference.name}`;
       return `call ${helperNames.has(imm) ? `bpf_${helperNames.get(imm)}` : "unknown"}#${imm}`;
     case BPF_PSEUDO_CALL:
       return `call ${reference?.kind === "function" ? reference.name : formatDistance(imm)}`;

@@ -202,6 +202,18 @@ export class Btf extends BtfGraph {
   }
 }
 
+/** Reads a BTF by its id; `undefined` if this process may not read it, or it was freed. */
+export function visibleBtf(id: number): Btf | undefined {
+  try {
+    return Btf.fromId(id);
+  } catch (error) {
+    if (error instanceof BpfError && (error.code === "EPERM" || error.code === "ENOENT")) {
+      return undefined;
+    }
+    throw error;
+  }
+}
+
 const vmlinux = "/sys/kernel/btf/vmlinux";
 
 /**

@@ -741,6 +741,11 @@ export class BtfGraph {
     return { bytes: owner.#strings, at: offset - owner.#stringsBefore };
   }
 
+  /** @internal Returns a string by its offset, as line information refers to it. */
+  stringAt(offset: number): string {
+    return this.#string(offset);
+  }
+
   #string(offset: number): string {
     const { bytes, at } = this.#place(offset);
     const end = bytes.indexOf(0, at);

@@ -248,7 +248,9 @@ export interface InfoBuffer {
   /** The capacity of the buffer, in elements. */
   readonly elements: number;
   /** The size of an element, in bytes. */
-  readonly elementSize: 1 | 4 | 8;
+  readonly elementSize: 1 | 4 | 8 | 16;
+  /** The offset of the field for the size of an element, for lists whose kernel struct can grow. */
+  readonly sizeField?: number;
 }
 
 /**
@@ -349,7 +351,8 @@ export class BufferedInfo extends ObjectInfo {
   /** Returns a copy of the bytes in the buffer whose address is at `pointer`. */
   bytes(pointer: number): Uint8Array<ArrayBuffer> {
     const { memory, length } = this.#list(pointer);
-    return new Uint8Array(memory.bytes.subarray(0, length));
+    const { elementSize } = this.#find(pointer).buffer;
+    return new Uint8Array(memory.bytes.subarray(0, length * elementSize));
   }
 
   #list(pointer: number): { memory: Scratch; length: number } {
@@ -397,6 +400,9 @@ export function bufferedInfo(
   for (const { buffer, memory } of held) {
     struct.view.setBigUint64(buffer.pointer, BigInt(memory.address), true);
     struct.view.setUint32(buffer.count, buffer.elements, true);
+    if (buffer.sizeField !== undefined) {
+      struct.view.setUint32(buffer.sizeField, buffer.elementSize, true);
+    }
   }
   try {
     return new BufferedInfo(struct, readInfo(fd, struct, size, what), held);

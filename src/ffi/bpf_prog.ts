@@ -1,10 +1,22 @@
 import { type Keyword, keywordOf, keywordsByNumber, numbersByKeyword } from "../check/names.ts";
-import { BPF_PROG_LOAD } from "../uapi/commands.ts";
-import { BPF_OBJ_NAME_LEN } from "../uapi/bpf.ts";
+import { BPF_ENABLE_STATS, BPF_PROG_BIND_MAP, BPF_PROG_LOAD } from "../uapi/commands.ts";
+import {
+  BPF_F_ANY_ALIGNMENT,
+  BPF_F_SLEEPABLE,
+  BPF_F_STRICT_ALIGNMENT,
+  BPF_F_TEST_REG_INVARIANTS,
+  BPF_F_TEST_RND_HI32,
+  BPF_F_TEST_STATE_FREQ,
+  BPF_F_XDP_DEV_BOUND_ONLY,
+  BPF_F_XDP_HAS_FRAGS,
+  BPF_OBJ_NAME_LEN,
+  BPF_STATS_RUN_TIME,
+} from "../uapi/bpf.ts";
 import { bpfAttachTypes, bpfProgTypes } from "../uapi/enumerations.ts";
-import { PROG_LOAD } from "../uapi/layout.ts";
+import { ENABLE_STATS, PROG_BIND_MAP, PROG_LOAD } from "../uapi/layout.ts";
 import { BpfAttr, bpfError } from "./bpf.ts";
 import type { Capability } from "./capabilities.ts";
+import { Descriptor } from "./descriptor.ts";
 import { type BpfError, errnoName, lastErrno } from "./error.ts";
 import { isKernelSince } from "./kernel.ts";
 import { allocateScratch, pageSize, type Scratch } from "./mapped_memory.ts";
@@ -40,6 +52,29 @@ export function attachTypeName(number: number): AttachTypeName {
   return keywordOf(attachTypeNames, number);
 }
 
+/** A flag of loading a program: the kernel's `BPF_F_STRICT_ALIGNMENT` is `"strict_alignment"`. */
+export type ProgramFlag = keyof typeof programFlags;
+
+/** The bits of the flags of loading a program. */
+export const programFlags = {
+  /** The verifier checks alignment as for machines that need aligned access. */
+  strict_alignment: BPF_F_STRICT_ALIGNMENT,
+  /** The verifier accepts any alignment. The flag is for tests of the verifier. */
+  any_alignment: BPF_F_ANY_ALIGNMENT,
+  /** The unused upper halves of registers get random bits. The flag is for tests of the verifier. */
+  test_rnd_hi32: BPF_F_TEST_RND_HI32,
+  /** The verifier saves its state more often. The flag is for tests of the verifier. */
+  test_state_freq: BPF_F_TEST_STATE_FREQ,
+  /** The program may sleep. Sections such as `"lsm.s"` have the flag. */
+  sleepable: BPF_F_SLEEPABLE,
+  /** The XDP program supports packets in several buffers. Sections such as `"xdp.frags"` have the flag. */
+  xdp_has_frags: BPF_F_XDP_HAS_FRAGS,
+  /** The XDP program is bound to a network interface, and the kernel runs it. */
+  xdp_dev_bound_only: BPF_F_XDP_DEV_BOUND_ONLY,
+  /** The verifier fails for inconsistent register bounds. The flag is for tests of the verifier. */
+  test_reg_invariants: BPF_F_TEST_REG_INVARIANTS,
+} as const;
+
 /** The fields of BPF_PROG_LOAD that this library sets. */
 export interface ProgramLoad {
   readonly type: number;
@@ -48,6 +83,10 @@ export interface ProgramLoad {
   readonly attachBtfId?: number;
   /** Bits `BPF_F_*`. */
   readonly flags?: number;
+  /** The index of the network interface that the program is bound to (kernel 4.16). */
+  readonly interfaceIndex?: number;
+  /** The descriptors that instructions refer to by their index (kernel 5.14). */
+  readonly fdArray?: Int32Array;
   /** The encoded instructions, 8 bytes for each slot. */
   readonly instructions: Uint8Array;
   readonly license: string;
@@ -113,12 +152,19 @@ export function tryLoadProgram(
   logSize: number = isKernelSince("6.4") ? returnedLogSize : maxLogSize,
 ): LoadResult {
   const { attachProgramFd, btf } = program;
+  const { interfaceIndex, fdArray } = program;
+  // Since Linux 6.14 the kernel checks all descriptors of the array, and keeps their objects.
+  const hasFdCount = fdArray !== undefined && isKernelSince("6.14");
   using attr = new BpfAttr(
-    btf?.relocations !== undefined
-      ? PROG_LOAD.log_true_size
-      : attachProgramFd !== undefined
-        ? PROG_LOAD.core_relo_cnt
-        : PROG_LOAD.attach_prog_fd,
+    hasFdCount
+      ? PROG_LOAD.signature
+      : btf?.relocations !== undefined
+        ? PROG_LOAD.log_true_size
+        : fdArray !== undefined
+          ? PROG_LOAD.core_relos
+          : attachProgramFd !== undefined
+            ? PROG_LOAD.core_relo_cnt
+            : PROG_LOAD.attach_prog_fd,
   );
   if (attachProgramFd !== undefined) attr.u32(PROG_LOAD.attach_prog_fd, attachProgramFd);
   attr
@@ -130,6 +176,11 @@ export function tryLoadProgram(
     .u32(PROG_LOAD.expected_attach_type, program.expectedAttachType ?? 0)
     .u32(PROG_LOAD.attach_btf_id, program.attachBtfId ?? 0);
   attr.memory(PROG_LOAD.insns, program.instructions);
+  if (interfaceIndex !== undefined) attr.u32(PROG_LOAD.prog_ifindex, interfaceIndex);
+  if (fdArray !== undefined && fdArray.length > 0) {
+    attr.memory(PROG_LOAD.fd_array, new Uint8Array(fdArray.buffer));
+    if (hasFdCount) attr.u32(PROG_LOAD.fd_array_cnt, fdArray.length);
+  }
   if (btf !== undefined) fillBtf(attr, btf);
   using log = logLevel === 0 ? undefined : allocateLog(logSize);
   if (log !== undefined) {
@@ -191,20 +242,51 @@ function fillBtf(attr: BpfAttr, { fd, functions, lines, relocations }: ProgramBt
   }
 }
 
-/** Returns the error for a failed load, unless the verifier rejected the program. */
+/** Returns the error for a failed load, unless the verifier rejected the program. @param hints by errno name */
 export function loadError(
   errno: number,
   what: string,
   needs: readonly Capability[],
-  hint: string | undefined,
+  hints: Readonly<Record<string, string>>,
 ): BpfError {
   return bpfError(BPF_PROG_LOAD, errno, {
     doing: `load the ${what}`,
     needs,
     hints: {
-      ...(hint === undefined ? {} : { EINVAL: hint }),
       E2BIG: "The program has more instructions than the kernel allows",
       ENOMEM: "The kernel has no memory for the program",
+      ...hints,
+    },
+  });
+}
+
+/** Enables the kernel's run statistics of programs until the result is disposed of (kernel 5.8). */
+export function enableRunStatistics(): Descriptor {
+  using attr = new BpfAttr(ENABLE_STATS.sizeof);
+  attr.u32(ENABLE_STATS.type, BPF_STATS_RUN_TIME);
+  const fd = attr.call(BPF_ENABLE_STATS, {
+    doing: "enable the run statistics of programs",
+    needs: ["CAP_SYS_ADMIN"],
+    hints: {
+      EINVAL: () =>
+        isKernelSince("5.8")
+          ? undefined
+          : "It needs Linux 5.8. Before that, the sysctl kernel.bpf_stats_enabled enables the statistics",
+    },
+  });
+  return new Descriptor(fd, "run statistics");
+}
+
+/** Binds a map to a program, which then keeps the map in the kernel (kernel 5.10). */
+export function bindMap(programFd: number, mapFd: number, what: string): void {
+  using attr = new BpfAttr(PROG_BIND_MAP.sizeof);
+  attr.u32(PROG_BIND_MAP.prog_fd, programFd).u32(PROG_BIND_MAP.map_fd, mapFd);
+  attr.call(BPF_PROG_BIND_MAP, {
+    doing: `bind a map to the ${what}`,
+    hints: {
+      EBADF: "The descriptor is not open",
+      EINVAL: () =>
+        isKernelSince("5.10") ? "The descriptor is not that of a map" : "Binding needs Linux 5.10",
     },
   });
 }

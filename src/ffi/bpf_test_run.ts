@@ -1,6 +1,11 @@
 /** @module Runs programs without attaching them: BPF_PROG_TEST_RUN. */
 
 import { BPF_PROG_TEST_RUN } from "../uapi/commands.ts";
+import {
+  BPF_F_TEST_RUN_ON_CPU,
+  BPF_F_TEST_SKB_CHECKSUM_COMPLETE,
+  BPF_F_TEST_XDP_LIVE_FRAMES,
+} from "../uapi/bpf.ts";
 import { PROG_TEST_RUN } from "../uapi/layout.ts";
 import { BpfAttr, bpfError } from "./bpf.ts";
 import { type BpfError, errnoName, lastErrno } from "./error.ts";
@@ -23,7 +28,18 @@ export interface TestRunInput {
   readonly contextReturn: ContextReturn | undefined;
   /** Number of runs, at least 1. */
   readonly repeat: number;
+  /** The CPU that runs the program; by default the current one (kernel 5.10). */
+  readonly cpu?: number | undefined;
+  /** Sends each packet where the program directs it (kernel 5.18). The kernel then returns neither packet nor context. */
+  readonly isLive?: boolean;
+  /** Number of live packets that are processed together; by default {@link defaultBatchSize}. */
+  readonly batchSize?: number | undefined;
+  /** Gives the packet a complete checksum, and checks it after the run (kernel 6.11). */
+  readonly isChecksumComplete?: boolean;
 }
+
+/** Number of live packets that the kernel processes together by default: NAPI_POLL_WEIGHT. */
+const defaultBatchSize = 64;
 
 /** Output of {@link testRunProgram}: that of the last run, and the mean duration of all runs. */
 export interface TestRunOutput {
@@ -52,10 +68,12 @@ export function testRunProgram(
   fd: number,
   input: TestRunInput,
   what: string,
-  explain?: () => string | undefined,
+  explain?: (code: string) => string | undefined,
 ): TestRunOutput {
   let left = input.repeat;
-  let runsPerCall = mayInterruptCalls() ? 1 : left;
+  // The kernel looks for signals after each run, and after each batch of live packets.
+  const minRuns = input.isLive === true ? (input.batchSize ?? defaultBatchSize) : 1;
+  let runsPerCall = mayInterruptCalls() ? minRuns : left;
   let measured = 0;
   let nanoseconds = 0;
   for (;;) {
@@ -65,7 +83,7 @@ export function testRunProgram(
       if (errnoName(result.errno) !== "EINTR") throw testRunError(result.errno, what, explain);
       // A call with a single run has completed this run: only kernels before 5.13 return EINTR for such a call. The last run
       // is repeated, because its result is needed.
-      if (runs > 1) runsPerCall = Math.ceil(runs / 2);
+      if (runs > minRuns) runsPerCall = Math.max(minRuns, Math.ceil(runs / 2));
       else if (left > 1) left--;
       continue;
     }
@@ -79,16 +97,17 @@ export function testRunProgram(
 function testRunError(
   errno: number,
   what: string,
-  explain: () => string | undefined = () => undefined,
+  explain: (code: string) => string | undefined = () => undefined,
 ): BpfError {
+  const code = errnoName(errno);
   const cannotRun = "Programs of this type do not support test runs";
   return bpfError(BPF_PROG_TEST_RUN, errno, {
     doing: `run the ${what}`,
     hints: {
-      EFAULT: explain,
-      EINVAL: explain,
-      EMSGSIZE: explain,
-      ENOMEM: explain,
+      // The kernel checks capabilities before the input.
+      ...(code === "EPERM" ? {} : { [code]: () => explain(code) }),
+      EBADMSG:
+        "The checksum of the packet does not fit its bytes any more: the program has changed bytes without updating the checksum",
       ENOTSUPP: cannotRun,
       EOPNOTSUPP: cannotRun,
     },
@@ -111,30 +130,50 @@ const contextBufferSize = 512;
 /** Runs a program by one call. */
 function runOnce(
   fd: number,
-  { data, context, contextReturn }: TestRunInput,
+  input: TestRunInput,
   repeat: number,
 ): TestRunOutput | { readonly errno: number } {
-  using attr = new BpfAttr(PROG_TEST_RUN.flags);
+  const { data, context, cpu, isLive = false, isChecksumComplete = false } = input;
+  // Kernels without live packets ignore the flag, but reject a call with a batch size.
+  const batchSize = isLive ? (input.batchSize ?? defaultBatchSize) : undefined;
+  const contextReturn = isLive ? undefined : input.contextReturn;
+  const flags =
+    (cpu === undefined ? 0 : BPF_F_TEST_RUN_ON_CPU) |
+    (isLive ? BPF_F_TEST_XDP_LIVE_FRAMES : 0) |
+    (isChecksumComplete ? BPF_F_TEST_SKB_CHECKSUM_COMPLETE : 0);
+  using attr = new BpfAttr(
+    batchSize !== undefined
+      ? PROG_TEST_RUN.sizeof
+      : flags !== 0
+        ? PROG_TEST_RUN.batch_size
+        : PROG_TEST_RUN.flags,
+  );
+  if (flags !== 0) attr.u32(PROG_TEST_RUN.flags, flags).u32(PROG_TEST_RUN.cpu, cpu ?? 0);
+  if (batchSize !== undefined) attr.u32(PROG_TEST_RUN.batch_size, batchSize);
   // 0 means one run, and some program types accept no other number.
   attr.u32(PROG_TEST_RUN.prog_fd, fd).u32(PROG_TEST_RUN.repeat, repeat === 1 ? 0 : repeat);
   let packet = new Uint8Array(0);
   if (data !== undefined) {
-    packetMemory ??= MappedMemory.anonymous(packetBufferSize, "packet of a test run");
     attr.memory(PROG_TEST_RUN.data_in, data);
+    attr.u32(PROG_TEST_RUN.data_size_in, data.byteLength);
+  }
+  if (data !== undefined && !isLive) {
+    packetMemory ??= MappedMemory.anonymous(packetBufferSize, "packet of a test run");
     attr
-      .u32(PROG_TEST_RUN.data_size_in, data.byteLength)
       .u64(PROG_TEST_RUN.data_out, packetMemory.address)
       .u32(PROG_TEST_RUN.data_size_out, packetBufferSize);
     packet = new Uint8Array(packetMemory.buffer);
   }
   let contextOut = new Uint8Array(0);
   if (context !== undefined) {
-    contextOut = attr.memory(PROG_TEST_RUN.ctx_in, context).bytes as Uint8Array<ArrayBuffer>;
+    const contextIn = attr.memory(PROG_TEST_RUN.ctx_in, context).bytes as Uint8Array<ArrayBuffer>;
     attr.u32(PROG_TEST_RUN.ctx_size_in, context.byteLength);
     if (contextReturn === "copied") {
       const room = Math.max(context.byteLength, contextBufferSize);
       contextOut = attr.memory(PROG_TEST_RUN.ctx_out, room).bytes as Uint8Array<ArrayBuffer>;
       attr.u32(PROG_TEST_RUN.ctx_size_out, room);
+    } else if (!isLive) {
+      contextOut = contextIn;
     }
   }
   if (attr.tryCall(BPF_PROG_TEST_RUN) < 0) return { errno: lastErrno() };

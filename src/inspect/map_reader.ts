@@ -1,4 +1,4 @@
-import { Btf } from "../btf/btf.ts";
+import { Btf, visibleBtf } from "../btf/btf.ts";
 import type { BtfValue } from "../btf/decode.ts";
 import { MapElement } from "../ffi/bpf_map_element.ts";
 import { openById } from "../ffi/bpf_object.ts";
@@ -16,7 +16,7 @@ import {
   type SymbolizedFrame,
 } from "../symbols/kernel_symbols.ts";
 import { BPF_F_RDONLY } from "../uapi/bpf.ts";
-import { openPin, visibleBtf } from "./objects.ts";
+import { openPin } from "./objects.ts";
 
 /** Bytes of a socket's cookie, which look-ups in maps of sockets return. */
 const cookieSize = 8;

@@ -1,6 +1,6 @@
 /** @module Maps, programs and links in the kernel: lists of all, or one by its id or the path of a pin. */
 
-import { Btf } from "../btf/btf.ts";
+import { type Btf, visibleBtf } from "../btf/btf.ts";
 import {
   describeAll,
   describeById,
@@ -144,18 +144,6 @@ export class FunctionNames {
     return name === undefined
       ? `program ${program.id} ${program.name}`
       : `${name} of program ${program.id}`;
-  }
-}
-
-/** Reads a BTF by its id; `undefined` if this process may not read it, or it was freed. */
-export function visibleBtf(id: number): Btf | undefined {
-  try {
-    return Btf.fromId(id);
-  } catch (error) {
-    if (error instanceof BpfError && (error.code === "EPERM" || error.code === "ENOENT")) {
-      return undefined;
-    }
-    throw error;
   }
 }
 

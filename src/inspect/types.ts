@@ -1,11 +1,11 @@
 /** @module Finds types by name in the BTF of programs and the kernel. */
 
 import { suggestion } from "../check/names.ts";
-import { Btf } from "../btf/btf.ts";
+import { Btf, visibleBtf } from "../btf/btf.ts";
 import { type BtfInfo, readBtfInfo } from "../ffi/bpf_btf.ts";
 import { describeAll } from "../ffi/bpf_object.ts";
 import { BpfError } from "../ffi/error.ts";
-import { visibleBtf, visibleObjects } from "./objects.ts";
+import { visibleObjects } from "./objects.ts";
 
 /** A type in its BTF. */
 export interface FoundType {

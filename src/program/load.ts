@@ -21,6 +21,7 @@ import { BpfError, errnoName, resourceErrors } from "../ffi/error.ts";
 import { explainer } from "../ffi/explanation.ts";
 import { checkName } from "../handle/kernel_object.ts";
 import { ENOENT, ENOSPC } from "../uapi/errno.ts";
+import { explainLoadFields, loadFields, type MachineOptions } from "./load_options.ts";
 import { type EncodedProgramBtf, encodeProgramBtf, loadProgramBtf } from "./program_btf.ts";
 import type { ProgramSpec } from "./program_spec.ts";
 import { programTypes } from "./program_types.ts";
@@ -56,7 +57,7 @@ export interface LiveProgram {
 }
 
 /** Options of {@link loadProgram}: the maps that the spec refers to by name, and the level of the log. */
-export interface LoadOptions {
+export interface LoadOptions extends MachineOptions {
   /** The maps that the code refers to by name. */
   readonly maps?: Readonly<Record<string, LiveMap>>;
   /** The level of detail of the verifier's log. @default "none" */
@@ -109,10 +110,8 @@ export function tryLoad(spec: ProgramSpec, options: LoadOptions = {}): LoadResul
   return loadPrepared(prepareLoad(spec, options));
 }
 
-function prepareLoad(
-  spec: ProgramSpec,
-  { maps = {}, log = "none", logSize }: LoadOptions,
-): PreparedLoad {
+function prepareLoad(spec: ProgramSpec, options: LoadOptions): PreparedLoad {
+  const { maps = {}, log = "none", logSize } = options;
   const { code, license, name = "" } = spec;
   if (typeof license !== "string" || license.includes("\0")) {
     throw new TypeError(`license: expected a string such as "GPL", got ${describe(license)}`);
@@ -127,12 +126,12 @@ function prepareLoad(
   const assembled = assemble(code, resolverOf(maps));
   const btf = encodeProgramBtf(assembled, spec.btf);
   const what = describeProgram(spec.section, name);
-  const { programType: type, flags = 0 } = section.row;
+  const { programType: type } = section.row;
   const program: ProgramLoad = {
     type: programTypeNumbers[type],
     expectedAttachType: expectedAttachType(section, what),
     attachBtfId: attachBtfId(section, what),
-    flags,
+    ...loadFields(spec, options, section),
     instructions: assembled.bytes,
     license,
     name,
@@ -234,16 +233,19 @@ function lacksPrivilege(errno: number, needs: readonly Capability[]): boolean {
 
 function refusalError(
   { errno, log }: Exclude<LoadResult, { readonly fd: number }>,
-  { section, assembled, what }: PreparedLoad,
+  { section, assembled, program, what }: PreparedLoad,
 ): BpfError {
   const type = section.row.programType;
   const { needs } = programTypes[type];
   // If memory ran out, the verifier may have written a log that does not say so.
   if (log.trim() === "" || resourceErrors.has(errnoName(errno))) {
+    const code = errnoName(errno);
+    const optionHint = explainLoadFields(program, code);
+    if (optionHint !== undefined) return loadError(errno, what, needs, { [code]: optionHint });
     const hint =
       explainer()?.programType(type) ??
       `The kernel rejected the ${what} before verifying its instructions`;
-    return loadError(errno, what, needs, hint);
+    return loadError(errno, what, needs, { EINVAL: hint });
   }
   const hint = explainer()?.helper(type, log);
   const options = { errno, syscall: "bpf(BPF_PROG_LOAD)", doing: `load the ${what}`, hint };

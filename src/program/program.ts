@@ -1,7 +1,8 @@
 import type { LiveMap } from "../asm/instruction.ts";
 import { checkOptions } from "../check/arguments.ts";
-import type { ProgramTypeName } from "../ffi/bpf_prog.ts";
+import { bindMap, type ProgramTypeName } from "../ffi/bpf_prog.ts";
 import { objectId } from "../ffi/bpf_object.ts";
+import { type FdLike, fdOf } from "../handle/fd_like.ts";
 import { describeOrigin, KernelObject, openObject, type Origin } from "../handle/kernel_object.ts";
 import { attachBy } from "../link/attach_method.ts";
 import type { Link } from "../link/link.ts";
@@ -12,6 +13,13 @@ import {
   loadProgram,
   type VerifierLog,
 } from "./load.ts";
+import type { MachineOptions } from "./load_options.ts";
+import {
+  type MachineFunction,
+  readMachineCode,
+  readTranslatedCode,
+  type TranslatedFunction,
+} from "./program_code.ts";
 import { type ProgramInfo, readProgramInfo } from "./program_info.ts";
 import { type ProgramSpec, programSpecNames } from "./program_spec.ts";
 import {
@@ -24,7 +32,8 @@ import {
 import { runProgram, type TestRunOptions, type TestRunResult } from "./test_run.ts";
 
 /** Options of {@link Program}: a spec, the maps that it refers to, and the level of the verifier's log. */
-export interface ProgramOptions<S extends SectionName = SectionName> extends ProgramSpec<S> {
+export interface ProgramOptions<S extends SectionName = SectionName>
+  extends ProgramSpec<S>, MachineOptions {
   /** The maps that the code refers to by name. */
   readonly maps?: Readonly<Record<string, LiveMap>>;
   /** The level of detail of the verifier's log in {@link Program.log}. @default "none" */
@@ -170,6 +179,62 @@ export class Program<const S extends SectionName = SectionName> extends KernelOb
   }
 
   /**
+   * Reads the program's BPF instructions as the verifier has rewritten them, with source positions and names.
+   *
+   * @returns a list of functions; `undefined` if the kernel hides the instructions from this process: without CAP_BPF (before
+   *   Linux 5.8 CAP_SYS_ADMIN), and those that it has blinded (net.core.bpf_jit_harden)
+   * @throws {BpfError} if the kernel refuses.
+   *
+   * @example
+   * ```ts
+   * import { asm, disassemble, Program } from "bun-bpf";
+   * using program = new Program({
+   *   section: "socket",
+   *   license: "GPL",
+   *   code: [asm.withSource(asm.mov(asm.r0, 7), { file: "seven.ts", line: 1 }), asm.exit()],
+   * });
+   * for (const { name, instructions } of program.translatedCode() ?? []) {
+   *   console.log(disassemble([asm.func(name), ...instructions]));
+   * }
+   * // func main
+   * // ; @ seven.ts:1
+   * //    0: (b7) r0 = 7
+   * //    1: (95) exit
+   * ```
+   *
+   * Requires Linux 4.13; names and source positions require Linux 5.0.
+   */
+  translatedCode(): TranslatedFunction[] | undefined {
+    return readTranslatedCode(this.fd, `${this}`);
+  }
+
+  /**
+   * Reads the program's machine code, with addresses and source positions.
+   *
+   * @returns a list of functions, which is empty if the kernel interprets the program; `undefined` if the kernel hides the code from
+   *   this process: without CAP_BPF (before Linux 5.8 CAP_SYS_ADMIN), and where it hides its addresses (kernel.kptr_restrict)
+   * @throws {BpfError} if the kernel refuses.
+   *
+   * @example
+   * ```ts
+   * import { asm, Program } from "bun-bpf";
+   * using program = new Program({
+   *   section: "socket",
+   *   license: "GPL",
+   *   code: [asm.mov(asm.r0, 7), asm.exit()],
+   * });
+   * for (const { name, bytes } of program.machineCode() ?? []) {
+   *   console.log(name, bytes.length > 0); // func#0 true
+   * }
+   * ```
+   *
+   * Requires Linux 4.18; names and source positions require Linux 5.0.
+   */
+  machineCode(): MachineFunction[] | undefined {
+    return readMachineCode(this.fd, `${this}`);
+  }
+
+  /**
    * Attaches the program in the way of its section. It runs until the returned link is disposed of, unless the link is pinned.
    *
    * @param args the options of the section: the target, if the section does not name it, and others such as `cookie`
@@ -232,6 +297,34 @@ export class Program<const S extends SectionName = SectionName> extends KernelOb
   }
 
   /**
+   * Binds a map to the program although its code does not refer to it: the kernel keeps the map as long as the program, and lists it
+   * in {@link ProgramInfo.mapIds}. Tools store metadata of programs in such maps.
+   *
+   * @param map a map, or its descriptor
+   * @throws {BpfError} `EINVAL` if the descriptor is not that of a map, and before Linux 5.10.
+   * @throws {TypeError | RangeError} if `map` is neither a map nor a descriptor.
+   *
+   * @example
+   * ```ts
+   * import { ArrayMap, asm, Program, t } from "bun-bpf";
+   * using program = new Program({
+   *   section: "socket",
+   *   license: "GPL",
+   *   code: [asm.mov(asm.r0, 0), asm.exit()],
+   * });
+   * using metadata = new ArrayMap({ value: t.u32, length: 1 });
+   * program.bind(metadata);
+   * console.log(program.info().mapIds?.includes(metadata.id)); // true
+   * ```
+   *
+   * Requires Linux 5.10.
+   */
+  bind(map: FdLike): this {
+    bindMap(this.fd, fdOf(map, "a map"), `${this}`);
+    return this;
+  }
+
+  /**
    * Runs the program without attaching it, with the given input (BPF_PROG_TEST_RUN).
    *
    * @throws {BpfError} `EINVAL`, `EMSGSIZE` or `ENOMEM` if programs of this type do not accept the input.
@@ -246,7 +339,13 @@ export class Program<const S extends SectionName = SectionName> extends KernelOb
 }
 
 function loadOptions(options: ProgramOptions | undefined): LiveProgram {
-  checkOptions("Program", options as ProgramOptions, [...programSpecNames, "maps", "log"]);
+  checkOptions("Program", options as ProgramOptions, [
+    ...programSpecNames,
+    "maps",
+    "log",
+    "interface",
+    "fdArray",
+  ]);
   return loadProgram(options as ProgramOptions, options);
 }
 

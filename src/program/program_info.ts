@@ -6,7 +6,7 @@ import {
   objectInfo,
   readFdInfo,
 } from "../ffi/bpf_object.ts";
-import { type ProgramTypeName, programTypeName } from "../ffi/bpf_prog.ts";
+import { enableRunStatistics, type ProgramTypeName, programTypeName } from "../ffi/bpf_prog.ts";
 import { boottimeToDate } from "../ffi/clock.ts";
 import { BPF_OBJ_NAME_LEN } from "../uapi/bpf.ts";
 import { PROG_INFO } from "../uapi/layout.ts";
@@ -42,8 +42,8 @@ export interface ProgramInfo {
   /** Number of instructions that the verifier processed, on all paths together (kernel 5.16). */
   readonly verifiedInstructions: number | undefined;
   /**
-   * Number of runs while statistics were enabled (kernel 5.1). They are disabled by default; the sysctl
-   * kernel.bpf_stats_enabled enables them.
+   * Number of runs while statistics were enabled (kernel 5.1). They are disabled by default; {@link enableStats} and the sysctl
+   * kernel.bpf_stats_enabled enable them.
    */
   readonly runCount: number | undefined;
   /** Total duration of the counted runs in nanoseconds (kernel 5.1). */
@@ -52,6 +52,16 @@ export interface ProgramInfo {
   readonly recursionMisses: number | undefined;
   /** The function or other type for which the program was loaded, and the id of the BTF that has the type (kernel 6.0). */
   readonly target: { readonly btfId: number; readonly typeId: number } | undefined;
+  /** The network interface whose hardware runs the program; `undefined` if the kernel runs it (kernel 4.16). */
+  readonly offloadedTo: ProgramInterface | undefined;
+}
+
+/** The network interface whose hardware runs a program. */
+export interface ProgramInterface {
+  /** The index of the interface in its network namespace. */
+  readonly index: number;
+  /** The inode number of the network namespace. */
+  readonly netns: number;
 }
 
 /**
@@ -87,6 +97,7 @@ export function readProgramInfo(fd: number, what: string): ProgramInfo {
     runTime: long(PROG_INFO.run_time_ns),
     recursionMisses: long(PROG_INFO.recursion_misses),
     target: targetOf(info),
+    offloadedTo: interfaceOf(info),
   };
 }
 
@@ -99,6 +110,11 @@ function targetOf(info: ObjectInfo): ProgramInfo["target"] {
   const btfId = info.u32(PROG_INFO.attach_btf_obj_id);
   const typeId = info.u32(PROG_INFO.attach_btf_id);
   return typeId === 0 ? undefined : { btfId, typeId };
+}
+
+function interfaceOf(info: ObjectInfo): ProgramInfo["offloadedTo"] {
+  const index = info.u32(PROG_INFO.ifindex);
+  return index === 0 ? undefined : { index, netns: info.u64Number(PROG_INFO.netns_ino) };
 }
 
 /**
@@ -127,4 +143,35 @@ function targetOf(info: ObjectInfo): ProgramInfo["target"] {
  */
 export function listPrograms(): Generator<ProgramInfo, undefined, undefined> {
   return describeAll("prog", readProgramInfo);
+}
+
+/**
+ * Enables run statistics of all programs on the system: {@link ProgramInfo.runCount} and {@link ProgramInfo.runTime}. Needs
+ * CAP_SYS_ADMIN.
+ *
+ * The statistics count until the returned object is disposed of or the process ends, and longer if others have enabled them, too.
+ * Measuring costs each run about 50 ns.
+ *
+ * @throws {BpfError} `EPERM` without CAP_SYS_ADMIN, `EINVAL` before Linux 5.8.
+ *
+ * @example
+ * ```ts
+ * import { asm, enableStats, Program } from "bun-bpf";
+ * using program = new Program({
+ *   section: "socket",
+ *   license: "GPL",
+ *   code: [asm.mov(asm.r0, 0), asm.exit()],
+ * });
+ * {
+ *   using _stats = enableStats();
+ *   program.testRun({ data: new Uint8Array(14), repeat: 100 });
+ * }
+ * const { runCount = 0, runTime = 0 } = program.info();
+ * console.log(`${runCount} runs in ${runTime} ns`);
+ * ```
+ *
+ * Requires Linux 5.8.
+ */
+export function enableStats(): Disposable {
+  return enableRunStatistics();
 }

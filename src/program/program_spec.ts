@@ -1,4 +1,5 @@
 import type { Code } from "../asm/instruction.ts";
+import type { ProgramFlag } from "../ffi/bpf_prog.ts";
 import type { SectionName } from "./sections.ts";
 
 /**
@@ -31,12 +32,14 @@ export interface ProgramSpec<S extends SectionName = SectionName> {
   readonly license: string;
   /** The name in the kernel, as tools list it: at most 15 characters of `A-Z a-z 0-9 _ .`. @default "" */
   readonly name?: string;
+  /** Flags for loading, in addition to those of the section. @default none */
+  readonly flags?: readonly ProgramFlag[];
   /** The types of the program's functions. @default types that are generated if the verifier requires some */
   readonly btf?: ProgramBtfSpec;
 }
 
 /** Names of the properties of {@link ProgramSpec}, to find misspelt ones. */
-export const programSpecNames = ["section", "code", "license", "name", "btf"] as const;
+export const programSpecNames = ["section", "code", "license", "name", "flags", "btf"] as const;
 
 /** The types of a program, as compilers write them. */
 export interface ProgramBtfSpec {

@@ -60,6 +60,8 @@ export const BPF_F_SEGV_ON_FAULT = 131072;
 export const BPF_F_NO_USER_CONV = 262144;
 /** Map creation: new records overwrite the oldest ones when the ring buffer is full. Requires Linux 6.19. */
 export const BPF_F_RB_OVERWRITE = 524288;
+/** Statistics of the runs of programs: for BPF_ENABLE_STATS. */
+export const BPF_STATS_RUN_TIME = 0;
 /** Status of a stack frame that has a build id and an offset. */
 export const BPF_STACK_BUILD_ID_VALID = 1;
 /** Updates the checksum of the packet: for `skb_store_bytes`. */

@@ -32,6 +32,91 @@
 
 export * from "./bpf.ts";
 import {
+  BPF_MAP_CREATE,
+  BPF_MAP_LOOKUP_ELEM,
+  BPF_MAP_UPDATE_ELEM,
+  BPF_MAP_DELETE_ELEM,
+  BPF_MAP_GET_NEXT_KEY,
+  BPF_PROG_LOAD,
+  BPF_OBJ_PIN,
+  BPF_OBJ_GET,
+  BPF_PROG_ATTACH,
+  BPF_PROG_DETACH,
+  BPF_PROG_TEST_RUN,
+  BPF_PROG_RUN,
+  BPF_PROG_GET_NEXT_ID,
+  BPF_MAP_GET_NEXT_ID,
+  BPF_PROG_GET_FD_BY_ID,
+  BPF_MAP_GET_FD_BY_ID,
+  BPF_OBJ_GET_INFO_BY_FD,
+  BPF_PROG_QUERY,
+  BPF_RAW_TRACEPOINT_OPEN,
+  BPF_BTF_LOAD,
+  BPF_BTF_GET_FD_BY_ID,
+  BPF_TASK_FD_QUERY,
+  BPF_MAP_LOOKUP_AND_DELETE_ELEM,
+  BPF_MAP_FREEZE,
+  BPF_BTF_GET_NEXT_ID,
+  BPF_MAP_LOOKUP_BATCH,
+  BPF_MAP_LOOKUP_AND_DELETE_BATCH,
+  BPF_MAP_UPDATE_BATCH,
+  BPF_MAP_DELETE_BATCH,
+  BPF_LINK_CREATE,
+  BPF_LINK_UPDATE,
+  BPF_LINK_GET_FD_BY_ID,
+  BPF_LINK_GET_NEXT_ID,
+  BPF_ENABLE_STATS,
+  BPF_ITER_CREATE,
+  BPF_LINK_DETACH,
+  BPF_PROG_BIND_MAP,
+  BPF_TOKEN_CREATE,
+  BPF_PROG_STREAM_READ_BY_FD,
+  BPF_PROG_ASSOC_STRUCT_OPS,
+} from "./commands.ts";
+export {
+  BPF_MAP_CREATE,
+  BPF_MAP_LOOKUP_ELEM,
+  BPF_MAP_UPDATE_ELEM,
+  BPF_MAP_DELETE_ELEM,
+  BPF_MAP_GET_NEXT_KEY,
+  BPF_PROG_LOAD,
+  BPF_OBJ_PIN,
+  BPF_OBJ_GET,
+  BPF_PROG_ATTACH,
+  BPF_PROG_DETACH,
+  BPF_PROG_TEST_RUN,
+  BPF_PROG_RUN,
+  BPF_PROG_GET_NEXT_ID,
+  BPF_MAP_GET_NEXT_ID,
+  BPF_PROG_GET_FD_BY_ID,
+  BPF_MAP_GET_FD_BY_ID,
+  BPF_OBJ_GET_INFO_BY_FD,
+  BPF_PROG_QUERY,
+  BPF_RAW_TRACEPOINT_OPEN,
+  BPF_BTF_LOAD,
+  BPF_BTF_GET_FD_BY_ID,
+  BPF_TASK_FD_QUERY,
+  BPF_MAP_LOOKUP_AND_DELETE_ELEM,
+  BPF_MAP_FREEZE,
+  BPF_BTF_GET_NEXT_ID,
+  BPF_MAP_LOOKUP_BATCH,
+  BPF_MAP_LOOKUP_AND_DELETE_BATCH,
+  BPF_MAP_UPDATE_BATCH,
+  BPF_MAP_DELETE_BATCH,
+  BPF_LINK_CREATE,
+  BPF_LINK_UPDATE,
+  BPF_LINK_GET_FD_BY_ID,
+  BPF_LINK_GET_NEXT_ID,
+  BPF_ENABLE_STATS,
+  BPF_ITER_CREATE,
+  BPF_LINK_DETACH,
+  BPF_PROG_BIND_MAP,
+  BPF_TOKEN_CREATE,
+  BPF_PROG_STREAM_READ_BY_FD,
+  BPF_PROG_ASSOC_STRUCT_OPS,
+} from "./commands.ts";
+import { BPF_STACK_BUILD_ID_VALID } from "./bpf.ts";
+import {
   AF_UNIX,
   AF_INET,
   AF_NETLINK,
@@ -57,6 +142,8 @@ export {
   SO_ATTACH_BPF,
   SO_ATTACH_REUSEPORT_EBPF,
   SO_DETACH_REUSEPORT_BPF,
+  MSG_DONTWAIT,
+  MSG_NOSIGNAL,
   ETH_P_ALL,
   ETH_HLEN,
 } from "./network.ts";
@@ -89,11 +176,26 @@ import {
   PERF_COUNT_SW_DUMMY,
   PERF_COUNT_SW_BPF_OUTPUT,
   PERF_COUNT_SW_CGROUP_SWITCHES,
+  PERF_COUNT_HW_CACHE_L1D,
+  PERF_COUNT_HW_CACHE_L1I,
+  PERF_COUNT_HW_CACHE_LL,
+  PERF_COUNT_HW_CACHE_DTLB,
+  PERF_COUNT_HW_CACHE_ITLB,
+  PERF_COUNT_HW_CACHE_BPU,
+  PERF_COUNT_HW_CACHE_NODE,
+  PERF_COUNT_HW_CACHE_OP_READ,
+  PERF_COUNT_HW_CACHE_OP_WRITE,
+  PERF_COUNT_HW_CACHE_OP_PREFETCH,
+  PERF_COUNT_HW_CACHE_RESULT_ACCESS,
+  PERF_COUNT_HW_CACHE_RESULT_MISS,
   CAP_NET_ADMIN,
   CAP_SYS_ADMIN,
   CAP_SYS_RESOURCE,
   CAP_PERFMON,
   CAP_BPF,
+  CLOCK_REALTIME,
+  CLOCK_MONOTONIC,
+  CLOCK_BOOTTIME,
 } from "./system.ts";
 export {
   PERF_TYPE_HARDWARE,
@@ -124,6 +226,22 @@ export {
   PERF_COUNT_SW_DUMMY,
   PERF_COUNT_SW_BPF_OUTPUT,
   PERF_COUNT_SW_CGROUP_SWITCHES,
+  PERF_COUNT_HW_CACHE_L1D,
+  PERF_COUNT_HW_CACHE_L1I,
+  PERF_COUNT_HW_CACHE_LL,
+  PERF_COUNT_HW_CACHE_DTLB,
+  PERF_COUNT_HW_CACHE_ITLB,
+  PERF_COUNT_HW_CACHE_BPU,
+  PERF_COUNT_HW_CACHE_NODE,
+  PERF_COUNT_HW_CACHE_OP_READ,
+  PERF_COUNT_HW_CACHE_OP_WRITE,
+  PERF_COUNT_HW_CACHE_OP_PREFETCH,
+  PERF_COUNT_HW_CACHE_RESULT_ACCESS,
+  PERF_COUNT_HW_CACHE_RESULT_MISS,
+  HW_BREAKPOINT_R,
+  HW_BREAKPOINT_W,
+  HW_BREAKPOINT_RW,
+  HW_BREAKPOINT_X,
   CAP_NET_ADMIN,
   CAP_SYS_ADMIN,
   CAP_SYS_RESOURCE,
@@ -131,6 +249,9 @@ export {
   CAP_BPF,
   CLONE_NEWCGROUP,
   CLONE_NEWNET,
+  CLOCK_REALTIME,
+  CLOCK_MONOTONIC,
+  CLOCK_BOOTTIME,
   PROT_READ,
   PROT_WRITE,
   PROT_NONE,
@@ -536,7 +657,7 @@ export const SK_DROP = 0;
 /** Lets the packet or message pass, to the socket that the program has selected, if any. */
 export const SK_PASS = 1;
 /**
- * Results of programs that filter packets of sockets or select sockets: sk_skb, sk_msg, sk_lookup, sk_reuseport.
+ * Results of programs that filter packets of sockets or select sockets: sk_skb, sk_msg, sk_lookup, sk_reuseport. Cgroup programs return the same numbers to reject or allow a packet or an operation.
  *
  * @enum
  */
@@ -544,8 +665,13 @@ export const sk_action = {
   SK_DROP,
   SK_PASS,
 } as const;
-/** Results of programs that filter packets of sockets or select sockets: sk_skb, sk_msg, sk_lookup, sk_reuseport. */
+/** Results of programs that filter packets of sockets or select sockets: sk_skb, sk_msg, sk_lookup, sk_reuseport. Cgroup programs return the same numbers to reject or allow a packet or an operation. */
 export type sk_action = (typeof sk_action)[keyof typeof sk_action];
+
+/** Binds to a port below 1024 without CAP_NET_BIND_SERVICE: for `bind` programs. The result is 3. Requires Linux 5.12. */
+export const BPF_RET_BIND_NO_CAP_NET_BIND_SERVICE = 1;
+/** Signals congestion to the sender: for egress programs of the type cgroup_skb. The results are 2 and 3. */
+export const BPF_RET_SET_CN = 1;
 
 /** Drops the packet. */
 export const NF_DROP = 0;
@@ -600,6 +726,441 @@ export const bpf_ret_code = {
 /** Results of programs on lightweight tunnels (`lwt_*`) and of flow dissectors. */
 export type bpf_ret_code = (typeof bpf_ret_code)[keyof typeof bpf_ret_code];
 
+/**
+ * Commands of bpf(2): the argument of the helper `sys_bpf` and of the security hook `bpf`.
+ *
+ * @enum
+ */
+export const bpf_cmd = {
+  BPF_MAP_CREATE,
+  BPF_MAP_LOOKUP_ELEM,
+  BPF_MAP_UPDATE_ELEM,
+  BPF_MAP_DELETE_ELEM,
+  BPF_MAP_GET_NEXT_KEY,
+  BPF_PROG_LOAD,
+  BPF_OBJ_PIN,
+  BPF_OBJ_GET,
+  BPF_PROG_ATTACH,
+  BPF_PROG_DETACH,
+  BPF_PROG_TEST_RUN,
+  BPF_PROG_RUN,
+  BPF_PROG_GET_NEXT_ID,
+  BPF_MAP_GET_NEXT_ID,
+  BPF_PROG_GET_FD_BY_ID,
+  BPF_MAP_GET_FD_BY_ID,
+  BPF_OBJ_GET_INFO_BY_FD,
+  BPF_PROG_QUERY,
+  BPF_RAW_TRACEPOINT_OPEN,
+  BPF_BTF_LOAD,
+  BPF_BTF_GET_FD_BY_ID,
+  BPF_TASK_FD_QUERY,
+  BPF_MAP_LOOKUP_AND_DELETE_ELEM,
+  BPF_MAP_FREEZE,
+  BPF_BTF_GET_NEXT_ID,
+  BPF_MAP_LOOKUP_BATCH,
+  BPF_MAP_LOOKUP_AND_DELETE_BATCH,
+  BPF_MAP_UPDATE_BATCH,
+  BPF_MAP_DELETE_BATCH,
+  BPF_LINK_CREATE,
+  BPF_LINK_UPDATE,
+  BPF_LINK_GET_FD_BY_ID,
+  BPF_LINK_GET_NEXT_ID,
+  BPF_ENABLE_STATS,
+  BPF_ITER_CREATE,
+  BPF_LINK_DETACH,
+  BPF_PROG_BIND_MAP,
+  BPF_TOKEN_CREATE,
+  BPF_PROG_STREAM_READ_BY_FD,
+  BPF_PROG_ASSOC_STRUCT_OPS,
+} as const;
+/** Commands of bpf(2): the argument of the helper `sys_bpf` and of the security hook `bpf`. */
+export type bpf_cmd = (typeof bpf_cmd)[keyof typeof bpf_cmd];
+
+export const BPF_MAP_TYPE_UNSPEC = 0;
+export const BPF_MAP_TYPE_HASH = 1;
+export const BPF_MAP_TYPE_ARRAY = 2;
+export const BPF_MAP_TYPE_PROG_ARRAY = 3;
+export const BPF_MAP_TYPE_PERF_EVENT_ARRAY = 4;
+export const BPF_MAP_TYPE_PERCPU_HASH = 5;
+export const BPF_MAP_TYPE_PERCPU_ARRAY = 6;
+export const BPF_MAP_TYPE_STACK_TRACE = 7;
+export const BPF_MAP_TYPE_CGROUP_ARRAY = 8;
+export const BPF_MAP_TYPE_LRU_HASH = 9;
+export const BPF_MAP_TYPE_LRU_PERCPU_HASH = 10;
+export const BPF_MAP_TYPE_LPM_TRIE = 11;
+export const BPF_MAP_TYPE_ARRAY_OF_MAPS = 12;
+export const BPF_MAP_TYPE_HASH_OF_MAPS = 13;
+export const BPF_MAP_TYPE_DEVMAP = 14;
+export const BPF_MAP_TYPE_SOCKMAP = 15;
+export const BPF_MAP_TYPE_CPUMAP = 16;
+export const BPF_MAP_TYPE_XSKMAP = 17;
+export const BPF_MAP_TYPE_SOCKHASH = 18;
+export const BPF_MAP_TYPE_CGROUP_STORAGE_DEPRECATED = 19;
+export const BPF_MAP_TYPE_CGROUP_STORAGE = 19;
+export const BPF_MAP_TYPE_REUSEPORT_SOCKARRAY = 20;
+export const BPF_MAP_TYPE_PERCPU_CGROUP_STORAGE_DEPRECATED = 21;
+export const BPF_MAP_TYPE_PERCPU_CGROUP_STORAGE = 21;
+export const BPF_MAP_TYPE_QUEUE = 22;
+export const BPF_MAP_TYPE_STACK = 23;
+export const BPF_MAP_TYPE_SK_STORAGE = 24;
+export const BPF_MAP_TYPE_DEVMAP_HASH = 25;
+export const BPF_MAP_TYPE_STRUCT_OPS = 26;
+export const BPF_MAP_TYPE_RINGBUF = 27;
+export const BPF_MAP_TYPE_INODE_STORAGE = 28;
+export const BPF_MAP_TYPE_TASK_STORAGE = 29;
+export const BPF_MAP_TYPE_BLOOM_FILTER = 30;
+export const BPF_MAP_TYPE_USER_RINGBUF = 31;
+export const BPF_MAP_TYPE_CGRP_STORAGE = 32;
+export const BPF_MAP_TYPE_ARENA = 33;
+export const BPF_MAP_TYPE_INSN_ARRAY = 34;
+export const BPF_MAP_TYPE_RHASH = 35;
+/**
+ * Types of maps.
+ *
+ * @enum
+ */
+export const bpf_map_type = {
+  BPF_MAP_TYPE_UNSPEC,
+  BPF_MAP_TYPE_HASH,
+  BPF_MAP_TYPE_ARRAY,
+  BPF_MAP_TYPE_PROG_ARRAY,
+  BPF_MAP_TYPE_PERF_EVENT_ARRAY,
+  BPF_MAP_TYPE_PERCPU_HASH,
+  BPF_MAP_TYPE_PERCPU_ARRAY,
+  BPF_MAP_TYPE_STACK_TRACE,
+  BPF_MAP_TYPE_CGROUP_ARRAY,
+  BPF_MAP_TYPE_LRU_HASH,
+  BPF_MAP_TYPE_LRU_PERCPU_HASH,
+  BPF_MAP_TYPE_LPM_TRIE,
+  BPF_MAP_TYPE_ARRAY_OF_MAPS,
+  BPF_MAP_TYPE_HASH_OF_MAPS,
+  BPF_MAP_TYPE_DEVMAP,
+  BPF_MAP_TYPE_SOCKMAP,
+  BPF_MAP_TYPE_CPUMAP,
+  BPF_MAP_TYPE_XSKMAP,
+  BPF_MAP_TYPE_SOCKHASH,
+  BPF_MAP_TYPE_CGROUP_STORAGE_DEPRECATED,
+  BPF_MAP_TYPE_CGROUP_STORAGE,
+  BPF_MAP_TYPE_REUSEPORT_SOCKARRAY,
+  BPF_MAP_TYPE_PERCPU_CGROUP_STORAGE_DEPRECATED,
+  BPF_MAP_TYPE_PERCPU_CGROUP_STORAGE,
+  BPF_MAP_TYPE_QUEUE,
+  BPF_MAP_TYPE_STACK,
+  BPF_MAP_TYPE_SK_STORAGE,
+  BPF_MAP_TYPE_DEVMAP_HASH,
+  BPF_MAP_TYPE_STRUCT_OPS,
+  BPF_MAP_TYPE_RINGBUF,
+  BPF_MAP_TYPE_INODE_STORAGE,
+  BPF_MAP_TYPE_TASK_STORAGE,
+  BPF_MAP_TYPE_BLOOM_FILTER,
+  BPF_MAP_TYPE_USER_RINGBUF,
+  BPF_MAP_TYPE_CGRP_STORAGE,
+  BPF_MAP_TYPE_ARENA,
+  BPF_MAP_TYPE_INSN_ARRAY,
+  BPF_MAP_TYPE_RHASH,
+} as const;
+/** Types of maps. */
+export type bpf_map_type = (typeof bpf_map_type)[keyof typeof bpf_map_type];
+
+export const BPF_PROG_TYPE_UNSPEC = 0;
+export const BPF_PROG_TYPE_SOCKET_FILTER = 1;
+export const BPF_PROG_TYPE_KPROBE = 2;
+export const BPF_PROG_TYPE_SCHED_CLS = 3;
+export const BPF_PROG_TYPE_SCHED_ACT = 4;
+export const BPF_PROG_TYPE_TRACEPOINT = 5;
+export const BPF_PROG_TYPE_XDP = 6;
+export const BPF_PROG_TYPE_PERF_EVENT = 7;
+export const BPF_PROG_TYPE_CGROUP_SKB = 8;
+export const BPF_PROG_TYPE_CGROUP_SOCK = 9;
+export const BPF_PROG_TYPE_LWT_IN = 10;
+export const BPF_PROG_TYPE_LWT_OUT = 11;
+export const BPF_PROG_TYPE_LWT_XMIT = 12;
+export const BPF_PROG_TYPE_SOCK_OPS = 13;
+export const BPF_PROG_TYPE_SK_SKB = 14;
+export const BPF_PROG_TYPE_CGROUP_DEVICE = 15;
+export const BPF_PROG_TYPE_SK_MSG = 16;
+export const BPF_PROG_TYPE_RAW_TRACEPOINT = 17;
+export const BPF_PROG_TYPE_CGROUP_SOCK_ADDR = 18;
+export const BPF_PROG_TYPE_LWT_SEG6LOCAL = 19;
+export const BPF_PROG_TYPE_LIRC_MODE2 = 20;
+export const BPF_PROG_TYPE_SK_REUSEPORT = 21;
+export const BPF_PROG_TYPE_FLOW_DISSECTOR = 22;
+export const BPF_PROG_TYPE_CGROUP_SYSCTL = 23;
+export const BPF_PROG_TYPE_RAW_TRACEPOINT_WRITABLE = 24;
+export const BPF_PROG_TYPE_CGROUP_SOCKOPT = 25;
+export const BPF_PROG_TYPE_TRACING = 26;
+export const BPF_PROG_TYPE_STRUCT_OPS = 27;
+export const BPF_PROG_TYPE_EXT = 28;
+export const BPF_PROG_TYPE_LSM = 29;
+export const BPF_PROG_TYPE_SK_LOOKUP = 30;
+export const BPF_PROG_TYPE_SYSCALL = 31;
+export const BPF_PROG_TYPE_NETFILTER = 32;
+/**
+ * Types of programs.
+ *
+ * @enum
+ */
+export const bpf_prog_type = {
+  BPF_PROG_TYPE_UNSPEC,
+  BPF_PROG_TYPE_SOCKET_FILTER,
+  BPF_PROG_TYPE_KPROBE,
+  BPF_PROG_TYPE_SCHED_CLS,
+  BPF_PROG_TYPE_SCHED_ACT,
+  BPF_PROG_TYPE_TRACEPOINT,
+  BPF_PROG_TYPE_XDP,
+  BPF_PROG_TYPE_PERF_EVENT,
+  BPF_PROG_TYPE_CGROUP_SKB,
+  BPF_PROG_TYPE_CGROUP_SOCK,
+  BPF_PROG_TYPE_LWT_IN,
+  BPF_PROG_TYPE_LWT_OUT,
+  BPF_PROG_TYPE_LWT_XMIT,
+  BPF_PROG_TYPE_SOCK_OPS,
+  BPF_PROG_TYPE_SK_SKB,
+  BPF_PROG_TYPE_CGROUP_DEVICE,
+  BPF_PROG_TYPE_SK_MSG,
+  BPF_PROG_TYPE_RAW_TRACEPOINT,
+  BPF_PROG_TYPE_CGROUP_SOCK_ADDR,
+  BPF_PROG_TYPE_LWT_SEG6LOCAL,
+  BPF_PROG_TYPE_LIRC_MODE2,
+  BPF_PROG_TYPE_SK_REUSEPORT,
+  BPF_PROG_TYPE_FLOW_DISSECTOR,
+  BPF_PROG_TYPE_CGROUP_SYSCTL,
+  BPF_PROG_TYPE_RAW_TRACEPOINT_WRITABLE,
+  BPF_PROG_TYPE_CGROUP_SOCKOPT,
+  BPF_PROG_TYPE_TRACING,
+  BPF_PROG_TYPE_STRUCT_OPS,
+  BPF_PROG_TYPE_EXT,
+  BPF_PROG_TYPE_LSM,
+  BPF_PROG_TYPE_SK_LOOKUP,
+  BPF_PROG_TYPE_SYSCALL,
+  BPF_PROG_TYPE_NETFILTER,
+} as const;
+/** Types of programs. */
+export type bpf_prog_type = (typeof bpf_prog_type)[keyof typeof bpf_prog_type];
+
+export const BPF_CGROUP_INET_INGRESS = 0;
+export const BPF_CGROUP_INET_EGRESS = 1;
+export const BPF_CGROUP_INET_SOCK_CREATE = 2;
+export const BPF_CGROUP_SOCK_OPS = 3;
+export const BPF_SK_SKB_STREAM_PARSER = 4;
+export const BPF_SK_SKB_STREAM_VERDICT = 5;
+export const BPF_CGROUP_DEVICE = 6;
+export const BPF_SK_MSG_VERDICT = 7;
+export const BPF_CGROUP_INET4_BIND = 8;
+export const BPF_CGROUP_INET6_BIND = 9;
+export const BPF_CGROUP_INET4_CONNECT = 10;
+export const BPF_CGROUP_INET6_CONNECT = 11;
+export const BPF_CGROUP_INET4_POST_BIND = 12;
+export const BPF_CGROUP_INET6_POST_BIND = 13;
+export const BPF_CGROUP_UDP4_SENDMSG = 14;
+export const BPF_CGROUP_UDP6_SENDMSG = 15;
+export const BPF_LIRC_MODE2 = 16;
+export const BPF_FLOW_DISSECTOR = 17;
+export const BPF_CGROUP_SYSCTL = 18;
+export const BPF_CGROUP_UDP4_RECVMSG = 19;
+export const BPF_CGROUP_UDP6_RECVMSG = 20;
+export const BPF_CGROUP_GETSOCKOPT = 21;
+export const BPF_CGROUP_SETSOCKOPT = 22;
+export const BPF_TRACE_RAW_TP = 23;
+export const BPF_TRACE_FENTRY = 24;
+export const BPF_TRACE_FEXIT = 25;
+export const BPF_MODIFY_RETURN = 26;
+export const BPF_LSM_MAC = 27;
+export const BPF_TRACE_ITER = 28;
+export const BPF_CGROUP_INET4_GETPEERNAME = 29;
+export const BPF_CGROUP_INET6_GETPEERNAME = 30;
+export const BPF_CGROUP_INET4_GETSOCKNAME = 31;
+export const BPF_CGROUP_INET6_GETSOCKNAME = 32;
+export const BPF_XDP_DEVMAP = 33;
+export const BPF_CGROUP_INET_SOCK_RELEASE = 34;
+export const BPF_XDP_CPUMAP = 35;
+export const BPF_SK_LOOKUP = 36;
+export const BPF_XDP = 37;
+export const BPF_SK_SKB_VERDICT = 38;
+export const BPF_SK_REUSEPORT_SELECT = 39;
+export const BPF_SK_REUSEPORT_SELECT_OR_MIGRATE = 40;
+export const BPF_PERF_EVENT = 41;
+export const BPF_TRACE_KPROBE_MULTI = 42;
+export const BPF_LSM_CGROUP = 43;
+export const BPF_STRUCT_OPS = 44;
+export const BPF_NETFILTER = 45;
+export const BPF_TCX_INGRESS = 46;
+export const BPF_TCX_EGRESS = 47;
+export const BPF_TRACE_UPROBE_MULTI = 48;
+export const BPF_CGROUP_UNIX_CONNECT = 49;
+export const BPF_CGROUP_UNIX_SENDMSG = 50;
+export const BPF_CGROUP_UNIX_RECVMSG = 51;
+export const BPF_CGROUP_UNIX_GETPEERNAME = 52;
+export const BPF_CGROUP_UNIX_GETSOCKNAME = 53;
+export const BPF_NETKIT_PRIMARY = 54;
+export const BPF_NETKIT_PEER = 55;
+export const BPF_TRACE_KPROBE_SESSION = 56;
+export const BPF_TRACE_UPROBE_SESSION = 57;
+export const BPF_TRACE_FSESSION = 58;
+export const BPF_TRACE_FENTRY_MULTI = 59;
+export const BPF_TRACE_FEXIT_MULTI = 60;
+export const BPF_TRACE_FSESSION_MULTI = 61;
+/**
+ * Types of attachments.
+ *
+ * @enum
+ */
+export const bpf_attach_type = {
+  BPF_CGROUP_INET_INGRESS,
+  BPF_CGROUP_INET_EGRESS,
+  BPF_CGROUP_INET_SOCK_CREATE,
+  BPF_CGROUP_SOCK_OPS,
+  BPF_SK_SKB_STREAM_PARSER,
+  BPF_SK_SKB_STREAM_VERDICT,
+  BPF_CGROUP_DEVICE,
+  BPF_SK_MSG_VERDICT,
+  BPF_CGROUP_INET4_BIND,
+  BPF_CGROUP_INET6_BIND,
+  BPF_CGROUP_INET4_CONNECT,
+  BPF_CGROUP_INET6_CONNECT,
+  BPF_CGROUP_INET4_POST_BIND,
+  BPF_CGROUP_INET6_POST_BIND,
+  BPF_CGROUP_UDP4_SENDMSG,
+  BPF_CGROUP_UDP6_SENDMSG,
+  BPF_LIRC_MODE2,
+  BPF_FLOW_DISSECTOR,
+  BPF_CGROUP_SYSCTL,
+  BPF_CGROUP_UDP4_RECVMSG,
+  BPF_CGROUP_UDP6_RECVMSG,
+  BPF_CGROUP_GETSOCKOPT,
+  BPF_CGROUP_SETSOCKOPT,
+  BPF_TRACE_RAW_TP,
+  BPF_TRACE_FENTRY,
+  BPF_TRACE_FEXIT,
+  BPF_MODIFY_RETURN,
+  BPF_LSM_MAC,
+  BPF_TRACE_ITER,
+  BPF_CGROUP_INET4_GETPEERNAME,
+  BPF_CGROUP_INET6_GETPEERNAME,
+  BPF_CGROUP_INET4_GETSOCKNAME,
+  BPF_CGROUP_INET6_GETSOCKNAME,
+  BPF_XDP_DEVMAP,
+  BPF_CGROUP_INET_SOCK_RELEASE,
+  BPF_XDP_CPUMAP,
+  BPF_SK_LOOKUP,
+  BPF_XDP,
+  BPF_SK_SKB_VERDICT,
+  BPF_SK_REUSEPORT_SELECT,
+  BPF_SK_REUSEPORT_SELECT_OR_MIGRATE,
+  BPF_PERF_EVENT,
+  BPF_TRACE_KPROBE_MULTI,
+  BPF_LSM_CGROUP,
+  BPF_STRUCT_OPS,
+  BPF_NETFILTER,
+  BPF_TCX_INGRESS,
+  BPF_TCX_EGRESS,
+  BPF_TRACE_UPROBE_MULTI,
+  BPF_CGROUP_UNIX_CONNECT,
+  BPF_CGROUP_UNIX_SENDMSG,
+  BPF_CGROUP_UNIX_RECVMSG,
+  BPF_CGROUP_UNIX_GETPEERNAME,
+  BPF_CGROUP_UNIX_GETSOCKNAME,
+  BPF_NETKIT_PRIMARY,
+  BPF_NETKIT_PEER,
+  BPF_TRACE_KPROBE_SESSION,
+  BPF_TRACE_UPROBE_SESSION,
+  BPF_TRACE_FSESSION,
+  BPF_TRACE_FENTRY_MULTI,
+  BPF_TRACE_FEXIT_MULTI,
+  BPF_TRACE_FSESSION_MULTI,
+} as const;
+/** Types of attachments. */
+export type bpf_attach_type = (typeof bpf_attach_type)[keyof typeof bpf_attach_type];
+
+export const BPF_LINK_TYPE_UNSPEC = 0;
+export const BPF_LINK_TYPE_RAW_TRACEPOINT = 1;
+export const BPF_LINK_TYPE_TRACING = 2;
+export const BPF_LINK_TYPE_CGROUP = 3;
+export const BPF_LINK_TYPE_ITER = 4;
+export const BPF_LINK_TYPE_NETNS = 5;
+export const BPF_LINK_TYPE_XDP = 6;
+export const BPF_LINK_TYPE_PERF_EVENT = 7;
+export const BPF_LINK_TYPE_KPROBE_MULTI = 8;
+export const BPF_LINK_TYPE_STRUCT_OPS = 9;
+export const BPF_LINK_TYPE_NETFILTER = 10;
+export const BPF_LINK_TYPE_TCX = 11;
+export const BPF_LINK_TYPE_UPROBE_MULTI = 12;
+export const BPF_LINK_TYPE_NETKIT = 13;
+export const BPF_LINK_TYPE_SOCKMAP = 14;
+export const BPF_LINK_TYPE_TRACING_MULTI = 15;
+/**
+ * Types of links.
+ *
+ * @enum
+ */
+export const bpf_link_type = {
+  BPF_LINK_TYPE_UNSPEC,
+  BPF_LINK_TYPE_RAW_TRACEPOINT,
+  BPF_LINK_TYPE_TRACING,
+  BPF_LINK_TYPE_CGROUP,
+  BPF_LINK_TYPE_ITER,
+  BPF_LINK_TYPE_NETNS,
+  BPF_LINK_TYPE_XDP,
+  BPF_LINK_TYPE_PERF_EVENT,
+  BPF_LINK_TYPE_KPROBE_MULTI,
+  BPF_LINK_TYPE_STRUCT_OPS,
+  BPF_LINK_TYPE_NETFILTER,
+  BPF_LINK_TYPE_TCX,
+  BPF_LINK_TYPE_UPROBE_MULTI,
+  BPF_LINK_TYPE_NETKIT,
+  BPF_LINK_TYPE_SOCKMAP,
+  BPF_LINK_TYPE_TRACING_MULTI,
+} as const;
+/** Types of links. */
+export type bpf_link_type = (typeof bpf_link_type)[keyof typeof bpf_link_type];
+
+/** The default order: descendants after their ancestors. */
+export const BPF_CGROUP_ITER_ORDER_UNSPEC = 0;
+/** Only the cgroup itself. */
+export const BPF_CGROUP_ITER_SELF_ONLY = 1;
+/** The cgroup and its descendants, ancestors before descendants. */
+export const BPF_CGROUP_ITER_DESCENDANTS_PRE = 2;
+/** The cgroup and its descendants, descendants before ancestors. */
+export const BPF_CGROUP_ITER_DESCENDANTS_POST = 3;
+/** The cgroup and its ancestors, up to the root. */
+export const BPF_CGROUP_ITER_ANCESTORS_UP = 4;
+/** The children of the cgroup. */
+export const BPF_CGROUP_ITER_CHILDREN = 5;
+/**
+ * Orders of iterators over cgroups.
+ *
+ * @enum
+ */
+export const bpf_cgroup_iter_order = {
+  BPF_CGROUP_ITER_ORDER_UNSPEC,
+  BPF_CGROUP_ITER_SELF_ONLY,
+  BPF_CGROUP_ITER_DESCENDANTS_PRE,
+  BPF_CGROUP_ITER_DESCENDANTS_POST,
+  BPF_CGROUP_ITER_ANCESTORS_UP,
+  BPF_CGROUP_ITER_CHILDREN,
+} as const;
+/** Orders of iterators over cgroups. */
+export type bpf_cgroup_iter_order =
+  (typeof bpf_cgroup_iter_order)[keyof typeof bpf_cgroup_iter_order];
+
+/** The frame is beyond the end of the stack. */
+export const BPF_STACK_BUILD_ID_EMPTY = 0;
+/** The frame has an address: its file has no build id, or was not found. */
+export const BPF_STACK_BUILD_ID_IP = 2;
+/**
+ * Status of a stack frame with a build id: the field `status` of `struct bpf_stack_build_id`.
+ *
+ * @enum
+ */
+export const bpf_stack_build_id_status = {
+  BPF_STACK_BUILD_ID_VALID,
+  BPF_STACK_BUILD_ID_EMPTY,
+  BPF_STACK_BUILD_ID_IP,
+} as const;
+/** Status of a stack frame with a build id: the field `status` of `struct bpf_stack_build_id`. */
+export type bpf_stack_build_id_status =
+  (typeof bpf_stack_build_id_status)[keyof typeof bpf_stack_build_id_status];
+
 /** Adjusts the room between the network header and the transport header. */
 export const BPF_ADJ_ROOM_NET = 0;
 /** Adjusts the room between the link-layer header and the network header. */
@@ -615,6 +1176,90 @@ export const bpf_adj_room_mode = {
 } as const;
 /** Modes of the helper `skb_adjust_room`. */
 export type bpf_adj_room_mode = (typeof bpf_adj_room_mode)[keyof typeof bpf_adj_room_mode];
+
+/** Mask and position of the length of an inner link-layer header in the flags of the helper `skb_adjust_room`. */
+export const BPF_ADJ_ROOM_ENCAP_L2_MASK = 255;
+/** Mask and position of the length of an inner link-layer header in the flags of the helper `skb_adjust_room`. */
+export const BPF_ADJ_ROOM_ENCAP_L2_SHIFT = 56;
+
+/** The time is that of `CLOCK_REALTIME`, or unknown. */
+export const BPF_SKB_CLOCK_REALTIME = 0;
+/** The time is that of `CLOCK_MONOTONIC`, at which the packet is to be sent. */
+export const BPF_SKB_CLOCK_MONOTONIC = 1;
+/** The time is that of `CLOCK_TAI`, at which the packet is to be sent. */
+export const BPF_SKB_CLOCK_TAI = 2;
+/**
+ * Clocks of packets' timestamps: for the helper `skb_set_tstamp`, and the field `tstamp_type`.
+ *
+ * @enum
+ */
+export const bpf_skb_tstamp_type = {
+  BPF_SKB_CLOCK_REALTIME,
+  BPF_SKB_CLOCK_MONOTONIC,
+  BPF_SKB_CLOCK_TAI,
+} as const;
+/** Clocks of packets' timestamps: for the helper `skb_set_tstamp`, and the field `tstamp_type`. */
+export type bpf_skb_tstamp_type = (typeof bpf_skb_tstamp_type)[keyof typeof bpf_skb_tstamp_type];
+
+export const SEG6_LOCAL_ACTION_UNSPEC = 0;
+export const SEG6_LOCAL_ACTION_END = 1;
+export const SEG6_LOCAL_ACTION_END_X = 2;
+export const SEG6_LOCAL_ACTION_END_T = 3;
+export const SEG6_LOCAL_ACTION_END_DX2 = 4;
+export const SEG6_LOCAL_ACTION_END_DX6 = 5;
+export const SEG6_LOCAL_ACTION_END_DX4 = 6;
+export const SEG6_LOCAL_ACTION_END_DT6 = 7;
+export const SEG6_LOCAL_ACTION_END_DT4 = 8;
+export const SEG6_LOCAL_ACTION_END_B6 = 9;
+export const SEG6_LOCAL_ACTION_END_B6_ENCAP = 10;
+export const SEG6_LOCAL_ACTION_END_BM = 11;
+export const SEG6_LOCAL_ACTION_END_S = 12;
+export const SEG6_LOCAL_ACTION_END_AS = 13;
+export const SEG6_LOCAL_ACTION_END_AM = 14;
+export const SEG6_LOCAL_ACTION_END_BPF = 15;
+export const SEG6_LOCAL_ACTION_END_DT46 = 16;
+/**
+ * Actions of the helper `lwt_seg6_action`.
+ *
+ * @enum
+ */
+export const seg6_local_action = {
+  SEG6_LOCAL_ACTION_UNSPEC,
+  SEG6_LOCAL_ACTION_END,
+  SEG6_LOCAL_ACTION_END_X,
+  SEG6_LOCAL_ACTION_END_T,
+  SEG6_LOCAL_ACTION_END_DX2,
+  SEG6_LOCAL_ACTION_END_DX6,
+  SEG6_LOCAL_ACTION_END_DX4,
+  SEG6_LOCAL_ACTION_END_DT6,
+  SEG6_LOCAL_ACTION_END_DT4,
+  SEG6_LOCAL_ACTION_END_B6,
+  SEG6_LOCAL_ACTION_END_B6_ENCAP,
+  SEG6_LOCAL_ACTION_END_BM,
+  SEG6_LOCAL_ACTION_END_S,
+  SEG6_LOCAL_ACTION_END_AS,
+  SEG6_LOCAL_ACTION_END_AM,
+  SEG6_LOCAL_ACTION_END_BPF,
+  SEG6_LOCAL_ACTION_END_DT46,
+} as const;
+/** Actions of the helper `lwt_seg6_action`. */
+export type seg6_local_action = (typeof seg6_local_action)[keyof typeof seg6_local_action];
+
+/** The standard output of the program. */
+export const BPF_STREAM_STDOUT = 1;
+/** The standard error of the program, to which the kernel reports faults, too. */
+export const BPF_STREAM_STDERR = 2;
+/**
+ * Streams of a program's messages: for the kernel function `bpf_stream_vprintk`.
+ *
+ * @enum
+ */
+export const bpf_stream_id = {
+  BPF_STREAM_STDOUT,
+  BPF_STREAM_STDERR,
+} as const;
+/** Streams of a program's messages: for the kernel function `bpf_stream_vprintk`. */
+export type bpf_stream_id = (typeof bpf_stream_id)[keyof typeof bpf_stream_id];
 
 /** Counts from the link-layer header. */
 export const BPF_HDR_START_MAC = 0;
@@ -835,6 +1480,50 @@ export const BPF_SOCK_OPS_PARSE_UNKNOWN_HDR_OPT_CB_FLAG = 32;
 export const BPF_SOCK_OPS_WRITE_HDR_OPT_CB_FLAG = 64;
 /** Events for which a socket calls sock_ops programs: flags of the helper `sock_ops_cb_flags_set`. */
 export const BPF_SOCK_OPS_ALL_CB_FLAGS = 127;
+
+/** Events for which sockets of all kinds call sock_ops programs: values of the socket option `SK_BPF_CB_FLAGS`. */
+export const SK_BPF_CB_TX_TIMESTAMPING = 1;
+/** Events for which sockets of all kinds call sock_ops programs: values of the socket option `SK_BPF_CB_FLAGS`. */
+export const SK_BPF_CB_MASK = 1;
+
+/** Initial congestion window, in packets: only before the first data is sent. */
+export const TCP_BPF_IW = 1001;
+/** Maximum of the congestion window, in packets. */
+export const TCP_BPF_SNDCWND_CLAMP = 1002;
+/** Maximum delay of an acknowledgement, in microseconds. Requires Linux 5.10. */
+export const TCP_BPF_DELACK_MAX = 1003;
+/** Minimum of the retransmission timeout, in microseconds. Requires Linux 5.10. */
+export const TCP_BPF_RTO_MIN = 1004;
+/** The TCP header of the SYN packet. Requires Linux 5.10. */
+export const TCP_BPF_SYN = 1005;
+/** The IP and TCP headers of the SYN packet. Requires Linux 5.10. */
+export const TCP_BPF_SYN_IP = 1006;
+/** The link-layer, IP and TCP headers of the SYN packet. Requires Linux 5.10. */
+export const TCP_BPF_SYN_MAC = 1007;
+/** The events for which the socket calls sock_ops programs. Requires Linux 6.8. */
+export const TCP_BPF_SOCK_OPS_CB_FLAGS = 1008;
+/** The events for which the socket calls sock_ops programs: `SK_BPF_CB_TX_TIMESTAMPING`. Requires Linux 6.15. */
+export const SK_BPF_CB_FLAGS = 1009;
+export const SK_BPF_BYPASS_PROT_MEM = 1010;
+/**
+ * Socket options that only the helpers `setsockopt` and `getsockopt` have: `TCP_BPF_...` of the level `SOL_TCP`, `SK_BPF_...` of the level `SOL_SOCKET`.
+ *
+ * @enum
+ */
+export const bpf_socket_option = {
+  TCP_BPF_IW,
+  TCP_BPF_SNDCWND_CLAMP,
+  TCP_BPF_DELACK_MAX,
+  TCP_BPF_RTO_MIN,
+  TCP_BPF_SYN,
+  TCP_BPF_SYN_IP,
+  TCP_BPF_SYN_MAC,
+  TCP_BPF_SOCK_OPS_CB_FLAGS,
+  SK_BPF_CB_FLAGS,
+  SK_BPF_BYPASS_PROT_MEM,
+} as const;
+/** Socket options that only the helpers `setsockopt` and `getsockopt` have: `TCP_BPF_...` of the level `SOL_TCP`, `SK_BPF_...` of the level `SOL_SOCKET`. */
+export type bpf_socket_option = (typeof bpf_socket_option)[keyof typeof bpf_socket_option];
 
 /** Flags of the helpers `load_hdr_opt` and `reserve_hdr_opt`, and similar helpers. */
 export const BPF_LOAD_HDR_OPT_TCP_SYN = 1;
@@ -1357,6 +2046,135 @@ export const tcp_option = {
 /** Socket options of the level `SOL_TCP`. */
 export type tcp_option = (typeof tcp_option)[keyof typeof tcp_option];
 
+export const IP_TOS = 1;
+export const IP_TTL = 2;
+export const IP_HDRINCL = 3;
+export const IP_OPTIONS = 4;
+export const IP_PKTINFO = 8;
+export const IP_MTU_DISCOVER = 10;
+export const IP_RECVERR = 11;
+export const IP_RECVTTL = 12;
+export const IP_RECVTOS = 13;
+export const IP_MTU = 14;
+export const IP_FREEBIND = 15;
+export const IP_TRANSPARENT = 19;
+export const IP_RECVORIGDSTADDR = 20;
+export const IP_MINTTL = 21;
+export const IP_BIND_ADDRESS_NO_PORT = 24;
+export const IP_MULTICAST_IF = 32;
+export const IP_MULTICAST_TTL = 33;
+export const IP_MULTICAST_LOOP = 34;
+export const IP_MULTICAST_ALL = 49;
+export const IP_UNICAST_IF = 50;
+export const IP_LOCAL_PORT_RANGE = 51;
+/**
+ * Socket options of the level `SOL_IP`.
+ *
+ * @enum
+ */
+export const ip_option = {
+  IP_TOS,
+  IP_TTL,
+  IP_HDRINCL,
+  IP_OPTIONS,
+  IP_PKTINFO,
+  IP_MTU_DISCOVER,
+  IP_RECVERR,
+  IP_RECVTTL,
+  IP_RECVTOS,
+  IP_MTU,
+  IP_FREEBIND,
+  IP_TRANSPARENT,
+  IP_RECVORIGDSTADDR,
+  IP_MINTTL,
+  IP_BIND_ADDRESS_NO_PORT,
+  IP_MULTICAST_IF,
+  IP_MULTICAST_TTL,
+  IP_MULTICAST_LOOP,
+  IP_MULTICAST_ALL,
+  IP_UNICAST_IF,
+  IP_LOCAL_PORT_RANGE,
+} as const;
+/** Socket options of the level `SOL_IP`. */
+export type ip_option = (typeof ip_option)[keyof typeof ip_option];
+
+export const IPV6_UNICAST_HOPS = 16;
+export const IPV6_MULTICAST_IF = 17;
+export const IPV6_MULTICAST_HOPS = 18;
+export const IPV6_MULTICAST_LOOP = 19;
+export const IPV6_MTU_DISCOVER = 23;
+export const IPV6_MTU = 24;
+export const IPV6_RECVERR = 25;
+export const IPV6_V6ONLY = 26;
+export const IPV6_MULTICAST_ALL = 29;
+export const IPV6_RECVPKTINFO = 49;
+export const IPV6_RECVHOPLIMIT = 51;
+export const IPV6_HOPLIMIT = 52;
+export const IPV6_RECVTCLASS = 66;
+export const IPV6_TCLASS = 67;
+export const IPV6_AUTOFLOWLABEL = 70;
+export const IPV6_MINHOPCOUNT = 73;
+export const IPV6_TRANSPARENT = 75;
+export const IPV6_UNICAST_IF = 76;
+export const IPV6_FREEBIND = 78;
+/**
+ * Socket options of the level `SOL_IPV6`.
+ *
+ * @enum
+ */
+export const ipv6_option = {
+  IPV6_UNICAST_HOPS,
+  IPV6_MULTICAST_IF,
+  IPV6_MULTICAST_HOPS,
+  IPV6_MULTICAST_LOOP,
+  IPV6_MTU_DISCOVER,
+  IPV6_MTU,
+  IPV6_RECVERR,
+  IPV6_V6ONLY,
+  IPV6_MULTICAST_ALL,
+  IPV6_RECVPKTINFO,
+  IPV6_RECVHOPLIMIT,
+  IPV6_HOPLIMIT,
+  IPV6_RECVTCLASS,
+  IPV6_TCLASS,
+  IPV6_AUTOFLOWLABEL,
+  IPV6_MINHOPCOUNT,
+  IPV6_TRANSPARENT,
+  IPV6_UNICAST_IF,
+  IPV6_FREEBIND,
+} as const;
+/** Socket options of the level `SOL_IPV6`. */
+export type ipv6_option = (typeof ipv6_option)[keyof typeof ipv6_option];
+
+/** Flags of send(2), recv(2) and similar calls. */
+export const MSG_OOB = 1;
+/** Flags of send(2), recv(2) and similar calls. */
+export const MSG_PEEK = 2;
+/** Flags of send(2), recv(2) and similar calls. */
+export const MSG_DONTROUTE = 4;
+/** Flags of send(2), recv(2) and similar calls. */
+export const MSG_CTRUNC = 8;
+/** Flags of send(2), recv(2) and similar calls. */
+export const MSG_TRUNC = 32;
+/** Flags of send(2), recv(2) and similar calls. */
+export const MSG_EOR = 128;
+/** Flags of send(2), recv(2) and similar calls. */
+export const MSG_WAITALL = 256;
+/** Flags of send(2), recv(2) and similar calls. */
+export const MSG_CONFIRM = 2048;
+/** Flags of send(2), recv(2) and similar calls. */
+export const MSG_ERRQUEUE = 8192;
+/** Flags of send(2), recv(2) and similar calls. */
+export const MSG_MORE = 32768;
+/** Flags of send(2), recv(2) and similar calls. */
+export const MSG_WAITFORONE = 65536;
+/** Flags of send(2), recv(2) and similar calls. */
+export const MSG_ZEROCOPY = 67108864;
+/** Flags of send(2), recv(2) and similar calls. */
+export const MSG_FASTOPEN = 536870912;
+/** Flags of send(2), recv(2) and similar calls. */
+export const MSG_CMSG_CLOEXEC = 1073741824;
+
 /** The connection is established. */
 export const TCP_ESTABLISHED = 1;
 /** A SYN was sent, and the reply is pending. */
@@ -1792,6 +2610,37 @@ export const icmpv6_type = {
 /** Types of ICMPv6 messages. */
 export type icmpv6_type = (typeof icmpv6_type)[keyof typeof icmpv6_type];
 
+/** The packet is for this machine. */
+export const PACKET_HOST = 0;
+/** The packet is for all machines. */
+export const PACKET_BROADCAST = 1;
+/** The packet is for a group of machines. */
+export const PACKET_MULTICAST = 2;
+/** The packet is for another machine. */
+export const PACKET_OTHERHOST = 3;
+/** The packet is sent by this machine. */
+export const PACKET_OUTGOING = 4;
+export const PACKET_LOOPBACK = 5;
+export const PACKET_USER = 6;
+export const PACKET_KERNEL = 7;
+/**
+ * Types of packets by their destination: the field `pkt_type`, and the helper `skb_change_type`.
+ *
+ * @enum
+ */
+export const packet_type = {
+  PACKET_HOST,
+  PACKET_BROADCAST,
+  PACKET_MULTICAST,
+  PACKET_OTHERHOST,
+  PACKET_OUTGOING,
+  PACKET_LOOPBACK,
+  PACKET_USER,
+  PACKET_KERNEL,
+} as const;
+/** Types of packets by their destination: the field `pkt_type`, and the helper `skb_change_type`. */
+export type packet_type = (typeof packet_type)[keyof typeof packet_type];
+
 export const NFPROTO_UNSPEC = 0;
 export const NFPROTO_INET = 1;
 export const NFPROTO_IPV4 = 2;
@@ -1881,6 +2730,128 @@ export const nf_ip_hook_priorities = {
 export type nf_ip_hook_priorities =
   (typeof nf_ip_hook_priorities)[keyof typeof nf_ip_hook_priorities];
 
+/** Status bits of tracked connections: the field `status` of `struct nf_conn`. */
+export const IPS_EXPECTED = 1;
+/** Status bits of tracked connections: the field `status` of `struct nf_conn`. */
+export const IPS_SEEN_REPLY = 2;
+/** Status bits of tracked connections: the field `status` of `struct nf_conn`. */
+export const IPS_ASSURED = 4;
+/** Status bits of tracked connections: the field `status` of `struct nf_conn`. */
+export const IPS_CONFIRMED = 8;
+/** Status bits of tracked connections: the field `status` of `struct nf_conn`. */
+export const IPS_SRC_NAT = 16;
+/** Status bits of tracked connections: the field `status` of `struct nf_conn`. */
+export const IPS_DST_NAT = 32;
+/** Status bits of tracked connections: the field `status` of `struct nf_conn`. */
+export const IPS_SEQ_ADJUST = 64;
+/** Status bits of tracked connections: the field `status` of `struct nf_conn`. */
+export const IPS_SRC_NAT_DONE = 128;
+/** Status bits of tracked connections: the field `status` of `struct nf_conn`. */
+export const IPS_DST_NAT_DONE = 256;
+/** Status bits of tracked connections: the field `status` of `struct nf_conn`. */
+export const IPS_DYING = 512;
+/** Status bits of tracked connections: the field `status` of `struct nf_conn`. */
+export const IPS_FIXED_TIMEOUT = 1024;
+/** Status bits of tracked connections: the field `status` of `struct nf_conn`. */
+export const IPS_TEMPLATE = 2048;
+/** Status bits of tracked connections: the field `status` of `struct nf_conn`. */
+export const IPS_UNTRACKED = 4096;
+/** Status bits of tracked connections: the field `status` of `struct nf_conn`. */
+export const IPS_HELPER = 8192;
+/** Status bits of tracked connections: the field `status` of `struct nf_conn`. */
+export const IPS_OFFLOAD = 16384;
+
+export const LIRC_MODE2_SPACE = 0;
+export const LIRC_MODE2_PULSE = 16777216;
+export const LIRC_MODE2_FREQUENCY = 33554432;
+export const LIRC_MODE2_TIMEOUT = 50331648;
+export const LIRC_MODE2_OVERFLOW = 67108864;
+/**
+ * Kinds of samples that lirc_mode2 programs get: the bits `LIRC_MODE2_MASK` of a sample.
+ *
+ * @enum
+ */
+export const lirc_mode2 = {
+  LIRC_MODE2_SPACE,
+  LIRC_MODE2_PULSE,
+  LIRC_MODE2_FREQUENCY,
+  LIRC_MODE2_TIMEOUT,
+  LIRC_MODE2_OVERFLOW,
+} as const;
+/** Kinds of samples that lirc_mode2 programs get: the bits `LIRC_MODE2_MASK` of a sample. */
+export type lirc_mode2 = (typeof lirc_mode2)[keyof typeof lirc_mode2];
+
+/** Masks of the parts of a sample that lirc_mode2 programs get. */
+export const LIRC_VALUE_MASK = 16777215;
+/** Masks of the parts of a sample that lirc_mode2 programs get. */
+export const LIRC_MODE2_MASK = 4278190080;
+
+export const RC_PROTO_UNKNOWN = 0;
+export const RC_PROTO_OTHER = 1;
+export const RC_PROTO_RC5 = 2;
+export const RC_PROTO_RC5X_20 = 3;
+export const RC_PROTO_RC5_SZ = 4;
+export const RC_PROTO_JVC = 5;
+export const RC_PROTO_SONY12 = 6;
+export const RC_PROTO_SONY15 = 7;
+export const RC_PROTO_SONY20 = 8;
+export const RC_PROTO_NEC = 9;
+export const RC_PROTO_NECX = 10;
+export const RC_PROTO_NEC32 = 11;
+export const RC_PROTO_SANYO = 12;
+export const RC_PROTO_MCIR2_KBD = 13;
+export const RC_PROTO_MCIR2_MSE = 14;
+export const RC_PROTO_RC6_0 = 15;
+export const RC_PROTO_RC6_6A_20 = 16;
+export const RC_PROTO_RC6_6A_24 = 17;
+export const RC_PROTO_RC6_6A_32 = 18;
+export const RC_PROTO_RC6_MCE = 19;
+export const RC_PROTO_SHARP = 20;
+export const RC_PROTO_XMP = 21;
+export const RC_PROTO_CEC = 22;
+export const RC_PROTO_IMON = 23;
+export const RC_PROTO_RCMM12 = 24;
+export const RC_PROTO_RCMM24 = 25;
+export const RC_PROTO_RCMM32 = 26;
+export const RC_PROTO_XBOX_DVD = 27;
+/**
+ * Protocols of infrared remote controls: for the helper `rc_keydown`.
+ *
+ * @enum
+ */
+export const rc_proto = {
+  RC_PROTO_UNKNOWN,
+  RC_PROTO_OTHER,
+  RC_PROTO_RC5,
+  RC_PROTO_RC5X_20,
+  RC_PROTO_RC5_SZ,
+  RC_PROTO_JVC,
+  RC_PROTO_SONY12,
+  RC_PROTO_SONY15,
+  RC_PROTO_SONY20,
+  RC_PROTO_NEC,
+  RC_PROTO_NECX,
+  RC_PROTO_NEC32,
+  RC_PROTO_SANYO,
+  RC_PROTO_MCIR2_KBD,
+  RC_PROTO_MCIR2_MSE,
+  RC_PROTO_RC6_0,
+  RC_PROTO_RC6_6A_20,
+  RC_PROTO_RC6_6A_24,
+  RC_PROTO_RC6_6A_32,
+  RC_PROTO_RC6_MCE,
+  RC_PROTO_SHARP,
+  RC_PROTO_XMP,
+  RC_PROTO_CEC,
+  RC_PROTO_IMON,
+  RC_PROTO_RCMM12,
+  RC_PROTO_RCMM24,
+  RC_PROTO_RCMM32,
+  RC_PROTO_XBOX_DVD,
+} as const;
+/** Protocols of infrared remote controls: for the helper `rc_keydown`. */
+export type rc_proto = (typeof rc_proto)[keyof typeof rc_proto];
+
 /**
  * Types of perf events.
  *
@@ -1938,6 +2909,49 @@ export const perf_sw_ids = {
 } as const;
 /** Events of the type `PERF_TYPE_SOFTWARE`. */
 export type perf_sw_ids = (typeof perf_sw_ids)[keyof typeof perf_sw_ids];
+
+/**
+ * Caches of events of the type `PERF_TYPE_HW_CACHE`: bits 0 to 7 of the event.
+ *
+ * @enum
+ */
+export const perf_hw_cache_id = {
+  PERF_COUNT_HW_CACHE_L1D,
+  PERF_COUNT_HW_CACHE_L1I,
+  PERF_COUNT_HW_CACHE_LL,
+  PERF_COUNT_HW_CACHE_DTLB,
+  PERF_COUNT_HW_CACHE_ITLB,
+  PERF_COUNT_HW_CACHE_BPU,
+  PERF_COUNT_HW_CACHE_NODE,
+} as const;
+/** Caches of events of the type `PERF_TYPE_HW_CACHE`: bits 0 to 7 of the event. */
+export type perf_hw_cache_id = (typeof perf_hw_cache_id)[keyof typeof perf_hw_cache_id];
+
+/**
+ * Operations of events of the type `PERF_TYPE_HW_CACHE`: bits 8 to 15 of the event.
+ *
+ * @enum
+ */
+export const perf_hw_cache_op_id = {
+  PERF_COUNT_HW_CACHE_OP_READ,
+  PERF_COUNT_HW_CACHE_OP_WRITE,
+  PERF_COUNT_HW_CACHE_OP_PREFETCH,
+} as const;
+/** Operations of events of the type `PERF_TYPE_HW_CACHE`: bits 8 to 15 of the event. */
+export type perf_hw_cache_op_id = (typeof perf_hw_cache_op_id)[keyof typeof perf_hw_cache_op_id];
+
+/**
+ * Results of events of the type `PERF_TYPE_HW_CACHE`: bits 16 to 23 of the event.
+ *
+ * @enum
+ */
+export const perf_hw_cache_op_result_id = {
+  PERF_COUNT_HW_CACHE_RESULT_ACCESS,
+  PERF_COUNT_HW_CACHE_RESULT_MISS,
+} as const;
+/** Results of events of the type `PERF_TYPE_HW_CACHE`: bits 16 to 23 of the event. */
+export type perf_hw_cache_op_result_id =
+  (typeof perf_hw_cache_op_result_id)[keyof typeof perf_hw_cache_op_result_id];
 
 /**
  * Error numbers; the same on x86-64 and arm64. Programs return them negative: `-EPERM`.
@@ -2324,6 +3338,84 @@ export const PF_DUMPCORE = 512;
 export const PF_SIGNALED = 1024;
 /** The task is a kernel thread. */
 export const PF_KTHREAD = 2097152;
+
+/** Bits of the field `__state` of `struct task_struct` (before Linux 5.14 `state`), and of `prev_state` of the tracepoint `sched_switch`. They are internal to the kernel; these are the same from Linux 5.10 to 7.2. */
+export const TASK_RUNNING = 0;
+/** Bits of the field `__state` of `struct task_struct` (before Linux 5.14 `state`), and of `prev_state` of the tracepoint `sched_switch`. They are internal to the kernel; these are the same from Linux 5.10 to 7.2. */
+export const TASK_INTERRUPTIBLE = 1;
+/** Bits of the field `__state` of `struct task_struct` (before Linux 5.14 `state`), and of `prev_state` of the tracepoint `sched_switch`. They are internal to the kernel; these are the same from Linux 5.10 to 7.2. */
+export const TASK_UNINTERRUPTIBLE = 2;
+/** Bits of the field `__state` of `struct task_struct` (before Linux 5.14 `state`), and of `prev_state` of the tracepoint `sched_switch`. They are internal to the kernel; these are the same from Linux 5.10 to 7.2. */
+export const __TASK_STOPPED = 4;
+/** Bits of the field `__state` of `struct task_struct` (before Linux 5.14 `state`), and of `prev_state` of the tracepoint `sched_switch`. They are internal to the kernel; these are the same from Linux 5.10 to 7.2. */
+export const __TASK_TRACED = 8;
+/** Bits of the field `__state` of `struct task_struct` (before Linux 5.14 `state`), and of `prev_state` of the tracepoint `sched_switch`. They are internal to the kernel; these are the same from Linux 5.10 to 7.2. */
+export const EXIT_DEAD = 16;
+/** Bits of the field `__state` of `struct task_struct` (before Linux 5.14 `state`), and of `prev_state` of the tracepoint `sched_switch`. They are internal to the kernel; these are the same from Linux 5.10 to 7.2. */
+export const EXIT_ZOMBIE = 32;
+/** Bits of the field `__state` of `struct task_struct` (before Linux 5.14 `state`), and of `prev_state` of the tracepoint `sched_switch`. They are internal to the kernel; these are the same from Linux 5.10 to 7.2. */
+export const TASK_PARKED = 64;
+/** Bits of the field `__state` of `struct task_struct` (before Linux 5.14 `state`), and of `prev_state` of the tracepoint `sched_switch`. They are internal to the kernel; these are the same from Linux 5.10 to 7.2. */
+export const TASK_DEAD = 128;
+
+export const HI_SOFTIRQ = 0;
+export const TIMER_SOFTIRQ = 1;
+export const NET_TX_SOFTIRQ = 2;
+export const NET_RX_SOFTIRQ = 3;
+export const BLOCK_SOFTIRQ = 4;
+export const IRQ_POLL_SOFTIRQ = 5;
+export const TASKLET_SOFTIRQ = 6;
+export const SCHED_SOFTIRQ = 7;
+export const HRTIMER_SOFTIRQ = 8;
+export const RCU_SOFTIRQ = 9;
+/**
+ * Soft interrupts: the field `vec` of the tracepoints `irq:softirq_entry` and `irq:softirq_exit`.
+ *
+ * @enum
+ */
+export const softirq = {
+  HI_SOFTIRQ,
+  TIMER_SOFTIRQ,
+  NET_TX_SOFTIRQ,
+  NET_RX_SOFTIRQ,
+  BLOCK_SOFTIRQ,
+  IRQ_POLL_SOFTIRQ,
+  TASKLET_SOFTIRQ,
+  SCHED_SOFTIRQ,
+  HRTIMER_SOFTIRQ,
+  RCU_SOFTIRQ,
+} as const;
+/** Soft interrupts: the field `vec` of the tracepoints `irq:softirq_entry` and `irq:softirq_exit`. */
+export type softirq = (typeof softirq)[keyof typeof softirq];
+
+export const CLOCK_PROCESS_CPUTIME_ID = 2;
+export const CLOCK_THREAD_CPUTIME_ID = 3;
+export const CLOCK_MONOTONIC_RAW = 4;
+export const CLOCK_REALTIME_COARSE = 5;
+export const CLOCK_MONOTONIC_COARSE = 6;
+export const CLOCK_REALTIME_ALARM = 8;
+export const CLOCK_BOOTTIME_ALARM = 9;
+export const CLOCK_TAI = 11;
+/**
+ * Clocks: for the helper `timer_init` and for tracing of system calls. Timers take `CLOCK_REALTIME`, `CLOCK_MONOTONIC` and `CLOCK_BOOTTIME`.
+ *
+ * @enum
+ */
+export const clock_id = {
+  CLOCK_REALTIME,
+  CLOCK_MONOTONIC,
+  CLOCK_BOOTTIME,
+  CLOCK_PROCESS_CPUTIME_ID,
+  CLOCK_THREAD_CPUTIME_ID,
+  CLOCK_MONOTONIC_RAW,
+  CLOCK_REALTIME_COARSE,
+  CLOCK_MONOTONIC_COARSE,
+  CLOCK_REALTIME_ALARM,
+  CLOCK_BOOTTIME_ALARM,
+  CLOCK_TAI,
+} as const;
+/** Clocks: for the helper `timer_init` and for tracing of system calls. Timers take `CLOCK_REALTIME`, `CLOCK_MONOTONIC` and `CLOCK_BOOTTIME`. */
+export type clock_id = (typeof clock_id)[keyof typeof clock_id];
 
 export const SCHED_NORMAL = 0;
 export const SCHED_FIFO = 1;

@@ -6,7 +6,9 @@
 export const AF_UNIX = 1;
 export const AF_INET = 2;
 export const AF_NETLINK = 16;
+/** Does not block. */
 export const MSG_DONTWAIT = 64;
+/** Raises no SIGPIPE. */
 export const MSG_NOSIGNAL = 16384;
 export const SOCK_STREAM = 1;
 export const SOCK_DGRAM = 2;

@@ -214,9 +214,13 @@ export const HW_BREAKPOINT_LEN_1 = 1;
 export const HW_BREAKPOINT_LEN_2 = 2;
 export const HW_BREAKPOINT_LEN_4 = 4;
 export const HW_BREAKPOINT_LEN_8 = 8;
+/** Reads. */
 export const HW_BREAKPOINT_R = 1;
+/** Writes. */
 export const HW_BREAKPOINT_W = 2;
+/** Reads and writes. */
 export const HW_BREAKPOINT_RW = 3;
+/** Executions of the instruction at the address. */
 export const HW_BREAKPOINT_X = 4;
 
 // io_uring(7).

@@ -1,8 +1,11 @@
 import { describe, expect } from "bun:test";
-import { ArrayMap, asm, HashMap, listPrograms, Program, t } from "../../src/index.ts";
+import { readFileSync } from "node:fs";
+import { join } from "node:path";
+import { ArrayMap, asm, enableStats, HashMap, listPrograms, Program, t } from "../../src/index.ts";
 import { bpftoolJson, bpftoolObstacle } from "../support/bpftool.ts";
 import { bpfObstacle, bpfTest } from "../support/privilege.ts";
 import { countResources } from "../support/resources.ts";
+import { runBun } from "../support/run.ts";
 import { testUnless } from "../support/skipping.ts";
 
 function newProgram(options: Partial<ConstructorParameters<typeof Program>[0]> = {}): Program {
@@ -66,6 +69,85 @@ describe("info()", () => {
     // Reported since kernel 6.0.
     const { target } = tp.info();
     if (target !== undefined) expect(target.typeId).toBeGreaterThan(0);
+  });
+});
+
+describe("enableStats()", () => {
+  const packet = new Uint8Array(14);
+  const sysctl = readFileSync("/proc/sys/kernel/bpf_stats_enabled", "utf8").trim();
+  const countingTest = testUnless(
+    bpfObstacle ?? (sysctl === "0" ? undefined : "run statistics are always enabled here"),
+  );
+
+  countingTest("counts runs and their duration until it is disposed of", () => {
+    using program = newProgram();
+    program.testRun({ data: packet });
+    expect(program.info()).toMatchObject({ runCount: 0, runTime: 0 });
+    {
+      using _stats = enableStats();
+      program.testRun({ data: packet, repeat: 100 });
+    }
+    const { runCount, runTime } = program.info();
+    // A signal repeats runs of a call.
+    expect(runCount).toBeGreaterThanOrEqual(100);
+    expect(runTime).toBeGreaterThan(0);
+    program.testRun({ data: packet, repeat: 100 });
+    expect(program.info()).toMatchObject({ runCount, runTime });
+  });
+
+  countingTest("counts as long as one of several is open", () => {
+    using program = newProgram();
+    const first = enableStats();
+    const second = enableStats();
+    first[Symbol.dispose]();
+    program.testRun({ data: packet });
+    expect(program.info().runCount).toBe(1);
+    second[Symbol.dispose]();
+    program.testRun({ data: packet });
+    expect(program.info().runCount).toBe(1);
+  });
+
+  bpfTest("is refused without CAP_SYS_ADMIN, with a hint", async () => {
+    const { stdout, stderr } = await runBun([
+      "--preload",
+      "./test/support/drop_capabilities.ts",
+      join(import.meta.dir, "children/refused_stats.ts"),
+    ]);
+    expect(stderr).toBe("");
+    const { code, message } = JSON.parse(stdout);
+    expect(code).toBe("EPERM");
+    expect(message).toMatch(
+      /^cannot enable the run statistics of programs: bpf\(BPF_ENABLE_STATS\): EPERM .*CAP_SYS_ADMIN/,
+    );
+  });
+});
+
+describe("bind()", () => {
+  bpfTest("lists a map that the code does not refer to, and keeps it in the kernel", () => {
+    using program = newProgram();
+    const map = new ArrayMap({ value: t.u32, length: 1 });
+    const { id } = map;
+    expect(program.bind(map)).toBe(program);
+    // The second time changes nothing.
+    program.bind(map.fd);
+    expect(program.info().mapIds).toEqual([id]);
+    map[Symbol.dispose]();
+    using again = ArrayMap.fromId(id, { value: t.u32 });
+    expect(again.get(0)).toBe(0);
+  });
+
+  bpfTest("refuses what is not a map", () => {
+    using program = newProgram();
+    using other = newProgram();
+    expect(() => program.bind(other)).toThrow(
+      "cannot bind a map to the socket program: bpf(BPF_PROG_BIND_MAP): EINVAL (invalid argument). The descriptor is not that of a map",
+    );
+    expect(() => program.bind(999)).toThrow(/EBADF .*\. The descriptor is not open$/);
+    expect(() => program.bind("map" as never)).toThrow(
+      'expected a map: its descriptor, or an object with that as fd, got "map"',
+    );
+    expect(() => program.bind(-1)).toThrow(RangeError);
+    expect(program.info().mapIds).toEqual([]);
   });
 });
 

@@ -1,4 +1,5 @@
 import { describe, expect } from "bun:test";
+import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import {
   ArrayMap,
@@ -9,12 +10,16 @@ import {
   Program,
   RingBuf,
   t,
+  uapi,
 } from "../../src/index.ts";
+import { openRawTracepoint } from "../../src/ffi/bpf_link.ts";
+import { Descriptor } from "../../src/ffi/descriptor.ts";
+import { isKernelSince, parseCpuList } from "../../src/ffi/kernel.ts";
 import { mapTest, testWith } from "../support/needs.ts";
 import { bpfTest } from "../support/privilege.ts";
 import { runBun } from "../support/run.ts";
 
-const { r0, r1, r2, r3, r4, r6, r10 } = asm;
+const { r0, r1, r2, r3, r4, r5, r6, r10 } = asm;
 const packet = new Uint8Array(14);
 
 /** Counts a run in the map `runs`, and stores the context in r6. */
@@ -240,6 +245,257 @@ describe("a packet that the kernel rejects", () => {
     const error = refusal(() => program.testRun({ data: packet, ctx }));
     expect(error.hint).toMatch(/^The kernel rejects a field of the context/);
   });
+});
+
+describe("cpu", () => {
+  const code = [asm.call("get_smp_processor_id"), asm.exit()];
+
+  bpfTest("runs a program of a raw tracepoint on that CPU", () => {
+    using program = new Program({ section: "raw_tp", license: "GPL", code });
+    for (const cpu of onlineCpus()) {
+      expect(program.testRun({ cpu }).returnValue).toBe(cpu);
+    }
+  });
+
+  bpfTest("is refused for other programs, and for CPUs that are not online", () => {
+    using program = new Program({ section: "raw_tp", license: "GPL", code });
+    const error = refusal(() => program.testRun({ cpu: 8191 }));
+    expect(error.code).toBe("ENXIO");
+    expect(error.hint).toBe("CPU 8191 is not online");
+    expect(() => program.testRun({ cpu: -1 })).toThrow(RangeError);
+    using other = new Program({ section: "socket", license: "GPL", code: end });
+    expect(() => other.testRun({ data: packet, cpu: 0 })).toThrow(
+      "cpu: programs of the type socket_filter take no such option",
+    );
+  });
+});
+
+/** Returns the ids of the online CPUs. */
+function onlineCpus(): number[] {
+  return parseCpuList(readFileSync("/sys/devices/system/cpu/online", "utf8"));
+}
+
+/** Returns an Ethernet frame with a UDP datagram from and to ::1. */
+function datagram(port: number, payload: string): Uint8Array {
+  const length = 8 + payload.length;
+  const bytes = new Uint8Array(14 + 40 + length);
+  const view = new DataView(bytes.buffer);
+  view.setUint16(12, uapi.ETH_P_IPV6);
+  view.setUint8(14, 0x60);
+  view.setUint16(18, length);
+  view.setUint8(20, uapi.IPPROTO_UDP);
+  view.setUint8(21, 64);
+  bytes[37] = bytes[53] = 1;
+  view.setUint16(54, port);
+  view.setUint16(56, port);
+  view.setUint16(58, length);
+  bytes.set(Buffer.from(payload), 62);
+  // The checksum is over the addresses, the length, the protocol and the datagram.
+  let sum = length + uapi.IPPROTO_UDP;
+  for (let at = 22; at < bytes.length; at++) sum += (bytes[at] ?? 0) << (at % 2 === 0 ? 8 : 0);
+  while (sum > 0xffff) sum = (sum & 0xffff) + (sum >>> 16);
+  view.setUint16(60, ~sum);
+  return bytes;
+}
+
+describe("live packets", () => {
+  const isSupported = isKernelSince("5.18");
+
+  bpfTest("go where the program directs them", async () => {
+    const received: string[] = [];
+    const socket = await Bun.udpSocket({
+      hostname: "::1",
+      port: 0,
+      socket: { data: (_, data) => void received.push(data.toString()) },
+    });
+    try {
+      using pass = counting("xdp", [asm.mov(r0, uapi.XDP_PASS), asm.exit()]);
+      const data = datagram(socket.port, "live");
+      if (!isSupported) {
+        const error = refusal(() => pass.program.testRun({ data, live: true }));
+        expect(error.hint).toBe("The option live needs Linux 5.18");
+        expect(pass.runs).toBe(0);
+        return;
+      }
+      // Without the option, the packet goes nowhere.
+      expect(pass.program.testRun({ data }).returnValue).toBe(uapi.XDP_PASS);
+      const result = pass.program.testRun({ data, repeat: 3, live: true });
+      expect(result).toMatchObject({ data: new Uint8Array(0), ctx: new Uint8Array(0) });
+      while (received.length < 3) await Bun.sleep(1);
+      expect(received).toEqual(["live", "live", "live"]);
+      expect(pass.runs).toBe(4);
+      using drop = counting("xdp", [asm.mov(r0, uapi.XDP_DROP), asm.exit()]);
+      drop.program.testRun({ data, repeat: 300, batchSize: 256, live: true });
+      expect(drop.runs).toBe(300);
+      await Bun.sleep(5);
+      expect(received).toHaveLength(3);
+    } finally {
+      socket.close();
+    }
+  });
+
+  bpfTest("are exact in number while this thread waits for events", async () => {
+    if (!isSupported) return;
+    using ring = new RingBuf({ size: 1 << 14, event: t.u64Number });
+    using drop = counting("xdp", [asm.mov(r0, uapi.XDP_DROP), asm.exit()]);
+    using _subscription = ring.subscribe(() => {});
+    await Bun.sleep(5);
+    drop.program.testRun({ data: datagram(9, "x"), repeat: 200, live: true });
+    expect(drop.runs).toBe(200);
+  });
+
+  bpfTest("are refused for other programs, in too large batches, and if they are too long", () => {
+    using drop = counting("xdp", [asm.mov(r0, uapi.XDP_DROP), asm.exit()]);
+    const data = datagram(9, "x");
+    expect(() => drop.program.testRun({ data, batchSize: 2 })).toThrow(
+      "batchSize: expected the option live with it",
+    );
+    using other = counting("tc", end);
+    expect(() => other.program.testRun({ data, live: true })).toThrow(
+      "live: programs of the type sched_cls take no such option",
+    );
+    expect(() => drop.program.testRun({ data, live: 1 as never })).toThrow(TypeError);
+    if (!isSupported) return;
+    const batch = refusal(() => drop.program.testRun({ data, live: true, batchSize: 257 }));
+    expect(batch).toMatchObject({ code: "E2BIG", hint: "The option batchSize is at most 256" });
+    const long = refusal(() => drop.program.testRun({ data: new Uint8Array(70_000), live: true }));
+    expect(long.hint).toMatch(/xdp take live packets \(data\) of at most \d+ bytes on this kernel/);
+    const ctx = new Uint8Array(new Uint32Array([0, data.length, 0, 0x7fffffff, 0, 0]).buffer);
+    const absent = refusal(() => drop.program.testRun({ data, ctx, live: true }));
+    expect(absent.hint).toMatch(/^The interface in the context \(ctx\) does not exist/);
+    expect(drop.runs).toBe(0);
+  });
+});
+
+bpfTest("checksumComplete finds a program that changes bytes and not the checksum", () => {
+  const storing = (flags: number) =>
+    counting("tc", [
+      asm.mov(r1, r6),
+      asm.mov(r2, 20),
+      asm.sth(r10, -2, 0x1234),
+      asm.mov(r3, r10),
+      asm.add(r3, -2),
+      asm.mov(r4, 2),
+      asm.mov(r5, flags),
+      asm.call("skb_store_bytes"),
+      end,
+    ]);
+  using wrong = storing(0);
+  using right = storing(uapi.BPF_F_RECOMPUTE_CSUM);
+  const options = { data: new Uint8Array(64), checksumComplete: true };
+  if (!isKernelSince("6.11")) {
+    const error = refusal(() => right.program.testRun(options));
+    expect(error.hint).toBe("The option checksumComplete needs Linux 6.11");
+    return;
+  }
+  expect(right.program.testRun(options).returnValue).toBe(7);
+  const error = refusal(() => wrong.program.testRun(options));
+  expect(error.code).toBe("EBADMSG");
+  expect(error.hint).toMatch(/^The checksum of the packet does not fit its bytes any more/);
+});
+
+describe("a context that is larger than the kernel's struct", () => {
+  bpfTest("is accepted if the further bytes are 0, and explained otherwise", () => {
+    using program = new Program({ section: "tc", license: "GPL", code: end });
+    const ctx = new Uint8Array(400);
+    const size = program.testRun({ data: packet, ctx }).ctx.length;
+    expect(size).toBeGreaterThanOrEqual(176);
+    ctx[399] = 1;
+    const error = refusal(() => program.testRun({ data: packet, ctx }));
+    expect(error.code).toBe("E2BIG");
+    expect(error.hint).toBe(
+      `The context (ctx) has 400 bytes, and struct __sk_buff of this kernel ${size}: all further bytes must be 0`,
+    );
+  });
+});
+
+describe("other program types", () => {
+  bpfTest("flow_dissector returns the flow keys, and takes flags in its context", () => {
+    using program = new Program({
+      section: "flow_dissector",
+      license: "GPL",
+      code: [asm.mov(r0, uapi.BPF_OK), asm.exit()],
+    });
+    const data = datagram(9, "x");
+    const { returnValue, data: keys } = program.testRun({ data, repeat: 5 });
+    // Before Linux 6.1 the kernel returns true for BPF_OK.
+    expect(returnValue).toBe(isKernelSince("6.1") ? uapi.BPF_OK : 1);
+    // nhoff, the offset of the network header.
+    expect(new DataView(keys.buffer).getUint16(0, true)).toBe(14);
+    const ctx = new Uint8Array(keys.length);
+    expect(program.testRun({ data, ctx }).ctx).toEqual(ctx);
+    const error = refusal(() => program.testRun({ data, ctx: ctx.fill(1) }));
+    expect(error.hint).toContain("in struct bpf_flow_keys only flags may be set");
+  });
+
+  testWith(features.programTypes.get("netfilter"))("netfilter takes an IP packet", () => {
+    using program = new Program({
+      section: "netfilter",
+      license: "GPL",
+      code: [asm.mov(r0, uapi.NF_ACCEPT), asm.exit()],
+    });
+    const ip = datagram(9, "x").subarray(14);
+    const result = program.testRun({ data: ip, repeat: 3 });
+    expect(result).toMatchObject({ returnValue: uapi.NF_ACCEPT, data: new Uint8Array(0) });
+    const short = refusal(() => program.testRun({ data: ip.subarray(0, 19) }));
+    expect(short.hint).toEndWith("a packet (data) of at least 20 bytes, got 19 bytes");
+    // struct nf_hook_state: the hook and the family.
+    const ctx = Uint8Array.of(uapi.NF_INET_LOCAL_IN, uapi.NFPROTO_IPV6);
+    expect(program.testRun({ data: datagram(9, "x"), ctx }).returnValue).toBe(uapi.NF_ACCEPT);
+    const wrong = Uint8Array.of(uapi.NF_INET_LOCAL_IN, uapi.NFPROTO_IPV4);
+    const error = refusal(() => program.testRun({ data: datagram(9, "x"), ctx: wrong }));
+    expect(error.hint).toMatch(/^Programs of the type netfilter take an Ethernet frame/);
+  });
+
+  testWith(features.programTypes.get("sk_lookup"))("sk_lookup takes its context", () => {
+    using program = new Program({
+      section: "sk_lookup",
+      license: "GPL",
+      code: [asm.mov(r0, uapi.SK_PASS), asm.exit()],
+    });
+    // struct bpf_sk_lookup: family, protocol, ... after 8 bytes.
+    const ctx = new Uint8Array(new Uint32Array([0, 0, uapi.AF_INET, uapi.IPPROTO_TCP]).buffer);
+    expect(program.testRun({ ctx }).returnValue).toBe(uapi.SK_PASS);
+    const family = refusal(() => program.testRun({ ctx: new Uint8Array(16) }));
+    expect(family.hint).toBe("The field family of the context (ctx) must be AF_INET or AF_INET6");
+    expect(refusal(() => program.testRun()).hint).toContain("sk_lookup take a context");
+  });
+
+  testWith(features.programTypes.get("syscall"))("syscall takes at most 65,535 bytes", () => {
+    using program = new Program({ section: "syscall", license: "GPL", code: end });
+    const ctx = new Uint8Array(65_535).fill(3);
+    expect(program.testRun({ ctx }).ctx).toEqual(ctx);
+    const error = refusal(() => program.testRun({ ctx: new Uint8Array(65_536) }));
+    expect(error.hint).toContain("of at most 65535 bytes");
+  });
+
+  bpfTest("without test runs are explained", () => {
+    using program = new Program({ section: "tp", license: "GPL", code: end });
+    const error = refusal(() => program.testRun());
+    expect(error).toMatchObject({
+      code: "ENOTSUPP",
+      hint: "Programs of this type do not support test runs",
+    });
+  });
+
+  testWith(features.attachKinds.get("fentry"))(
+    "fentry programs run for the kernel's test functions that they are attached to",
+    () => {
+      using runs = new ArrayMap({ value: t.u64Number, length: 1 });
+      using program = new Program({
+        section: "fentry/bpf_fentry_test1",
+        license: "GPL",
+        maps: { runs },
+        code: [count, asm.mov(r0, 0), asm.exit()],
+      });
+      program.testRun();
+      expect(runs.get(0)).toBe(0);
+      const fd = openRawTracepoint(program.fd, null, { doing: "attach the program" });
+      using _link = new Descriptor(fd, "link");
+      expect(program.testRun().returnValue).toBe(0);
+      expect(runs.get(0)).toBe(1);
+    },
+  );
 });
 
 testWith(features.attachKinds.get("tp_btf"))(

@@ -42,8 +42,14 @@ export const enumerations: Readonly<Record<string, Enumeration>> = {
   },
   sk_action: {
     about:
-      "Results of programs that filter packets of sockets or select sockets: sk_skb, sk_msg, sk_lookup, sk_reuseport",
+      "Results of programs that filter packets of sockets or select sockets: sk_skb, sk_msg, sk_lookup, sk_reuseport. Cgroup programs return the same numbers to reject or allow a packet or an operation",
     from: ofEnum(bpf, "sk_action"),
+  },
+  cgroup_result_flags: {
+    about:
+      "Flags in the results of cgroup programs, shifted left by 1: bit 0 of a result allows the operation",
+    areSeparate: true,
+    from: named("kernel:linux/bpf.h", /^BPF_RET_(SET_CN|BIND_NO_CAP_NET_BIND_SERVICE)$/),
   },
   nf_verdict: {
     about: "Results of netfilter programs, which may return `NF_DROP` and `NF_ACCEPT`",
@@ -54,10 +60,61 @@ export const enumerations: Readonly<Record<string, Enumeration>> = {
     from: ofEnum(bpf, "bpf_ret_code"),
   },
 
+  // Numbers of bpf(2), for programs of the type syscall and for those that observe the call.
+  bpf_cmd: {
+    about:
+      "Commands of bpf(2): the argument of the helper `sys_bpf` and of the security hook `bpf`",
+    from: [{ header: bpf, enum: "bpf_cmd", names: /^(?!BPF_COMMON_ATTRS$)/ }],
+  },
+  bpf_map_type: {
+    about: "Types of maps",
+    from: ofEnum(bpf, "bpf_map_type"),
+  },
+  bpf_prog_type: {
+    about: "Types of programs",
+    from: ofEnum(bpf, "bpf_prog_type"),
+  },
+  bpf_attach_type: {
+    about: "Types of attachments",
+    from: ofEnum(bpf, "bpf_attach_type"),
+  },
+  bpf_link_type: {
+    about: "Types of links",
+    from: ofEnum(bpf, "bpf_link_type"),
+  },
+  bpf_cgroup_iter_order: {
+    about: "Orders of iterators over cgroups",
+    from: ofEnum(bpf, "bpf_cgroup_iter_order"),
+  },
+  bpf_stack_build_id_status: {
+    about:
+      "Status of a stack frame with a build id: the field `status` of `struct bpf_stack_build_id`",
+    from: named(bpf, /^BPF_STACK_BUILD_ID_/),
+  },
+
   // Arguments and results of helper functions; the flags are in bpf.ts.
   bpf_adj_room_mode: {
     about: "Modes of the helper `skb_adjust_room`",
     from: ofEnum(bpf, "bpf_adj_room_mode"),
+  },
+  bpf_adj_room_encap: {
+    about:
+      "Mask and position of the length of an inner link-layer header in the flags of the helper `skb_adjust_room`",
+    areSeparate: true,
+    from: named(bpf, /^BPF_ADJ_ROOM_ENCAP_L2_/),
+  },
+  bpf_skb_tstamp_type: {
+    about:
+      "Clocks of packets' timestamps: for the helper `skb_set_tstamp`, and the field `tstamp_type`",
+    from: named(bpf, /^BPF_SKB_CLOCK_/),
+  },
+  seg6_local_action: {
+    about: "Actions of the helper `lwt_seg6_action`",
+    from: named("linux/seg6_local.h", /^SEG6_LOCAL_ACTION_(?!MAX$)/),
+  },
+  bpf_stream_id: {
+    about: "Streams of a program's messages: for the kernel function `bpf_stream_vprintk`",
+    from: named(bpf, /^BPF_STREAM_/),
   },
   bpf_hdr_start_off: {
     about: "Headers that the helper `skb_load_bytes_relative` can count from",
@@ -109,6 +166,17 @@ export const enumerations: Readonly<Record<string, Enumeration>> = {
       "Events for which a socket calls sock_ops programs: flags of the helper `sock_ops_cb_flags_set`",
     areSeparate: true,
     from: named(bpf, /^BPF_SOCK_OPS_\w+_FLAGS?$/),
+  },
+  sk_bpf_cb_flags: {
+    about:
+      "Events for which sockets of all kinds call sock_ops programs: values of the socket option `SK_BPF_CB_FLAGS`",
+    areSeparate: true,
+    from: named(bpf, /^SK_BPF_CB_(TX_TIMESTAMPING|MASK)$/),
+  },
+  bpf_socket_option: {
+    about:
+      "Socket options that only the helpers `setsockopt` and `getsockopt` have: `TCP_BPF_...` of the level `SOL_TCP`, `SK_BPF_...` of the level `SOL_SOCKET`",
+    from: named(bpf, /^(TCP_BPF_\w+|SK_BPF_CB_FLAGS|SK_BPF_BYPASS_PROT_MEM)$/),
   },
   bpf_tcp_header_option_flags: {
     about: "Flags of the helpers `load_hdr_opt` and `reserve_hdr_opt`, and similar helpers",
@@ -175,6 +243,29 @@ export const enumerations: Readonly<Record<string, Enumeration>> = {
     ),
   },
 
+  ip_option: {
+    about: "Socket options of the level `SOL_IP`",
+    from: named(
+      "linux/in.h",
+      /^IP_(TOS|TTL|HDRINCL|OPTIONS|RECVTTL|PKTINFO|MTU_DISCOVER|RECVERR|RECVTOS|MTU|FREEBIND|TRANSPARENT|RECVORIGDSTADDR|MINTTL|BIND_ADDRESS_NO_PORT|MULTICAST_(IF|TTL|LOOP|ALL)|UNICAST_IF|LOCAL_PORT_RANGE)$/,
+    ),
+  },
+  ipv6_option: {
+    about: "Socket options of the level `SOL_IPV6`",
+    from: named(
+      "linux/in6.h",
+      /^IPV6_(UNICAST_HOPS|MULTICAST_(IF|HOPS|LOOP|ALL)|MTU_DISCOVER|MTU|RECVERR|V6ONLY|RECVPKTINFO|HOPLIMIT|RECVHOPLIMIT|TCLASS|RECVTCLASS|AUTOFLOWLABEL|MINHOPCOUNT|TRANSPARENT|UNICAST_IF|FREEBIND)$/,
+    ),
+  },
+  message_flags: {
+    about: "Flags of send(2), recv(2) and similar calls",
+    areSeparate: true,
+    from: named(
+      kernelSocket,
+      /^MSG_(OOB|PEEK|DONTROUTE|CTRUNC|TRUNC|DONTWAIT|EOR|WAITALL|CONFIRM|ERRQUEUE|NOSIGNAL|MORE|WAITFORONE|ZEROCOPY|FASTOPEN|CMSG_CLOEXEC)$/,
+    ),
+  },
+
   // TCP.
   tcp_state: {
     about: "States of TCP sockets: the field `skc_state` of `struct sock_common`",
@@ -233,6 +324,15 @@ export const enumerations: Readonly<Record<string, Enumeration>> = {
     ),
   },
 
+  packet_type: {
+    about:
+      "Types of packets by their destination: the field `pkt_type`, and the helper `skb_change_type`",
+    from: named(
+      "linux/if_packet.h",
+      /^PACKET_(HOST|BROADCAST|MULTICAST|OTHERHOST|OUTGOING|LOOPBACK|USER|KERNEL)$/,
+    ),
+  },
+
   // Netfilter.
   nf_protocol_family: {
     about: "Protocol families of netfilter",
@@ -246,6 +346,30 @@ export const enumerations: Readonly<Record<string, Enumeration>> = {
     about:
       "Priorities of the kernel's own netfilter hook functions. A function with a lower number runs earlier",
     from: named("linux/netfilter_ipv4.h", /^NF_IP_PRI_/),
+  },
+
+  ip_conntrack_status: {
+    about: "Status bits of tracked connections: the field `status` of `struct nf_conn`",
+    areSeparate: true,
+    from: named(
+      "linux/netfilter/nf_conntrack_common.h",
+      /^IPS_(EXPECTED|SEEN_REPLY|ASSURED|CONFIRMED|SRC_NAT|DST_NAT|SEQ_ADJUST|SRC_NAT_DONE|DST_NAT_DONE|DYING|FIXED_TIMEOUT|TEMPLATE|UNTRACKED|HELPER|OFFLOAD)$/,
+    ),
+  },
+
+  // Infrared receivers.
+  lirc_mode2: {
+    about: "Kinds of samples that lirc_mode2 programs get: the bits `LIRC_MODE2_MASK` of a sample",
+    from: named("linux/lirc.h", /^LIRC_MODE2_(SPACE|PULSE|FREQUENCY|TIMEOUT|OVERFLOW)$/),
+  },
+  lirc_masks: {
+    about: "Masks of the parts of a sample that lirc_mode2 programs get",
+    areSeparate: true,
+    from: named("linux/lirc.h", /^LIRC_(VALUE|MODE2)_MASK$/),
+  },
+  rc_proto: {
+    about: "Protocols of infrared remote controls: for the helper `rc_keydown`",
+    from: [{ header: "linux/lirc.h", enum: "rc_proto", names: /^RC_PROTO_(?!MAX$)/ }],
   },
 
   // Perf events.
@@ -263,6 +387,24 @@ export const enumerations: Readonly<Record<string, Enumeration>> = {
   perf_sw_ids: {
     about: "Events of the type `PERF_TYPE_SOFTWARE`",
     from: named(perf, /^PERF_COUNT_SW_(?!MAX$)/),
+  },
+
+  perf_hw_cache_id: {
+    about: "Caches of events of the type `PERF_TYPE_HW_CACHE`: bits 0 to 7 of the event",
+    from: named(perf, /^PERF_COUNT_HW_CACHE_(L1D|L1I|LL|DTLB|ITLB|BPU|NODE)$/),
+  },
+  perf_hw_cache_op_id: {
+    about: "Operations of events of the type `PERF_TYPE_HW_CACHE`: bits 8 to 15 of the event",
+    from: named(perf, /^PERF_COUNT_HW_CACHE_OP_(?!MAX$)/),
+  },
+  perf_hw_cache_op_result_id: {
+    about: "Results of events of the type `PERF_TYPE_HW_CACHE`: bits 16 to 23 of the event",
+    from: named(perf, /^PERF_COUNT_HW_CACHE_RESULT_(?!MAX$)/),
+  },
+  hw_breakpoint_type: {
+    about: "Accesses that breakpoints watch for",
+    areSeparate: true,
+    from: named("linux/hw_breakpoint.h", /^HW_BREAKPOINT_(R|W|RW|X)$/),
   },
 
   // Processes and files.
@@ -294,6 +436,31 @@ export const enumerations: Readonly<Record<string, Enumeration>> = {
     from: named(
       "kernel:linux/sched.h",
       /^PF_(IDLE|EXITING|WQ_WORKER|FORKNOEXEC|SUPERPRIV|DUMPCORE|SIGNALED|KTHREAD)$/,
+    ),
+  },
+  task_state: {
+    about:
+      "Bits of the field `__state` of `struct task_struct` (before Linux 5.14 `state`), and of `prev_state` of the tracepoint `sched_switch`. They are internal to the kernel; these are the same from Linux 5.10 to 7.2",
+    areSeparate: true,
+    from: named(
+      "kernel:linux/sched.h",
+      /^(TASK_(RUNNING|INTERRUPTIBLE|UNINTERRUPTIBLE|PARKED|DEAD)|__TASK_(STOPPED|TRACED)|EXIT_(DEAD|ZOMBIE))$/,
+    ),
+  },
+  softirq: {
+    about:
+      "Soft interrupts: the field `vec` of the tracepoints `irq:softirq_entry` and `irq:softirq_exit`",
+    from: named(
+      "kernel:linux/interrupt.h",
+      /^(HI|TIMER|NET_TX|NET_RX|BLOCK|IRQ_POLL|TASKLET|SCHED|HRTIMER|RCU)_SOFTIRQ$/,
+    ),
+  },
+  clock_id: {
+    about:
+      "Clocks: for the helper `timer_init` and for tracing of system calls. Timers take `CLOCK_REALTIME`, `CLOCK_MONOTONIC` and `CLOCK_BOOTTIME`",
+    from: named(
+      "linux/time.h",
+      /^CLOCK_(REALTIME|MONOTONIC|PROCESS_CPUTIME_ID|THREAD_CPUTIME_ID|MONOTONIC_RAW|REALTIME_COARSE|MONOTONIC_COARSE|BOOTTIME|REALTIME_ALARM|BOOTTIME_ALARM|TAI)$/,
     ),
   },
   sched_policy: {
@@ -380,6 +547,40 @@ export const meanings: Readonly<Record<string, string>> = {
   BPF_REDIRECT: "Sends the packet to the target of the helper `redirect`.",
   BPF_LWT_REROUTE: "Looks up the route again, by the changed header. Requires Linux 5.1.",
   BPF_FLOW_DISSECTOR_CONTINUE: "Leaves the packet to the kernel's dissector. Requires Linux 6.1.",
+  BPF_RET_SET_CN:
+    "Signals congestion to the sender: for egress programs of the type cgroup_skb. The results are 2 and 3.",
+  BPF_RET_BIND_NO_CAP_NET_BIND_SERVICE:
+    "Binds to a port below 1024 without CAP_NET_BIND_SERVICE: for `bind` programs. The result is 3. Requires Linux 5.12.",
+  BPF_SKB_CLOCK_REALTIME: "The time is that of `CLOCK_REALTIME`, or unknown.",
+  BPF_SKB_CLOCK_MONOTONIC:
+    "The time is that of `CLOCK_MONOTONIC`, at which the packet is to be sent.",
+  BPF_SKB_CLOCK_TAI: "The time is that of `CLOCK_TAI`, at which the packet is to be sent.",
+  BPF_STREAM_STDOUT: "The standard output of the program.",
+  BPF_STREAM_STDERR: "The standard error of the program, to which the kernel reports faults, too.",
+  TCP_BPF_IW: "Initial congestion window, in packets: only before the first data is sent.",
+  TCP_BPF_SNDCWND_CLAMP: "Maximum of the congestion window, in packets.",
+  TCP_BPF_DELACK_MAX: "Maximum delay of an acknowledgement, in microseconds. Requires Linux 5.10.",
+  TCP_BPF_RTO_MIN: "Minimum of the retransmission timeout, in microseconds. Requires Linux 5.10.",
+  TCP_BPF_SYN: "The TCP header of the SYN packet. Requires Linux 5.10.",
+  TCP_BPF_SYN_IP: "The IP and TCP headers of the SYN packet. Requires Linux 5.10.",
+  TCP_BPF_SYN_MAC: "The link-layer, IP and TCP headers of the SYN packet. Requires Linux 5.10.",
+  TCP_BPF_SOCK_OPS_CB_FLAGS:
+    "The events for which the socket calls sock_ops programs. Requires Linux 6.8.",
+  SK_BPF_CB_FLAGS:
+    "The events for which the socket calls sock_ops programs: `SK_BPF_CB_TX_TIMESTAMPING`. Requires Linux 6.15.",
+  BPF_STACK_BUILD_ID_EMPTY: "The frame is beyond the end of the stack.",
+  BPF_STACK_BUILD_ID_IP: "The frame has an address: its file has no build id, or was not found.",
+  BPF_CGROUP_ITER_ORDER_UNSPEC: "The default order: descendants after their ancestors.",
+  BPF_CGROUP_ITER_SELF_ONLY: "Only the cgroup itself.",
+  BPF_CGROUP_ITER_DESCENDANTS_PRE: "The cgroup and its descendants, ancestors before descendants.",
+  BPF_CGROUP_ITER_DESCENDANTS_POST: "The cgroup and its descendants, descendants before ancestors.",
+  BPF_CGROUP_ITER_ANCESTORS_UP: "The cgroup and its ancestors, up to the root.",
+  BPF_CGROUP_ITER_CHILDREN: "The children of the cgroup.",
+  PACKET_HOST: "The packet is for this machine.",
+  PACKET_BROADCAST: "The packet is for all machines.",
+  PACKET_MULTICAST: "The packet is for a group of machines.",
+  PACKET_OTHERHOST: "The packet is for another machine.",
+  PACKET_OUTGOING: "The packet is sent by this machine.",
   BPF_ANY: "Stores whether the key exists or not.",
   BPF_NOEXIST: "Stores only if the key does not exist: EEXIST otherwise.",
   BPF_EXIST: "Stores only if the key exists: ENOENT otherwise.",
@@ -483,6 +684,7 @@ export const meanings: Readonly<Record<string, string>> = {
     "Sends the packets of the test run where the XDP program directs them.",
   BPF_F_TEST_SKB_CHECKSUM_COMPLETE: "Gives the packet of the test run a complete checksum.",
   BPF_OBJ_NAME_LEN: "The size of an object's name with its NUL, in bytes.",
+  BPF_STATS_RUN_TIME: "Statistics of the runs of programs: for BPF_ENABLE_STATS.",
   BPF_TAG_SIZE: "The size of a program's tag, in bytes.",
   // Helpers.
   BPF_F_IPV6: "The packet is IPv6: for `l4_csum_replace`.",
@@ -490,6 +692,12 @@ export const meanings: Readonly<Record<string, string>> = {
   BPF_F_REDIRECT_FLAGS: "All flags of the helpers that redirect packets.",
   // System calls.
   ETH_HLEN: "The size of an Ethernet header, in bytes.",
+  MSG_DONTWAIT: "Does not block.",
+  MSG_NOSIGNAL: "Raises no SIGPIPE.",
+  HW_BREAKPOINT_R: "Reads.",
+  HW_BREAKPOINT_W: "Writes.",
+  HW_BREAKPOINT_RW: "Reads and writes.",
+  HW_BREAKPOINT_X: "Executions of the instruction at the address.",
   CLONE_NEWCGROUP: "Creates or enters a cgroup namespace.",
   CLONE_NEWNET: "Creates or enters a network namespace.",
   PROT_READ: "Allows reads of the pages.",

@@ -53,11 +53,12 @@ test("the output has every number of the input", () => {
   // Some are used twice: in an object for the library, and as a constant for scripts.
   const objects = Object.values(constantFiles)
     .flatMap(({ groups }) => groups.flatMap(({ from }) => from))
-    .filter((source) => source.object !== undefined && enumOf(source) === undefined);
-  const inObjects = new Set(objects.flatMap((source) => namesOf(source)));
+    .filter((source) => source.object !== undefined);
+  const keysOf = (source: Constants) => namesOf(source).map((name) => `${enumOf(source)} ${name}`);
+  const inObjects = new Set(objects.flatMap((source) => keysOf(source)));
   const twice = Object.values(enumerations)
-    .flatMap(({ from }) => from.flatMap((source) => namesOf(source)))
-    .filter((name) => inObjects.has(name));
+    .flatMap(({ from }) => from.flatMap((source) => keysOf(source)))
+    .filter((key) => inObjects.has(key));
   const names = tables.flatMap((table) => Object.keys(table));
   expect(values).toHaveLength(names.length + twice.length);
 });

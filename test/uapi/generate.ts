@@ -167,18 +167,16 @@ function publicBlocks(input: Reduced): string[] {
     return enumerationText(name, enumeration, own, entries);
   });
   const flags = "bpf.ts";
-  others.delete(flags);
   const inObjects = Object.values(enumerations)
     .filter(({ areSeparate }) => areSeparate !== true)
     .flatMap(({ from }) => from.flatMap((source) => read(input, source).map(([name]) => name)));
-  const lists = [...others].flatMap(([file, names]) => [
-    listText(
-      "import",
-      names.filter((name) => inObjects.includes(name)),
-      file,
-    ),
-    listText("export", names, file),
-  ]);
+  const lists = [...others].flatMap(([file, names]) => {
+    const used = names.filter((name) => inObjects.includes(name));
+    return [
+      ...(used.length === 0 ? [] : [listText("import", used, file)]),
+      ...(file === flags ? [] : [listText("export", names, file)]),
+    ];
+  });
   return [[`export * from "./${flags}";`, ...lists].join("\n"), ...blocks];
 }
 

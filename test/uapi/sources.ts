@@ -56,7 +56,7 @@ export const constantFiles: Readonly<Record<string, ConstantFile>> = {
           {
             header: "linux/bpf.h",
             names:
-              /^BPF_(ANY$|NOEXIST$|EXIST$|F_|RB_|RINGBUF_|OBJ_NAME_LEN|STACK_BUILD_ID_VALID|TAG_SIZE)/,
+              /^BPF_(ANY$|NOEXIST$|EXIST$|F_|RB_|RINGBUF_|OBJ_NAME_LEN|STACK_BUILD_ID_VALID|TAG_SIZE|STATS_RUN_TIME$)/,
           },
         ],
       },

@@ -1,0 +1,145 @@
+/** @module Options of loading that the kernel takes beside the code: flags, the network interface, the array of descriptors. */
+
+import { describe } from "../check/describe.ts";
+import { checkCount } from "../check/arguments.ts";
+import { suggest } from "../check/names.ts";
+import { type ProgramFlag, programFlags, type ProgramLoad } from "../ffi/bpf_prog.ts";
+import { isKernelSince, type KernelVersion } from "../ffi/kernel.ts";
+import { interfaceIndex, interfaceName } from "../ffi/socket.ts";
+import { type FdLike, fdOf } from "../handle/fd_like.ts";
+import type { ProgramSpec } from "./program_spec.ts";
+import type { Section } from "./sections.ts";
+
+/** Options of loading that belong to this machine and process, not to the spec. */
+export interface MachineOptions {
+  /**
+   * The network interface to bind a program of a section `xdp` or `tc` to: its index or its name. With the flag
+   * `"xdp_dev_bound_only"` the program can read the metadata of the driver, and can be attached only to this interface (kernel 6.3).
+   * Without the flag the program is offloaded: the hardware of the interface runs it.
+   */
+  readonly interface?: number | string;
+  /**
+   * Maps and BTF objects that the instructions refer to by their index in this array: loads of maps (`BPF_PSEUDO_MAP_IDX`, kernel
+   * 5.14) and calls of functions of modules (kernel 5.16). Light skeletons have such instructions. Since Linux 6.14 the program
+   * keeps all maps of the array in the kernel, also those that it does not refer to.
+   */
+  readonly fdArray?: readonly FdLike[];
+}
+
+/** The fields of BPF_PROG_LOAD that the options determine. */
+type LoadFields = Pick<ProgramLoad, "flags" | "interfaceIndex" | "fdArray">;
+
+/** The first kernel versions that have the flags. */
+const flagVersions: Readonly<Record<ProgramFlag, KernelVersion>> = {
+  strict_alignment: "4.12",
+  any_alignment: "5.0",
+  test_rnd_hi32: "5.3",
+  test_state_freq: "5.4",
+  sleepable: "5.10",
+  xdp_has_frags: "5.18",
+  xdp_dev_bound_only: "6.3",
+  test_reg_invariants: "6.8",
+};
+
+/**
+ * Checks the options and returns the fields for the kernel. The flags of the section are among them.
+ *
+ * @throws {TypeError | RangeError} if an option is wrong, or does not fit the section.
+ * @throws {BpfError} `ENODEV` if no network interface has the name.
+ */
+export function loadFields(
+  { flags = [] }: Pick<ProgramSpec, "flags">,
+  { interface: device, fdArray }: MachineOptions,
+  section: Section,
+): LoadFields {
+  const { programType } = section.row;
+  const bits = flagBits(flags) | (section.row.flags ?? 0);
+  if (device === undefined) {
+    if ((bits & programFlags.xdp_dev_bound_only) === 0) return { flags: bits, ...fdsOf(fdArray) };
+    throw new TypeError(
+      'interface: the flag "xdp_dev_bound_only" needs the network interface to bind the program to',
+    );
+  }
+  if (programType !== "xdp" && programType !== "sched_cls") {
+    throw new TypeError(
+      `interface: only programs of the types xdp and sched_cls are bound to network interfaces, those of section "${section.name}" are ${programType}`,
+    );
+  }
+  return { flags: bits, interfaceIndex: interfaceIndexOf(device), ...fdsOf(fdArray) };
+}
+
+function flagBits(flags: readonly ProgramFlag[]): number {
+  if (!Array.isArray(flags)) {
+    throw new TypeError(`flags: expected an array of names, got ${describe(flags)}`);
+  }
+  let bits = 0;
+  for (const flag of flags as readonly ProgramFlag[]) {
+    if (!Object.hasOwn(programFlags, flag)) {
+      throw new TypeError(
+        `flags: unknown flag ${describe(flag)}: ${suggest(String(flag), Object.keys(programFlags))}`,
+      );
+    }
+    bits |= programFlags[flag];
+  }
+  return bits;
+}
+
+function interfaceIndexOf(device: number | string): number {
+  if (typeof device === "number") {
+    checkCount("interface", device, 1);
+    return device;
+  }
+  if (typeof device !== "string" || device === "" || device.includes("\0")) {
+    throw new TypeError(
+      `interface: expected the index or the name of a network interface, got ${describe(device)}`,
+    );
+  }
+  return interfaceIndex(device);
+}
+
+function fdsOf(fdArray: readonly FdLike[] | undefined): Pick<LoadFields, "fdArray"> {
+  if (fdArray === undefined) return {};
+  if (!Array.isArray(fdArray)) {
+    throw new TypeError(
+      `fdArray: expected an array of maps and BTF objects, got ${describe(fdArray)}`,
+    );
+  }
+  return {
+    fdArray: Int32Array.from(fdArray, (object) => fdOf(object, "a map or a BTF object", 1)),
+  };
+}
+
+/**
+ * Returns a hint for a load that the kernel refused before it verified the program; `undefined` if none of the options can be the
+ * cause.
+ *
+ * @param code the name of the error
+ */
+export function explainLoadFields(
+  { flags = 0, interfaceIndex: index, fdArray }: LoadFields,
+  code: string,
+): string | undefined {
+  if (code === "EINVAL") {
+    for (const [name, since] of Object.entries(flagVersions)) {
+      const isSet = (flags & programFlags[name as ProgramFlag]) !== 0;
+      if (isSet && !isKernelSince(since)) return `The flag ${name} needs Linux ${since}`;
+    }
+  }
+  if (fdArray !== undefined && !isKernelSince("5.14")) {
+    return code === "E2BIG" || code === "EINVAL"
+      ? "The option fdArray needs Linux 5.14"
+      : undefined;
+  }
+  if (fdArray !== undefined && code === "EBADF") {
+    return "A descriptor in fdArray is neither that of a map nor of a BTF object";
+  }
+  if (index === undefined || (code !== "EINVAL" && code !== "EOPNOTSUPP")) return undefined;
+  const name = interfaceName(index);
+  if (name === undefined) return `This network namespace has no interface with the index ${index}`;
+  if ((flags & programFlags.xdp_dev_bound_only) === 0) {
+    return `The driver of ${name} does not offload programs to hardware, or not with these flags. With the flag xdp_dev_bound_only, an XDP program is bound to the interface and the kernel runs it`;
+  }
+  return code === "EOPNOTSUPP"
+    ? `The driver of ${name} does not support XDP`
+    : "Only XDP programs can have the flag xdp_dev_bound_only, and beside it only xdp_has_frags";
+}
