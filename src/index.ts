@@ -185,7 +185,14 @@ export type {
   XdpLinkInfo,
 } from "./link/link_info.ts";
 export { Link, listLinks, type OpenLinkOptions, type UpdateLinkOptions } from "./link/link.ts";
-export type { CookieOptions, LinkedProgram } from "./link/attach_method.ts";
+export type { CookieOptions, CookiesOptions, LinkedProgram } from "./link/attach_method.ts";
+export type { FunctionPatterns } from "./link/function_patterns.ts";
+export type { ReplacementOptions } from "./link/trampoline.ts";
+export {
+  type SkippedFunction,
+  type TracedFunctions,
+  TracingMultiLink,
+} from "./link/trampoline_multi.ts";
 export {
   type DataLocation,
   tracepointType,

@@ -12,7 +12,6 @@ import {
   detachLink,
   detachProgram,
   type LinkTarget,
-  openRawTracepoint,
   updateLink,
 } from "../ffi/bpf_link.ts";
 import { probeElement, probeMap } from "../ffi/bpf_probe.ts";
@@ -25,7 +24,7 @@ import { inNewNamespace, inNewNetworkNamespace, openNetworkNamespace } from "../
 import { enablePerfEvent, openIdleEvent, setPerfEventProgram } from "../ffi/perf_event.ts";
 import { activeSecurityModules, bpfModuleObstacle } from "../ffi/security.ts";
 import { openSocket, RouteSocket, setSocketOption } from "../ffi/socket.ts";
-import { type AttachPlace, type OldAttachKindRow, testFunction } from "../link/attach_kinds.ts";
+import type { AttachPlace, OldAttachKindRow } from "../link/attach_kinds.ts";
 import type { AttachKindRow, ProbePlace } from "../link/attach_method.ts";
 import { openProbe, type ProbeSource } from "../link/perf_event.ts";
 import { addClassifier, addNetkit, attachXdp } from "../link/route.ts";
@@ -38,7 +37,7 @@ import { attempt, descriptorOf, Missing, requireSuccess } from "./attempt.ts";
 import type { ProbeAnswer } from "./feature.ts";
 import { mapTypes } from "../maps/map_types.ts";
 import { probeMapOf } from "./map_types.ts";
-import { kernelTypeId, loadProbe, loadProbeProgram } from "./probe_program.ts";
+import { kernelTypeId, loadExtensible, loadProbe, loadProbeProgram } from "./probe_program.ts";
 
 /** Probes a way to attach: attaches a program in this way, and detaches it at once. */
 export function probeAttachKind(row: AttachKindRow | OldAttachKindRow): ProbeAnswer {
@@ -49,6 +48,9 @@ export function probeAttachKind(row: AttachKindRow | OldAttachKindRow): ProbeAns
       else attachProbeProgram(row);
     } catch (error) {
       if (row.isExclusive && error instanceof BpfError && error.code === "EEXIST") return;
+      // The ways refuse to attach while the security module is not active.
+      const isRefusal = error instanceof BpfError && error.code === "EOPNOTSUPP";
+      if (row.needsSecurityModule && isRefusal) requireSecurityModule();
       throw error;
     }
     if (row.needsSecurityModule) requireSecurityModule();
@@ -64,7 +66,8 @@ function attachProgram({ section, returns = 0, place, options, operation }: Atta
     license: "GPL",
     code: [asm.mov(asm.r0, returns), asm.exit()],
   };
-  using program = new Program(spec);
+  using attachTo = section.startsWith("freplace/") ? loadExtensible() : undefined;
+  using program = new Program({ ...spec, ...(attachTo && { attachTo }) });
   atProbePlace(place, (placeOptions) => {
     using link = program.attach({ ...placeOptions, ...options });
     if (operation === "detach") link.detach();
@@ -135,11 +138,6 @@ function attachProbeProgram(row: OldAttachKindRow): void {
       }
       case "attach":
         return attachAndDetach(row, program.fd, fdOf(target));
-      case "raw_tracepoint": {
-        const context = { doing: "attach to a tracepoint or a function" };
-        const fd = openRawTracepoint(program.fd, null, context);
-        return new Descriptor(fd, linkName)[Symbol.dispose]();
-      }
       case "event":
         setPerfEventProgram(fdOf(target), program.fd, { doing: `attach to the ${placeName}` });
         return enablePerfEvent(fdOf(target), placeName);
@@ -174,7 +172,7 @@ function makeLink(row: OldAttachKindRow, fd: number, target: LinkTarget): Descri
 
 /** Returns true for targets with one cookie per function or offset. */
 function hasManyPlaces({ kind }: LinkTarget): boolean {
-  return kind === "kernel functions" || kind === "file places" || kind === "typed functions";
+  return kind === "kernel functions" || kind === "file places";
 }
 
 function attachTypeOf({ attachType, program }: OldAttachKindRow): AttachTypeName {
@@ -233,8 +231,6 @@ function atPlace(place: AttachPlace, use: (target: LinkTarget) => void): void {
       );
     case "kernel functions":
       return use({ kind: place, names: [rareFunction] });
-    case "typed functions":
-      return use({ kind: place, ids: [kernelTypeId(testFunction.kind, testFunction.name)] });
     case "file":
       return withFile((path) => use({ kind: "file places", path, offsets: [0] }));
     case "idle event":

@@ -6,7 +6,6 @@ import type { Code } from "../asm/instruction.ts";
 import { Btf } from "../btf/btf.ts";
 import { BtfBuilder } from "../btf/builder.ts";
 import { bpfError } from "../ffi/bpf.ts";
-import { loadBtf } from "../ffi/bpf_btf.ts";
 import {
   attachTypeNumbers,
   type ProgramTypeName,
@@ -52,9 +51,10 @@ export const returnZero: Code = [asm.mov(asm.r0, 0), asm.exit()];
 export function loadProbe(
   section: SectionName,
   code: Code = returnZero,
-  btf?: ProgramBtfSpec,
+  { btf, attachTo }: { readonly btf?: ProgramBtfSpec; readonly attachTo?: Descriptor } = {},
 ): Descriptor {
-  const result = tryLoad({ section, ...probe, code, ...(btf && { btf }) });
+  const spec = { section, ...probe, code, ...(btf && { btf }) };
+  const result = tryLoad(spec, attachTo && { attachTo });
   if ("fd" in result) return new Descriptor(result.fd, `${section} program of a probe`);
   throw bpfError(BPF_PROG_LOAD, result.errno, { doing: `load a program of section ${section}` });
 }
@@ -84,24 +84,7 @@ const replaceableId = functionTypes.func("replaceable", prototype, "global");
  */
 export function loadExtensible(): Descriptor {
   const functions = { main: mainId, replaceable: replaceableId };
-  return loadProbe("socket", extensible, { bytes: functionTypes.encode(), functions });
-}
-
-/**
- * Loads a program that replaces a function of another program. It keeps a reference to the other program.
- *
- * @throws {BpfError} if the kernel refuses.
- */
-function loadExtension(): Descriptor {
-  using extended = loadExtensible();
-  using btf = loadBtf(functionTypes.encode(), "types of a probe");
-  const functions = new Uint8Array(Uint32Array.of(0, replaceableId).buffer);
-  const instructions = assemble(returnZero).bytes;
-  const attachment = { attachProgramFd: extended.fd, attachBtfId: replaceableId };
-  const program = { type: programTypeNumbers.ext, instructions, ...probe, ...attachment };
-  const result = tryLoadProgram({ ...program, btf: { fd: btf.fd, functions } }, 0);
-  if ("fd" in result) return new Descriptor(result.fd, "program of a probe");
-  throw bpfError(BPF_PROG_LOAD, result.errno, { doing: "load a program of the type ext" });
+  return loadProbe("socket", extensible, { btf: { bytes: functionTypes.encode(), functions } });
 }
 
 /** The result of loading the program of a probe. */
@@ -129,11 +112,17 @@ export function probeLoad(type: ProgramTypeName, code: Code = returnZero): Probe
   }
 }
 
+/** Loads a program that replaces a function of another program, and closes it. */
+function loadExtension(): void {
+  using attachTo = loadExtensible();
+  loadProbe(programTypes.ext.section, returnZero, { attachTo })[Symbol.dispose]();
+}
+
 /** Makes the feature of a program type. Its probe loads the smallest program: if the verifier writes a log, the kernel has the type. */
 export function programTypeFeature(type: ProgramTypeName): Feature {
   const { since, config, needs } = programTypes[type];
   const probe = (): ProbeAnswer => {
-    if (type === "ext") return attempt(() => loadExtension()[Symbol.dispose]());
+    if (type === "ext") return attempt(loadExtension);
     const { error, log } = probeLoad(type);
     return error === undefined || log.trim() !== "" ? "available" : error;
   };
@@ -153,7 +142,6 @@ export interface ProbeProgram extends SmallestProgram {
  */
 export function loadProbeProgram(program: ProbeProgram): Descriptor {
   const { type, attachType, target, code = returnZero } = program;
-  if (type === "ext") return loadExtension();
   const result = tryLoadProgram(
     {
       type: programTypeNumbers[type],

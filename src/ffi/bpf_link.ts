@@ -147,13 +147,6 @@ export type LinkTarget =
       /** One cookie for each offset. */
       readonly cookies?: readonly bigint[];
     }
-  /** Kernel functions by their ids in the kernel's BTF, for tracing_multi (kernel 7.2). */
-  | {
-      readonly kind: "typed functions";
-      readonly ids: readonly number[];
-      /** One cookie for each id. */
-      readonly cookies?: readonly bigint[];
-    }
   /** A netfilter hook in this thread's network namespace (kernel 6.4). */
   | {
       readonly kind: "netfilter";
@@ -243,14 +236,6 @@ function fillTarget(attr: BpfAttr, target: LinkTarget): void {
         .u32(LINK_CREATE.uprobe_multi_flags, target.isReturn ? BPF_F_UPROBE_MULTI_RETURN : 0);
       setNumberArray(attr, LINK_CREATE.uprobe_multi_offsets, target.offsets.map(BigInt));
       setNumberArray(attr, LINK_CREATE.uprobe_multi_cookies, target.cookies);
-      break;
-    case "typed functions":
-      attr.u32(LINK_CREATE.tracing_multi_cnt, target.ids.length);
-      attr.memory(
-        LINK_CREATE.tracing_multi_ids,
-        new Uint8Array(Uint32Array.from(target.ids).buffer),
-      );
-      setNumberArray(attr, LINK_CREATE.tracing_multi_cookies, target.cookies);
       break;
     case "netfilter":
       attr

@@ -10,6 +10,8 @@ import { type KernelVersion, sinceByArchitecture } from "../ffi/kernel.ts";
 import type { AttachKindRow } from "./attach_method.ts";
 import { rawTracepointKinds } from "./raw_tracepoint.ts";
 import { tracepointKinds } from "./tracepoint.ts";
+import { ftrace, replacementKinds, tracedFunctionKinds, typed } from "./trampoline.ts";
+import { tracedFunctionsKinds } from "./trampoline_multi.ts";
 
 /** A type of the kernel's BTF that a program is loaded for. */
 export interface BtfTarget {
@@ -41,9 +43,8 @@ export type AttachPlace =
   | "loopback"
   | "netfilter hook"
   | "netkit"
-  /** Functions of the kernel: by name, or by their ids in the BTF. */
+  /** Functions of the kernel, by name. */
   | "kernel functions"
-  | "typed functions"
   /** An offset in a file, for a uprobe_multi link. */
   | "file"
   /** A perf event: one that never counts, or that of a kprobe or uprobe. */
@@ -67,8 +68,6 @@ type AttachCall =
   | "link, then detach"
   /** BPF_PROG_ATTACH, followed by BPF_PROG_DETACH. */
   | "attach"
-  /** BPF_RAW_TRACEPOINT_OPEN, for the target that the program was loaded for. */
-  | "raw_tracepoint"
   /** The ioctl PERF_EVENT_IOC_SET_BPF. */
   | "event"
   | "xdp by netlink"
@@ -142,43 +141,6 @@ function multiUprobe(attachType: AttachTypeName) {
 const events = { ...tracing, config: ["CONFIG_BPF_EVENTS"] } as const;
 const perfEvent = { ...events, program: { type: "perf_event" }, place: "idle event" } as const;
 const perfEventLink = { ...perfEvent, by: "link", attachType: "perf_event" } as const;
-
-/** A function that exists to be traced by tests (kernel 5.5): only test runs of tracing programs call it. */
-export const testFunction: BtfTarget = { kind: "func", name: "bpf_fentry_test1" };
-/** The security hook of quotactl(2), a rare system call. */
-const securityHook: BtfTarget = { kind: "func", name: "bpf_lsm_quotactl" };
-
-const typed = {
-  ...tracing,
-  config: ["CONFIG_BPF_EVENTS", "CONFIG_BPF_JIT", "CONFIG_DEBUG_INFO_BTF"],
-} as const;
-const ftrace = "CONFIG_DYNAMIC_FTRACE_WITH_DIRECT_CALLS";
-
-/** Returns the row of a program that a trampoline attaches to the function that it is loaded for. */
-function trampoline(attachType: AttachTypeName, target = testFunction) {
-  return {
-    ...typed,
-    config: [...typed.config, ftrace],
-    program: { type: "tracing", attachType, target },
-    place: "loaded for",
-    by: "raw_tracepoint",
-  } as const;
-}
-
-function multiTrampoline(attachType: AttachTypeName) {
-  return {
-    ...typed,
-    config: [...typed.config, ftrace, "CONFIG_HAVE_SINGLE_FTRACE_DIRECT_OPS"],
-    program: { type: "tracing", attachType },
-    place: "typed functions",
-    by: "link",
-  } as const;
-}
-
-/** Returns the first kernel version with trampolines. On arm64 the kernel can call them since 6.4. */
-function trampolinesSince(x64: KernelVersion): KernelVersion {
-  return sinceByArchitecture({ x64, arm64: "6.4" });
-}
 
 const network = {
   // CAP_SYS_ADMIN is needed to create the network namespace.
@@ -254,39 +216,9 @@ export const attachKinds = {
   perf_event_link: { since: "5.15", ...perfEventLink },
   perf_event_cookie: { since: "5.15", ...perfEventLink, hasCookie: true },
   ...rawTracepointKinds,
-  fentry: { since: trampolinesSince("5.5"), ...trampoline("trace_fentry") },
-  fexit: { since: trampolinesSince("5.5"), ...trampoline("trace_fexit") },
-  fmod_ret: {
-    since: trampolinesSince("5.7"),
-    // fmod_ret programs may change the results of security hooks. Only quotactl(2) calls this hook.
-    ...trampoline("modify_return", { kind: "func", name: "security_quotactl" }),
-    config: [...typed.config, ftrace, "CONFIG_SECURITY"],
-  },
-  fsession: { since: "7.0", ...trampoline("trace_fsession") },
-  fentry_cookie: {
-    since: trampolinesSince("5.19"),
-    ...trampoline("trace_fentry"),
-    by: "link",
-    hasCookie: true,
-  },
-  "fentry.multi": { since: "7.2", ...multiTrampoline("trace_fentry_multi") },
-  "fexit.multi": { since: "7.2", ...multiTrampoline("trace_fexit_multi") },
-  "fsession.multi": { since: "7.2", ...multiTrampoline("trace_fsession_multi") },
-  lsm: {
-    since: trampolinesSince("5.7"),
-    ...trampoline("lsm_mac"),
-    config: [...typed.config, ftrace, "CONFIG_BPF_LSM"],
-    program: { type: "lsm", attachType: "lsm_mac", target: securityHook },
-    needsSecurityModule: true,
-  },
-  freplace: {
-    since: sinceByArchitecture({ x64: "5.6", arm64: "6.0" }),
-    ...tracing,
-    config: ["CONFIG_BPF_JIT", "CONFIG_DEBUG_INFO_BTF"],
-    program: { type: "ext" },
-    place: "loaded for",
-    by: "raw_tracepoint",
-  },
+  ...tracedFunctionKinds,
+  ...tracedFunctionsKinds,
+  ...replacementKinds,
   iter: {
     since: "5.8",
     ...typed,
@@ -392,7 +324,11 @@ export const attachKinds = {
       "CONFIG_DEBUG_INFO_BTF",
       ftrace,
     ],
-    program: { type: "lsm", attachType: "lsm_cgroup", target: securityHook },
+    program: {
+      type: "lsm",
+      attachType: "lsm_cgroup",
+      target: { kind: "func", name: "bpf_lsm_quotactl" },
+    },
     place: "cgroup",
     by: "attach",
     needsSecurityModule: true,

@@ -156,3 +156,31 @@ export function checkCookie(cookie: bigint | undefined): void {
     );
   }
 }
+
+/** Options of ways to attach to several places with cookies. */
+export interface CookiesOptions {
+  /**
+   * The value for each place, in their order, that the helper `get_attach_cookie` returns to the program; 0 means none.
+   *
+   * @default none
+   */
+  readonly cookies?: readonly bigint[];
+}
+
+/** Checks that there is one cookie for each place. @param place the noun for a place: `"offset"` */
+export function checkCookies(
+  cookies: readonly bigint[] | undefined,
+  count: number,
+  place: string,
+): void {
+  if (cookies === undefined) return;
+  if (!Array.isArray(cookies)) {
+    throw new TypeError(`cookies: expected an array of bigints, got ${describe(cookies)}`);
+  }
+  if (cookies.length !== count) {
+    throw new RangeError(
+      `cookies: expected one for each ${place}, ${count}, got ${cookies.length}`,
+    );
+  }
+  for (const cookie of cookies) checkCookie(cookie);
+}

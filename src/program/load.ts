@@ -19,9 +19,11 @@ import { type Capability, hasCapability } from "../ffi/capabilities.ts";
 import { Descriptor } from "../ffi/descriptor.ts";
 import { BpfError, errnoName, resourceErrors } from "../ffi/error.ts";
 import { explainer } from "../ffi/explanation.ts";
+import type { FdLike } from "../handle/fd_like.ts";
 import { checkName } from "../handle/kernel_object.ts";
-import { ENOENT, ENOSPC } from "../uapi/errno.ts";
+import { ENOSPC } from "../uapi/errno.ts";
 import { explainLoadFields, loadFields, type MachineOptions } from "./load_options.ts";
+import { findLoadTarget } from "./load_target.ts";
 import { type EncodedProgramBtf, encodeProgramBtf, loadProgramBtf } from "./program_btf.ts";
 import type { ProgramSpec } from "./program_spec.ts";
 import { programTypes } from "./program_types.ts";
@@ -56,10 +58,12 @@ export interface LiveProgram {
   readonly pinnedAt?: string | undefined;
 }
 
-/** Options of {@link loadProgram}: the maps that the spec refers to by name, and the level of the log. */
+/** Options of {@link loadProgram}: the objects that the spec refers to, and the level of the log. */
 export interface LoadOptions extends MachineOptions {
   /** The maps that the code refers to by name. */
   readonly maps?: Readonly<Record<string, LiveMap>>;
+  /** The loaded program whose function the section names. @default a function of the kernel */
+  readonly attachTo?: FdLike;
   /** The level of detail of the verifier's log. @default "none" */
   readonly log?: VerifierLog;
   /** Size of the buffer for the log, in bytes. @default enough for every log, or for its end */
@@ -75,6 +79,8 @@ interface PreparedLoad {
   readonly what: string;
   readonly logLevel: number;
   readonly logSize: number | undefined;
+  /** The objects that were opened for the load. {@link loadPrepared} closes them. */
+  readonly opened: DisposableStack;
 }
 
 /**
@@ -111,7 +117,7 @@ export function tryLoad(spec: ProgramSpec, options: LoadOptions = {}): LoadResul
 }
 
 function prepareLoad(spec: ProgramSpec, options: LoadOptions): PreparedLoad {
-  const { maps = {}, log = "none", logSize } = options;
+  const { maps = {}, attachTo, log = "none", logSize } = options;
   const { code, license, name = "" } = spec;
   if (typeof license !== "string" || license.includes("\0")) {
     throw new TypeError(`license: expected a string such as "GPL", got ${describe(license)}`);
@@ -124,22 +130,30 @@ function prepareLoad(spec: ProgramSpec, options: LoadOptions): PreparedLoad {
   checkName(name);
   const section = parseSection(spec.section);
   const assembled = assemble(code, resolverOf(maps));
-  const btf = encodeProgramBtf(assembled, spec.btf);
   const what = describeProgram(spec.section, name);
-  const { programType: type } = section.row;
+  using resources = new DisposableStack();
+  const target = findLoadTarget(section, attachTo, what);
+  resources.use(target.module);
+  const btf = encodeProgramBtf(assembled, spec.btf ?? target.btf);
+  const { programType: type, attachType } = section.row;
   const program: ProgramLoad = {
     type: programTypeNumbers[type],
-    expectedAttachType: expectedAttachType(section, what),
-    attachBtfId: attachBtfId(section, what),
+    expectedAttachType:
+      attachType === undefined ? (target.memberIndex ?? 0) : attachTypeNumbers[attachType],
+    attachBtfId: target.typeId,
+    attachFd: target.fd,
     ...loadFields(spec, options, section),
     instructions: assembled.bytes,
     license,
     name,
   };
-  return { section, assembled, btf, program, what, logLevel: logLevels[log], logSize };
+  const logLevel = logLevels[log];
+  const opened = resources.move();
+  return { section, assembled, btf, program, what, logLevel, logSize, opened };
 }
 
 function loadPrepared(prepared: PreparedLoad): LoadResult {
+  using _opened = prepared.opened;
   const result = loadWithBtf(prepared, prepared.program);
   if (prepared.section.row.isAttachTypeOptional !== true || !isUnknownAttachType(result)) {
     return result;
@@ -250,54 +264,6 @@ function refusalError(
   const hint = explainer()?.helper(type, log);
   const options = { errno, syscall: "bpf(BPF_PROG_LOAD)", doing: `load the ${what}`, hint };
   return new VerifierError(options, log, assembled);
-}
-
-/**
- * Returns the id of the kernel type that programs of a section are loaded for; 0 if the section needs none.
- *
- * @throws {BpfError} `ENOENT` if the kernel's BTF has no such type.
- */
-export function attachBtfId({ row: { loadTarget }, target = "" }: Section, what: string): number {
-  if (loadTarget === undefined) return 0;
-  const { kind, prefix } = loadTarget;
-  if (kind === "member") return findMember(target, what).structId;
-  // If several types have the name, the kernel uses the first one, too.
-  const name = `${prefix}${target}`;
-  const [id] = Btf.kernel().findAll(kind, name);
-  if (id !== undefined) return id;
-  const near = Btf.kernel().suggestion(name, kind).replace(prefix, "");
-  throw noTarget(
-    what,
-    `This kernel has no tracepoint ${target}, or no type information for it${near}`,
-  );
-}
-
-/** Returns the attach type of a section. For a member of a struct of functions, its index takes that place. */
-function expectedAttachType({ row, target = "" }: Section, what: string): number {
-  if (row.loadTarget?.kind === "member") return findMember(target, what).index;
-  return row.attachType === undefined ? 0 : attachTypeNumbers[row.attachType];
-}
-
-/** Finds a member of a struct of functions, named as `struct.member`. @throws {BpfError} `ENOENT` if the kernel lacks it. */
-function findMember(target: string, what: string): { structId: number; index: number } {
-  const [structName = "", name = ""] = target.split(".");
-  const btf = Btf.kernel();
-  const [structId] = btf.findAll("struct", structName);
-  if (structId === undefined) {
-    throw noTarget(
-      what,
-      `This kernel has no struct ${structName}${btf.suggestion(structName, "struct")}`,
-    );
-  }
-  const members = btf.members(structId).map((member) => member.name);
-  const index = members.indexOf(name);
-  if (index !== -1) return { structId, index };
-  throw noTarget(what, `The struct ${structName} has no member ${name}: ${suggest(name, members)}`);
-}
-
-function noTarget(what: string, hint: string): BpfError {
-  const syscall = "look-up in the kernel's BTF";
-  return new BpfError({ errno: ENOENT, syscall, doing: `load the ${what}`, hint });
 }
 
 /** Suffix of a ring buffer's name that names the map with the count of its lost events. */

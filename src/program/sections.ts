@@ -10,6 +10,7 @@ import {
   type AttachMethod,
   checkTarget,
   type CookieOptions,
+  type CookiesOptions,
   type TargetForm,
 } from "../link/attach_method.ts";
 import type { Link } from "../link/link.ts";
@@ -19,12 +20,25 @@ import {
   tracingTracepoint,
 } from "../link/raw_tracepoint.ts";
 import { tracepoint, type TracepointTarget } from "../link/tracepoint.ts";
+import {
+  replacement,
+  type ReplacementOptions,
+  securityHook,
+  tracedFunction,
+} from "../link/trampoline.ts";
+import {
+  type TracedFunctions,
+  tracedFunctions,
+  type TracingMultiLink,
+} from "../link/trampoline_multi.ts";
 import { BPF_F_SLEEPABLE, BPF_F_XDP_HAS_FRAGS } from "../uapi/bpf.ts";
 
 /** The kernel type that programs of a section are loaded for. */
 export interface LoadTarget {
-  /** The kind of the type. `"member"` is a function in a struct of functions, as `struct.member`. */
-  readonly kind: "typedef" | "func" | "member";
+  /** The kind of the type. A target of the kind `"struct"` names one of its functions, too. */
+  readonly kind: "typedef" | "func" | "struct";
+  /** The noun for targets in messages. */
+  readonly noun: "function" | "security hook" | "iterator" | "tracepoint" | "struct";
   /** The prefix of the type's name in the kernel's BTF, before the target. */
   readonly prefix: string;
 }
@@ -40,8 +54,8 @@ export interface SectionRow {
   readonly flags?: number;
   /** The kernel type that the program is loaded for, if it needs one. The target of the section names it. */
   readonly loadTarget?: LoadTarget;
-  /** True if the section names a target, although the program is not loaded for one. */
-  readonly needsTarget?: boolean;
+  /** True if the function can be one of another BPF program, which the option `attachTo` names. */
+  readonly isForPrograms?: boolean;
   /** The way to attach the programs. Without one, they can be loaded, run with `testRun()`, and attached by other tools. */
   readonly method?: AttachMethod;
   /** The form of targets, for sections without a method. */
@@ -126,8 +140,19 @@ interface PlainSections {
   syscall: NotAttachable;
 }
 
+/** Sections of programs that run at calls of many functions. */
+type TracedFunctionsSection =
+  | "fentry.multi"
+  | "fentry.multi.s"
+  | "fexit.multi"
+  | "fexit.multi.s"
+  | "fsession.multi"
+  | "fsession.multi.s";
+
 /** Sections whose name can end with a target: `"tp"` and `"tp/sched/sched_switch"`. `Target` has the options that it stands for. */
-interface TargetableSections {
+interface TargetableSections extends Readonly<
+  Record<TracedFunctionsSection, Targetable<TracedFunctions, CookiesOptions, TracingMultiLink>>
+> {
   tp: Targetable<TracepointTarget, CookieOptions>;
   tracepoint: Targetable<TracepointTarget, CookieOptions>;
   raw_tp: Targetable<RawTracepointTarget, CookieOptions>;
@@ -153,12 +178,6 @@ interface TargetableSections {
   "uprobe.session.s": Targetable<object, never>;
   usdt: Targetable<object, never>;
   "usdt.s": Targetable<object, never>;
-  "fentry.multi": Targetable<object, never>;
-  "fentry.multi.s": Targetable<object, never>;
-  "fexit.multi": Targetable<object, never>;
-  "fexit.multi.s": Targetable<object, never>;
-  "fsession.multi": Targetable<object, never>;
-  "fsession.multi.s": Targetable<object, never>;
 }
 
 /** The options of a section whose name can end with a target. */
@@ -170,20 +189,25 @@ interface Targetable<
   readonly target: Target;
 }
 
+/** Sections of programs that run at calls of one function. */
+type TracedFunctionSection =
+  | "fentry"
+  | "fentry.s"
+  | "fexit"
+  | "fexit.s"
+  | "fmod_ret"
+  | "fmod_ret.s"
+  | "fsession"
+  | "fsession.s";
+
 /** Sections whose name ends with a target, because programs are loaded for it: `"tp_btf/sched_switch"`. */
-interface TargetedSections {
+interface TargetedSections extends Readonly<
+  Record<TracedFunctionSection, Attaching<CookieOptions>>
+> {
   tp_btf: Attaching<CookieOptions>;
-  fentry: NotAttachable;
-  "fentry.s": NotAttachable;
-  fexit: NotAttachable;
-  "fexit.s": NotAttachable;
-  fmod_ret: NotAttachable;
-  "fmod_ret.s": NotAttachable;
-  fsession: NotAttachable;
-  "fsession.s": NotAttachable;
-  freplace: NotAttachable;
-  lsm: NotAttachable;
-  "lsm.s": NotAttachable;
+  freplace: Attaching<ReplacementOptions>;
+  lsm: Attaching<CookieOptions>;
+  "lsm.s": Attaching<CookieOptions>;
   lsm_cgroup: NotAttachable;
   iter: NotAttachable;
   "iter.s": NotAttachable;
@@ -240,10 +264,14 @@ export type SectionPrefix = keyof PlainSections | keyof TargetableSections | key
 const functionForm: TargetForm = { example: "vfs_read", pattern: /^[^\0]+$/ };
 /** The path of a file and a place in it. */
 const fileForm: TargetForm = { example: "/usr/bin/bash:readline", pattern: /^[^\0]+$/ };
-const kernelFunction: LoadTarget = { kind: "func", prefix: "" };
-const structMember: LoadTarget = { kind: "member", prefix: "" };
-const memberForm: TargetForm = { example: "tcp_congestion_ops.ssthresh", pattern: /^\w+\.\w+$/ };
-const securityHook: LoadTarget = { kind: "func", prefix: "bpf_lsm_" };
+const kernelFunction: LoadTarget = { kind: "func", prefix: "", noun: "function" };
+const hook: LoadTarget = { kind: "func", prefix: "bpf_lsm_", noun: "security hook" };
+const iterator: LoadTarget = { kind: "func", prefix: "bpf_iter_", noun: "iterator" };
+const structOfFunctions: LoadTarget = { kind: "struct", prefix: "", noun: "struct" };
+const memberForm: TargetForm = {
+  example: "tcp_congestion_ops.ssthresh",
+  pattern: /^(?:\w+:)?\w+\.\w+$/,
+};
 const inDevMap = "store it in an entry of a DevMap or DevMapHash";
 const inCpuMap = "store it in an entry of a CpuMap";
 const inRoute = "pin it, and run `ip route add PREFIX encap bpf ... pinned PATH`";
@@ -260,7 +288,7 @@ export const sectionRows: Readonly<Record<SectionPrefix, SectionRow>> = {
   tp_btf: {
     programType: "tracing",
     attachType: "trace_raw_tp",
-    loadTarget: { kind: "typedef", prefix: "btf_trace_" },
+    loadTarget: { kind: "typedef", prefix: "btf_trace_", noun: "tracepoint" },
     method: tracingTracepoint,
   },
   // Functions of the kernel, and system calls.
@@ -312,126 +340,141 @@ export const sectionRows: Readonly<Record<SectionPrefix, SectionRow>> = {
     programType: "tracing",
     attachType: "trace_fentry",
     loadTarget: kernelFunction,
-    target: functionForm,
+    isForPrograms: true,
+    method: tracedFunction,
   },
   "fentry.s": {
     programType: "tracing",
     attachType: "trace_fentry",
     loadTarget: kernelFunction,
-    target: functionForm,
+    isForPrograms: true,
+    method: tracedFunction,
     flags: BPF_F_SLEEPABLE,
   },
   fexit: {
     programType: "tracing",
     attachType: "trace_fexit",
     loadTarget: kernelFunction,
-    target: functionForm,
+    isForPrograms: true,
+    method: tracedFunction,
   },
   "fexit.s": {
     programType: "tracing",
     attachType: "trace_fexit",
     loadTarget: kernelFunction,
-    target: functionForm,
+    isForPrograms: true,
+    method: tracedFunction,
     flags: BPF_F_SLEEPABLE,
   },
   fmod_ret: {
     programType: "tracing",
     attachType: "modify_return",
     loadTarget: kernelFunction,
-    target: functionForm,
+    method: tracedFunction,
   },
   "fmod_ret.s": {
     programType: "tracing",
     attachType: "modify_return",
     loadTarget: kernelFunction,
-    target: functionForm,
+    method: tracedFunction,
     flags: BPF_F_SLEEPABLE,
   },
   fsession: {
     programType: "tracing",
     attachType: "trace_fsession",
     loadTarget: kernelFunction,
-    target: functionForm,
+    isForPrograms: true,
+    method: tracedFunction,
   },
   "fsession.s": {
     programType: "tracing",
     attachType: "trace_fsession",
     loadTarget: kernelFunction,
-    target: functionForm,
+    isForPrograms: true,
+    method: tracedFunction,
     flags: BPF_F_SLEEPABLE,
   },
   "fentry.multi": {
     programType: "tracing",
     attachType: "trace_fentry_multi",
-    target: functionForm,
+    method: tracedFunctions,
   },
   "fentry.multi.s": {
     programType: "tracing",
     attachType: "trace_fentry_multi",
-    target: functionForm,
+    method: tracedFunctions,
     flags: BPF_F_SLEEPABLE,
   },
-  "fexit.multi": { programType: "tracing", attachType: "trace_fexit_multi", target: functionForm },
+  "fexit.multi": {
+    programType: "tracing",
+    attachType: "trace_fexit_multi",
+    method: tracedFunctions,
+  },
   "fexit.multi.s": {
     programType: "tracing",
     attachType: "trace_fexit_multi",
-    target: functionForm,
+    method: tracedFunctions,
     flags: BPF_F_SLEEPABLE,
   },
   "fsession.multi": {
     programType: "tracing",
     attachType: "trace_fsession_multi",
-    target: functionForm,
+    method: tracedFunctions,
   },
   "fsession.multi.s": {
     programType: "tracing",
     attachType: "trace_fsession_multi",
-    target: functionForm,
+    method: tracedFunctions,
     flags: BPF_F_SLEEPABLE,
   },
-  freplace: { programType: "ext", target: functionForm },
+  freplace: {
+    programType: "ext",
+    loadTarget: kernelFunction,
+    isForPrograms: true,
+    method: replacement,
+  },
   lsm: {
     programType: "lsm",
     attachType: "lsm_mac",
-    loadTarget: securityHook,
-    target: functionForm,
+    loadTarget: hook,
+    method: securityHook,
   },
   "lsm.s": {
     programType: "lsm",
     attachType: "lsm_mac",
-    loadTarget: securityHook,
-    target: functionForm,
+    loadTarget: hook,
+    method: securityHook,
     flags: BPF_F_SLEEPABLE,
   },
   lsm_cgroup: {
     programType: "lsm",
     attachType: "lsm_cgroup",
-    loadTarget: securityHook,
+    loadTarget: hook,
     target: functionForm,
   },
   iter: {
     programType: "tracing",
     attachType: "trace_iter",
-    loadTarget: { kind: "func", prefix: "bpf_iter_" },
+    loadTarget: iterator,
     target: functionForm,
   },
   "iter.s": {
     programType: "tracing",
     attachType: "trace_iter",
-    loadTarget: { kind: "func", prefix: "bpf_iter_" },
+    loadTarget: iterator,
     target: functionForm,
     flags: BPF_F_SLEEPABLE,
   },
   struct_ops: {
     programType: "struct_ops",
-    loadTarget: structMember,
+    loadTarget: structOfFunctions,
     target: memberForm,
     otherUse: "store it in a struct_ops map",
   },
   "struct_ops.s": {
     programType: "struct_ops",
     flags: BPF_F_SLEEPABLE,
-    loadTarget: structMember,
+    loadTarget: structOfFunctions,
     target: memberForm,
     otherUse: "store it in a struct_ops map",
   },

@@ -188,7 +188,7 @@ describe("a member of a struct of functions", () => {
   testWith(features.programTypes.get("struct_ops"))("is suggested by a similar one", () => {
     const attempt = (target: string) => () => load(`struct_ops/${target}`);
     expect(attempt("tcp_congestion_ops.ssthres")).toThrow(
-      /ENOENT.*The struct tcp_congestion_ops has no member ssthres: did you mean "ssthresh"\?$/,
+      /ENOENT.*The struct tcp_congestion_ops has no function ssthres: did you mean "ssthresh"\?$/,
     );
     expect(attempt("tcp_congestion_op.ssthresh")).toThrow(
       /ENOENT.*This kernel has no struct tcp_congestion_op: did you mean "tcp_congestion_ops"\?$/,
