@@ -177,6 +177,7 @@ export type {
   PerfEventLinkInfo,
   PerfEventTarget,
   RawTracepointLinkInfo,
+  SocketAttachmentInfo,
   SockmapLinkInfo,
   StructOpsLinkInfo,
   TcxLinkInfo,
@@ -193,6 +194,21 @@ export {
   type TracedFunctions,
   TracingMultiLink,
 } from "./link/trampoline_multi.ts";
+export {
+  attachedPrograms,
+  type AttachedPrograms,
+  type AttachedTarget,
+  type AttachedToCgroup,
+  type AttachedToNetns,
+  type AttachedToSocketMap,
+} from "./link/attached.ts";
+export type { CgroupMode, CgroupOptions, CgroupSkbOptions } from "./link/cgroup.ts";
+export type { FlowDissectorOptions, NetnsOptions } from "./link/netns.ts";
+export type { Anchor, OrderOptions } from "./link/order.ts";
+export type { SkSkbAttachType, SkSkbOptions, SocketMapOptions } from "./link/socket_map.ts";
+export type { SocketOptions } from "./link/sockets.ts";
+export type { QueriedProgram } from "./ffi/bpf_link.ts";
+export type { Netns } from "./ffi/namespace.ts";
 export {
   type DataLocation,
   tracepointType,

@@ -6,14 +6,7 @@
 import { constants, mkdirSync, openSync, rmdirSync } from "../ffi/files.ts";
 import * as asm from "../asm/asm.ts";
 import { Btf } from "../btf/btf.ts";
-import {
-  attachProgram as attachWithoutLink,
-  createLinkTo,
-  detachLink,
-  detachProgram,
-  type LinkTarget,
-  updateLink,
-} from "../ffi/bpf_link.ts";
+import { createLinkTo, type LinkTarget } from "../ffi/bpf_link.ts";
 import { probeElement, probeMap } from "../ffi/bpf_probe.ts";
 import type { AttachTypeName } from "../ffi/bpf_prog.ts";
 import { Descriptor } from "../ffi/descriptor.ts";
@@ -47,10 +40,11 @@ export function probeAttachKind(row: AttachKindRow | OldAttachKindRow): ProbeAns
       else if (row.place === "struct") attachStructOps(row);
       else attachProbeProgram(row);
     } catch (error) {
-      if (row.isExclusive && error instanceof BpfError && error.code === "EEXIST") return;
-      // The ways refuse to attach while the security module is not active.
-      const isRefusal = error instanceof BpfError && error.code === "EOPNOTSUPP";
-      if (row.needsSecurityModule && isRefusal) requireSecurityModule();
+      if (error instanceof BpfError && "section" in row) {
+        if (row.isExclusive && error.code === "EEXIST") return;
+        // The ways refuse to attach while the security module is not active.
+        if (row.needsSecurityModule && error.code === "EOPNOTSUPP") requireSecurityModule();
+      }
       throw error;
     }
     if (row.needsSecurityModule) requireSecurityModule();
@@ -101,6 +95,7 @@ export function atProbePlace(place: ProbePlace | undefined, use: (options: objec
       });
     case "socket": {
       using socket = openSocket("datagram", 0, placeName);
+      setSocketOption(socket.fd, "SO_REUSEPORT", 1, { doing: `set up the ${placeName}` });
       return use({ socket: { fd: socket.fd } });
     }
     case "socket map": {
@@ -116,28 +111,13 @@ export function atProbePlace(place: ProbePlace | undefined, use: (options: objec
 const placeName = "place of a probe";
 const linkName = "link of a probe";
 
-/** Code that allows everything. All cgroup programs may return 1. */
-const allow = [asm.mov(asm.r0, 1), asm.exit()];
-
 function attachProbeProgram(row: OldAttachKindRow): void {
   if (row.program === undefined) throw new Error("the row has no program");
-  const probed = row.place === "cgroup" ? { ...row.program, code: allow } : row.program;
-  using program = loadProbeProgram(probed);
+  using program = loadProbeProgram(row.program);
   atPlace(row.place, (target) => {
     switch (row.by) {
       case "link":
         return makeLink(row, program.fd, target)[Symbol.dispose]();
-      case "link, then update": {
-        using other = loadProbeProgram(probed);
-        using link = makeLink(row, program.fd, target);
-        return updateLink(link.fd, other.fd, undefined, linkName);
-      }
-      case "link, then detach": {
-        using link = makeLink(row, program.fd, target);
-        return detachLink(link.fd, linkName);
-      }
-      case "attach":
-        return attachAndDetach(row, program.fd, fdOf(target));
       case "event":
         setPerfEventProgram(fdOf(target), program.fd, { doing: `attach to the ${placeName}` });
         return enablePerfEvent(fdOf(target), placeName);
@@ -146,11 +126,6 @@ function attachProbeProgram(row: OldAttachKindRow): void {
         return withRoute((route) => attachXdp(route, loopback, program.fd));
       case "tc by netlink":
         return withRoute((route) => addClassifier(route, loopback, program.fd));
-      case "SO_ATTACH_BPF":
-        return setSocketOption(fdOf(target), row.by, program.fd, placeName);
-      case "SO_ATTACH_REUSEPORT_EBPF":
-        setSocketOption(fdOf(target), "SO_REUSEPORT", 1, placeName);
-        return setSocketOption(fdOf(target), row.by, program.fd, placeName);
       case "map update":
         throw new Error("only struct_ops is attached by a map update");
     }
@@ -181,21 +156,6 @@ function attachTypeOf({ attachType, program }: OldAttachKindRow): AttachTypeName
   return type;
 }
 
-/**
- * Attaches a program without a link, and detaches it.
- *
- * @throws {Error} if it cannot be detached.
- */
-function attachAndDetach(row: OldAttachKindRow, programFd: number, targetFd: number): void {
-  const attachment = { programFd, attachType: attachTypeOf(row), targetFd };
-  attachWithoutLink(attachment, { doing: "attach a program" });
-  try {
-    detachProgram(attachment, { doing: "detach a program" });
-  } catch (cause) {
-    throw new Error("the program of a probe cannot be detached", { cause });
-  }
-}
-
 function fdOf(target: LinkTarget): number {
   if ("fd" in target) return target.fd;
   throw new Error(`a place of kind "${target.kind}" has no descriptor`);
@@ -212,12 +172,6 @@ const rareFunction = "ksys_sync";
 /** Makes a place, calls `use` with the target there, and removes the place. */
 function atPlace(place: AttachPlace, use: (target: LinkTarget) => void): void {
   switch (place) {
-    case "cgroup":
-      return withCgroup((fd) => use({ kind: "descriptor", fd }));
-    case "netns":
-      return inNewNetworkNamespace(() => useDescriptor(openNetworkNamespace(), use));
-    case "own netns":
-      return inNewNetworkNamespace(() => use({ kind: "descriptor", fd: 0 }));
     case "loopback":
       return inNewNetworkNamespace(() => use({ kind: "interface", index: loopback }));
     case "netkit":
@@ -245,20 +199,9 @@ function atPlace(place: AttachPlace, use: (target: LinkTarget) => void): void {
       );
     case "loaded for":
       return use({ kind: place });
-    case "socket":
-      return useDescriptor(openSocket("datagram", 0, placeName), use);
-    case "socket map": {
-      const shape = { keySize: 4, valueSize: 4, maxEntries: 1 };
-      return useDescriptor(descriptorOf(probeMap({ type: "SOCKMAP", ...shape })), use);
-    }
     case "struct":
       throw new Error("struct_ops has no place but its map");
   }
-}
-
-function useDescriptor(place: Descriptor, use: (target: LinkTarget) => void): void {
-  using opened = place;
-  use({ kind: "descriptor", fd: opened.fd });
 }
 
 function useEvent(event: Descriptor, use: (target: LinkTarget) => void): void {

@@ -281,6 +281,8 @@ export interface QueriedProgram {
 export interface QueriedPrograms {
   /** Changes with every change of the list (kernel 6.6; for cgroups 6.17); 0 on older kernels. */
   readonly revision: bigint;
+  /** The flags `BPF_F_*` of the list, for cgroups. */
+  readonly flags: number;
   readonly programs: readonly QueriedProgram[];
 }
 
@@ -322,6 +324,7 @@ export function queryPrograms(
     }
     return {
       revision: attr.readU64(PROG_QUERY.revision),
+      flags: attr.readU32(PROG_QUERY.attach_flags),
       programs: Array.from({ length: count }, (_, index) => ({
         programId: programs?.view.getUint32(index * 4, true) ?? 0,
         linkId: links?.view.getUint32(index * 4, true) || undefined,
@@ -336,28 +339,45 @@ function reportsLinks(attachType: AttachTypeName): boolean {
 }
 
 /** An attachment without a link. It stays until it is detached, even after the program is closed and the process ends. */
-export interface Attachment {
+export interface DirectAttachment {
   readonly programFd: number;
   readonly attachType: AttachTypeName;
   /** The descriptor of a cgroup or a map of sockets; 0 for the network namespace of this thread. */
   readonly targetFd: number;
 }
 
+/** Options of {@link attachProgram}. */
+export interface DirectAttachmentOptions {
+  /** Bits `BPF_F_*` of the attachment. */
+  readonly flags?: number;
+  /** The descriptor of the program to replace, with the flag BPF_F_REPLACE (kernel 5.6). */
+  readonly replacedFd?: number;
+  /** The descriptor of the program to attach before or after, with one of the flags BPF_F_BEFORE and BPF_F_AFTER (kernel 6.17). */
+  readonly relativeFd?: number;
+}
+
 /** Attaches a program to a cgroup, a map of sockets or a network namespace, without a link (kernel 4.10). */
-export function attachProgram(attachment: Attachment, context: BpfCallContext): void {
-  using attr = attachmentAttr(attachment);
+export function attachProgram(
+  attachment: DirectAttachment,
+  context: BpfCallContext,
+  { flags = 0, replacedFd = 0, relativeFd = 0 }: DirectAttachmentOptions = {},
+): void {
+  const size = relativeFd !== 0 ? PROG_ATTACH.sizeof : PROG_ATTACH.relative_fd;
+  using attr = attachmentAttr(attachment, size);
+  attr.u32(PROG_ATTACH.attach_flags, flags).u32(PROG_ATTACH.replace_bpf_fd, replacedFd);
+  if (relativeFd !== 0) attr.u32(PROG_ATTACH.relative_fd, relativeFd);
   attr.call(BPF_PROG_ATTACH, context);
 }
 
 /** Detaches a program that {@link attachProgram} attached; other programs on the target stay attached (kernel 4.10). */
-export function detachProgram(attachment: Attachment, context: BpfCallContext): void {
-  using attr = attachmentAttr(attachment);
+export function detachProgram(attachment: DirectAttachment, context: BpfCallContext): void {
+  using attr = attachmentAttr(attachment, PROG_ATTACH.replace_bpf_fd);
   attr.call(BPF_PROG_DETACH, context);
 }
 
-function attachmentAttr({ programFd, attachType, targetFd }: Attachment): BpfAttr {
-  return new BpfAttr(PROG_ATTACH.replace_bpf_fd)
-    .u32(PROG_ATTACH.target_fd, targetFd)
-    .u32(PROG_ATTACH.attach_bpf_fd, programFd)
-    .u32(PROG_ATTACH.attach_type, attachTypeNumbers[attachType]);
+function attachmentAttr(attachment: DirectAttachment, size: number): BpfAttr {
+  return new BpfAttr(size)
+    .u32(PROG_ATTACH.target_fd, attachment.targetFd)
+    .u32(PROG_ATTACH.attach_bpf_fd, attachment.programFd)
+    .u32(PROG_ATTACH.attach_type, attachTypeNumbers[attachment.attachType]);
 }

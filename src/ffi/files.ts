@@ -6,6 +6,7 @@
  * {@link BpfError} with a hint.
  */
 import type * as Files from "node:fs";
+import { suggestion } from "../check/names.ts";
 import { BpfError, explainNoDescriptor } from "./error.ts";
 
 function load(): typeof Files {
@@ -55,3 +56,26 @@ export const constants = {
     return load().constants.O_NONBLOCK;
   },
 };
+
+/**
+ * Returns a question about the name of a file that does not exist, `did you mean "blue"?`; `undefined` if its directory has
+ * no similar name.
+ *
+ * @param isCandidate returns true for entries that can be meant
+ */
+export function similarFile(
+  path: string,
+  isCandidate: (entry: Files.Dirent) => boolean = () => true,
+): string | undefined {
+  const { basename, dirname } = process.getBuiltinModule("node:path");
+  try {
+    const entries = readdirSync(dirname(path), { withFileTypes: true });
+    return suggestion(
+      basename(path),
+      entries.filter(isCandidate).map(({ name }) => name),
+    );
+  } catch {
+    // The caller reports another error, for which the name is only a hint.
+    return undefined;
+  }
+}

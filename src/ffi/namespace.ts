@@ -1,5 +1,7 @@
-import { openSync } from "./files.ts";
-import { Descriptor } from "./descriptor.ts";
+import { checkCount } from "../check/arguments.ts";
+import { describe } from "../check/describe.ts";
+import { fstatSync, openSync, similarFile, statSync } from "./files.ts";
+import { Descriptor, duplicate } from "./descriptor.ts";
 import { BpfError, errnoName, lastErrno } from "./error.ts";
 import { otherLibc, otherSyscalls } from "./libc_others.ts";
 import { architecture } from "./platform.ts";
@@ -83,6 +85,87 @@ export function openNetworkNamespace(): Descriptor {
  */
 export function inNewNetworkNamespace<Result>(body: () => Result): Result {
   return inNewNamespace(kind, body);
+}
+
+/**
+ * A network namespace: the path of a file that refers to it (`/run/netns/blue` of `ip netns`), the id of a process that is in
+ * it, or a descriptor of it.
+ */
+export type Netns = string | number | { readonly fd: number };
+
+/**
+ * Opens a network namespace. A descriptor is duplicated.
+ *
+ * @throws {BpfError} ENOENT if there is no such file or process.
+ * @throws {TypeError | RangeError} if the argument is neither a path, nor a process id, nor an object with a descriptor.
+ */
+export function openNetns(netns: Netns): Descriptor {
+  if (typeof netns === "string" && netns !== "" && !netns.includes("\0")) {
+    return openNetnsFile(netns, `network namespace ${netns}`);
+  }
+  if (typeof netns === "number") {
+    checkCount("netns", netns, 1);
+    return openNetnsFile(`/proc/${netns}/ns/net`, `network namespace of process ${netns}`);
+  }
+  if (typeof netns !== "object" || netns === null || typeof netns.fd !== "number") {
+    throw new TypeError(
+      `netns: expected a path, a process id or an object with a descriptor as fd, got ${describe(netns)}`,
+    );
+  }
+  const what = `network namespace of descriptor ${netns.fd}`;
+  return new Descriptor(duplicate(netns.fd, what), what);
+}
+
+function openNetnsFile(path: string, what: string): Descriptor {
+  try {
+    return new Descriptor(openSync(path, "r"), what);
+  } catch (error) {
+    const { code, errno = 0 } = error as NodeJS.ErrnoException;
+    if (error instanceof BpfError || code === undefined) throw error;
+    throw new BpfError({
+      errno: Math.abs(errno),
+      syscall: "open",
+      doing: `open the ${what}`,
+      hint: () => explainNetnsFile(path, code),
+    });
+  }
+}
+
+function explainNetnsFile(path: string, code: string): string | undefined {
+  const isOfProcess = path.startsWith("/proc/");
+  if (code === "EACCES") {
+    return `This user may not open ${isOfProcess ? "namespaces of the process" : "the file"}: run as root (sudo -E)`;
+  }
+  if (code !== "ENOENT") return undefined;
+  if (isOfProcess)
+    return "No process has this id: it has ended, or the id is one of another PID namespace";
+  const similar = similarFile(path);
+  return `The file does not exist: ${similar ?? "`ip netns add NAME` creates namespaces as /run/netns/NAME"}`;
+}
+
+/** The file of this thread's network namespace. */
+const currentNetns = "/proc/thread-self/ns/net";
+
+/**
+ * Calls a function in a network namespace. If this thread is in another one, it enters the namespace only for the call.
+ *
+ * @param body a synchronous, short function, for the reasons in {@link inNewNamespace}
+ * @throws {BpfError} EPERM if CAP_SYS_ADMIN is missing; `body` was not called.
+ * @throws {Error} if the thread is still in the other namespace after `body`: the process should end then.
+ */
+export function inNetns<Result>(netns: Descriptor, body: () => Result): Result {
+  if (statSync(currentNetns).ino === fstatSync(netns.fd).ino) return body();
+  using previous = openNamespace(kind);
+  if (otherLibc.setns(netns.fd, kind.flag) < 0) throw namespaceError(kind, "setns", lastErrno());
+  try {
+    return body();
+  } finally {
+    if (otherLibc.setns(previous.fd, kind.flag) < 0) {
+      throw new Error("this thread cannot return to its network namespace", {
+        cause: namespaceError(kind, "setns", lastErrno()),
+      });
+    }
+  }
 }
 
 const pidfdOpenNumber = SYS_pidfd_open[architecture] ?? -1;

@@ -1,4 +1,5 @@
 import type { Pointer } from "bun:ffi";
+import type { BpfCallContext } from "./bpf.ts";
 import { Descriptor } from "./descriptor.ts";
 import { BpfError, errnoName, lastErrno } from "./error.ts";
 import { libc } from "./libc.ts";
@@ -25,6 +26,8 @@ import {
   SOL_SOCKET,
   SO_ATTACH_BPF,
   SO_ATTACH_REUSEPORT_EBPF,
+  SO_DETACH_BPF,
+  SO_DETACH_REUSEPORT_BPF,
   SO_REUSEPORT,
 } from "../uapi/network.ts";
 
@@ -103,25 +106,36 @@ export function openSocket(
 }
 
 /** Socket options whose value is a number or a descriptor. */
-const options = { SO_REUSEPORT, SO_ATTACH_BPF, SO_ATTACH_REUSEPORT_EBPF };
+const options = {
+  SO_REUSEPORT,
+  SO_ATTACH_BPF,
+  SO_DETACH_BPF,
+  SO_ATTACH_REUSEPORT_EBPF,
+  SO_DETACH_REUSEPORT_BPF,
+};
 
-/** Sets an option of a socket. @throws {BpfError} if the call fails. */
+/** Sets an option of a socket. @throws {BpfError} with the texts of `context` if the call fails. */
 export function setSocketOption(
   fd: number,
   option: keyof typeof options,
   value: number,
-  what: string,
+  { doing, needs = ["CAP_BPF"], hints }: BpfCallContext,
 ): void {
   using memory = allocateScratch(4);
   memory.view.setInt32(0, value, true);
   const address = memory.address as Pointer;
   if (otherLibc.setsockopt(fd, SOL_SOCKET, options[option], address, 4) >= 0) return;
   const errno = lastErrno();
+  const code = errnoName(errno);
   throw new BpfError({
     errno,
     syscall: `setsockopt(${option})`,
-    doing: `set up the ${what}`,
-    hint: errnoName(errno) === "EPERM" ? () => explainPermission(["CAP_BPF"]) : undefined,
+    doing,
+    hint() {
+      const particular = hints?.[code];
+      const hint = typeof particular === "function" ? particular() : particular;
+      return hint ?? (code === "EPERM" ? explainPermission(needs) : undefined);
+    },
   });
 }
 

@@ -8,9 +8,13 @@ import type { AttachTypeName, ProgramTypeName } from "../ffi/bpf_prog.ts";
 import type { Capability } from "../ffi/capabilities.ts";
 import { type KernelVersion, sinceByArchitecture } from "../ffi/kernel.ts";
 import type { AttachKindRow } from "./attach_method.ts";
+import { cgroupKinds } from "./cgroup_kinds.ts";
+import { netnsKinds } from "./netns.ts";
 import { rawTracepointKinds } from "./raw_tracepoint.ts";
+import { socketMapKinds } from "./socket_map.ts";
+import { socketKinds } from "./sockets.ts";
 import { tracepointKinds } from "./tracepoint.ts";
-import { ftrace, replacementKinds, tracedFunctionKinds, typed } from "./trampoline.ts";
+import { replacementKinds, tracedFunctionKinds, typed } from "./trampoline.ts";
 import { tracedFunctionsKinds } from "./trampoline_multi.ts";
 
 /** A type of the kernel's BTF that a program is loaded for. */
@@ -33,12 +37,6 @@ export interface SmallestProgram {
 
 /** A place to which a probe attaches. */
 export type AttachPlace =
-  /** A cgroup that has no processes. */
-  | "cgroup"
-  /** A new network namespace, by its descriptor. */
-  | "netns"
-  /** The network namespace of the calling thread, which the probe has moved to a new one. */
-  | "own netns"
   /** The loopback interface, a netfilter hook, or a new netkit interface in a new network namespace. */
   | "loopback"
   | "netfilter hook"
@@ -55,25 +53,17 @@ export type AttachPlace =
   | "uretprobe"
   /** The target for which the program was loaded. */
   | "loaded for"
-  | "socket"
-  | "socket map"
   /** A struct_ops map: a congestion control algorithm that no connection uses. */
   | "struct";
 
 /** The system call that attaches a program to a place. */
 type AttachCall =
-  /** BPF_LINK_CREATE, alone or followed by BPF_LINK_UPDATE or BPF_LINK_DETACH. */
+  /** BPF_LINK_CREATE. */
   | "link"
-  | "link, then update"
-  | "link, then detach"
-  /** BPF_PROG_ATTACH, followed by BPF_PROG_DETACH. */
-  | "attach"
   /** The ioctl PERF_EVENT_IOC_SET_BPF. */
   | "event"
   | "xdp by netlink"
   | "tc by netlink"
-  | "SO_ATTACH_BPF"
-  | "SO_ATTACH_REUSEPORT_EBPF"
   /** BPF_MAP_UPDATE_ELEM, followed by BPF_MAP_DELETE_ELEM. */
   | "map update";
 
@@ -97,8 +87,6 @@ export interface OldAttachKindRow {
   readonly hasCookie?: boolean;
   /** True if the kernel always attaches the program, but calls it only while the BPF security module is active. */
   readonly needsSecurityModule?: boolean;
-  /** True if EEXIST also shows support: a program in the initial network namespace excludes programs in other namespaces. */
-  readonly isExclusive?: boolean;
 }
 
 const tracing = { needs: ["CAP_BPF", "CAP_PERFMON"] } as const;
@@ -147,50 +135,6 @@ const network = {
   needs: ["CAP_BPF", "CAP_NET_ADMIN", "CAP_SYS_ADMIN"],
   config: ["CONFIG_NET", "CONFIG_NET_NS"],
 } as const;
-const flowDissector = {
-  ...network,
-  program: { type: "flow_dissector" },
-  attachType: "flow_dissector",
-  isExclusive: true,
-} as const;
-
-const cgroups = {
-  // CAP_SYS_ADMIN is needed to mount the cgroup file system.
-  needs: ["CAP_BPF", "CAP_NET_ADMIN", "CAP_SYS_ADMIN"],
-  config: ["CONFIG_CGROUP_BPF"],
-  place: "cgroup",
-} as const;
-
-/** Returns the row of a program that is attached to a cgroup. */
-function cgroup(since: KernelVersion, type: ProgramTypeName, attachType: AttachTypeName) {
-  return { since, ...cgroups, program: { type, attachType }, by: "attach" } as const;
-}
-
-/** Common part of the rows about cgroup links. The program needs only a cgroup. */
-const cgroupLink = {
-  ...cgroups,
-  program: { type: "cgroup_skb", attachType: "cgroup_inet_ingress" },
-} as const;
-
-const sockets = {
-  needs: ["CAP_BPF"],
-  config: ["CONFIG_NET", "CONFIG_INET"],
-  place: "socket",
-} as const;
-const networking = ["CAP_BPF", "CAP_NET_ADMIN"] as const;
-
-function socketMap(since: KernelVersion, type: ProgramTypeName, attachType: AttachTypeName) {
-  return {
-    since,
-    needs: networking,
-    config: ["CONFIG_BPF_STREAM_PARSER"],
-    program: { type },
-    place: "socket map",
-    by: "attach",
-    attachType,
-  } as const;
-}
-
 const structOps = {
   needs: ["CAP_BPF", "CAP_PERFMON", "CAP_NET_ADMIN"],
   config: ["CONFIG_INET", "CONFIG_BPF_JIT", "CONFIG_DEBUG_INFO_BTF"],
@@ -276,83 +220,10 @@ export const attachKinds = {
     place: "netfilter hook",
     by: "link",
   },
-  sk_lookup: {
-    since: "5.9",
-    ...network,
-    config: [...network.config, "CONFIG_INET"],
-    program: { type: "sk_lookup", attachType: "sk_lookup" },
-    place: "netns",
-    by: "link",
-  },
-  flow_dissector: { since: "4.20", ...flowDissector, place: "own netns", by: "attach" },
-  flow_dissector_link: { since: "5.8", ...flowDissector, place: "netns", by: "link" },
-  "cgroup_skb/ingress": cgroup("4.10", "cgroup_skb", "cgroup_inet_ingress"),
-  "cgroup_skb/egress": cgroup("4.10", "cgroup_skb", "cgroup_inet_egress"),
-  "cgroup/sock_create": cgroup("4.10", "cgroup_sock", "cgroup_inet_sock_create"),
-  "cgroup/sock_release": cgroup("5.9", "cgroup_sock", "cgroup_inet_sock_release"),
-  "cgroup/post_bind4": cgroup("4.17", "cgroup_sock", "cgroup_inet4_post_bind"),
-  "cgroup/post_bind6": cgroup("4.17", "cgroup_sock", "cgroup_inet6_post_bind"),
-  "cgroup/bind4": cgroup("4.17", "cgroup_sock_addr", "cgroup_inet4_bind"),
-  "cgroup/bind6": cgroup("4.17", "cgroup_sock_addr", "cgroup_inet6_bind"),
-  "cgroup/connect4": cgroup("4.17", "cgroup_sock_addr", "cgroup_inet4_connect"),
-  "cgroup/connect6": cgroup("4.17", "cgroup_sock_addr", "cgroup_inet6_connect"),
-  "cgroup/connect_unix": cgroup("6.7", "cgroup_sock_addr", "cgroup_unix_connect"),
-  "cgroup/sendmsg4": cgroup("4.18", "cgroup_sock_addr", "cgroup_udp4_sendmsg"),
-  "cgroup/sendmsg6": cgroup("4.18", "cgroup_sock_addr", "cgroup_udp6_sendmsg"),
-  "cgroup/sendmsg_unix": cgroup("6.7", "cgroup_sock_addr", "cgroup_unix_sendmsg"),
-  "cgroup/recvmsg4": cgroup("5.2", "cgroup_sock_addr", "cgroup_udp4_recvmsg"),
-  "cgroup/recvmsg6": cgroup("5.2", "cgroup_sock_addr", "cgroup_udp6_recvmsg"),
-  "cgroup/recvmsg_unix": cgroup("6.7", "cgroup_sock_addr", "cgroup_unix_recvmsg"),
-  "cgroup/getpeername4": cgroup("5.8", "cgroup_sock_addr", "cgroup_inet4_getpeername"),
-  "cgroup/getpeername6": cgroup("5.8", "cgroup_sock_addr", "cgroup_inet6_getpeername"),
-  "cgroup/getpeername_unix": cgroup("6.7", "cgroup_sock_addr", "cgroup_unix_getpeername"),
-  "cgroup/getsockname4": cgroup("5.8", "cgroup_sock_addr", "cgroup_inet4_getsockname"),
-  "cgroup/getsockname6": cgroup("5.8", "cgroup_sock_addr", "cgroup_inet6_getsockname"),
-  "cgroup/getsockname_unix": cgroup("6.7", "cgroup_sock_addr", "cgroup_unix_getsockname"),
-  "cgroup/getsockopt": cgroup("5.3", "cgroup_sockopt", "cgroup_getsockopt"),
-  "cgroup/setsockopt": cgroup("5.3", "cgroup_sockopt", "cgroup_setsockopt"),
-  "cgroup/sysctl": cgroup("5.2", "cgroup_sysctl", "cgroup_sysctl"),
-  "cgroup/dev": cgroup("4.15", "cgroup_device", "cgroup_device"),
-  sockops: cgroup("4.13", "sock_ops", "cgroup_sock_ops"),
-  lsm_cgroup: {
-    since: sinceByArchitecture({ x64: "6.0", arm64: "6.4" }),
-    needs: ["CAP_BPF", "CAP_PERFMON", "CAP_NET_ADMIN", "CAP_SYS_ADMIN"],
-    config: [
-      "CONFIG_CGROUP_BPF",
-      "CONFIG_BPF_LSM",
-      "CONFIG_BPF_JIT",
-      "CONFIG_DEBUG_INFO_BTF",
-      ftrace,
-    ],
-    program: {
-      type: "lsm",
-      attachType: "lsm_cgroup",
-      target: { kind: "func", name: "bpf_lsm_quotactl" },
-    },
-    place: "cgroup",
-    by: "attach",
-    needsSecurityModule: true,
-  },
-  cgroup_link: { since: "5.7", ...cgroupLink, by: "link" },
-  link_update: { since: "5.7", ...cgroupLink, by: "link, then update" },
-  link_detach: { since: "5.9", ...cgroupLink, by: "link, then detach" },
-  socket: { since: "3.19", ...sockets, program: { type: "socket_filter" }, by: "SO_ATTACH_BPF" },
-  sk_reuseport: {
-    since: "4.19",
-    ...sockets,
-    needs: networking,
-    program: { type: "sk_reuseport" },
-    by: "SO_ATTACH_REUSEPORT_EBPF",
-  },
-  "sk_skb/stream_parser": socketMap("4.14", "sk_skb", "sk_skb_stream_parser"),
-  "sk_skb/stream_verdict": socketMap("4.14", "sk_skb", "sk_skb_stream_verdict"),
-  "sk_skb/verdict": { ...socketMap("5.13", "sk_skb", "sk_skb_verdict"), config: ["CONFIG_INET"] },
-  sk_msg: socketMap("4.17", "sk_msg", "sk_msg_verdict"),
-  sockmap_link: {
-    ...socketMap("6.10", "sk_msg", "sk_msg_verdict"),
-    config: ["CONFIG_INET"],
-    by: "link",
-  },
+  ...netnsKinds,
+  ...cgroupKinds,
+  ...socketKinds,
+  ...socketMapKinds,
   struct_ops: {
     since: sinceByArchitecture({ x64: "5.6", arm64: "6.0" }),
     ...structOps,

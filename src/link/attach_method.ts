@@ -60,7 +60,7 @@ export interface AttachMethod<Options extends object = object> {
  * - `"loopback"`: the loopback interface of a new network namespace, which this thread is in, as the option `interface`
  * - `"netkit"`: a new netkit interface in such a namespace, as the option `interface`
  * - `"own netns"`: such a namespace, without an option
- * - `"socket"`: a new UDP socket, as the option `socket`
+ * - `"socket"`: a new UDP socket with the option SO_REUSEPORT, as the option `socket`
  * - `"socket map"`: an empty map of sockets, as the option `map`
  * - `"file"`: a file that no process executes, as the option `path`
  */

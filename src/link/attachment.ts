@@ -13,6 +13,8 @@ export interface AttachmentOperations {
   update?(program: LinkedProgram, expected: LinkedProgram | undefined): void;
   /** Detaches the program. Does nothing if it is not attached any more. @throws {BpfError} if the kernel refuses. */
   detach(): void;
+  /** Closes other descriptors of the operations. Called once, after the program was detached. */
+  close?(): void;
 }
 
 /**
@@ -75,6 +77,7 @@ export class Attachment extends Link {
       this.detach();
     } finally {
       super[Symbol.dispose]();
+      this.#operations.close?.();
     }
   }
 }

@@ -191,6 +191,14 @@ export interface SockmapLinkInfo extends CommonLinkInfo {
   readonly attachType: AttachTypeName;
 }
 
+/** Information about the attachment of a program to a socket, for which the kernel has no link. */
+export interface SocketAttachmentInfo extends CommonLinkInfo {
+  /** The kind of program: a filter of packets, or the program that selects a socket of a group with one port. */
+  readonly type: "socket" | "sk_reuseport";
+  /** The inode number of the socket, as in `/proc/PID/fd`. */
+  readonly inode: number;
+}
+
 /** Information about a link of another type: `tracing_multi`, or a type that is newer than this library. */
 export interface OtherLinkInfo extends CommonLinkInfo {
   /** The type of the link. */
@@ -213,6 +221,7 @@ export type LinkInfo =
   | StructOpsLinkInfo
   | NetfilterLinkInfo
   | SockmapLinkInfo
+  | SocketAttachmentInfo
   | OtherLinkInfo;
 
 /**

@@ -164,8 +164,8 @@ export function readLinkInfo(fd: number, what: string): LinkInfo {
   return { ...common, ...row?.read(info) } as LinkInfo;
 }
 
-/** Returns the row of a link type; `undefined` for a type that is newer than this library. */
-function rowOf(type: LinkTypeName): LinkType<LinkTypeName> | undefined {
+/** Returns the row of a link type; `undefined` for a type that is newer than this library, and for attachments without links. */
+function rowOf(type: LinkInfo["type"]): LinkType<LinkTypeName> | undefined {
   // The compiler cannot relate a union of types to the union of their rows.
   return (linkTypes as Readonly<Record<string, LinkType<LinkTypeName> | undefined>>)[type];
 }

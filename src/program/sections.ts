@@ -13,12 +13,27 @@ import {
   type CookiesOptions,
   type TargetForm,
 } from "../link/attach_method.ts";
+import {
+  cgroup,
+  type CgroupOptions,
+  cgroupSkb,
+  type CgroupSkbOptions,
+  lsmCgroup,
+} from "../link/cgroup.ts";
 import type { Link } from "../link/link.ts";
+import {
+  flowDissector,
+  type FlowDissectorOptions,
+  type NetnsOptions,
+  skLookup,
+} from "../link/netns.ts";
 import {
   rawTracepoint,
   type RawTracepointTarget,
   tracingTracepoint,
 } from "../link/raw_tracepoint.ts";
+import { skSkb, type SkSkbOptions, socketMap, type SocketMapOptions } from "../link/socket_map.ts";
+import { socketFilter, socketGroup, type SocketOptions } from "../link/sockets.ts";
 import { tracepoint, type TracepointTarget } from "../link/tracepoint.ts";
 import {
   replacement,
@@ -73,8 +88,25 @@ interface Attaching<Options extends object, Result extends Link = Link> {
 /** Sections that `attach()` cannot attach. */
 type NotAttachable = Attaching<never>;
 
+/** Sections of programs that are attached to a cgroup, except `cgroup/skb`. */
+type CgroupSection =
+  | `cgroup_skb/${"ingress" | "egress"}`
+  | `cgroup/${"sock" | "sock_create" | "sock_release" | "sysctl" | "getsockopt" | "setsockopt" | "dev"}`
+  | `cgroup/${"bind" | "post_bind"}${4 | 6}`
+  | `cgroup/${"connect" | "sendmsg" | "recvmsg" | "getpeername" | "getsockname"}${4 | 6 | "_unix"}`
+  | "sockops";
+
 /** Sections without a target in the name. */
-interface PlainSections {
+interface PlainSections
+  extends
+    Readonly<Record<CgroupSection, Attaching<CgroupOptions>>>,
+    Readonly<Record<"socket" | "sk_reuseport" | "sk_reuseport/migrate", Attaching<SocketOptions>>>,
+    Readonly<
+      Record<
+        "sk_msg" | `sk_skb/${"stream_parser" | "stream_verdict" | "verdict"}`,
+        Attaching<SocketMapOptions>
+      >
+    > {
   perf_event: NotAttachable;
   xdp: NotAttachable;
   "xdp.frags": NotAttachable;
@@ -96,47 +128,11 @@ interface PlainSections {
   lwt_out: NotAttachable;
   lwt_xmit: NotAttachable;
   lwt_seg6local: NotAttachable;
-  socket: NotAttachable;
-  sk_reuseport: NotAttachable;
-  "sk_reuseport/migrate": NotAttachable;
-  sk_msg: NotAttachable;
-  sk_skb: NotAttachable;
-  "sk_skb/stream_parser": NotAttachable;
-  "sk_skb/stream_verdict": NotAttachable;
-  "sk_skb/verdict": NotAttachable;
-  sk_lookup: NotAttachable;
-  flow_dissector: NotAttachable;
+  sk_skb: Attaching<SkSkbOptions>;
+  sk_lookup: Attaching<NetnsOptions>;
+  flow_dissector: Attaching<FlowDissectorOptions>;
   lirc_mode2: NotAttachable;
-  "cgroup_skb/ingress": NotAttachable;
-  "cgroup_skb/egress": NotAttachable;
-  "cgroup/skb": NotAttachable;
-  "cgroup/sock_create": NotAttachable;
-  "cgroup/sock_release": NotAttachable;
-  "cgroup/sock": NotAttachable;
-  "cgroup/post_bind4": NotAttachable;
-  "cgroup/post_bind6": NotAttachable;
-  "cgroup/bind4": NotAttachable;
-  "cgroup/bind6": NotAttachable;
-  "cgroup/connect4": NotAttachable;
-  "cgroup/connect6": NotAttachable;
-  "cgroup/connect_unix": NotAttachable;
-  "cgroup/sendmsg4": NotAttachable;
-  "cgroup/sendmsg6": NotAttachable;
-  "cgroup/sendmsg_unix": NotAttachable;
-  "cgroup/recvmsg4": NotAttachable;
-  "cgroup/recvmsg6": NotAttachable;
-  "cgroup/recvmsg_unix": NotAttachable;
-  "cgroup/getpeername4": NotAttachable;
-  "cgroup/getpeername6": NotAttachable;
-  "cgroup/getpeername_unix": NotAttachable;
-  "cgroup/getsockname4": NotAttachable;
-  "cgroup/getsockname6": NotAttachable;
-  "cgroup/getsockname_unix": NotAttachable;
-  "cgroup/sysctl": NotAttachable;
-  "cgroup/getsockopt": NotAttachable;
-  "cgroup/setsockopt": NotAttachable;
-  "cgroup/dev": NotAttachable;
-  sockops: NotAttachable;
+  "cgroup/skb": Attaching<CgroupSkbOptions>;
   syscall: NotAttachable;
 }
 
@@ -208,7 +204,7 @@ interface TargetedSections extends Readonly<
   freplace: Attaching<ReplacementOptions>;
   lsm: Attaching<CookieOptions>;
   "lsm.s": Attaching<CookieOptions>;
-  lsm_cgroup: NotAttachable;
+  lsm_cgroup: Attaching<CgroupOptions>;
   iter: NotAttachable;
   "iter.s": NotAttachable;
   struct_ops: NotAttachable;
@@ -450,7 +446,7 @@ export const sectionRows: Readonly<Record<SectionPrefix, SectionRow>> = {
     programType: "lsm",
     attachType: "lsm_cgroup",
     loadTarget: hook,
-    target: functionForm,
+    method: lsmCgroup,
   },
   iter: {
     programType: "tracing",
@@ -519,38 +515,49 @@ export const sectionRows: Readonly<Record<SectionPrefix, SectionRow>> = {
   lwt_xmit: { programType: "lwt_xmit", otherUse: inRoute },
   lwt_seg6local: { programType: "lwt_seg6local", otherUse: inRoute },
   // Sockets and network namespaces.
-  socket: { programType: "socket_filter" },
+  socket: { programType: "socket_filter", method: socketFilter },
   sk_reuseport: {
     programType: "sk_reuseport",
     attachType: "sk_reuseport_select",
     isAttachTypeOptional: true,
+    method: socketGroup,
   },
   "sk_reuseport/migrate": {
     programType: "sk_reuseport",
     attachType: "sk_reuseport_select_or_migrate",
+    method: socketGroup,
   },
-  sk_msg: { programType: "sk_msg", attachType: "sk_msg_verdict", isAttachTypeOptional: true },
-  sk_skb: { programType: "sk_skb" },
+  sk_msg: {
+    programType: "sk_msg",
+    attachType: "sk_msg_verdict",
+    isAttachTypeOptional: true,
+    method: socketMap,
+  },
+  sk_skb: { programType: "sk_skb", method: skSkb },
   "sk_skb/stream_parser": {
     programType: "sk_skb",
     attachType: "sk_skb_stream_parser",
     isAttachTypeOptional: true,
+    method: socketMap,
   },
   "sk_skb/stream_verdict": {
     programType: "sk_skb",
     attachType: "sk_skb_stream_verdict",
     isAttachTypeOptional: true,
+    method: socketMap,
   },
   "sk_skb/verdict": {
     programType: "sk_skb",
     attachType: "sk_skb_verdict",
     isAttachTypeOptional: true,
+    method: socketMap,
   },
-  sk_lookup: { programType: "sk_lookup", attachType: "sk_lookup" },
+  sk_lookup: { programType: "sk_lookup", attachType: "sk_lookup", method: skLookup },
   flow_dissector: {
     programType: "flow_dissector",
     attachType: "flow_dissector",
     isAttachTypeOptional: true,
+    method: flowDissector,
   },
   lirc_mode2: {
     programType: "lirc_mode2",
@@ -563,66 +570,149 @@ export const sectionRows: Readonly<Record<SectionPrefix, SectionRow>> = {
     programType: "cgroup_skb",
     attachType: "cgroup_inet_ingress",
     isAttachTypeOptional: true,
+    method: cgroup,
   },
   "cgroup_skb/egress": {
     programType: "cgroup_skb",
     attachType: "cgroup_inet_egress",
     isAttachTypeOptional: true,
+    method: cgroup,
   },
-  "cgroup/skb": { programType: "cgroup_skb" },
-  "cgroup/sock_create": { programType: "cgroup_sock", attachType: "cgroup_inet_sock_create" },
-  "cgroup/sock_release": { programType: "cgroup_sock", attachType: "cgroup_inet_sock_release" },
+  "cgroup/skb": { programType: "cgroup_skb", method: cgroupSkb },
+  "cgroup/sock_create": {
+    programType: "cgroup_sock",
+    attachType: "cgroup_inet_sock_create",
+    method: cgroup,
+  },
+  "cgroup/sock_release": {
+    programType: "cgroup_sock",
+    attachType: "cgroup_inet_sock_release",
+    method: cgroup,
+  },
   "cgroup/sock": {
     programType: "cgroup_sock",
     attachType: "cgroup_inet_sock_create",
     isAttachTypeOptional: true,
+    method: cgroup,
   },
-  "cgroup/post_bind4": { programType: "cgroup_sock", attachType: "cgroup_inet4_post_bind" },
-  "cgroup/post_bind6": { programType: "cgroup_sock", attachType: "cgroup_inet6_post_bind" },
-  "cgroup/bind4": { programType: "cgroup_sock_addr", attachType: "cgroup_inet4_bind" },
-  "cgroup/bind6": { programType: "cgroup_sock_addr", attachType: "cgroup_inet6_bind" },
-  "cgroup/connect4": { programType: "cgroup_sock_addr", attachType: "cgroup_inet4_connect" },
-  "cgroup/connect6": { programType: "cgroup_sock_addr", attachType: "cgroup_inet6_connect" },
-  "cgroup/connect_unix": { programType: "cgroup_sock_addr", attachType: "cgroup_unix_connect" },
-  "cgroup/sendmsg4": { programType: "cgroup_sock_addr", attachType: "cgroup_udp4_sendmsg" },
-  "cgroup/sendmsg6": { programType: "cgroup_sock_addr", attachType: "cgroup_udp6_sendmsg" },
-  "cgroup/sendmsg_unix": { programType: "cgroup_sock_addr", attachType: "cgroup_unix_sendmsg" },
-  "cgroup/recvmsg4": { programType: "cgroup_sock_addr", attachType: "cgroup_udp4_recvmsg" },
-  "cgroup/recvmsg6": { programType: "cgroup_sock_addr", attachType: "cgroup_udp6_recvmsg" },
-  "cgroup/recvmsg_unix": { programType: "cgroup_sock_addr", attachType: "cgroup_unix_recvmsg" },
+  "cgroup/post_bind4": {
+    programType: "cgroup_sock",
+    attachType: "cgroup_inet4_post_bind",
+    method: cgroup,
+  },
+  "cgroup/post_bind6": {
+    programType: "cgroup_sock",
+    attachType: "cgroup_inet6_post_bind",
+    method: cgroup,
+  },
+  "cgroup/bind4": {
+    programType: "cgroup_sock_addr",
+    attachType: "cgroup_inet4_bind",
+    method: cgroup,
+  },
+  "cgroup/bind6": {
+    programType: "cgroup_sock_addr",
+    attachType: "cgroup_inet6_bind",
+    method: cgroup,
+  },
+  "cgroup/connect4": {
+    programType: "cgroup_sock_addr",
+    attachType: "cgroup_inet4_connect",
+    method: cgroup,
+  },
+  "cgroup/connect6": {
+    programType: "cgroup_sock_addr",
+    attachType: "cgroup_inet6_connect",
+    method: cgroup,
+  },
+  "cgroup/connect_unix": {
+    programType: "cgroup_sock_addr",
+    attachType: "cgroup_unix_connect",
+    method: cgroup,
+  },
+  "cgroup/sendmsg4": {
+    programType: "cgroup_sock_addr",
+    attachType: "cgroup_udp4_sendmsg",
+    method: cgroup,
+  },
+  "cgroup/sendmsg6": {
+    programType: "cgroup_sock_addr",
+    attachType: "cgroup_udp6_sendmsg",
+    method: cgroup,
+  },
+  "cgroup/sendmsg_unix": {
+    programType: "cgroup_sock_addr",
+    attachType: "cgroup_unix_sendmsg",
+    method: cgroup,
+  },
+  "cgroup/recvmsg4": {
+    programType: "cgroup_sock_addr",
+    attachType: "cgroup_udp4_recvmsg",
+    method: cgroup,
+  },
+  "cgroup/recvmsg6": {
+    programType: "cgroup_sock_addr",
+    attachType: "cgroup_udp6_recvmsg",
+    method: cgroup,
+  },
+  "cgroup/recvmsg_unix": {
+    programType: "cgroup_sock_addr",
+    attachType: "cgroup_unix_recvmsg",
+    method: cgroup,
+  },
   "cgroup/getpeername4": {
     programType: "cgroup_sock_addr",
     attachType: "cgroup_inet4_getpeername",
+    method: cgroup,
   },
   "cgroup/getpeername6": {
     programType: "cgroup_sock_addr",
     attachType: "cgroup_inet6_getpeername",
+    method: cgroup,
   },
   "cgroup/getpeername_unix": {
     programType: "cgroup_sock_addr",
     attachType: "cgroup_unix_getpeername",
+    method: cgroup,
   },
   "cgroup/getsockname4": {
     programType: "cgroup_sock_addr",
     attachType: "cgroup_inet4_getsockname",
+    method: cgroup,
   },
   "cgroup/getsockname6": {
     programType: "cgroup_sock_addr",
     attachType: "cgroup_inet6_getsockname",
+    method: cgroup,
   },
   "cgroup/getsockname_unix": {
     programType: "cgroup_sock_addr",
     attachType: "cgroup_unix_getsockname",
+    method: cgroup,
   },
-  "cgroup/sysctl": { programType: "cgroup_sysctl", attachType: "cgroup_sysctl" },
-  "cgroup/getsockopt": { programType: "cgroup_sockopt", attachType: "cgroup_getsockopt" },
-  "cgroup/setsockopt": { programType: "cgroup_sockopt", attachType: "cgroup_setsockopt" },
+  "cgroup/sysctl": { programType: "cgroup_sysctl", attachType: "cgroup_sysctl", method: cgroup },
+  "cgroup/getsockopt": {
+    programType: "cgroup_sockopt",
+    attachType: "cgroup_getsockopt",
+    method: cgroup,
+  },
+  "cgroup/setsockopt": {
+    programType: "cgroup_sockopt",
+    attachType: "cgroup_setsockopt",
+    method: cgroup,
+  },
   "cgroup/dev": {
     programType: "cgroup_device",
     attachType: "cgroup_device",
     isAttachTypeOptional: true,
+    method: cgroup,
   },
-  sockops: { programType: "sock_ops", attachType: "cgroup_sock_ops", isAttachTypeOptional: true },
+  sockops: {
+    programType: "sock_ops",
+    attachType: "cgroup_sock_ops",
+    isAttachTypeOptional: true,
+    method: cgroup,
+  },
   // Programs that user space runs.
   syscall: {
     programType: "syscall",

@@ -2,14 +2,19 @@
 import { dlopen } from "bun:ffi";
 import { Descriptor } from "../../src/ffi/descriptor.ts";
 
-const { socket, bind, listen, setsockopt, getsockopt, getsockname } = dlopen("libc.so.6", {
-  socket: { args: ["i32", "i32", "i32"], returns: "i32" },
-  bind: { args: ["i32", "ptr", "u32"], returns: "i32" },
-  listen: { args: ["i32", "i32"], returns: "i32" },
-  setsockopt: { args: ["i32", "i32", "i32", "ptr", "u32"], returns: "i32" },
-  getsockopt: { args: ["i32", "i32", "i32", "ptr", "ptr"], returns: "i32" },
-  getsockname: { args: ["i32", "ptr", "ptr"], returns: "i32" },
-}).symbols;
+const { socket, bind, listen, setsockopt, getsockopt, getsockname, connect, accept, send, recv } =
+  dlopen("libc.so.6", {
+    socket: { args: ["i32", "i32", "i32"], returns: "i32" },
+    bind: { args: ["i32", "ptr", "u32"], returns: "i32" },
+    listen: { args: ["i32", "i32"], returns: "i32" },
+    setsockopt: { args: ["i32", "i32", "i32", "ptr", "u32"], returns: "i32" },
+    getsockopt: { args: ["i32", "i32", "i32", "ptr", "ptr"], returns: "i32" },
+    getsockname: { args: ["i32", "ptr", "ptr"], returns: "i32" },
+    connect: { args: ["i32", "ptr", "u32"], returns: "i32" },
+    accept: { args: ["i32", "ptr", "ptr"], returns: "i32" },
+    send: { args: ["i32", "ptr", "u64", "i32"], returns: "i64" },
+    recv: { args: ["i32", "ptr", "u64", "i32"], returns: "i64" },
+  }).symbols;
 
 const AF_UNIX = 1;
 const AF_INET = 2;
@@ -31,17 +36,52 @@ function open(family: number, type: number, what: string): Descriptor {
   return new Descriptor(check(socket(family, type, 0), `socket for a ${what}`), what);
 }
 
-function setOption(fd: number, option: number, value: number): void {
+export function setOption(fd: number, option: number, value: number): void {
   check(setsockopt(fd, SOL_SOCKET, option, new Uint32Array([value]), 4), `option ${option}`);
 }
 
-/** Binds a socket to a port of 127.0.0.1; 0 means any port. */
-function bindTo(fd: number, port: number): void {
+/** Returns the address of a port of 127.0.0.1; 0 means any port. */
+function addressOf(port: number): Uint8Array {
   const address = new DataView(new ArrayBuffer(16));
   address.setUint16(0, AF_INET, true);
   address.setUint16(2, port);
   address.setUint32(4, 0x7f000001);
-  check(bind(fd, new Uint8Array(address.buffer), address.byteLength), "bind");
+  return new Uint8Array(address.buffer);
+}
+
+/** Binds a socket to a port of 127.0.0.1; 0 means any port. */
+function bindTo(fd: number, port: number): void {
+  const address = addressOf(port);
+  check(bind(fd, address, address.length), "bind");
+}
+
+/** Connects a socket to a port of 127.0.0.1. */
+export function connectTo({ fd }: Descriptor, port: number): void {
+  const address = addressOf(port);
+  check(connect(fd, address, address.length), "connect");
+}
+
+/** Opens two TCP sockets that are connected. */
+export function connectedPair(): [Descriptor, Descriptor] {
+  using server = listener({ reusePort: false });
+  const client = idleSocket();
+  connectTo(client, portOf(server));
+  return [
+    client,
+    new Descriptor(check(accept(server.fd, null, null), "accept"), "accepted socket"),
+  ];
+}
+
+/** Sends 4 bytes over a connected socket. */
+export function sendOver({ fd }: Descriptor): void {
+  check(Number(send(fd, new Uint8Array(4), 4, 0)), "send");
+}
+
+/** Receives at most 64 bytes without waiting. Returns their number; `undefined` if there is nothing to receive. */
+export function receivedBy({ fd }: Descriptor): number | undefined {
+  const MSG_DONTWAIT = 0x40;
+  const count = Number(recv(fd, new Uint8Array(64), 64, MSG_DONTWAIT));
+  return count < 0 ? undefined : count;
 }
 
 /** Opens sockets that share a port of 127.0.0.1, or have one each. */
