@@ -209,6 +209,15 @@ export type { SkSkbAttachType, SkSkbOptions, SocketMapOptions } from "./link/soc
 export type { SocketOptions } from "./link/sockets.ts";
 export type { QueriedProgram } from "./ffi/bpf_link.ts";
 export type { Netns } from "./ffi/namespace.ts";
+export type { KprobeOptions, KprobeTarget, KsyscallTarget } from "./link/kprobe.ts";
+export { KprobeMultiLink, type KprobeMultiTarget } from "./link/kprobe_multi.ts";
+export type {
+  UprobeMultiOptions,
+  UprobeMultiTarget,
+  UprobeOptions,
+  UprobeProcessOptions,
+  UprobeTarget,
+} from "./link/uprobe.ts";
 export {
   type DataLocation,
   tracepointType,

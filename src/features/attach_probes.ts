@@ -19,7 +19,6 @@ import { activeSecurityModules, bpfModuleObstacle } from "../ffi/security.ts";
 import { openSocket, RouteSocket, setSocketOption } from "../ffi/socket.ts";
 import type { AttachPlace, OldAttachKindRow } from "../link/attach_kinds.ts";
 import type { AttachKindRow, ProbePlace } from "../link/attach_method.ts";
-import { openProbe, type ProbeSource } from "../link/perf_event.ts";
 import { addClassifier, addNetkit, attachXdp } from "../link/route.ts";
 import { Program } from "../program/program.ts";
 import type { SectionName } from "../program/sections.ts";
@@ -136,18 +135,10 @@ function attachProbeProgram(row: OldAttachKindRow): void {
 const cookie = 1n;
 
 function makeLink(row: OldAttachKindRow, fd: number, target: LinkTarget): Descriptor {
-  const { isReturn = false, hasCookie = false } = row;
-  const options: object = {
-    ...(isReturn && { isReturn }),
-    ...(hasCookie && (hasManyPlaces(target) ? { cookies: [cookie] } : { cookie })),
-  };
+  const { hasCookie = false } = row;
+  const options = hasCookie && { cookie };
   const request = { fd, attachType: attachTypeOf(row), target: { ...target, ...options } };
   return new Descriptor(createLinkTo(request, { doing: "create a link" }), linkName);
-}
-
-/** Returns true for targets with one cookie per function or offset. */
-function hasManyPlaces({ kind }: LinkTarget): boolean {
-  return kind === "kernel functions" || kind === "file places";
 }
 
 function attachTypeOf({ attachType, program }: OldAttachKindRow): AttachTypeName {
@@ -166,9 +157,6 @@ const loopback = 1;
 /** Index for the created netkit interface. */
 const netkit = 100;
 
-/** A function of all kernels since 4.17 that only sync(2) calls. */
-const rareFunction = "ksys_sync";
-
 /** Makes a place, calls `use` with the target there, and removes the place. */
 function atPlace(place: AttachPlace, use: (target: LinkTarget) => void): void {
   switch (place) {
@@ -183,20 +171,8 @@ function atPlace(place: AttachPlace, use: (target: LinkTarget) => void): void {
       return inNewNetworkNamespace(() =>
         use({ kind: "netfilter", family: "IPV4", hook: "LOCAL_IN", priority: 0 }),
       );
-    case "kernel functions":
-      return use({ kind: place, names: [rareFunction] });
-    case "file":
-      return withFile((path) => use({ kind: "file places", path, offsets: [0] }));
     case "idle event":
       return useEvent(new Descriptor(openIdleEvent(placeName), placeName), use);
-    case "kprobe":
-    case "kretprobe":
-      return useEvent(openProbeAtStart("kprobe", place === "kretprobe", rareFunction), use);
-    case "uprobe":
-    case "uretprobe":
-      return withFile((path) =>
-        useEvent(openProbeAtStart("uprobe", place === "uretprobe", path), use),
-      );
     case "loaded for":
       return use({ kind: place });
     case "struct":
@@ -207,10 +183,6 @@ function atPlace(place: AttachPlace, use: (target: LinkTarget) => void): void {
 function useEvent(event: Descriptor, use: (target: LinkTarget) => void): void {
   using opened = event;
   use({ kind: "perf event", fd: opened.fd });
-}
-
-function openProbeAtStart(source: ProbeSource, isReturn: boolean, target: string): Descriptor {
-  return openProbe({ source, isReturn, target, offset: 0 }, `${source} of a probe`);
 }
 
 function withRoute(body: (route: RouteSocket) => void): void {

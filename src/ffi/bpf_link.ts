@@ -247,7 +247,7 @@ function fillTarget(attr: BpfAttr, target: LinkTarget): void {
 }
 
 /** Sets a pointer to an array of 64-bit numbers. The pointer stays NULL if `numbers` is `undefined`. */
-function setNumberArray(
+export function setNumberArray(
   attr: BpfAttr,
   offset: number,
   numbers: readonly bigint[] | undefined,
@@ -257,7 +257,7 @@ function setNumberArray(
 }
 
 /** Sets a pointer to an array of string pointers. The strings follow the array in the same memory. */
-function setStringArray(attr: BpfAttr, offset: number, texts: readonly string[]): void {
+export function setStringArray(attr: BpfAttr, offset: number, texts: readonly string[]): void {
   const encoded = texts.map((text) => Buffer.from(`${text}\0`));
   const pointersSize = texts.length * 8;
   const textsSize = encoded.reduce((size, { length }) => size + length, 0);

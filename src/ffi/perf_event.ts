@@ -109,15 +109,20 @@ export interface ProbeEvent {
   readonly type: number;
   /** The configuration of this type, for example to probe the return instead of the entry. */
   readonly config: bigint;
-  /** The name of the function, or the path of the file. */
-  readonly target: string;
-  /** Bytes from the start of the function or the file. */
-  readonly offset: number;
+  /** The name of the function, or the path of the file; `undefined` for an address of the kernel. */
+  readonly target: string | undefined;
+  /** Bytes from the start of the function or the file, or an address of the kernel. */
+  readonly offset: bigint;
+  /** The only process in which the probe fires. @default all processes */
+  readonly pid?: number | undefined;
 }
 
-/** Opens the perf event of a probe, for all processes. The probe exists until the event is closed (kernel 4.17). */
-export function openProbeEvent({ type, config, target, offset }: ProbeEvent, what: string): number {
-  const text = Buffer.from(`${target}\0`);
+/** Opens the perf event of a probe. The probe exists until the event is closed (kernel 4.17). */
+export function openProbeEvent(
+  { type, config, target, offset, pid }: ProbeEvent,
+  { doing, hints }: BpfCallContext,
+): number {
+  const text = Buffer.from(`${target ?? ""}\0`);
   using name = allocateScratch(text.length);
   name.bytes.set(text);
   using attr = allocateScratch(probeAttrSize);
@@ -125,9 +130,12 @@ export function openProbeEvent({ type, config, target, offset }: ProbeEvent, wha
   view.setUint32(PERF_EVENT_ATTR.type, type, true);
   view.setUint32(PERF_EVENT_ATTR.size, probeAttrSize, true);
   view.setBigUint64(PERF_EVENT_ATTR.config, config, true);
-  setUint64(view, PERF_EVENT_ATTR.config1, name.address);
-  setUint64(view, PERF_EVENT_ATTR.config2, offset);
-  return openForAllProcesses(attr, what);
+  if (target !== undefined) setUint64(view, PERF_EVENT_ATTR.config1, name.address);
+  view.setBigUint64(PERF_EVENT_ATTR.config2, offset, true);
+  const anyCpu = -1;
+  const fd = pid === undefined ? tryForAllProcesses(attr) : open(attr, pid, anyCpu);
+  if (fd < 0) throw perfError(lastErrno(), "perf_event_open", doing, hints);
+  return fd;
 }
 
 /** Opens a perf event of this thread that counts nothing (`PERF_COUNT_SW_DUMMY`). Probes attach programs to it. */
@@ -147,13 +155,17 @@ export function openIdleEvent(what: string): number {
 
 /** Opens an event for all processes, on any CPU: tracepoints and probes are the same on every CPU. */
 function openForAllProcesses(attr: Scratch, what: string): number {
-  let fd = openOnCpu(attr, 0);
-  // On some machines CPU 0 can be offline.
-  if (fd < 0 && errnoName(lastErrno()) === "ENODEV") {
-    fd = openOnCpu(attr, firstCpu(readFileSync(onlinePath, "utf8")));
-  }
+  const fd = tryForAllProcesses(attr);
   if (fd < 0) throw perfError(lastErrno(), "perf_event_open", `open the ${what}`);
   return fd;
+}
+
+/** Returns a descriptor, or a negative number on failure. */
+function tryForAllProcesses(attr: Scratch): number {
+  const fd = openOnCpu(attr, 0);
+  // On some machines CPU 0 can be offline.
+  if (fd >= 0 || errnoName(lastErrno()) !== "ENODEV") return fd;
+  return openOnCpu(attr, firstCpu(readFileSync(onlinePath, "utf8")));
 }
 
 /** Options of {@link openOutputEvent}. */

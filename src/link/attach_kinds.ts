@@ -10,12 +10,15 @@ import { type KernelVersion, sinceByArchitecture } from "../ffi/kernel.ts";
 import type { AttachKindRow } from "./attach_method.ts";
 import { cgroupKinds } from "./cgroup_kinds.ts";
 import { netnsKinds } from "./netns.ts";
+import { kprobeKinds } from "./kprobe.ts";
+import { kprobeMultiKinds } from "./kprobe_multi.ts";
 import { rawTracepointKinds } from "./raw_tracepoint.ts";
 import { socketMapKinds } from "./socket_map.ts";
 import { socketKinds } from "./sockets.ts";
 import { tracepointKinds } from "./tracepoint.ts";
 import { replacementKinds, tracedFunctionKinds, typed } from "./trampoline.ts";
 import { tracedFunctionsKinds } from "./trampoline_multi.ts";
+import { uprobeKinds } from "./uprobe.ts";
 
 /** A type of the kernel's BTF that a program is loaded for. */
 export interface BtfTarget {
@@ -41,16 +44,8 @@ export type AttachPlace =
   | "loopback"
   | "netfilter hook"
   | "netkit"
-  /** Functions of the kernel, by name. */
-  | "kernel functions"
-  /** An offset in a file, for a uprobe_multi link. */
-  | "file"
-  /** A perf event: one that never counts, or that of a kprobe or uprobe. */
+  /** A perf event that never counts. */
   | "idle event"
-  | "kprobe"
-  | "kretprobe"
-  | "uprobe"
-  | "uretprobe"
   /** The target for which the program was loaded. */
   | "loaded for"
   /** A struct_ops map: a congestion control algorithm that no connection uses. */
@@ -81,8 +76,6 @@ export interface OldAttachKindRow {
   readonly by: AttachCall;
   /** The attach type, if the program is loaded without an attach type. */
   readonly attachType?: AttachTypeName;
-  /** True if the probe attaches to the return of a function. */
-  readonly isReturn?: boolean;
   /** True if the probe passes a cookie. */
   readonly hasCookie?: boolean;
   /** True if the kernel always attaches the program, but calls it only while the BPF security module is active. */
@@ -90,41 +83,6 @@ export interface OldAttachKindRow {
 }
 
 const tracing = { needs: ["CAP_BPF", "CAP_PERFMON"] } as const;
-
-const kprobe = { type: "kprobe" } as const;
-const kprobes = {
-  ...tracing,
-  config: ["CONFIG_KPROBE_EVENTS", "CONFIG_BPF_EVENTS"],
-  program: kprobe,
-  by: "event",
-} as const;
-const uprobes = {
-  // Some kernels since 6.12 require CAP_SYS_ADMIN, too.
-  needs: ["CAP_BPF", "CAP_PERFMON", "CAP_SYS_ADMIN"],
-  config: ["CONFIG_UPROBE_EVENTS", "CONFIG_BPF_EVENTS"],
-  program: kprobe,
-  by: "event",
-} as const;
-
-function multiKprobe(attachType: AttachTypeName) {
-  return {
-    ...tracing,
-    config: ["CONFIG_FPROBE", "CONFIG_BPF_EVENTS"],
-    program: { ...kprobe, attachType },
-    place: "kernel functions",
-    by: "link",
-  } as const;
-}
-
-function multiUprobe(attachType: AttachTypeName) {
-  return {
-    ...tracing,
-    config: ["CONFIG_UPROBES", "CONFIG_BPF_EVENTS"],
-    program: { ...kprobe, attachType },
-    place: "file",
-    by: "link",
-  } as const;
-}
 
 const events = { ...tracing, config: ["CONFIG_BPF_EVENTS"] } as const;
 const perfEvent = { ...events, program: { type: "perf_event" }, place: "idle event" } as const;
@@ -143,18 +101,9 @@ const structOps = {
 
 /** All ways to attach, in the order in which they are listed. */
 export const attachKinds = {
-  kprobe: { since: "4.17", ...kprobes, place: "kprobe" },
-  kretprobe: { since: "4.17", ...kprobes, place: "kretprobe" },
-  "kprobe.multi": { since: "5.18", ...multiKprobe("trace_kprobe_multi") },
-  "kretprobe.multi": { since: "5.18", ...multiKprobe("trace_kprobe_multi"), isReturn: true },
-  "kprobe.multi_cookie": { since: "5.18", ...multiKprobe("trace_kprobe_multi"), hasCookie: true },
-  "kprobe.session": { since: "6.10", ...multiKprobe("trace_kprobe_session") },
-  uprobe: { since: "4.17", ...uprobes, place: "uprobe" },
-  uretprobe: { since: "4.17", ...uprobes, place: "uretprobe" },
-  "uprobe.multi": { since: "6.6", ...multiUprobe("trace_uprobe_multi") },
-  "uretprobe.multi": { since: "6.6", ...multiUprobe("trace_uprobe_multi"), isReturn: true },
-  "uprobe.multi_cookie": { since: "6.6", ...multiUprobe("trace_uprobe_multi"), hasCookie: true },
-  "uprobe.session": { since: "6.13", ...multiUprobe("trace_uprobe_session") },
+  ...kprobeKinds,
+  ...kprobeMultiKinds,
+  ...uprobeKinds,
   ...tracepointKinds,
   perf_event: { since: "4.9", ...perfEvent, by: "event" },
   perf_event_link: { since: "5.15", ...perfEventLink },

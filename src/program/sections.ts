@@ -20,6 +20,21 @@ import {
   type CgroupSkbOptions,
   lsmCgroup,
 } from "../link/cgroup.ts";
+import {
+  kprobe,
+  type KprobeOptions,
+  type KprobeTarget,
+  kretprobe,
+  kretsyscall,
+  ksyscall,
+  type KsyscallTarget,
+} from "../link/kprobe.ts";
+import {
+  kprobeMulti,
+  type KprobeMultiLink,
+  type KprobeMultiTarget,
+  kretprobeMulti,
+} from "../link/kprobe_multi.ts";
 import type { Link } from "../link/link.ts";
 import {
   flowDissector,
@@ -46,6 +61,16 @@ import {
   tracedFunctions,
   type TracingMultiLink,
 } from "../link/trampoline_multi.ts";
+import {
+  uprobe,
+  uprobeMulti,
+  type UprobeMultiOptions,
+  type UprobeMultiTarget,
+  type UprobeOptions,
+  type UprobeTarget,
+  uretprobe,
+  uretprobeMulti,
+} from "../link/uprobe.ts";
 import { BPF_F_SLEEPABLE, BPF_F_XDP_HAS_FRAGS } from "../uapi/bpf.ts";
 
 /** The kernel type that programs of a section are loaded for. */
@@ -155,23 +180,23 @@ interface TargetableSections extends Readonly<
   raw_tracepoint: Targetable<RawTracepointTarget, CookieOptions>;
   "raw_tp.w": Targetable<RawTracepointTarget, CookieOptions>;
   "raw_tracepoint.w": Targetable<RawTracepointTarget, CookieOptions>;
-  kprobe: Targetable<object, never>;
-  kretprobe: Targetable<object, never>;
-  ksyscall: Targetable<object, never>;
-  kretsyscall: Targetable<object, never>;
-  "kprobe.multi": Targetable<object, never>;
-  "kretprobe.multi": Targetable<object, never>;
-  "kprobe.session": Targetable<object, never>;
-  uprobe: Targetable<object, never>;
-  "uprobe.s": Targetable<object, never>;
-  uretprobe: Targetable<object, never>;
-  "uretprobe.s": Targetable<object, never>;
-  "uprobe.multi": Targetable<object, never>;
-  "uprobe.multi.s": Targetable<object, never>;
-  "uretprobe.multi": Targetable<object, never>;
-  "uretprobe.multi.s": Targetable<object, never>;
-  "uprobe.session": Targetable<object, never>;
-  "uprobe.session.s": Targetable<object, never>;
+  kprobe: Targetable<KprobeTarget, KprobeOptions>;
+  kretprobe: Targetable<KprobeTarget, CookieOptions>;
+  ksyscall: Targetable<KsyscallTarget, CookieOptions>;
+  kretsyscall: Targetable<KsyscallTarget, CookieOptions>;
+  "kprobe.multi": Targetable<KprobeMultiTarget, CookiesOptions, KprobeMultiLink>;
+  "kretprobe.multi": Targetable<KprobeMultiTarget, CookiesOptions, KprobeMultiLink>;
+  "kprobe.session": Targetable<KprobeMultiTarget, CookiesOptions, KprobeMultiLink>;
+  uprobe: Targetable<UprobeTarget, UprobeOptions>;
+  "uprobe.s": Targetable<UprobeTarget, UprobeOptions>;
+  uretprobe: Targetable<UprobeTarget, UprobeOptions>;
+  "uretprobe.s": Targetable<UprobeTarget, UprobeOptions>;
+  "uprobe.multi": Targetable<UprobeMultiTarget, UprobeMultiOptions>;
+  "uprobe.multi.s": Targetable<UprobeMultiTarget, UprobeMultiOptions>;
+  "uretprobe.multi": Targetable<UprobeMultiTarget, UprobeMultiOptions>;
+  "uretprobe.multi.s": Targetable<UprobeMultiTarget, UprobeMultiOptions>;
+  "uprobe.session": Targetable<UprobeMultiTarget, UprobeMultiOptions>;
+  "uprobe.session.s": Targetable<UprobeMultiTarget, UprobeMultiOptions>;
   usdt: Targetable<object, never>;
   "usdt.s": Targetable<object, never>;
 }
@@ -258,8 +283,8 @@ export type SectionPrefix = keyof PlainSections | keyof TargetableSections | key
 
 /** The name of a function, or a pattern of names. */
 const functionForm: TargetForm = { example: "vfs_read", pattern: /^[^\0]+$/ };
-/** The path of a file and a place in it. */
-const fileForm: TargetForm = { example: "/usr/bin/bash:readline", pattern: /^[^\0]+$/ };
+/** The path of a file, and the provider and the name of a marker. */
+const fileForm: TargetForm = { example: "/usr/lib/libc.so.6:libc:setjmp", pattern: /^[^\0]+$/ };
 const kernelFunction: LoadTarget = { kind: "func", prefix: "", noun: "function" };
 const hook: LoadTarget = { kind: "func", prefix: "bpf_lsm_", noun: "security hook" };
 const iterator: LoadTarget = { kind: "func", prefix: "bpf_iter_", noun: "iterator" };
@@ -268,6 +293,8 @@ const memberForm: TargetForm = {
   example: "tcp_congestion_ops.ssthresh",
   pattern: /^(?:\w+:)?\w+\.\w+$/,
 };
+const atMarker =
+  'load it with the section "uprobe", and attach it to the offset of the marker (`readelf --notes FILE` lists markers), with that of the semaphore as referenceOffset';
 const inDevMap = "store it in an entry of a DevMap or DevMapHash";
 const inCpuMap = "store it in an entry of a CpuMap";
 const inRoute = "pin it, and run `ip route add PREFIX encap bpf ... pinned PATH`";
@@ -288,49 +315,62 @@ export const sectionRows: Readonly<Record<SectionPrefix, SectionRow>> = {
     method: tracingTracepoint,
   },
   // Functions of the kernel, and system calls.
-  kprobe: { programType: "kprobe", target: functionForm },
-  kretprobe: { programType: "kprobe", target: functionForm },
-  ksyscall: { programType: "kprobe", target: functionForm },
-  kretsyscall: { programType: "kprobe", target: functionForm },
-  "kprobe.multi": { programType: "kprobe", attachType: "trace_kprobe_multi", target: functionForm },
+  kprobe: { programType: "kprobe", method: kprobe },
+  kretprobe: { programType: "kprobe", method: kretprobe },
+  ksyscall: { programType: "kprobe", method: ksyscall },
+  kretsyscall: { programType: "kprobe", method: kretsyscall },
+  "kprobe.multi": { programType: "kprobe", attachType: "trace_kprobe_multi", method: kprobeMulti },
   "kretprobe.multi": {
     programType: "kprobe",
     attachType: "trace_kprobe_multi",
-    target: functionForm,
+    method: kretprobeMulti,
   },
   "kprobe.session": {
     programType: "kprobe",
     attachType: "trace_kprobe_session",
-    target: functionForm,
+    method: kprobeMulti,
   },
   // Functions and instructions in files.
-  uprobe: { programType: "kprobe", target: fileForm },
-  "uprobe.s": { programType: "kprobe", target: fileForm, flags: BPF_F_SLEEPABLE },
-  uretprobe: { programType: "kprobe", target: fileForm },
-  "uretprobe.s": { programType: "kprobe", target: fileForm, flags: BPF_F_SLEEPABLE },
-  "uprobe.multi": { programType: "kprobe", attachType: "trace_uprobe_multi", target: fileForm },
+  uprobe: { programType: "kprobe", method: uprobe },
+  "uprobe.s": { programType: "kprobe", method: uprobe, flags: BPF_F_SLEEPABLE },
+  uretprobe: { programType: "kprobe", method: uretprobe },
+  "uretprobe.s": { programType: "kprobe", method: uretprobe, flags: BPF_F_SLEEPABLE },
+  "uprobe.multi": { programType: "kprobe", attachType: "trace_uprobe_multi", method: uprobeMulti },
   "uprobe.multi.s": {
     programType: "kprobe",
     attachType: "trace_uprobe_multi",
-    target: fileForm,
+    method: uprobeMulti,
     flags: BPF_F_SLEEPABLE,
   },
-  "uretprobe.multi": { programType: "kprobe", attachType: "trace_uprobe_multi", target: fileForm },
+  "uretprobe.multi": {
+    programType: "kprobe",
+    attachType: "trace_uprobe_multi",
+    method: uretprobeMulti,
+  },
   "uretprobe.multi.s": {
     programType: "kprobe",
     attachType: "trace_uprobe_multi",
-    target: fileForm,
+    method: uretprobeMulti,
     flags: BPF_F_SLEEPABLE,
   },
-  "uprobe.session": { programType: "kprobe", attachType: "trace_uprobe_session", target: fileForm },
+  "uprobe.session": {
+    programType: "kprobe",
+    attachType: "trace_uprobe_session",
+    method: uprobeMulti,
+  },
   "uprobe.session.s": {
     programType: "kprobe",
     attachType: "trace_uprobe_session",
-    target: fileForm,
+    method: uprobeMulti,
     flags: BPF_F_SLEEPABLE,
   },
-  usdt: { programType: "kprobe", target: fileForm },
-  "usdt.s": { programType: "kprobe", target: fileForm, flags: BPF_F_SLEEPABLE },
+  usdt: { programType: "kprobe", target: fileForm, otherUse: atMarker },
+  "usdt.s": {
+    programType: "kprobe",
+    target: fileForm,
+    flags: BPF_F_SLEEPABLE,
+    otherUse: atMarker,
+  },
   // Functions with typed arguments.
   fentry: {
     programType: "tracing",

@@ -7,7 +7,6 @@ import { asm, type AttachKind, Program, type SectionName } from "../../src/index
 import { attachKinds } from "../../src/link/attach_kinds.ts";
 import type { AttachKindRow } from "../../src/link/attach_method.ts";
 import { Attachment } from "../../src/link/attachment.ts";
-import { BarePerfEvent } from "../../src/link/perf_event.ts";
 
 /** A way to attach, and the row that describes it. */
 export interface Way {
@@ -41,7 +40,7 @@ export interface Attached {
   readonly programId: number;
   /** False for an attachment without a link of the kernel. */
   readonly isLink: boolean;
-  /** The id of the link; absent for perf events before kernel 5.15, which have no links. */
+  /** The id of the link, if the kernel has one. */
   readonly linkId?: number;
   /** The name of the cgroup to which the program is attached. */
   readonly cgroup?: string;
@@ -56,7 +55,7 @@ export function attachFor({ kind }: Way, program: Program, options: object): Att
     kind,
     programId: program.id,
     isLink,
-    ...(isLink && !(link instanceof BarePerfEvent) && { linkId: link.id }),
+    ...(isLink && { linkId: link.id }),
     ...(cgroup !== undefined && { cgroup: basename(readlinkSync(`/proc/self/fd/${cgroup.fd}`)) }),
   };
 }

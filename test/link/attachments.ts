@@ -12,8 +12,7 @@ import { Descriptor } from "../../src/ffi/descriptor.ts";
 import { errnoName, lastErrno } from "../../src/ffi/error.ts";
 import { otherSyscalls } from "../../src/ffi/libc_others.ts";
 import { allocateScratch } from "../../src/ffi/mapped_memory.ts";
-import { asm, Link } from "../../src/index.ts";
-import { openProbe, type ProbePlace } from "../../src/link/perf_event.ts";
+import { asm, Link, Program } from "../../src/index.ts";
 import { PERF_EVENT_ATTR } from "../../src/uapi/layout.ts";
 import { SYS_perf_event_open } from "../../src/uapi/system.ts";
 
@@ -96,25 +95,24 @@ export function attachIterator(): Attached {
 /** Attaches to several offsets of a file (kernel 6.6). No process executes the file, so the probes have no effect. */
 export function attachUprobes(file: string, offsets: readonly bigint[], cookie: bigint): Attached {
   copyFileSync("/bin/true", file);
-  const type = "trace_uprobe_multi";
-  return attach({ type: "kprobe", attachType: type }, 0, type, {
-    kind: "file places",
+  using program = new Program({ section: "uprobe.multi", ...nothing });
+  const link = program.attach({
     path: file,
     offsets: offsets.map(Number),
     cookies: offsets.map((_, index) => cookie + BigInt(index)),
   });
+  return attached(link);
 }
 
 /** Attaches to the perf event of a uprobe (kernel 5.15). */
 export function attachUprobe(file: string, offset: bigint): Attached {
   copyFileSync("/bin/true", file);
-  return attachProbe({ source: "uprobe", target: file, offset: Number(offset) });
+  using program = new Program({ section: "uprobe", ...nothing });
+  return attached(program.attach({ path: file, offset: Number(offset) }));
 }
 
-function attachProbe(place: Omit<ProbePlace, "isReturn">): Attached {
-  using event = openProbe({ ...place, isReturn: false }, "probe of a test");
-  return attach({ type: "kprobe" }, 0, "perf_event", { kind: "perf event", fd: event.fd });
-}
+/** The code of a program that does nothing. */
+const nothing = { license: "GPL", code: [asm.mov(asm.r0, 0), asm.exit()] } as const;
 
 /** The event PERF_COUNT_SW_CONTEXT_SWITCHES. */
 export const contextSwitches = 3n;
@@ -146,17 +144,14 @@ export const probed = "kernel_clone";
 
 /** Attaches to the perf event of a kprobe (kernel 5.15). */
 export function attachKprobe(): Attached {
-  return attachProbe({ source: "kprobe", target: probed, offset: 0 });
+  using program = new Program({ section: `kprobe/${probed}`, ...nothing });
+  return attached(program.attach());
 }
 
 /** Attaches to several kernel functions (kernel 5.18, with fprobes). */
 export function attachKprobes(cookie: bigint): Attached {
-  const type = "trace_kprobe_multi";
-  return attach({ type: "kprobe", attachType: type }, 0, type, {
-    kind: "kernel functions",
-    names: [probed],
-    cookies: [cookie],
-  });
+  using program = new Program({ section: `kprobe.multi/${probed}`, ...nothing });
+  return attached(program.attach({ cookies: [cookie] }));
 }
 
 /** Attaches to the entry of a function (kernel 5.5). */
