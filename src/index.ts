@@ -185,6 +185,18 @@ export type {
   UprobeMultiLinkInfo,
   XdpLinkInfo,
 } from "./link/link_info.ts";
+export type { CgroupOrder, IteratorOptions } from "./link/iterator.ts";
+export { IterLink, type IterOutput } from "./link/iterator_link.ts";
+export type {
+  BreakpointEvent,
+  CacheEvent,
+  NumberedEvent,
+  PerfEventName,
+  PerfEventSpec,
+  RawEvent,
+} from "./link/perf_counters.ts";
+export type { PerfEventOptions } from "./link/perf_event_program.ts";
+export { PerfEventsLink } from "./link/perf_events_link.ts";
 export { Link, listLinks, type OpenLinkOptions, type UpdateLinkOptions } from "./link/link.ts";
 export type { CookieOptions, CookiesOptions, LinkedProgram } from "./link/attach_method.ts";
 export type { FunctionPatterns } from "./link/function_patterns.ts";

@@ -14,7 +14,7 @@ import { BpfError } from "../ffi/error.ts";
 import { createMemoryFile } from "../ffi/memory_file.ts";
 import { DetachedMount } from "../ffi/mount.ts";
 import { inNewNamespace, inNewNetworkNamespace, openNetworkNamespace } from "../ffi/namespace.ts";
-import { enablePerfEvent, openIdleEvent, setPerfEventProgram } from "../ffi/perf_event.ts";
+import { enablePerfEvent, setPerfEventProgram } from "../ffi/perf_event.ts";
 import { activeSecurityModules, bpfModuleObstacle } from "../ffi/security.ts";
 import { openSocket, RouteSocket, setSocketOption } from "../ffi/socket.ts";
 import type { AttachPlace, OldAttachKindRow } from "../link/attach_kinds.ts";
@@ -171,18 +171,11 @@ function atPlace(place: AttachPlace, use: (target: LinkTarget) => void): void {
       return inNewNetworkNamespace(() =>
         use({ kind: "netfilter", family: "IPV4", hook: "LOCAL_IN", priority: 0 }),
       );
-    case "idle event":
-      return useEvent(new Descriptor(openIdleEvent(placeName), placeName), use);
     case "loaded for":
       return use({ kind: place });
     case "struct":
       throw new Error("struct_ops has no place but its map");
   }
-}
-
-function useEvent(event: Descriptor, use: (target: LinkTarget) => void): void {
-  using opened = event;
-  use({ kind: "perf event", fd: opened.fd });
 }
 
 function withRoute(body: (route: RouteSocket) => void): void {

@@ -81,12 +81,14 @@ export function linkPerfEvent(
  * Replaces the program of a link (kernel 5.7, for the link types that support it).
  *
  * @param expectedFd the program that the link must have; otherwise the call fails with EPERM
+ * @param unfitHint the hint for EINVAL
  */
 export function updateLink(
   linkFd: number,
   programFd: number,
   expectedFd: number | undefined,
   what: string,
+  unfitHint = "Links of this type cannot change their program: attach the new program and dispose of this link",
 ): void {
   using attr = new BpfAttr(LINK_UPDATE.sizeof);
   attr.u32(LINK_UPDATE.link_fd, linkFd).u32(LINK_UPDATE.new_prog_fd, programFd);
@@ -96,8 +98,7 @@ export function updateLink(
   attr.call(BPF_LINK_UPDATE, {
     doing: `replace the program of the ${what}`,
     hints: {
-      EINVAL:
-        "Links of this type cannot change their program: attach the new program and dispose of this link",
+      EINVAL: unfitHint,
       ...(expectedFd === undefined
         ? {}
         : {

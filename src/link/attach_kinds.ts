@@ -12,11 +12,13 @@ import { cgroupKinds } from "./cgroup_kinds.ts";
 import { netnsKinds } from "./netns.ts";
 import { kprobeKinds } from "./kprobe.ts";
 import { kprobeMultiKinds } from "./kprobe_multi.ts";
+import { iteratorKinds } from "./iterator.ts";
+import { perfEventKinds } from "./perf_event_program.ts";
 import { rawTracepointKinds } from "./raw_tracepoint.ts";
 import { socketMapKinds } from "./socket_map.ts";
 import { socketKinds } from "./sockets.ts";
 import { tracepointKinds } from "./tracepoint.ts";
-import { replacementKinds, tracedFunctionKinds, typed } from "./trampoline.ts";
+import { replacementKinds, tracedFunctionKinds } from "./trampoline.ts";
 import { tracedFunctionsKinds } from "./trampoline_multi.ts";
 import { uprobeKinds } from "./uprobe.ts";
 
@@ -44,8 +46,6 @@ export type AttachPlace =
   | "loopback"
   | "netfilter hook"
   | "netkit"
-  /** A perf event that never counts. */
-  | "idle event"
   /** The target for which the program was loaded. */
   | "loaded for"
   /** A struct_ops map: a congestion control algorithm that no connection uses. */
@@ -82,12 +82,6 @@ export interface OldAttachKindRow {
   readonly needsSecurityModule?: boolean;
 }
 
-const tracing = { needs: ["CAP_BPF", "CAP_PERFMON"] } as const;
-
-const events = { ...tracing, config: ["CONFIG_BPF_EVENTS"] } as const;
-const perfEvent = { ...events, program: { type: "perf_event" }, place: "idle event" } as const;
-const perfEventLink = { ...perfEvent, by: "link", attachType: "perf_event" } as const;
-
 const network = {
   // CAP_SYS_ADMIN is needed to create the network namespace.
   needs: ["CAP_BPF", "CAP_NET_ADMIN", "CAP_SYS_ADMIN"],
@@ -105,24 +99,12 @@ export const attachKinds = {
   ...kprobeMultiKinds,
   ...uprobeKinds,
   ...tracepointKinds,
-  perf_event: { since: "4.9", ...perfEvent, by: "event" },
-  perf_event_link: { since: "5.15", ...perfEventLink },
-  perf_event_cookie: { since: "5.15", ...perfEventLink, hasCookie: true },
+  ...perfEventKinds,
   ...rawTracepointKinds,
   ...tracedFunctionKinds,
   ...tracedFunctionsKinds,
   ...replacementKinds,
-  iter: {
-    since: "5.8",
-    ...typed,
-    program: {
-      type: "tracing",
-      attachType: "trace_iter",
-      target: { kind: "func", name: "bpf_iter_bpf_map" },
-    },
-    place: "loaded for",
-    by: "link",
-  },
+  ...iteratorKinds,
   xdp: {
     since: "5.9",
     ...network,

@@ -35,7 +35,11 @@ import {
   type KprobeMultiTarget,
   kretprobeMulti,
 } from "../link/kprobe_multi.ts";
+import { iterator, type IteratorOptions } from "../link/iterator.ts";
+import type { IterLink } from "../link/iterator_link.ts";
 import type { Link } from "../link/link.ts";
+import { perfEvent, type PerfEventOptions } from "../link/perf_event_program.ts";
+import type { PerfEventsLink } from "../link/perf_events_link.ts";
 import {
   flowDissector,
   type FlowDissectorOptions,
@@ -132,7 +136,7 @@ interface PlainSections
         Attaching<SocketMapOptions>
       >
     > {
-  perf_event: NotAttachable;
+  perf_event: Attaching<PerfEventOptions, PerfEventsLink>;
   xdp: NotAttachable;
   "xdp.frags": NotAttachable;
   "xdp/devmap": NotAttachable;
@@ -230,8 +234,8 @@ interface TargetedSections extends Readonly<
   lsm: Attaching<CookieOptions>;
   "lsm.s": Attaching<CookieOptions>;
   lsm_cgroup: Attaching<CgroupOptions>;
-  iter: NotAttachable;
-  "iter.s": NotAttachable;
+  iter: Attaching<IteratorOptions, IterLink>;
+  "iter.s": Attaching<IteratorOptions, IterLink>;
   struct_ops: NotAttachable;
   "struct_ops.s": NotAttachable;
 }
@@ -281,13 +285,11 @@ export type AttachedLink<S extends SectionName> = AttachingOf<S>["link"];
 /** The part of a section's name that selects its row: the whole name, or the part before a target. */
 export type SectionPrefix = keyof PlainSections | keyof TargetableSections | keyof TargetedSections;
 
-/** The name of a function, or a pattern of names. */
-const functionForm: TargetForm = { example: "vfs_read", pattern: /^[^\0]+$/ };
 /** The path of a file, and the provider and the name of a marker. */
 const fileForm: TargetForm = { example: "/usr/lib/libc.so.6:libc:setjmp", pattern: /^[^\0]+$/ };
 const kernelFunction: LoadTarget = { kind: "func", prefix: "", noun: "function" };
 const hook: LoadTarget = { kind: "func", prefix: "bpf_lsm_", noun: "security hook" };
-const iterator: LoadTarget = { kind: "func", prefix: "bpf_iter_", noun: "iterator" };
+const iteratorType: LoadTarget = { kind: "func", prefix: "bpf_iter_", noun: "iterator" };
 const structOfFunctions: LoadTarget = { kind: "struct", prefix: "", noun: "struct" };
 const memberForm: TargetForm = {
   example: "tcp_congestion_ops.ssthresh",
@@ -491,14 +493,14 @@ export const sectionRows: Readonly<Record<SectionPrefix, SectionRow>> = {
   iter: {
     programType: "tracing",
     attachType: "trace_iter",
-    loadTarget: iterator,
-    target: functionForm,
+    loadTarget: iteratorType,
+    method: iterator,
   },
   "iter.s": {
     programType: "tracing",
     attachType: "trace_iter",
-    loadTarget: iterator,
-    target: functionForm,
+    loadTarget: iteratorType,
+    method: iterator,
     flags: BPF_F_SLEEPABLE,
   },
   struct_ops: {
@@ -515,7 +517,7 @@ export const sectionRows: Readonly<Record<SectionPrefix, SectionRow>> = {
     otherUse: "store it in a struct_ops map",
   },
   // Events.
-  perf_event: { programType: "perf_event" },
+  perf_event: { programType: "perf_event", method: perfEvent },
   // Packets.
   xdp: { programType: "xdp", attachType: "xdp", isAttachTypeOptional: true },
   "xdp.frags": { programType: "xdp", attachType: "xdp", flags: BPF_F_XDP_HAS_FRAGS },

@@ -3,10 +3,16 @@
 import { readlinkSync } from "node:fs";
 import { basename } from "node:path";
 import { atProbePlace } from "../../src/features/attach_probes.ts";
-import { asm, type AttachKind, Program, type SectionName } from "../../src/index.ts";
+import {
+  asm,
+  type AttachKind,
+  BpfError,
+  type Link,
+  Program,
+  type SectionName,
+} from "../../src/index.ts";
 import { attachKinds } from "../../src/link/attach_kinds.ts";
 import type { AttachKindRow } from "../../src/link/attach_method.ts";
-import { Attachment } from "../../src/link/attachment.ts";
 
 /** A way to attach, and the row that describes it. */
 export interface Way {
@@ -38,8 +44,6 @@ export function atPlaceOf({ row: { place, options } }: Way, use: (options: objec
 export interface Attached {
   readonly kind: AttachKind;
   readonly programId: number;
-  /** False for an attachment without a link of the kernel. */
-  readonly isLink: boolean;
   /** The id of the link, if the kernel has one. */
   readonly linkId?: number;
   /** The name of the cgroup to which the program is attached. */
@@ -48,14 +52,22 @@ export interface Attached {
 
 /** Attaches a program. The link stays open. */
 export function attachFor({ kind }: Way, program: Program, options: object): Attached {
-  const link = program.attach(options);
-  const isLink = !(link instanceof Attachment);
+  const linkId = idOf(program.attach(options));
   const { cgroup } = options as { readonly cgroup?: { readonly fd: number } };
   return {
     kind,
     programId: program.id,
-    isLink,
-    ...(isLink && { linkId: link.id }),
+    ...(linkId !== undefined && { linkId }),
     ...(cgroup !== undefined && { cgroup: basename(readlinkSync(`/proc/self/fd/${cgroup.fd}`)) }),
   };
+}
+
+/** Returns the id of a link; `undefined` if the program is attached without a link of the kernel. */
+function idOf(link: Link): number | undefined {
+  try {
+    return link.id;
+  } catch (error) {
+    if (error instanceof BpfError) return undefined;
+    throw error;
+  }
 }

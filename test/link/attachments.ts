@@ -1,6 +1,5 @@
 /** @module Makes links of many types for tests, by system calls: the library cannot attach in all of these ways. */
 import { copyFileSync, openSync, readFileSync } from "node:fs";
-import type { Pointer } from "bun:ffi";
 import { loadProbeProgram, type ProbeProgram } from "../../src/features/probe_program.ts";
 import {
   createLinkTo,
@@ -9,12 +8,7 @@ import {
   openRawTracepoint,
 } from "../../src/ffi/bpf_link.ts";
 import { Descriptor } from "../../src/ffi/descriptor.ts";
-import { errnoName, lastErrno } from "../../src/ffi/error.ts";
-import { otherSyscalls } from "../../src/ffi/libc_others.ts";
-import { allocateScratch } from "../../src/ffi/mapped_memory.ts";
 import { asm, Link, Program } from "../../src/index.ts";
-import { PERF_EVENT_ATTR } from "../../src/uapi/layout.ts";
-import { SYS_perf_event_open } from "../../src/uapi/system.ts";
 
 /** A link, which keeps its program loaded. */
 export interface Attached extends Disposable {
@@ -87,9 +81,9 @@ export function attachNetfilter(): Attached {
 
 /** Attaches an iterator over tasks (kernel 5.8). */
 export function attachIterator(): Attached {
-  const target = { kind: "func", name: "bpf_iter_task" } as const;
-  const program = { type: "tracing", attachType: "trace_iter", target } as const;
-  return attach(program, 0, "trace_iter", { kind: "loaded for" });
+  const code = [asm.mov(asm.r0, 0), asm.exit()];
+  using program = new Program({ section: "iter/task", license: "GPL", code });
+  return attached(program.attach());
 }
 
 /** Attaches to several offsets of a file (kernel 6.6). No process executes the file, so the probes have no effect. */
@@ -117,26 +111,12 @@ const nothing = { license: "GPL", code: [asm.mov(asm.r0, 0), asm.exit()] } as co
 /** The event PERF_COUNT_SW_CONTEXT_SWITCHES. */
 export const contextSwitches = 3n;
 
-/** Attaches to a counter of context switches (kernel 5.15). */
+/** Attaches to a counter of context switches on the first CPU (kernel 5.15). */
 export function attachCounter(): Attached {
-  using event = openCounter();
-  const target = { kind: "perf event", fd: event.fd, cookie: 0x1234n } as const;
-  return attach({ type: "perf_event" }, 0, "perf_event", target);
-}
-
-function openCounter(): Descriptor {
-  const size = 64;
-  const software = 1;
-  using attr = allocateScratch(size);
-  attr.view.setUint32(PERF_EVENT_ATTR.type, software, true);
-  attr.view.setUint32(PERF_EVENT_ATTR.size, size, true);
-  attr.view.setBigUint64(PERF_EVENT_ATTR.config, contextSwitches, true);
-  attr.view.setBigUint64(PERF_EVENT_ATTR.sample_period, 2n ** 40n, true);
-  const number = SYS_perf_event_open[process.arch as "x64" | "arm64"];
-  const closeOnExec = 1n << 3n;
-  const fd = otherSyscalls.perf_event_open(number, attr.address as Pointer, -1, 0, -1, closeOnExec);
-  if (fd < 0) throw new Error(`perf_event_open: ${errnoName(lastErrno())}`);
-  return new Descriptor(fd, "event of a test");
+  const code = [asm.mov(asm.r0, 0), asm.exit()];
+  using program = new Program({ section: "perf_event", license: "GPL", code });
+  const options = { event: "context-switches", period: 2n ** 40n, cpu: 0 } as const;
+  return attached(program.attach({ ...options, cookie: 0x1234n, link: true }));
 }
 
 /** A function of all tested kernels to which all kinds of probes can be attached. */

@@ -74,7 +74,9 @@ bpfTest(
       }
     });
     const left = () => kindsLeft(attached);
-    const onCgroups = attached.filter(({ isLink, cgroup }) => !isLink && cgroup !== undefined);
+    const onCgroups = attached.filter(
+      ({ linkId, cgroup }) => linkId === undefined && cgroup !== undefined,
+    );
     const survivors = onCgroups.map(({ kind }) => kind);
     await eventually(() => left().length === survivors.length);
     expect(left()).toEqual(survivors);
@@ -119,7 +121,9 @@ describe("in a network namespace that stays, SIGKILL", () => {
         {
           using _netns = netns;
           await kill(child, (line) => attached.push(JSON.parse(line) as Attached));
-          const survivors = attached.filter(({ isLink }) => !isLink).map(({ kind }) => kind);
+          const survivors = attached
+            .filter(({ linkId }) => linkId === undefined)
+            .map(({ kind }) => kind);
           await eventually(() => kindsLeft(attached).length === survivors.length);
           // Longer than the kernel needs to detach a program whose link is closed.
           await Bun.sleep(200);
