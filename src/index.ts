@@ -200,12 +200,17 @@ export { PerfEventsLink } from "./link/perf_events_link.ts";
 export { Link, listLinks, type OpenLinkOptions, type UpdateLinkOptions } from "./link/link.ts";
 export type { CookieOptions, CookiesOptions, LinkedProgram } from "./link/attach_method.ts";
 export type { FunctionPatterns } from "./link/function_patterns.ts";
+export type { KprobeOptions, KprobeTarget, KsyscallTarget } from "./link/kprobe.ts";
+export { KprobeMultiLink, type KprobeMultiTarget } from "./link/kprobe_multi.ts";
 export type { ReplacementOptions } from "./link/trampoline.ts";
-export {
-  type SkippedFunction,
-  type TracedFunctions,
-  TracingMultiLink,
-} from "./link/trampoline_multi.ts";
+export { type TracedFunctions, TracingMultiLink } from "./link/trampoline_multi.ts";
+export type {
+  UprobeMultiOptions,
+  UprobeMultiTarget,
+  UprobeOptions,
+  UprobeProcessOptions,
+  UprobeTarget,
+} from "./link/uprobe.ts";
 export {
   attachedPrograms,
   type AttachedPrograms,
@@ -221,15 +226,6 @@ export type { SkSkbAttachType, SkSkbOptions, SocketMapOptions } from "./link/soc
 export type { SocketOptions } from "./link/sockets.ts";
 export type { QueriedProgram } from "./ffi/bpf_link.ts";
 export type { Netns } from "./ffi/namespace.ts";
-export type { KprobeOptions, KprobeTarget, KsyscallTarget } from "./link/kprobe.ts";
-export { KprobeMultiLink, type KprobeMultiTarget } from "./link/kprobe_multi.ts";
-export type {
-  UprobeMultiOptions,
-  UprobeMultiTarget,
-  UprobeOptions,
-  UprobeProcessOptions,
-  UprobeTarget,
-} from "./link/uprobe.ts";
 export {
   type DataLocation,
   tracepointType,

@@ -10,11 +10,7 @@ import {
   BPF_PROG_QUERY,
   BPF_RAW_TRACEPOINT_OPEN,
 } from "../uapi/commands.ts";
-import {
-  BPF_F_KPROBE_MULTI_RETURN,
-  BPF_F_REPLACE,
-  BPF_F_UPROBE_MULTI_RETURN,
-} from "../uapi/bpf.ts";
+import { BPF_F_REPLACE } from "../uapi/bpf.ts";
 import { type AttachTypeName, attachTypeNumbers } from "./bpf_prog.ts";
 import {
   LINK_CREATE,
@@ -123,31 +119,12 @@ export function detachLink(linkFd: number, what: string): void {
 
 /** The target of a link. Each kind sets different fields of BPF_LINK_CREATE. */
 export type LinkTarget =
-  /** The descriptor of a cgroup (kernel 5.7), a network namespace (5.8) or a map of sockets (6.10). */
-  | { readonly kind: "descriptor"; readonly fd: number }
   /** The index of a network interface in this thread's network namespace (kernel 5.9 for XDP, 6.6 for tcx, 6.7 for netkit). */
   | { readonly kind: "interface"; readonly index: number }
   /** The descriptor of a perf event (kernel 5.15). */
   | { readonly kind: "perf event"; readonly fd: number; readonly cookie?: bigint }
   /** The target that the program was loaded for: an iterator (kernel 5.8), a function or a tracepoint by BTF (kernel 5.19). */
   | { readonly kind: "loaded for"; readonly cookie?: bigint }
-  /** Kernel functions by name, for kprobe_multi (kernel 5.18): their entries or, with `isReturn`, their returns. */
-  | {
-      readonly kind: "kernel functions";
-      readonly names: readonly string[];
-      readonly isReturn?: boolean;
-      /** One cookie for each name. */
-      readonly cookies?: readonly bigint[];
-    }
-  /** Byte offsets of instructions in a file, for uprobe_multi (kernel 6.6). */
-  | {
-      readonly kind: "file places";
-      readonly path: string;
-      readonly offsets: readonly number[];
-      readonly isReturn?: boolean;
-      /** One cookie for each offset. */
-      readonly cookies?: readonly bigint[];
-    }
   /** A netfilter hook in this thread's network namespace (kernel 6.4). */
   | {
       readonly kind: "netfilter";
@@ -210,9 +187,6 @@ export function createLinkTo(
 
 function fillTarget(attr: BpfAttr, target: LinkTarget): void {
   switch (target.kind) {
-    case "descriptor":
-      attr.u32(LINK_CREATE.target_fd, target.fd);
-      break;
     case "interface":
       attr.u32(LINK_CREATE.target_ifindex, target.index);
       break;
@@ -222,21 +196,6 @@ function fillTarget(attr: BpfAttr, target: LinkTarget): void {
       break;
     case "loaded for":
       attr.u64(LINK_CREATE.tracing_cookie, target.cookie ?? 0);
-      break;
-    case "kernel functions":
-      attr
-        .u32(LINK_CREATE.kprobe_multi_flags, target.isReturn ? BPF_F_KPROBE_MULTI_RETURN : 0)
-        .u32(LINK_CREATE.kprobe_multi_cnt, target.names.length);
-      setStringArray(attr, LINK_CREATE.kprobe_multi_syms, target.names);
-      setNumberArray(attr, LINK_CREATE.kprobe_multi_cookies, target.cookies);
-      break;
-    case "file places":
-      attr
-        .string(LINK_CREATE.uprobe_multi_path, target.path)
-        .u32(LINK_CREATE.uprobe_multi_cnt, target.offsets.length)
-        .u32(LINK_CREATE.uprobe_multi_flags, target.isReturn ? BPF_F_UPROBE_MULTI_RETURN : 0);
-      setNumberArray(attr, LINK_CREATE.uprobe_multi_offsets, target.offsets.map(BigInt));
-      setNumberArray(attr, LINK_CREATE.uprobe_multi_cookies, target.cookies);
       break;
     case "netfilter":
       attr

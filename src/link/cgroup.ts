@@ -316,6 +316,9 @@ function explainInvalid(
   if (order.fd === program.fd) return "A program cannot be ordered relative to itself";
   const otherType = `it was loaded for another attach type than ${attachType}: load it with the section that it is attached as`;
   if (method === "attach") {
+    // For programs of packets, a missing capability is EINVAL, too (bpf_prog_attach(), kernel/bpf/syscall.c).
+    const missing = attachType.startsWith("cgroup_inet_") ? explainMissing(needs) : undefined;
+    if (missing !== undefined) return missing;
     return `The program is attached to this cgroup already, or ${otherType}`;
   }
   return order.fd === 0

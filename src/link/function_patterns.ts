@@ -1,28 +1,33 @@
 /** @module Patterns of names of kernel functions, and the functions that the kernel lets be traced. */
 
-import { describe } from "../check/describe.ts";
+import { listOf } from "../check/arguments.ts";
 import { readFileSync } from "../ffi/files.ts";
 import { DetachedMount } from "../ffi/mount.ts";
+import { checkTarget, type TargetForm } from "./attach_method.ts";
 import { tracefsPaths } from "./tracepoint.ts";
 
 /** Names of functions, or patterns of names: `*` stands for any characters, `?` for one. */
 export type FunctionPatterns = string | readonly string[];
 
+/** The form of a name or pattern. */
+export const functionsForm: TargetForm = {
+  example: "vfs_*",
+  pattern: /^[\w.*?]+$/,
+  toOptions: (functions) => ({ functions }),
+};
+
 /**
  * Returns names and patterns as a list.
  *
- * @throws {TypeError} if they are neither a string nor a list of strings, or one is empty.
+ * @throws {TypeError | RangeError} if they are neither a string nor a list of strings, or the list is empty.
  */
 export function patternList(argument: string, patterns: FunctionPatterns): readonly string[] {
-  const list = typeof patterns === "string" ? [patterns] : patterns;
-  const isList = Array.isArray(list) && list.length > 0;
-  const wrong = isList
-    ? list.find((one) => typeof one !== "string" || !/^[\w.*?]+$/.test(one))
-    : list;
-  if (isList && wrong === undefined) return list;
-  throw new TypeError(
-    `${argument}: expected a name or pattern such as "tcp_*", or a list of them, got ${describe(wrong)}`,
-  );
+  const list = typeof patterns === "string" ? [patterns] : listOf(patterns, argument);
+  if (list.length === 0) {
+    throw new RangeError(`${argument}: expected at least one name, got an empty list`);
+  }
+  for (const pattern of list) checkTarget(argument, functionsForm, pattern);
+  return list;
 }
 
 /** Returns true if the name has `*` or `?`. */

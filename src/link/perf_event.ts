@@ -85,7 +85,7 @@ export function attachWithoutLink(
 }
 
 /** The kernel's perf event sources for probes: of kernel functions, and of files. */
-export type ProbeSource = "kprobe" | "uprobe";
+type ProbeSource = "kprobe" | "uprobe";
 
 /** The place of a probe. */
 export interface ProbePlace {

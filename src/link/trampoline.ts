@@ -179,11 +179,11 @@ export const replacement: AttachMethod<ReplacementOptions> = {
 export const ftrace = "CONFIG_DYNAMIC_FTRACE_WITH_DIRECT_CALLS";
 
 /** Returns the first kernel version with trampolines. On arm64 the kernel can call them since 6.4. */
-export function trampolinesSince(x64: KernelVersion): KernelVersion {
+function trampolinesSince(x64: KernelVersion): KernelVersion {
   return sinceByArchitecture({ x64, arm64: "6.4" });
 }
 
-/** What all programs with typed arguments need. */
+/** The capabilities and build options that all programs with typed arguments need. */
 export const typed = {
   needs,
   config: ["CONFIG_BPF_EVENTS", "CONFIG_BPF_JIT", "CONFIG_DEBUG_INFO_BTF"],

@@ -25,6 +25,7 @@ import {
 } from "./attach_method.ts";
 import {
   type FunctionPatterns,
+  functionsForm,
   isPattern,
   patternExpression,
   patternList,
@@ -36,33 +37,34 @@ import { ftrace, testFunction, typed } from "./trampoline.ts";
 /** The functions for the sections `fentry.multi`, `fexit.multi` and `fsession.multi`: by name, or by id in the kernel's BTF. */
 export type TracedFunctions =
   | {
-      /** The names of functions of the kernel, or patterns of names: `"vfs_*"`, `["vfs_read", "vfs_write"]`. */
+      /**
+       * Names and patterns of functions of the kernel. In a pattern, `*` stands for any characters and `?` for one: `"vfs_*"`.
+       * Functions that cannot be traced are skipped.
+       */
       readonly functions: FunctionPatterns;
+      /** Absent: the functions have names. */
+      readonly ids?: never;
     }
   | {
       /** The ids of functions in the kernel's BTF. */
       readonly ids: readonly number[];
+      /** Absent: the ids are the target. */
+      readonly functions?: never;
     };
 
-/** Options of `attach()` for the sections `fentry.multi`, `fexit.multi` and `fsession.multi`. */
-export type TracedFunctionsOptions = TracedFunctions & CookiesOptions;
-
-/** A function that a program was not attached to. */
-export interface SkippedFunction {
-  /** The name of the function. */
-  readonly name: string;
-  /** The reason why programs cannot be attached to it. */
-  readonly reason: string;
-}
-
-/** A function of the kernel that can be attached to. */
+/** A function of the kernel to attach to. */
 interface Candidate {
   readonly name: string;
   readonly id: number;
+  readonly cookie: bigint;
 }
 
+/** Functions that a program is not attached to, with the reason. */
+type Skipped = ReadonlyMap<string, string>;
+
 /**
- * A link of one program to many functions of the kernel.
+ * A link of a program to many functions of the kernel, which `attach()` returns for programs of the sections `fentry.multi`,
+ * `fexit.multi` and `fsession.multi`.
  *
  * @example
  * ```ts
@@ -75,124 +77,114 @@ interface Candidate {
  *   });
  *   using link = program.attach();
  *   console.log(link.functions.includes("vfs_read")); // true
- *   for (const { name, reason } of link.skipped) console.log(`${name}: ${reason}`);
+ *   for (const name of link.skipped) console.log(`${name}: ${link.reasons.get(name)}`);
  * }
  * ```
  *
  * Requires Linux 7.2.
  */
 export class TracingMultiLink extends Link {
-  /** The names of the functions that the program is attached to. */
+  /** The functions to which the program is attached: `"vfs_read"`. */
   readonly functions: readonly string[];
-  /** The functions that match, but cannot be attached to. */
-  readonly skipped: readonly SkippedFunction[];
+  /** The reasons why functions were skipped, by their names. */
+  readonly reasons: ReadonlyMap<string, string>;
 
   /** @internal `program.attach()` makes links. */
-  constructor(
-    descriptor: Descriptor,
-    functions: readonly string[],
-    skipped: readonly SkippedFunction[],
-  ) {
+  constructor(descriptor: Descriptor, functions: readonly string[], reasons: Skipped) {
     super(descriptor);
     this.functions = functions;
-    this.skipped = skipped;
+    this.reasons = reasons;
+  }
+
+  /** The functions that match a name or pattern, but cannot be attached to. */
+  get skipped(): readonly string[] {
+    return [...this.reasons.keys()];
   }
 }
 
 /** Attaches to functions of the kernel that are named when the program is attached (kernel 7.2). */
-export const tracedFunctions: AttachMethod<{
-  readonly functions?: FunctionPatterns;
-  readonly ids?: readonly number[];
-  readonly cookies?: readonly bigint[];
-}> = {
+export const tracedFunctions: AttachMethod<TracedFunctions & CookiesOptions> = {
   options: ["functions", "ids", "cookies"],
-  target: {
-    example: "vfs_*",
-    pattern: /^[\w.*?]+$/,
-    toOptions: (functions) => ({ functions }),
-  },
+  target: functionsForm,
   attach({ program, attachType = "trace_fentry_multi", options: { functions, ids, cookies } }) {
     if ((functions === undefined) === (ids === undefined)) {
-      throw new TypeError(
-        `attach: expected either the option functions, such as "vfs_*", or the option ids, got ${functions === undefined ? "neither" : "both"}`,
-      );
+      throw new TypeError("attach: expected one of the options functions and ids");
     }
     const btf = Btf.kernel();
-    if (ids !== undefined) {
-      const candidates = checkIds(btf, ids);
+    const place = { programFd: program.fd, attachType, hasCookies: cookies !== undefined };
+    if (functions === undefined) {
+      checkIds(btf, ids);
       checkCookies(cookies, ids.length, "function");
-      return attach(program.fd, attachType, candidates, [], cookies);
+      const candidates = ids.map((id, index) => ({
+        name: btf.type(id).name,
+        id,
+        cookie: cookies?.[index] ?? 0n,
+      }));
+      return attach(place, candidates, new Map());
     }
-    const patterns = patternList("attach: functions", functions as FunctionPatterns);
-    if (cookies !== undefined && patterns.some(isPattern)) {
-      throw new TypeError("cookies: expected functions by their names, one for each, not patterns");
-    }
-    checkCookies(cookies, patterns.length, "function");
-    const { found, skipped } = findCandidates(btf, patterns);
-    const cookieOf = new Map(cookies?.map((cookie, index) => [patterns[index], cookie]));
-    return attachAllowed(program.fd, attachType, found, skipped, cookies && cookieOf);
+    const patterns = patternList("attach: functions", functions);
+    checkCookies(cookies, patterns.length, "entry of functions");
+    return attachAllowed(place, ...findCandidates(btf, patterns, cookies));
   },
 };
 
 /** Checks that ids are those of different functions. @throws {TypeError | RangeError} if one is not. */
-function checkIds(btf: Btf, ids: readonly number[]): Candidate[] {
+function checkIds(btf: Btf, ids: readonly number[]): void {
   if (!Array.isArray(ids) || ids.length === 0) {
     throw new TypeError(`attach: ids: expected a list of type ids, got ${describe(ids)}`);
   }
-  const seen = new Set<number>();
-  return ids.map((id) => {
+  for (const [index, id] of ids.entries()) {
     const isType = Number.isInteger(id) && id > 0 && id < btf.length;
-    const { kind, name } = isType ? btf.type(id) : { kind: undefined, name: "" };
-    if (kind !== "func" || seen.has(id)) {
-      throw new RangeError(
-        `attach: ids: expected ids of different functions in the kernel's BTF, got ${describe(id)}`,
-      );
-    }
-    seen.add(id);
-    return { name, id };
-  });
+    if (isType && btf.type(id).kind === "func" && ids.indexOf(id) === index) continue;
+    throw new RangeError(
+      `attach: ids: expected ids of different functions in the kernel's BTF, got ${describe(id)}`,
+    );
+  }
 }
 
 /**
- * Finds the functions that match patterns, and sorts out those that cannot be attached to.
+ * Finds the functions that match names and patterns, and sorts out those that cannot be attached to. The first name or pattern that
+ * matches a function determines its cookie.
  *
- * @throws {BpfError} `ENOENT` if no function has a name, or matches a pattern.
+ * @throws {BpfError} `ENOENT` if there is no function for a name or pattern.
  */
-function findCandidates(btf: Btf, patterns: readonly string[]) {
-  const ids = new Map<string, number[]>();
-  const expressions = patterns.filter(isPattern).map(patternExpression);
-  if (expressions.length > 0) {
-    for (const id of btf.ids("func")) {
-      const { name } = btf.type(id);
-      if (expressions.some((expression) => expression.test(name))) {
-        ids.getOrInsertComputed(name, () => []).push(id);
-      }
+function findCandidates(
+  btf: Btf,
+  patterns: readonly string[],
+  cookies: readonly bigint[] | undefined,
+): [candidates: Candidate[], skipped: Skipped] {
+  const found = new Map<string, { ids: number[]; cookie: bigint }>();
+  for (const [index, pattern] of patterns.entries()) {
+    const ids = isPattern(pattern) ? matchingIds(btf, pattern) : btf.findAll("func", pattern);
+    if (ids.length === 0) {
+      throw notFound(`This kernel has no function ${pattern}${btf.suggestion(pattern, "func")}`);
+    }
+    const cookie = cookies?.[index] ?? 0n;
+    for (const [name, same] of Map.groupBy(ids, (id) => btf.type(id).name)) {
+      if (!found.has(name)) found.set(name, { ids: same, cookie });
     }
   }
-  for (const name of patterns) {
-    if (isPattern(name)) continue;
-    const found = btf.findAll("func", name);
-    if (found.length === 0) {
-      throw notFound(`This kernel has no function ${name}${btf.suggestion(name, "func")}`);
-    }
-    ids.set(name, found);
-  }
-  if (ids.size === 0) throw notFound(`No function of this kernel matches ${patterns.join(", ")}`);
   // Functions by name are rarely refused, so the long list is read only for patterns.
-  const traceable = expressions.length > 0 ? traceableFunctions() : undefined;
-  const found: Candidate[] = [];
-  const skipped: SkippedFunction[] = [];
-  for (const [name, [id = 0, ...others]] of ids) {
+  const traceable = patterns.some(isPattern) ? traceableFunctions() : undefined;
+  const candidates: Candidate[] = [];
+  const skipped = new Map<string, string>();
+  for (const [name, { ids, cookie }] of found) {
+    const [id = 0, ...others] = ids;
     const reason =
       others.length > 0
         ? "several functions have this name"
         : traceable?.has(name) === false
           ? notTraceable
           : signatureObstacle(btf, id);
-    if (reason === undefined) found.push({ name, id });
-    else skipped.push({ name, reason });
+    if (reason === undefined) candidates.push({ name, id, cookie });
+    else skipped.set(name, reason);
   }
-  return { found, skipped };
+  return [candidates, skipped];
+}
+
+function matchingIds(btf: Btf, pattern: string): number[] {
+  const expression = patternExpression(pattern);
+  return [...btf.ids("func")].filter((id) => expression.test(btf.type(id).name));
 }
 
 const doing = "attach to functions of the kernel";
@@ -216,48 +208,47 @@ function signatureObstacle(btf: Btf, id: number): string | undefined {
     : undefined;
 }
 
+/** The part of a request that is the same for all functions. */
+interface Place {
+  readonly programFd: number;
+  readonly attachType: AttachTypeName;
+  readonly hasCookies: boolean;
+}
+
 /** Attaches to the functions that the kernel allows; the others are skipped. @throws {BpfError} if it allows none. */
 function attachAllowed(
-  programFd: number,
-  attachType: AttachTypeName,
-  found: readonly Candidate[],
-  skipped: readonly SkippedFunction[],
-  cookies: ReadonlyMap<string | undefined, bigint> | undefined,
+  place: Place,
+  candidates: readonly Candidate[],
+  skipped: Skipped,
 ): TracingMultiLink {
-  const attachTo = (candidates: readonly Candidate[], refused: readonly SkippedFunction[]) => {
-    const values = cookies && candidates.map(({ name }) => cookies.get(name) ?? 0n);
-    return attach(programFd, attachType, candidates, refused, values);
-  };
-  requireSome(found, skipped);
+  requireSome(candidates, skipped);
   try {
-    return attachTo(found, skipped);
+    return attach(place, candidates, skipped);
   } catch (error) {
     // The kernel attaches to all functions or to none, and does not say which one it refuses.
     if (!isRefusal(error)) throw error;
-    const refused = new Set(findRefused(attachType, found));
+    const refused = new Set(findRefused(place.attachType, candidates));
     if (refused.size === 0) throw error;
     const traceable = traceableFunctions();
-    const all = [...skipped];
+    const all = new Map(skipped);
     for (const { name } of refused) {
       const isTraceable = traceable?.has(name) ?? true;
-      all.push({
+      all.set(
         name,
-        reason: isTraceable ? "the kernel refuses programs of this section for it" : notTraceable,
-      });
+        isTraceable ? "the kernel refuses programs of this section for it" : notTraceable,
+      );
     }
-    const allowed = found.filter((candidate) => !refused.has(candidate));
+    const allowed = candidates.filter((candidate) => !refused.has(candidate));
     requireSome(allowed, all);
-    return attachTo(allowed, all);
+    return attach(place, allowed, all);
   }
 }
 
 /** Checks that there is a function to attach to. @throws {BpfError} `ENOENT` if all are skipped. */
-function requireSome(candidates: readonly Candidate[], skipped: readonly SkippedFunction[]): void {
-  const [first] = skipped;
-  if (candidates.length > 0 || first === undefined) return;
-  throw notFound(
-    `None of the functions (${skipped.length}) can be attached to. ${first.name}: ${first.reason}`,
-  );
+function requireSome(candidates: readonly Candidate[], skipped: Skipped): void {
+  if (candidates.length > 0) return;
+  const [[name, reason] = []] = skipped;
+  throw notFound(`None of the functions (${skipped.size}) can be attached to. ${name}: ${reason}`);
 }
 
 /** Returns true for the errors of the kernel for a function that it refuses: EINVAL for its type, ENOENT if it is not traceable. */
@@ -269,23 +260,24 @@ function isRefusal(error: unknown): boolean {
 const maxRefused = 100;
 
 /** Finds the functions that the kernel refuses, by attaching a program without effects to halves of the list. */
-function findRefused(attachType: AttachTypeName, found: readonly Candidate[]): Candidate[] {
+function findRefused(attachType: AttachTypeName, candidates: readonly Candidate[]): Candidate[] {
   using program = loadWithoutEffects(attachType);
+  const place = { programFd: program.fd, attachType, hasCookies: false };
   const refused: Candidate[] = [];
-  const search = (candidates: readonly Candidate[]): void => {
+  const search = (part: readonly Candidate[]): void => {
     if (refused.length > maxRefused) return;
     try {
-      attach(program.fd, attachType, candidates, [], undefined)[Symbol.dispose]();
+      attach(place, part, new Map())[Symbol.dispose]();
     } catch (error) {
       if (!isRefusal(error)) throw error;
-      if (candidates.length === 1) return void refused.push(...candidates);
-      const middle = candidates.length >> 1;
-      search(candidates.slice(0, middle));
-      search(candidates.slice(middle));
+      if (part.length === 1) return void refused.push(...part);
+      const middle = part.length >> 1;
+      search(part.slice(0, middle));
+      search(part.slice(middle));
     }
   };
-  search(found);
-  // Of too many refusals the common cause is another one.
+  search(candidates);
+  // The common cause of too many refusals is another one.
   return refused.length > maxRefused ? [] : refused;
 }
 
@@ -309,11 +301,9 @@ const refusal =
 
 /** Creates the link. The kernel attaches to all functions or to none. */
 function attach(
-  fd: number,
-  attachType: AttachTypeName,
+  { programFd: fd, attachType, hasCookies }: Place,
   candidates: readonly Candidate[],
-  skipped: readonly SkippedFunction[],
-  cookies: readonly bigint[] | undefined,
+  skipped: Skipped,
 ): TracingMultiLink {
   const context: BpfCallContext = {
     doing,
@@ -329,8 +319,8 @@ function attach(
     const ids = Uint32Array.from(candidates, ({ id }) => id);
     attr.u32(LINK_CREATE.tracing_multi_cnt, ids.length);
     attr.memory(LINK_CREATE.tracing_multi_ids, new Uint8Array(ids.buffer));
-    if (cookies === undefined) return;
-    const values = BigUint64Array.from(cookies);
+    if (!hasCookies) return;
+    const values = BigUint64Array.from(candidates, ({ cookie }) => cookie);
     attr.memory(LINK_CREATE.tracing_multi_cookies, new Uint8Array(values.buffer));
   });
   const section = attachType.replace(/^trace_(\w+)_multi$/, "$1.multi");

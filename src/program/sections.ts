@@ -13,13 +13,8 @@ import {
   type CookiesOptions,
   type TargetForm,
 } from "../link/attach_method.ts";
-import {
-  cgroup,
-  type CgroupOptions,
-  cgroupSkb,
-  type CgroupSkbOptions,
-  lsmCgroup,
-} from "../link/cgroup.ts";
+import { iterator, type IteratorOptions } from "../link/iterator.ts";
+import type { IterLink } from "../link/iterator_link.ts";
 import {
   kprobe,
   type KprobeOptions,
@@ -35,8 +30,13 @@ import {
   type KprobeMultiTarget,
   kretprobeMulti,
 } from "../link/kprobe_multi.ts";
-import { iterator, type IteratorOptions } from "../link/iterator.ts";
-import type { IterLink } from "../link/iterator_link.ts";
+import {
+  cgroup,
+  type CgroupOptions,
+  cgroupSkb,
+  type CgroupSkbOptions,
+  lsmCgroup,
+} from "../link/cgroup.ts";
 import type { Link } from "../link/link.ts";
 import { perfEvent, type PerfEventOptions } from "../link/perf_event_program.ts";
 import type { PerfEventsLink } from "../link/perf_events_link.ts";
@@ -285,11 +285,12 @@ export type AttachedLink<S extends SectionName> = AttachingOf<S>["link"];
 /** The part of a section's name that selects its row: the whole name, or the part before a target. */
 export type SectionPrefix = keyof PlainSections | keyof TargetableSections | keyof TargetedSections;
 
+/** The name of a function, or a pattern of names. */
 /** The path of a file, and the provider and the name of a marker. */
 const fileForm: TargetForm = { example: "/usr/lib/libc.so.6:libc:setjmp", pattern: /^[^\0]+$/ };
 const kernelFunction: LoadTarget = { kind: "func", prefix: "", noun: "function" };
 const hook: LoadTarget = { kind: "func", prefix: "bpf_lsm_", noun: "security hook" };
-const iteratorType: LoadTarget = { kind: "func", prefix: "bpf_iter_", noun: "iterator" };
+const iteratorTarget: LoadTarget = { kind: "func", prefix: "bpf_iter_", noun: "iterator" };
 const structOfFunctions: LoadTarget = { kind: "struct", prefix: "", noun: "struct" };
 const memberForm: TargetForm = {
   example: "tcp_congestion_ops.ssthresh",
@@ -493,13 +494,13 @@ export const sectionRows: Readonly<Record<SectionPrefix, SectionRow>> = {
   iter: {
     programType: "tracing",
     attachType: "trace_iter",
-    loadTarget: iteratorType,
+    loadTarget: iteratorTarget,
     method: iterator,
   },
   "iter.s": {
     programType: "tracing",
     attachType: "trace_iter",
-    loadTarget: iteratorType,
+    loadTarget: iteratorTarget,
     method: iterator,
     flags: BPF_F_SLEEPABLE,
   },

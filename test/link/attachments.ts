@@ -1,5 +1,5 @@
 /** @module Makes links of many types for tests, by system calls: the library cannot attach in all of these ways. */
-import { copyFileSync, openSync, readFileSync } from "node:fs";
+import { copyFileSync, readFileSync } from "node:fs";
 import { loadProbeProgram, type ProbeProgram } from "../../src/features/probe_program.ts";
 import {
   createLinkTo,
@@ -8,7 +8,7 @@ import {
   openRawTracepoint,
 } from "../../src/ffi/bpf_link.ts";
 import { Descriptor } from "../../src/ffi/descriptor.ts";
-import { asm, Link, Program } from "../../src/index.ts";
+import { asm, Link, Program, type SectionName } from "../../src/index.ts";
 
 /** A link, which keeps its program loaded. */
 export interface Attached extends Disposable {
@@ -53,20 +53,20 @@ export function attachXdp(): Attached {
 
 /** Attaches to a cgroup (kernel 5.7). @param folder the directory of a cgroup of version 2 */
 export function attachCgroup(folder: string): Attached {
-  using target = new Descriptor(openSync(folder, "r"), "cgroup of a test");
-  const attachType = "cgroup_inet_egress";
-  return attach({ type: "cgroup_skb", attachType }, 1, attachType, open(target));
-}
-
-function open({ fd }: Descriptor): LinkTarget {
-  return { kind: "descriptor", fd };
+  using program = returning("cgroup_skb/egress", 1);
+  return attached(program.attach({ cgroup: folder, method: "link" }));
 }
 
 /** Attaches to the network namespace of this process (kernel 5.9). */
 export function attachNetns(): Attached {
-  using target = new Descriptor(openSync("/proc/self/ns/net", "r"), "namespace of a test");
-  const program = { type: "sk_lookup", attachType: "sk_lookup" } as const;
-  return attach(program, 1, "sk_lookup", open(target));
+  using program = returning("sk_lookup", 1);
+  return attached(program.attach());
+}
+
+/** Loads a program that returns a constant. */
+function returning<const S extends SectionName>(section: S, returned: number): Program<S> {
+  const code = [asm.mov(asm.r0, returned), asm.exit()];
+  return new Program({ section, license: "GPL", code });
 }
 
 /** Attaches to a netfilter hook (kernel 6.4). */

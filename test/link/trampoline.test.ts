@@ -59,13 +59,13 @@ for (const section of ["fentry", "fexit"] as const) {
   wayTest(section, () => expectCounts(`${section}/${traced}`));
 }
 
-/** A function that test runs of tracing programs call. In it programs may sleep since Linux 6.0. */
+/** A function that test runs of tracing programs call. In it programs may sleep since Linux 6.2. */
 const sleepable = "bpf_fentry_test1";
 
 describe("programs that may sleep", () => {
   for (const section of ["fentry", "fexit"] as const) {
-    const isOld = !isKernelSince("6.0")
-      ? "no function of all kernels before 6.0 allows it"
+    const isOld = !isKernelSince("6.2")
+      ? "no function of all kernels before 6.2 allows it"
       : undefined;
     const define = isOld === undefined ? testWith(kinds.get(section)) : testUnless(isOld);
     define(`run in the section ${section}.s`, () => {

@@ -49,14 +49,9 @@ describe("attaching to many functions", () => {
     expect(link.functions).toContain("vfs_read");
     expect(link.functions.length).toBeGreaterThan(50);
     expect(link.functions).not.toContain("bpf_log");
-    expect(link.skipped).toContainEqual({
-      name: "bpf_log",
-      reason: "it takes a variable number of arguments",
-    });
-    expect(link.skipped).toContainEqual({
-      name: "memcpy",
-      reason: "the kernel does not let it be traced (notrace)",
-    });
+    expect(link.skipped).toEqual([...link.reasons.keys()]);
+    expect(link.reasons.get("bpf_log")).toBe("it takes a variable number of arguments");
+    expect(link.reasons.get("memcpy")).toBe("the kernel does not let it be traced (notrace)");
     expect(link.info()).toMatchObject({ type: "tracing_multi", programId: program.id });
     expect(`${link}`).toBe(`fentry.multi link to ${link.functions.length} functions`);
   });
@@ -65,8 +60,8 @@ describe("attaching to many functions", () => {
     using program = new Program({ section: "fexit.multi", license: "GPL", code });
     using link = program.attach({ functions: ["do_exit", "vfs_read", "vfs_write"] });
     expect(link.functions).toEqual(["vfs_read", "vfs_write"]);
-    expect(link.skipped).toEqual([
-      { name: "do_exit", reason: "the kernel refuses programs of this section for it" },
+    expect([...link.reasons]).toEqual([
+      ["do_exit", "the kernel refuses programs of this section for it"],
     ]);
   });
 
@@ -97,7 +92,12 @@ describe("attaching to many functions", () => {
       ],
     });
     const cookies = [0xffff_ffff_ffff_ffffn, 7n];
-    for (const target of [{ functions: both }, { ids: both.map(kernelId) }]) {
+    const targets = [
+      { functions: both },
+      { functions: ["security_inode_mkdi?", "security_inode_rmdi*"] },
+      { ids: both.map(kernelId) },
+    ] as const;
+    for (const target of targets) {
       using _link = program.attach({ ...target, cookies });
       const parent = mkdtempSync(join(tmpdir(), "trampoline-"));
       mkdirSync(join(parent, "inner"));
@@ -110,27 +110,27 @@ describe("attaching to many functions", () => {
 
   multiTest("rejects wrong options before the kernel sees them", () => {
     using program = load();
+    const oneOf = "attach: expected one of the options functions and ids";
     // @ts-expect-error: wrong on purpose
-    expect(() => program.attach({})).toThrow("attach: expected either the option functions");
-    expect(() => program.attach({ functions: "vfs_read", ids: [1] })).toThrow("got both");
-    expect(() => program.attach({ functions: [] })).toThrow("attach: functions: expected a name");
+    expect(() => program.attach({})).toThrow(oneOf);
+    // @ts-expect-error: wrong on purpose
+    expect(() => program.attach({ functions: "vfs_read", ids: [1] })).toThrow(oneOf);
+    expect(() => program.attach({ functions: [] })).toThrow("expected at least one name");
     expect(() => program.attach({ functions: "a b" })).toThrow(
-      "attach: functions: expected a name",
+      'attach: functions: expected a target of the form "vfs_*", got "a b"',
     );
     for (const ids of [[], [0], [2 ** 31], [1, 1], [kernelId("vfs_read"), kernelId("vfs_read")]]) {
       expect(() => program.attach({ ids })).toThrow("attach: ids: expected");
     }
-    const attach = (cookies: bigint[]) => program.attach({ functions: "vfs_*", cookies });
-    expect(() => attach([1n])).toThrow("cookies: expected functions by their names");
     expect(() => program.attach({ functions: both, cookies: [1n] })).toThrow(
-      "cookies: expected one for each function, 2, got 1",
+      "cookies: expected one for each entry of functions, 2, got 1",
     );
   });
 
   multiTest("explains what the kernel refuses", () => {
     using program = load();
     expect(() => program.attach({ functions: "no_such_function_*" })).toThrow(
-      /ENOENT .*No function of this kernel matches no_such_function_\*/,
+      /ENOENT .*This kernel has no function no_such_function_\*/,
     );
     expect(() => program.attach({ functions: ["vfs_read", "vfs_reed"] })).toThrow(
       /ENOENT .*This kernel has no function vfs_reed: did you mean "vfs_read"\?/,
