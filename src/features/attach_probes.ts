@@ -50,22 +50,28 @@ export function probeAttachKind(row: AttachKindRow | OldAttachKindRow): ProbeAns
   });
 }
 
-/** Loads the program of a row, attaches it by the way of its section, and detaches it. */
-function attachProgram({ section, returns = 0, place, options, operation }: AttachKindRow): void {
-  const spec = {
+/** Loads the smallest program for a way to attach. */
+export function loadFor({ section, returns = 0 }: AttachKindRow): Program {
+  using attachTo = section.startsWith("freplace/") ? loadExtensible() : undefined;
+  return new Program({
     // A test checks that all sections of the rows are known.
     section: section as SectionName,
     name: "probe",
     license: "GPL",
     code: [asm.mov(asm.r0, returns), asm.exit()],
-  };
-  using attachTo = section.startsWith("freplace/") ? loadExtensible() : undefined;
-  using program = new Program({ ...spec, ...(attachTo && { attachTo }) });
+    ...(attachTo && { attachTo }),
+  });
+}
+
+/** Loads the program of a row, attaches it by the way of its section, and detaches it. */
+function attachProgram(row: AttachKindRow): void {
+  const { place, options, operation } = row;
+  using program = loadFor(row);
   atProbePlace(place, (placeOptions) => {
     using link = program.attach({ ...placeOptions, ...options });
     if (operation === "detach") link.detach();
     if (operation === "update") {
-      using other = new Program(spec);
+      using other = loadFor(row);
       link.update(other);
     }
   });

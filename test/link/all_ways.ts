@@ -3,14 +3,7 @@
 import { readlinkSync } from "node:fs";
 import { basename } from "node:path";
 import { atProbePlace } from "../../src/features/attach_probes.ts";
-import {
-  asm,
-  type AttachKind,
-  BpfError,
-  type Link,
-  Program,
-  type SectionName,
-} from "../../src/index.ts";
+import { type AttachKind, BpfError, type Link, Program } from "../../src/index.ts";
 import { attachKinds } from "../../src/link/attach_kinds.ts";
 import type { AttachKindRow } from "../../src/link/attach_method.ts";
 
@@ -24,16 +17,6 @@ export interface Way {
 export const ways: readonly Way[] = Object.entries(attachKinds).flatMap(([kind, row]) =>
   "section" in row && !("operation" in row) ? [{ kind: kind as AttachKind, row }] : [],
 );
-
-/** Loads the smallest program for a way. */
-export function loadFor({ row: { section, returns = 0 } }: Way): Program {
-  return new Program({
-    section: section as SectionName,
-    name: "way",
-    license: "GPL",
-    code: [asm.mov(asm.r0, returns), asm.exit()],
-  });
-}
 
 /** Makes the place of a way, calls a function with the options for `attach()`, and removes the place. */
 export function atPlaceOf({ row: { place, options } }: Way, use: (options: object) => void): void {

@@ -7,7 +7,8 @@ import { testWith } from "../support/needs.ts";
 import { settledResources } from "../support/resources.ts";
 import { isGuest } from "../support/skipping.ts";
 import { eventually } from "./eventually.ts";
-import { atPlaceOf, loadFor, type Way, ways } from "./all_ways.ts";
+import { loadFor } from "../../src/features/attach_probes.ts";
+import { atPlaceOf, type Way, ways } from "./all_ways.ts";
 
 /** Time limit of a test in milliseconds. It is for slow ways with a great effort. */
 const timeoutMs = 1_800_000;
@@ -39,7 +40,7 @@ describe("attaching and detaching many times leaves nothing", () => {
         const descriptors = readdirSync("/proc/self/fd").length;
         let programId = 0;
         {
-          using program = loadFor(way);
+          using program = loadFor(way.row);
           programId = program.id;
           atPlaceOf(way, (options) => {
             for (let round = 0; round < roundsOf(way); round++) {

@@ -68,8 +68,7 @@ const laterSections: Partial<Record<SectionPrefix, KernelVersion>> = {
 };
 
 /** Sections whose way to attach is being written. */
-const awaited =
-  /^(?:u?(?:ret)?probe|k(?:ret)?(?:probe|syscall)|uret|usdt|f|lsm|iter|perf|xdp|tc|class|net|s|cgroup)/;
+const awaited = /^(?:tcx?\/|tc$|classifier|xdp|netkit|netfilter)/;
 
 /** Targets for sections whose programs are loaded for one: the section without `.s`, and a target of all kernels with it. */
 const loadedFor: Partial<Record<string, string>> = {

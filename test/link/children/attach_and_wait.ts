@@ -4,7 +4,8 @@
  * Each way is attached inside the place of the one before, so that all are attached at the same time.
  */
 import { writeSync } from "node:fs";
-import { atPlaceOf, attachFor, type Attached, loadFor, ways } from "../all_ways.ts";
+import { loadFor } from "../../../src/features/attach_probes.ts";
+import { atPlaceOf, attachFor, type Attached, ways } from "../all_ways.ts";
 
 const attached: Attached[] = [];
 attach(process.argv.slice(2));
@@ -16,7 +17,7 @@ function attach([kind, ...others]: readonly string[]): void {
     // The test kills this process.
     for (;;) Bun.sleepSync(1000);
   }
-  const program = loadFor(way);
+  const program = loadFor(way.row);
   atPlaceOf(way, (options) => {
     attached.push(attachFor(way, program, options));
     attach(others);
