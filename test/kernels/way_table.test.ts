@@ -10,7 +10,7 @@ test("the table of ways to attach has a row for each way, with its first version
   expect(rows.map(([way, since]) => [way, since])).toEqual(expected as string[][]);
 });
 
-test("each way in the table is has a result on each kernel", () => {
+test("each way in the table has a result on each kernel", () => {
   expect(header.length).toBeGreaterThan(5);
   for (const [way, , ...cells] of rows) {
     expect(cells.length, way).toBe(header.length - 2);
