@@ -172,14 +172,14 @@ export function setStringArray(attr: BpfAttr, offset: number, texts: readonly st
 }
 
 /** A program that {@link queryPrograms} found. */
-export interface QueriedProgram {
+interface QueriedProgram {
   readonly programId: number;
   /** The id of the link that attaches the program; `undefined` without a link, and for targets that do not report links. */
   readonly linkId: number | undefined;
 }
 
 /** The programs that are attached to a target, in the order in which they run. */
-export interface QueriedPrograms {
+interface QueriedPrograms {
   /** Changes with every change of the list (kernel 6.6; for cgroups 6.17); 0 on older kernels. */
   readonly revision: bigint;
   /** The flags `BPF_F_*` of the list, for cgroups. */

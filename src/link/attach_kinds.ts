@@ -5,7 +5,6 @@
  * probe.
  */
 
-import type { ProgramTypeName, AttachTypeName } from "../ffi/bpf_prog.ts";
 import { sinceByArchitecture } from "../ffi/kernel.ts";
 import type { AttachKindRow } from "./attach_method.ts";
 import { cgroupKinds } from "./cgroup_kinds.ts";
@@ -25,24 +24,6 @@ import { replacementKinds, tracedFunctionKinds } from "./trampoline.ts";
 import { tracedFunctionsKinds } from "./trampoline_multi.ts";
 import { uprobeKinds } from "./uprobe.ts";
 import { xdpKinds } from "./xdp.ts";
-
-/** A type of the kernel's BTF that a program is loaded for. */
-export interface BtfTarget {
-  readonly kind: "func" | "var" | "typedef" | "struct";
-  readonly name: string;
-  /** The member of a struct of functions that the program implements. */
-  readonly member?: string;
-}
-
-/** The smallest program of a type, for probes. */
-export interface SmallestProgram {
-  readonly type: ProgramTypeName;
-  /** The attach type for which the program is loaded. */
-  readonly attachType?: AttachTypeName;
-  /** The kernel type for which the program is loaded. */
-  readonly target?: BtfTarget;
-  readonly isSleepable?: boolean;
-}
 
 /** A congestion control algorithm that no connection uses. It consists of a map with a program per function. */
 const structOps = {
