@@ -179,7 +179,7 @@ interface QueriedProgram {
 }
 
 /** The programs that are attached to a target, in the order in which they run. */
-interface QueriedPrograms {
+export interface QueriedPrograms {
   /** Changes with every change of the list (kernel 6.6; for cgroups 6.17); 0 on older kernels. */
   readonly revision: bigint;
   /** The flags `BPF_F_*` of the list, for cgroups. */
