@@ -71,10 +71,11 @@ kprobeTest(
         callGetpgid();
         return hits.take() === 1 ? "runs" : "does not run";
       } catch (error) {
-        expect(error).toMatchObject({
-          code: "EILSEQ",
-          hint: "This is not the start of an instruction",
-        });
+        // EINVAL for instructions that the kernel itself changes.
+        const { code, hint } = error as BpfError;
+        if (code !== "EINVAL") {
+          expect([code, hint]).toEqual(["EILSEQ", "This is not the start of an instruction"]);
+        }
         return "refused";
       }
     });
