@@ -251,6 +251,8 @@ describe("a refused kprobe", () => {
         "attach: expected one of the options function and address",
       );
     }
+    // @ts-expect-error an address has no offset
+    expect(() => kprobe.attach({ address: 1n, offset: 1 })).toThrow(TypeError);
     expect(() => kprobe.attach({ function: "" })).toThrow(
       'attach: function: expected a target of the form "vfs_read", got ""',
     );
