@@ -2,17 +2,12 @@
 import { copyFileSync, openSync, readFileSync } from "node:fs";
 import type { Pointer } from "bun:ffi";
 import { loadProbeProgram, type ProbeProgram } from "../../src/features/probe_program.ts";
-import {
-  createLinkTo,
-  type LinkToRequest,
-  type LinkTarget,
-  openRawTracepoint,
-} from "../../src/ffi/bpf_link.ts";
+import { createLinkTo, type LinkToRequest, type LinkTarget } from "../../src/ffi/bpf_link.ts";
 import { Descriptor } from "../../src/ffi/descriptor.ts";
 import { errnoName, lastErrno } from "../../src/ffi/error.ts";
 import { otherSyscalls } from "../../src/ffi/libc_others.ts";
 import { allocateScratch } from "../../src/ffi/mapped_memory.ts";
-import { asm, Link } from "../../src/index.ts";
+import { asm, Link, Program } from "../../src/index.ts";
 import { openProbe, type ProbePlace } from "../../src/link/perf_event.ts";
 import { PERF_EVENT_ATTR } from "../../src/uapi/layout.ts";
 import { SYS_perf_event_open } from "../../src/uapi/system.ts";
@@ -161,10 +156,12 @@ export function attachKprobes(cookie: bigint): Attached {
 
 /** Attaches to the entry of a function (kernel 5.5). */
 export function attachFentry(): Attached {
-  const target = { kind: "func", name: probed } as const;
-  using program = loadProbeProgram({ type: "tracing", attachType: "trace_fentry", target });
-  const fd = openRawTracepoint(program.fd, null, { doing: "attach" });
-  return attached(new Link(new Descriptor(fd, "fentry link of a test")));
+  using program = new Program({
+    section: `fentry/${probed}`,
+    license: "GPL",
+    code: [asm.mov(asm.r0, 0), asm.exit()],
+  });
+  return attached(program.attach());
 }
 
 /** Returns the reason why a link cannot be made; `undefined` if it can. */
