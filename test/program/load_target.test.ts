@@ -92,6 +92,18 @@ describe("a program for a function", () => {
   });
 });
 
+testWith(kinds.get("iter"))("a program for an iterator is loaded", () => {
+  using program = load("iter/task");
+  const { target } = program.info();
+  // Linux 6.0 reports the target.
+  if (target !== undefined) expect(Btf.kernel().type(target.typeId).name).toBe("bpf_iter_task");
+});
+
+testWith(kinds.get("lsm_cgroup"))("a program for a security hook of cgroups is loaded", () => {
+  using program = load("lsm_cgroup/socket_bind", { code: [asm.mov(r0, 1), asm.exit()] });
+  expect(program.type).toBe("lsm");
+});
+
 describe("a program of struct_ops", () => {
   testWith(features.programTypes.get("struct_ops"))("is loaded for a function of a struct", () => {
     using program = load("struct_ops/tcp_congestion_ops.ssthresh");
@@ -182,6 +194,12 @@ describe("a program for a function of another program", () => {
     for (const section of ["fentry/fixed", "fexit/open", "fentry/main"] as const) {
       using program = loadForFunction(section);
       expect(program.type).toBe("tracing");
+      using again = Program.fromFd(program.fd, { section });
+      expect(again.section).toBe(section);
+      const { target } = program.info();
+      const wrong = () => Program.fromFd(program.fd, { section: "fentry/vfs_read" });
+      if (target === undefined || target.btfId === 0) wrong()[Symbol.dispose]();
+      else expect(wrong).toThrow("was loaded for another target");
     }
   });
 });
