@@ -19,6 +19,7 @@ import { type Capability, hasCapability } from "../ffi/capabilities.ts";
 import { Descriptor } from "../ffi/descriptor.ts";
 import { BpfError, errnoName, resourceErrors } from "../ffi/error.ts";
 import { explainer } from "../ffi/explanation.ts";
+import { isKernelSince, kernelRelease } from "../ffi/kernel.ts";
 import type { FdLike } from "../handle/fd_like.ts";
 import { checkName } from "../handle/kernel_object.ts";
 import { ENOSPC } from "../uapi/errno.ts";
@@ -112,7 +113,7 @@ export function loadProgram(
   if (isAttachTypeOptional === true && isUnknownAttachType(result)) {
     result = loadWithBtf({ ...program, expectedAttachType: 0 }, btf, logLevels[log], needs, what);
   }
-  if ("errno" in result) throw refusalError(result, type, assembled, needs, what);
+  if ("errno" in result) throw refusalError(result, section, assembled, needs, what);
   return { descriptor: new Descriptor(result.fd, what), type, name, section, log: result.log };
 }
 
@@ -207,19 +208,24 @@ function lacksPrivilege(errno: number, needs: readonly Capability[]): boolean {
 
 function refusalError(
   { errno, log }: Exclude<LoadResult, { readonly fd: number }>,
-  type: ProgramTypeName,
+  { name, row: { programType: type, since } }: Section,
   assembled: Assembled,
   needs: readonly Capability[],
   what: string,
 ): BpfError {
+  const isTooOld =
+    since === undefined || isKernelSince(since)
+      ? undefined
+      : `Programs of section "${name}" need Linux ${since}, and this is ${kernelRelease()}`;
   // If memory ran out, the verifier may have written a log that does not say so.
   if (log.trim() === "" || resourceErrors.has(errnoName(errno))) {
     const hint =
+      isTooOld ??
       explainer()?.programType(type) ??
       `The kernel rejected the ${what} before verifying its instructions`;
     return loadError(errno, what, needs, hint);
   }
-  const hint = explainer()?.helper(type, log);
+  const hint = isTooOld ?? explainer()?.helper(type, log);
   const options = { errno, syscall: "bpf(BPF_PROG_LOAD)", doing: `load the ${what}`, hint };
   return new VerifierError(options, log, assembled);
 }

@@ -85,6 +85,19 @@ describe("a program for a function", () => {
     expect(() => load("tp_btf/no_such_module:event")).toThrow(/No module no_such_module/);
   });
 
+  bpfTest("is refused by kernels before the version of its section", () => {
+    for (const [section, since] of [
+      ["fsession/vfs_read", "7.0"],
+      ["fentry.multi", "7.2"],
+      ["fexit.multi.s/vfs_*", "7.2"],
+    ] as const) {
+      const name = section.replace("*", "\\*");
+      if (isKernelSince(since)) load(section)[Symbol.dispose]();
+      else
+        expect(() => load(section)).toThrow(new RegExp(`"${name}" need Linux ${since}, and this`));
+    }
+  });
+
   testWith(kinds.get("lsm"))("that is a security hook is refused with a similar name", () => {
     expect(() => load("lsm/file_opn")).toThrow(
       /ENOENT .*This kernel has no security hook file_opn: did you mean "file_open"\?/,
