@@ -186,6 +186,7 @@ export type {
   TracingLinkInfo,
   UprobeMultiLinkInfo,
   XdpLinkInfo,
+  XdpMode,
 } from "./link/link_info.ts";
 export { Link, listLinks, type OpenLinkOptions, type UpdateLinkOptions } from "./link/link.ts";
 export type { CookieOptions, LinkedProgram } from "./link/attach_method.ts";
@@ -203,7 +204,6 @@ export type {
   NetnsOptions,
   OpenNetns,
 } from "./link/network_target.ts";
-export type { XdpMode } from "./link/route.ts";
 export type { XdpOptions } from "./link/xdp.ts";
 export type { DirectedTcOptions, TcOptions } from "./link/tc.ts";
 export type { NetkitOptions } from "./link/netkit.ts";

@@ -6,14 +6,14 @@ import { queryPrograms } from "../ffi/bpf_link.ts";
 import type { AttachTypeName } from "../ffi/bpf_prog.ts";
 import { BpfError } from "../ffi/error.ts";
 import { RouteSocket } from "../ffi/netlink.ts";
-import type { TcDirection } from "./link_info.ts";
+import type { TcDirection, XdpMode } from "./link_info.ts";
 import {
   atInterface,
   type InterfaceOptions,
   missingInterface,
   type NetworkInterface,
 } from "./network_target.ts";
-import { describeInterface, type XdpMode } from "./route.ts";
+import { describeInterface } from "./route.ts";
 import { listFilters } from "./tc_filter.ts";
 
 /** An attached program. Fields that its hook does not have are `undefined`. */
