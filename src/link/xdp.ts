@@ -20,14 +20,14 @@ import type { AttachKindRow, AttachMethod, AttachRequest } from "./attach_method
 import { Attachment } from "./attachment.ts";
 import { HeldProgram } from "./held_program.ts";
 import { Link, type LinkedProgram } from "./link.ts";
-import type { XdpLinkInfo } from "./link_info.ts";
+import type { XdpLinkInfo, XdpMode } from "./link_info.ts";
 import {
   atInterface,
   type InterfaceOptions,
   missingInterface,
   type NetworkInterface,
 } from "./network_target.ts";
-import { describeInterface, setXdp, type XdpMode, type XdpRequest } from "./route.ts";
+import { describeInterface, setXdp, type XdpRequest } from "./route.ts";
 
 /** Options of `attach()` for the sections `xdp` and `xdp.frags`. */
 export interface XdpOptions extends InterfaceOptions {
