@@ -188,6 +188,7 @@ export type {
 export { Link, listLinks, type OpenLinkOptions, type UpdateLinkOptions } from "./link/link.ts";
 export type { CookieOptions, LinkedProgram } from "./link/attach_method.ts";
 export {
+  type AttachedProgram,
   attachedPrograms,
   type AttachedPrograms,
   type AttachedTarget,
@@ -200,7 +201,6 @@ export type { FlowDissectorOptions, NetnsOptions } from "./link/netns.ts";
 export type { Anchor, OrderOptions } from "./link/order.ts";
 export type { SkSkbAttachType, SkSkbOptions, SocketMapOptions } from "./link/socket_map.ts";
 export type { SocketOptions } from "./link/sockets.ts";
-export type { QueriedProgram } from "./ffi/bpf_link.ts";
 export type { Netns } from "./ffi/namespace.ts";
 export {
   type DataLocation,

@@ -4,7 +4,7 @@ import { checkBoolean, checkOptions } from "../check/arguments.ts";
 import { describe } from "../check/describe.ts";
 import { suggestion } from "../check/names.ts";
 import type { BpfCallContext } from "../ffi/bpf.ts";
-import { type QueriedProgram, queryPrograms } from "../ffi/bpf_link.ts";
+import { queryPrograms } from "../ffi/bpf_link.ts";
 import { type AttachTypeName, attachTypeNumbers } from "../ffi/bpf_prog.ts";
 import { isKernelSince } from "../ffi/kernel.ts";
 import { type Netns, openNetns } from "../ffi/namespace.ts";
@@ -45,6 +45,14 @@ export interface AttachedToSocketMap {
 /** A target with programs. */
 export type AttachedTarget = AttachedToCgroup | AttachedToNetns | AttachedToSocketMap;
 
+/** A program that is attached to a target. */
+export interface AttachedProgram {
+  /** The id of the program. */
+  readonly programId: number;
+  /** The id of the link that attaches it; `undefined` without a link, and for targets whose links the kernel does not report. */
+  readonly linkId: number | undefined;
+}
+
 /** The programs of a target. */
 export interface AttachedPrograms {
   /** A number that changes with every change of the list (kernel 6.17 for cgroups); `undefined` if the kernel has none. */
@@ -52,7 +60,7 @@ export interface AttachedPrograms {
   /** The mode of the programs of a cgroup; `undefined` for other targets, for `effective`, and if there are no programs. */
   readonly mode: CgroupMode | undefined;
   /** The programs, in the order in which they run. */
-  readonly programs: readonly QueriedProgram[];
+  readonly programs: readonly AttachedProgram[];
 }
 
 const needs = ["CAP_NET_ADMIN"] as const;
