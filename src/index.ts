@@ -222,6 +222,7 @@ export type {
   UprobeTarget,
 } from "./link/uprobe.ts";
 export {
+  type AttachedProgram,
   attachedPrograms,
   type AttachedPrograms,
   type AttachedFilter,
