@@ -42,7 +42,9 @@ It is printed when the program is attached.
 Examples:
   bun-bpf prog attach /sys/fs/bpf/execs raw_tp/sched_process_exec --pin /sys/fs/bpf/execs_link
   bun-bpf prog attach name:drop xdp interface=lo --duration 10
-  bun-bpf prog attach id:12 tp tracepoint=sched/sched_switch cookie=7`;
+  bun-bpf prog attach id:12 tp tracepoint=sched/sched_switch cookie=7
+  bun-bpf prog attach name:sample perf_event event=cpu-clock frequency=99
+  bun-bpf prog attach name:tasks iter/task --pin /sys/fs/bpf/tasks && cat /sys/fs/bpf/tasks`;
 
 const detachHelp = `
 This is for programs that are attached without a link, by whatever process: to cgroups and maps of sockets in

@@ -68,7 +68,7 @@ testUnless(bpfObstacle ?? mountObstacle)(
     const attached = await cliJson<Attached>(["prog", "attach", id, section, "--pin", path]);
     expect(attached).toEqual({ programId: id, section, linkId: expect.any(Number) as never, path });
     expect(counter.counts()).toBe(true);
-    expect(await cliText(["link", "show", path])).toMatch(/^target: +sched_process_exec$/m);
+    expect((await cli(["link", "show", path])).stdout).toMatch(/^target: +sched_process_exec$/m);
     await cliText(["link", "unpin", path]);
     await counter.detached();
     expect(counter.counts()).toBe(false);
