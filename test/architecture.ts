@@ -25,7 +25,7 @@ export const floors: Readonly<Record<string, readonly string[]>> = {
   symbols: ["types", "btf", "elf"],
   handle: ["types"],
   maps: ["handle", "symbols", "btf", "asm"],
-  link: ["handle", "asm", "btf", "elf", "symbols"],
+  link: ["handle", "asm", "btf", "elf", "symbols", "loop"],
   program: ["link"],
   ring: ["maps", "loop"],
   kinds: ["ring"],

@@ -1,4 +1,11 @@
-import { closeSync, fstatSync, openSync, readFileSync } from "../ffi/files.ts";
+import {
+  closeSync,
+  existsSync,
+  fstatSync,
+  openSync,
+  readdirSync,
+  readFileSync,
+} from "../ffi/files.ts";
 import { openById } from "../ffi/bpf_object.ts";
 import { readBtfObject } from "../ffi/bpf_btf.ts";
 import { Descriptor } from "../ffi/descriptor.ts";
@@ -48,6 +55,30 @@ export class Btf extends BtfGraph {
   static kernel(): Btf {
     Btf.#kernel ??= Btf.parse(readKernelBtf());
     return Btf.#kernel;
+  }
+
+  /**
+   * Reads the BTF of a loaded module. It contains the kernel's types, too. Every call reads it again, because modules can be
+   * loaded again with other types.
+   *
+   * @param name the name of the module, with underscores: `"nf_conntrack"`
+   * @throws {BpfError} ENOENT if no module of this name is loaded, or it has no BTF.
+   *
+   * @example
+   * ```ts
+   * import { readdirSync } from "node:fs";
+   * import { Btf } from "bun-bpf";
+   * const modules = readdirSync("/sys/kernel/btf").filter((name) => name !== "vmlinux");
+   * for (const name of modules) console.log(name, Btf.module(name).length - Btf.kernel().length);
+   * ```
+   *
+   * Requires Linux 5.11.
+   */
+  static module(name: string): Btf {
+    if (typeof name !== "string" || !/^\w+$/.test(name)) {
+      throw new TypeError(`name: expected the name of a module, got ${describe(name)}`);
+    }
+    return Btf.parse(readKernelBtf(`${kernelBtfFolder}/${name}`), Btf.kernel());
   }
 
   /**
@@ -214,7 +245,15 @@ export function visibleBtf(id: number): Btf | undefined {
   }
 }
 
-const vmlinux = "/sys/kernel/btf/vmlinux";
+/** The folder with the BTF of the kernel and of loaded modules. */
+const kernelBtfFolder = "/sys/kernel/btf";
+const vmlinux = `${kernelBtfFolder}/vmlinux`;
+
+/** Returns the names of the loaded modules that have BTF; none if /sys is not mounted. */
+export function modulesWithBtf(): string[] {
+  if (!existsSync(kernelBtfFolder)) return [];
+  return readdirSync(kernelBtfFolder).filter((name) => name !== "vmlinux");
+}
 
 /**
  * Reads the running kernel's BTF, or the BTF of a module by its path. If the file can be mapped (Linux 6.16, only the

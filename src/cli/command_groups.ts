@@ -6,6 +6,7 @@ import { linkCommand } from "./link_command.ts";
 import { mapCommand } from "./map_command.ts";
 import { mapEditCommands } from "./map_edit_commands.ts";
 import { mapEventsCommand } from "./map_events_command.ts";
+import { netCommand } from "./net_command.ts";
 import { progCommand } from "./prog_command.ts";
 import { progAttachCommand } from "./prog_attach_command.ts";
 import { progDumpCommand } from "./prog_dump_command.ts";
@@ -24,5 +25,6 @@ export const commandGroups = [
   progDumpCommand,
   progProfileCommand,
   linkCommand,
+  netCommand,
   btfCommand,
 ];

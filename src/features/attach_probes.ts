@@ -6,21 +6,18 @@
 import { constants, mkdirSync, openSync, rmdirSync } from "../ffi/files.ts";
 import * as asm from "../asm/asm.ts";
 import { Btf } from "../btf/btf.ts";
-import { createLinkTo, type LinkTarget, openRawTracepoint } from "../ffi/bpf_link.ts";
+import { createLink } from "../ffi/bpf_link.ts";
 import { probeElement, probeMap } from "../ffi/bpf_probe.ts";
-import type { AttachTypeName } from "../ffi/bpf_prog.ts";
 import { Descriptor } from "../ffi/descriptor.ts";
 import { BpfError } from "../ffi/error.ts";
 import { createMemoryFile } from "../ffi/memory_file.ts";
 import { DetachedMount } from "../ffi/mount.ts";
 import { inNewNamespace, inNewNetworkNamespace, openNetworkNamespace } from "../ffi/namespace.ts";
-import { enablePerfEvent, openIdleEvent, setPerfEventProgram } from "../ffi/perf_event.ts";
 import { activeSecurityModules, bpfModuleObstacle } from "../ffi/security.ts";
-import { openSocket, RouteSocket, setSocketOption } from "../ffi/socket.ts";
-import { type AttachPlace, type OldAttachKindRow, testFunction } from "../link/attach_kinds.ts";
+import { RouteSocket } from "../ffi/netlink.ts";
+import { openSocket, setSocketOption } from "../ffi/socket.ts";
 import type { AttachKindRow, ProbePlace } from "../link/attach_method.ts";
-import { openProbe, type ProbeSource } from "../link/perf_event.ts";
-import { addClassifier, addNetkit, attachXdp } from "../link/route.ts";
+import { addNetkit } from "../link/route.ts";
 import { Program } from "../program/program.ts";
 import type { SectionName } from "../program/sections.ts";
 import { BPF_MAP_DELETE_ELEM, BPF_MAP_UPDATE_ELEM } from "../uapi/commands.ts";
@@ -30,23 +27,19 @@ import { attempt, descriptorOf, Missing, requireSuccess } from "./attempt.ts";
 import type { ProbeAnswer } from "./feature.ts";
 import { mapTypes } from "../maps/map_types.ts";
 import { probeMapOf } from "./map_types.ts";
-import { kernelTypeId, loadProbeProgram } from "./probe_program.ts";
+import { kernelTypeId, loadExtensible, loadProbeProgram } from "./probe_program.ts";
 
 /** Probes a way to attach: attaches a program in this way, and detaches it at once. */
-export function probeAttachKind(row: AttachKindRow | OldAttachKindRow): ProbeAnswer {
+export function probeAttachKind(row: AttachKindRow): ProbeAnswer {
   return attempt(() => {
     try {
-      if ("section" in row) attachProgram(row);
-      else if (row.place === "struct") attachStructOps(row);
-      else attachProbeProgram(row);
+      if (row.place === "struct_ops map") attachStructOps(row.options !== undefined);
+      else attachProgram(row, row.place);
     } catch (error) {
-      if (
-        "section" in row &&
-        row.isExclusive &&
-        error instanceof BpfError &&
-        error.code === "EEXIST"
-      )
-        return;
+      if (row.isExclusive && error instanceof BpfError && error.code === "EEXIST") return;
+      // The ways refuse to attach while the security module is not active.
+      const isRefusal = error instanceof BpfError && error.code === "EOPNOTSUPP";
+      if (row.needsSecurityModule && isRefusal) requireSecurityModule();
       throw error;
     }
     if (row.needsSecurityModule) requireSecurityModule();
@@ -54,7 +47,10 @@ export function probeAttachKind(row: AttachKindRow | OldAttachKindRow): ProbeAns
 }
 
 /** Loads the program of a row, attaches it by the way of its section, and detaches it. */
-function attachProgram({ section, returns = 0, place, options, operation }: AttachKindRow): void {
+function attachProgram(
+  { section, returns = 0, options, operation }: AttachKindRow,
+  place: SimplePlace | undefined,
+): void {
   const spec = {
     // A test checks that all sections of the rows are known.
     section: section as SectionName,
@@ -62,7 +58,8 @@ function attachProgram({ section, returns = 0, place, options, operation }: Atta
     license: "GPL",
     code: [asm.mov(asm.r0, returns), asm.exit()],
   };
-  using program = new Program(spec);
+  using attachTo = section.startsWith("freplace/") ? loadExtensible() : undefined;
+  using program = new Program({ ...spec, ...(attachTo && { attachTo }) });
   atProbePlace(place, (placeOptions) => {
     using link = program.attach({ ...placeOptions, ...options });
     if (operation === "detach") link.detach();
@@ -73,8 +70,11 @@ function attachProgram({ section, returns = 0, place, options, operation }: Atta
   });
 }
 
+/** A place that an option of `attach()` stands for. */
+type SimplePlace = Exclude<ProbePlace, "struct_ops map">;
+
 /** Makes a place, calls `use` with the options of `attach()` that name it, and removes the place. */
-function atProbePlace(place: ProbePlace | undefined, use: (options: object) => void): void {
+function atProbePlace(place: SimplePlace | undefined, use: (options: object) => void): void {
   switch (place) {
     case undefined:
       return use({});
@@ -91,7 +91,8 @@ function atProbePlace(place: ProbePlace | undefined, use: (options: object) => v
       return inNewNetworkNamespace(() => use({ interface: loopback }));
     case "netkit":
       return inNewNetworkNamespace(() => {
-        withRoute((route) => addNetkit(route, netkit));
+        using route = new RouteSocket();
+        addNetkit(route, netkit);
         use({ interface: netkit });
       });
     case "socket": {
@@ -110,121 +111,11 @@ function atProbePlace(place: ProbePlace | undefined, use: (options: object) => v
 }
 
 const placeName = "place of a probe";
-const linkName = "link of a probe";
-
-function attachProbeProgram(row: OldAttachKindRow): void {
-  if (row.program === undefined) throw new Error("the row has no program");
-  using program = loadProbeProgram(row.program);
-  atPlace(row.place, (target) => {
-    switch (row.by) {
-      case "link":
-        return makeLink(row, program.fd, target)[Symbol.dispose]();
-      case "raw_tracepoint": {
-        const context = { doing: "attach to a tracepoint or a function" };
-        const fd = openRawTracepoint(program.fd, null, context);
-        return new Descriptor(fd, linkName)[Symbol.dispose]();
-      }
-      case "event":
-        setPerfEventProgram(fdOf(target), program.fd, { doing: `attach to the ${placeName}` });
-        return enablePerfEvent(fdOf(target), placeName);
-      case "xdp by netlink":
-        // The kernel detaches the program when it removes the namespace with its interfaces.
-        return withRoute((route) => attachXdp(route, loopback, program.fd));
-      case "tc by netlink":
-        return withRoute((route) => addClassifier(route, loopback, program.fd));
-      case "map update":
-        throw new Error("only struct_ops is attached by a map update");
-    }
-  });
-}
-
-/** A cookie. It is not 0, because 0 means no cookie. */
-const cookie = 1n;
-
-function makeLink(row: OldAttachKindRow, fd: number, target: LinkTarget): Descriptor {
-  const { isReturn = false, hasCookie = false } = row;
-  const options: object = {
-    ...(isReturn && { isReturn }),
-    ...(hasCookie && (hasManyPlaces(target) ? { cookies: [cookie] } : { cookie })),
-  };
-  const request = { fd, attachType: attachTypeOf(row), target: { ...target, ...options } };
-  return new Descriptor(createLinkTo(request, { doing: "create a link" }), linkName);
-}
-
-/** Returns true for targets with one cookie per function or offset. */
-function hasManyPlaces({ kind }: LinkTarget): boolean {
-  return kind === "kernel functions" || kind === "file places" || kind === "typed functions";
-}
-
-function attachTypeOf({ attachType, program }: OldAttachKindRow): AttachTypeName {
-  const type = attachType ?? program?.attachType;
-  if (type === undefined) throw new Error("the row has no attach type");
-  return type;
-}
-
-function fdOf(target: LinkTarget): number {
-  if ("fd" in target) return target.fd;
-  throw new Error(`a place of kind "${target.kind}" has no descriptor`);
-}
 
 /** Index of the loopback interface in every network namespace. */
 const loopback = 1;
 /** Index for the created netkit interface. */
 const netkit = 100;
-
-/** A function of all kernels since 4.17 that only sync(2) calls. */
-const rareFunction = "ksys_sync";
-
-/** Makes a place, calls `use` with the target there, and removes the place. */
-function atPlace(place: AttachPlace, use: (target: LinkTarget) => void): void {
-  switch (place) {
-    case "loopback":
-      return inNewNetworkNamespace(() => use({ kind: "interface", index: loopback }));
-    case "netkit":
-      return inNewNetworkNamespace(() => {
-        withRoute((route) => addNetkit(route, netkit));
-        use({ kind: "interface", index: netkit });
-      });
-    case "netfilter hook":
-      return inNewNetworkNamespace(() =>
-        use({ kind: "netfilter", family: "IPV4", hook: "LOCAL_IN", priority: 0 }),
-      );
-    case "kernel functions":
-      return use({ kind: place, names: [rareFunction] });
-    case "typed functions":
-      return use({ kind: place, ids: [kernelTypeId(testFunction.kind, testFunction.name)] });
-    case "file":
-      return withFile((path) => use({ kind: "file places", path, offsets: [0] }));
-    case "idle event":
-      return useEvent(new Descriptor(openIdleEvent(placeName), placeName), use);
-    case "kprobe":
-    case "kretprobe":
-      return useEvent(openProbeAtStart("kprobe", place === "kretprobe", rareFunction), use);
-    case "uprobe":
-    case "uretprobe":
-      return withFile((path) =>
-        useEvent(openProbeAtStart("uprobe", place === "uretprobe", path), use),
-      );
-    case "loaded for":
-      return use({ kind: place });
-    case "struct":
-      throw new Error("struct_ops has no place but its map");
-  }
-}
-
-function useEvent(event: Descriptor, use: (target: LinkTarget) => void): void {
-  using opened = event;
-  use({ kind: "perf event", fd: opened.fd });
-}
-
-function openProbeAtStart(source: ProbeSource, isReturn: boolean, target: string): Descriptor {
-  return openProbe({ source, isReturn, target, offset: 0 }, `${source} of a probe`);
-}
-
-function withRoute(body: (route: RouteSocket) => void): void {
-  using route = new RouteSocket();
-  body(route);
-}
 
 /** Calls `body` with the path of a file that no process executes, so that uprobes change no code. */
 function withFile(body: (path: string) => void): void {
@@ -303,11 +194,11 @@ const valueStructName = `bpf_struct_ops_${structName}`;
 const requiredFunctions = ["ssthresh", "undo_cwnd", "cong_avoid"] as const;
 const key = new Uint8Array(4);
 
-/** Makes the smallest congestion control algorithm, and registers it by a map update or by a link. */
-function attachStructOps({ by }: OldAttachKindRow): void {
+/** Makes the smallest congestion control algorithm, and registers it by a link or by a map update. */
+function attachStructOps(byLink: boolean): void {
   const facts = mapTypes.get("struct_ops");
   if (facts === undefined) throw new Error("there is no row of the map type struct_ops");
-  using map = descriptorOf(probeMapOf({ ...facts, flags: by === "link" ? BPF_F_LINK : 0 }));
+  using map = descriptorOf(probeMapOf({ ...facts, flags: byLink ? BPF_F_LINK : 0 }));
   const btf = Btf.kernel();
   const value = new Uint8Array(btf.sizeOf(kernelTypeId("struct", valueStructName)));
   const view = new DataView(value.buffer);
@@ -322,11 +213,10 @@ function attachStructOps({ by }: OldAttachKindRow): void {
     view.setBigUint64(place(member), BigInt(program.fd), true);
   }
   requireSuccess(probeElement(BPF_MAP_UPDATE_ELEM, map.fd, key, value));
-  if (by === "link") {
+  if (byLink) {
     const request = { fd: map.fd, attachType: "struct_ops" } as const;
-    return new Descriptor(createLinkTo(request, { doing: "create a link" }), linkName)[
-      Symbol.dispose
-    ]();
+    const link = createLink(request, { doing: "create a link" });
+    return new Descriptor(link, "link of a probe")[Symbol.dispose]();
   }
   const error = probeElement(BPF_MAP_DELETE_ELEM, map.fd, key, new Uint8Array(0));
   if (error !== undefined)

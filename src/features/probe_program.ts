@@ -155,7 +155,7 @@ export function loadExtensible(): Descriptor {
  */
 function tryLoadExtension(): LoadResult {
   using extended = loadExtensible();
-  const attachment = { attachProgramFd: extended.fd, attachBtfId: replaceableId };
+  const attachment = { attachFd: extended.fd, attachBtfId: replaceableId };
   return tryLoadWithTypes("ext", assemble(returnZero).bytes, [0, replaceableId], attachment);
 }
 
@@ -168,7 +168,7 @@ function tryLoadWithTypes(
   type: ProgramTypeName,
   instructions: Uint8Array,
   records: readonly number[],
-  attachment: { readonly attachProgramFd?: number; readonly attachBtfId?: number } = {},
+  attachment: { readonly attachFd?: number; readonly attachBtfId?: number } = {},
 ): LoadResult {
   using btf = loadBtf(functionTypes.encode(), "types of a probe");
   const functions = new Uint8Array(Uint32Array.from(records).buffer);

@@ -2,7 +2,8 @@ import { BPF_BTF_LOAD } from "../uapi/commands.ts";
 import { BTF_INFO, BTF_LOAD } from "../uapi/layout.ts";
 import { BpfAttr } from "./bpf.ts";
 import { Descriptor } from "./descriptor.ts";
-import { bufferedInfo, objectInfo } from "./bpf_object.ts";
+import { BpfError } from "./error.ts";
+import { bufferedInfo, nextObjectId, objectInfo, openById } from "./bpf_object.ts";
 
 /** The largest MODULE_NAME_LEN of the supported kernels, in bytes. */
 const maxNameLength = 64;
@@ -81,4 +82,33 @@ export function readBtfObject(fd: number, what: string): BtfObject {
     isKernel: info.u32(BTF_INFO.kernel_btf) !== 0,
     name: name.elements === 0 ? "" : info.text(BTF_INFO.name),
   };
+}
+
+/**
+ * Opens the BTF of a loaded module (kernel 5.11), which needs CAP_SYS_ADMIN; `undefined` if the kernel has none of that name.
+ *
+ * @throws {BpfError} `EPERM` without CAP_SYS_ADMIN.
+ */
+export function openModuleBtf(module: string): Descriptor | undefined {
+  // The kernel finds BTF by id only.
+  for (let id = nextObjectId("btf", 0); id !== undefined; id = nextObjectId("btf", id)) {
+    let fd: number;
+    try {
+      fd = openById("btf", id);
+    } catch (error) {
+      // The BTF was freed meanwhile.
+      if (error instanceof BpfError && error.code === "ENOENT") continue;
+      throw error;
+    }
+    const descriptor = new Descriptor(fd, `BTF of the module ${module}`);
+    try {
+      const { isKernel, name } = readBtfInfo(fd, descriptor.what);
+      if (isKernel && name === module) return descriptor;
+    } catch (error) {
+      descriptor[Symbol.dispose]();
+      throw error;
+    }
+    descriptor[Symbol.dispose]();
+  }
+  return undefined;
 }

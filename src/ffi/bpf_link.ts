@@ -10,11 +10,7 @@ import {
   BPF_PROG_QUERY,
   BPF_RAW_TRACEPOINT_OPEN,
 } from "../uapi/commands.ts";
-import {
-  BPF_F_KPROBE_MULTI_RETURN,
-  BPF_F_REPLACE,
-  BPF_F_UPROBE_MULTI_RETURN,
-} from "../uapi/bpf.ts";
+import { BPF_F_REPLACE } from "../uapi/bpf.ts";
 import { type AttachTypeName, attachTypeNumbers } from "./bpf_prog.ts";
 import {
   LINK_CREATE,
@@ -24,7 +20,6 @@ import {
   PROG_QUERY,
   RAW_TRACEPOINT_OPEN,
 } from "../uapi/layout.ts";
-import { netfilterFamilies, netfilterHooks } from "../uapi/network.ts";
 
 /**
  * Attaches a program to a raw tracepoint (kernel 4.17) or to the target that it was loaded for (kernel 5.5), and returns the
@@ -81,12 +76,14 @@ export function linkPerfEvent(
  * Replaces the program of a link (kernel 5.7, for the link types that support it).
  *
  * @param expectedFd the program that the link must have; otherwise the call fails with EPERM
+ * @param unfitHint the hint for EINVAL
  */
 export function updateLink(
   linkFd: number,
   programFd: number,
   expectedFd: number | undefined,
   what: string,
+  unfitHint = "Links of this type cannot change their program: attach the new program and dispose of this link",
 ): void {
   using attr = new BpfAttr(LINK_UPDATE.sizeof);
   attr.u32(LINK_UPDATE.link_fd, linkFd).u32(LINK_UPDATE.new_prog_fd, programFd);
@@ -96,8 +93,7 @@ export function updateLink(
   attr.call(BPF_LINK_UPDATE, {
     doing: `replace the program of the ${what}`,
     hints: {
-      EINVAL:
-        "Links of this type cannot change their program: attach the new program and dispose of this link",
+      EINVAL: unfitHint,
       ...(expectedFd === undefined
         ? {}
         : {
@@ -119,49 +115,6 @@ export function detachLink(linkFd: number, what: string): void {
     },
   });
 }
-
-/** The target of a link. Each kind sets different fields of BPF_LINK_CREATE. */
-export type LinkTarget =
-  /** The descriptor of a cgroup (kernel 5.7), a network namespace (5.8) or a map of sockets (6.10). */
-  | { readonly kind: "descriptor"; readonly fd: number }
-  /** The index of a network interface in this thread's network namespace (kernel 5.9 for XDP, 6.6 for tcx, 6.7 for netkit). */
-  | { readonly kind: "interface"; readonly index: number }
-  /** The descriptor of a perf event (kernel 5.15). */
-  | { readonly kind: "perf event"; readonly fd: number; readonly cookie?: bigint }
-  /** The target that the program was loaded for: an iterator (kernel 5.8), a function or a tracepoint by BTF (kernel 5.19). */
-  | { readonly kind: "loaded for"; readonly cookie?: bigint }
-  /** Kernel functions by name, for kprobe_multi (kernel 5.18): their entries or, with `isReturn`, their returns. */
-  | {
-      readonly kind: "kernel functions";
-      readonly names: readonly string[];
-      readonly isReturn?: boolean;
-      /** One cookie for each name. */
-      readonly cookies?: readonly bigint[];
-    }
-  /** Byte offsets of instructions in a file, for uprobe_multi (kernel 6.6). */
-  | {
-      readonly kind: "file places";
-      readonly path: string;
-      readonly offsets: readonly number[];
-      readonly isReturn?: boolean;
-      /** One cookie for each offset. */
-      readonly cookies?: readonly bigint[];
-    }
-  /** Kernel functions by their ids in the kernel's BTF, for tracing_multi (kernel 7.2). */
-  | {
-      readonly kind: "typed functions";
-      readonly ids: readonly number[];
-      /** One cookie for each id. */
-      readonly cookies?: readonly bigint[];
-    }
-  /** A netfilter hook in this thread's network namespace (kernel 6.4). */
-  | {
-      readonly kind: "netfilter";
-      readonly family: keyof typeof netfilterFamilies;
-      readonly hook: keyof typeof netfilterHooks;
-      /** Programs with lower priorities run first. */
-      readonly priority: number;
-    };
 
 /** The arguments of {@link createLink}. */
 export interface LinkRequest {
@@ -194,75 +147,8 @@ export function createLink(
   return attr.call(BPF_LINK_CREATE, context);
 }
 
-/** The arguments of {@link createLinkTo}. */
-export interface LinkToRequest {
-  /** The descriptor of a program, or of a map of type struct_ops. */
-  readonly fd: number;
-  readonly attachType: AttachTypeName;
-  /** Target of the program; absent for struct_ops. */
-  readonly target?: LinkTarget;
-}
-
-/** Creates a link and returns its descriptor (kernel 5.7; {@link LinkTarget} has the versions of the targets). */
-export function createLinkTo(
-  { fd, attachType, target }: LinkToRequest,
-  context: BpfCallContext,
-): number {
-  using attr = new BpfAttr(LINK_CREATE.sizeof);
-  attr.u32(LINK_CREATE.prog_fd, fd).u32(LINK_CREATE.attach_type, attachTypeNumbers[attachType]);
-  if (target !== undefined) fillTarget(attr, target);
-  return attr.call(BPF_LINK_CREATE, context);
-}
-
-function fillTarget(attr: BpfAttr, target: LinkTarget): void {
-  switch (target.kind) {
-    case "descriptor":
-      attr.u32(LINK_CREATE.target_fd, target.fd);
-      break;
-    case "interface":
-      attr.u32(LINK_CREATE.target_ifindex, target.index);
-      break;
-    case "perf event":
-      attr.u32(LINK_CREATE.target_fd, target.fd);
-      attr.u64(LINK_CREATE.perf_event_bpf_cookie, target.cookie ?? 0);
-      break;
-    case "loaded for":
-      attr.u64(LINK_CREATE.tracing_cookie, target.cookie ?? 0);
-      break;
-    case "kernel functions":
-      attr
-        .u32(LINK_CREATE.kprobe_multi_flags, target.isReturn ? BPF_F_KPROBE_MULTI_RETURN : 0)
-        .u32(LINK_CREATE.kprobe_multi_cnt, target.names.length);
-      setStringArray(attr, LINK_CREATE.kprobe_multi_syms, target.names);
-      setNumberArray(attr, LINK_CREATE.kprobe_multi_cookies, target.cookies);
-      break;
-    case "file places":
-      attr
-        .string(LINK_CREATE.uprobe_multi_path, target.path)
-        .u32(LINK_CREATE.uprobe_multi_cnt, target.offsets.length)
-        .u32(LINK_CREATE.uprobe_multi_flags, target.isReturn ? BPF_F_UPROBE_MULTI_RETURN : 0);
-      setNumberArray(attr, LINK_CREATE.uprobe_multi_offsets, target.offsets.map(BigInt));
-      setNumberArray(attr, LINK_CREATE.uprobe_multi_cookies, target.cookies);
-      break;
-    case "typed functions":
-      attr.u32(LINK_CREATE.tracing_multi_cnt, target.ids.length);
-      attr.memory(
-        LINK_CREATE.tracing_multi_ids,
-        new Uint8Array(Uint32Array.from(target.ids).buffer),
-      );
-      setNumberArray(attr, LINK_CREATE.tracing_multi_cookies, target.cookies);
-      break;
-    case "netfilter":
-      attr
-        .u32(LINK_CREATE.netfilter_pf, netfilterFamilies[target.family])
-        .u32(LINK_CREATE.netfilter_hooknum, netfilterHooks[target.hook])
-        .u32(LINK_CREATE.netfilter_priority, target.priority >>> 0);
-      break;
-  }
-}
-
 /** Sets a pointer to an array of 64-bit numbers. The pointer stays NULL if `numbers` is `undefined`. */
-function setNumberArray(
+export function setNumberArray(
   attr: BpfAttr,
   offset: number,
   numbers: readonly bigint[] | undefined,
@@ -272,7 +158,7 @@ function setNumberArray(
 }
 
 /** Sets a pointer to an array of string pointers. The strings follow the array in the same memory. */
-function setStringArray(attr: BpfAttr, offset: number, texts: readonly string[]): void {
+export function setStringArray(attr: BpfAttr, offset: number, texts: readonly string[]): void {
   const encoded = texts.map((text) => Buffer.from(`${text}\0`));
   const pointersSize = texts.length * 8;
   const textsSize = encoded.reduce((size, { length }) => size + length, 0);
@@ -369,18 +255,30 @@ export interface DirectAttachmentOptions {
   readonly replacedFd?: number;
   /** The descriptor of the program to attach before or after, with one of the flags BPF_F_BEFORE and BPF_F_AFTER (kernel 6.17). */
   readonly relativeFd?: number;
+  /** The revision that the list of programs must have; otherwise the call fails with ESTALE (kernel 6.17). */
+  readonly expectedRevision?: bigint;
 }
 
 /** Attaches a program to a cgroup, a map of sockets or a network namespace, without a link (kernel 4.10). */
 export function attachProgram(
   attachment: DirectAttachment,
   context: BpfCallContext,
-  { flags = 0, replacedFd = 0, relativeFd = 0 }: DirectAttachmentOptions = {},
+  {
+    flags = 0,
+    replacedFd = 0,
+    relativeFd = 0,
+    expectedRevision = 0n,
+  }: DirectAttachmentOptions = {},
 ): void {
-  const size = relativeFd !== 0 ? PROG_ATTACH.sizeof : PROG_ATTACH.relative_fd;
+  const isOrdered = relativeFd !== 0 || expectedRevision !== 0n;
+  const size = isOrdered ? PROG_ATTACH.sizeof : PROG_ATTACH.relative_fd;
   using attr = attachmentAttr(attachment, size);
   attr.u32(PROG_ATTACH.attach_flags, flags).u32(PROG_ATTACH.replace_bpf_fd, replacedFd);
-  if (relativeFd !== 0) attr.u32(PROG_ATTACH.relative_fd, relativeFd);
+  if (isOrdered) {
+    attr
+      .u32(PROG_ATTACH.relative_fd, relativeFd)
+      .u64(PROG_ATTACH.expected_revision, expectedRevision);
+  }
   attr.call(BPF_PROG_ATTACH, context);
 }
 

@@ -91,8 +91,11 @@ export interface ProgramLoad {
   readonly instructions: Uint8Array;
   readonly license: string;
   readonly name: string;
-  /** The descriptor of the program whose BTF contains `attachBtfId`; absent if the id is in the kernel's BTF (kernel 5.5). */
-  readonly attachProgramFd?: number | undefined;
+  /**
+   * The descriptor of the program whose BTF has the type `attachBtfId` (kernel 5.5), or of the BTF of a module (kernel 5.11);
+   * absent if the type is in the kernel's BTF.
+   */
+  readonly attachFd?: number | undefined;
   /** The program's BTF. */
   readonly btf?: ProgramBtf | undefined;
 }
@@ -151,8 +154,7 @@ export function tryLoadProgram(
   logLevel: LogLevel,
   logSize: number = isKernelSince("6.4") ? returnedLogSize : maxLogSize,
 ): LoadResult {
-  const { attachProgramFd, btf } = program;
-  const { interfaceIndex, fdArray } = program;
+  const { attachFd, btf, interfaceIndex, fdArray } = program;
   // Since Linux 6.14 the kernel checks all descriptors of the array, and keeps their objects.
   const hasFdCount = fdArray !== undefined && isKernelSince("6.14");
   using attr = new BpfAttr(
@@ -162,11 +164,11 @@ export function tryLoadProgram(
         ? PROG_LOAD.log_true_size
         : fdArray !== undefined
           ? PROG_LOAD.core_relos
-          : attachProgramFd !== undefined
+          : attachFd !== undefined
             ? PROG_LOAD.core_relo_cnt
             : PROG_LOAD.attach_prog_fd,
   );
-  if (attachProgramFd !== undefined) attr.u32(PROG_LOAD.attach_prog_fd, attachProgramFd);
+  if (attachFd !== undefined) attr.u32(PROG_LOAD.attach_prog_fd, attachFd);
   attr
     .u32(PROG_LOAD.prog_type, program.type)
     .u32(PROG_LOAD.insn_cnt, program.instructions.byteLength / 8)

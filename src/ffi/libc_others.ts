@@ -4,6 +4,8 @@ import { type FFIFunction, FFIType } from "bun:ffi";
 import { openFunctions, openSystemCalls } from "./libc.ts";
 
 const functions = {
+  // ssize_t read(int fd, void *buf, size_t count): the buffers are so short that i32 holds the result.
+  read: { args: ["i32", "ptr", "u64"], returns: "i32" },
   mremap: {
     args: [
       "u64", // void *old_address

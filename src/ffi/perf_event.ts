@@ -26,7 +26,7 @@ import {
   MREMAP_FIXED,
   MREMAP_MAYMOVE,
   PERF_COUNT_SW_BPF_OUTPUT,
-  PERF_COUNT_SW_DUMMY,
+  PERF_EVENT_IOC_DISABLE,
   PERF_EVENT_IOC_ENABLE,
   PERF_EVENT_IOC_PAUSE_OUTPUT,
   PERF_EVENT_IOC_SET_BPF,
@@ -50,9 +50,14 @@ const attrFlags = PERF_EVENT_ATTR.disabled_bit / 8;
 /** The flag `disabled`: the event is created disabled. */
 const attrDisabled = 1 << 0;
 /** The flag `write_backward`: records are written towards lower addresses, over unread older ones. */
-const attrWriteBackward = 1 << (PERF_EVENT_ATTR.write_backward_bit - PERF_EVENT_ATTR.disabled_bit);
+const attrWriteBackward = /*@__PURE__*/ flagOf(PERF_EVENT_ATTR.write_backward_bit);
 /** The flag `watermark`: the field `wakeup_watermark` is set instead of `wakeup_events`. */
-const attrWatermark = 1 << (PERF_EVENT_ATTR.watermark_bit - PERF_EVENT_ATTR.disabled_bit);
+const attrWatermark = /*@__PURE__*/ flagOf(PERF_EVENT_ATTR.watermark_bit);
+
+/** Returns the flag of a bit-field, by its offset in bits. */
+function flagOf(bit: number): number {
+  return 1 << (bit - PERF_EVENT_ATTR.disabled_bit);
+}
 
 /** @param hints hints by errno name, which replace those of this module */
 function perfError(
@@ -109,15 +114,20 @@ export interface ProbeEvent {
   readonly type: number;
   /** The configuration of this type, for example to probe the return instead of the entry. */
   readonly config: bigint;
-  /** The name of the function, or the path of the file. */
-  readonly target: string;
-  /** Bytes from the start of the function or the file. */
-  readonly offset: number;
+  /** The name of the function, or the path of the file; `undefined` for an address of the kernel. */
+  readonly target: string | undefined;
+  /** Bytes from the start of the function or the file, or an address of the kernel. */
+  readonly offset: bigint;
+  /** The only process in which the probe fires. @default all processes */
+  readonly pid?: number | undefined;
 }
 
-/** Opens the perf event of a probe, for all processes. The probe exists until the event is closed (kernel 4.17). */
-export function openProbeEvent({ type, config, target, offset }: ProbeEvent, what: string): number {
-  const text = Buffer.from(`${target}\0`);
+/** Opens the perf event of a probe. The probe exists until the event is closed (kernel 4.17). */
+export function openProbeEvent(
+  { type, config, target, offset, pid }: ProbeEvent,
+  { doing, hints }: BpfCallContext,
+): number {
+  const text = Buffer.from(`${target ?? ""}\0`);
   using name = allocateScratch(text.length);
   name.bytes.set(text);
   using attr = allocateScratch(probeAttrSize);
@@ -125,35 +135,90 @@ export function openProbeEvent({ type, config, target, offset }: ProbeEvent, wha
   view.setUint32(PERF_EVENT_ATTR.type, type, true);
   view.setUint32(PERF_EVENT_ATTR.size, probeAttrSize, true);
   view.setBigUint64(PERF_EVENT_ATTR.config, config, true);
-  setUint64(view, PERF_EVENT_ATTR.config1, name.address);
-  setUint64(view, PERF_EVENT_ATTR.config2, offset);
-  return openForAllProcesses(attr, what);
+  if (target !== undefined) setUint64(view, PERF_EVENT_ATTR.config1, name.address);
+  view.setBigUint64(PERF_EVENT_ATTR.config2, offset, true);
+  const anyCpu = -1;
+  const fd = pid === undefined ? tryForAllProcesses(attr) : open(attr, pid, anyCpu);
+  if (fd < 0) throw perfError(lastErrno(), "perf_event_open", doing, hints);
+  return fd;
 }
 
-/** Opens a perf event of this thread that counts nothing (`PERF_COUNT_SW_DUMMY`). Probes attach programs to it. */
-export function openIdleEvent(what: string): number {
-  using attr = allocateScratch(attrSize);
+/** A counter that overflows again and again: the kernel takes a sample, and runs the program, at each overflow. */
+export interface SampledEvent {
+  /** The kernel's number of the event source, `PERF_TYPE_*`, and of the event in it. */
+  readonly type: number;
+  readonly config: bigint;
+  /** More bits of the event; the address and the length of a breakpoint. */
+  readonly config1?: bigint;
+  readonly config2?: bigint;
+  /** The accesses at which a breakpoint fires, `HW_BREAKPOINT_*`. */
+  readonly access?: number;
+  /** The number of events between two samples, or of samples per second. */
+  readonly rate: { readonly period: bigint } | { readonly frequency: bigint };
+  readonly excludeUser: boolean;
+  readonly excludeKernel: boolean;
+}
+
+/** The place where an event is counted. */
+export interface EventPlace {
+  /** The id of a thread; `undefined` for all of them. */
+  readonly thread?: number;
+  /** The CPU; `undefined` for all that the thread runs on. */
+  readonly cpu?: number;
+  /** True if threads and processes that the thread starts later are counted, too. */
+  readonly inherit?: boolean;
+}
+
+/**
+ * Opens a sampled event, which is not enabled yet. Returns its descriptor.
+ *
+ * @throws {BpfError} if the kernel refuses.
+ */
+export function openSampledEvent(
+  { type, config, config1 = 0n, config2 = 0n, access = 0, rate, ...exclude }: SampledEvent,
+  { thread = -1, cpu = -1, inherit = false }: EventPlace,
+  { doing, hints }: BpfCallContext,
+): number {
+  using attr = allocateScratch(probeAttrSize);
   const { view } = attr;
-  view.setUint32(PERF_EVENT_ATTR.type, PERF_TYPE_SOFTWARE, true);
-  view.setUint32(PERF_EVENT_ATTR.size, attrSize, true);
-  setUint64(view, PERF_EVENT_ATTR.config, PERF_COUNT_SW_DUMMY);
-  view.setUint32(attrFlags, attrDisabled, true);
-  const thisThread = 0;
-  const anyCpu = -1;
-  const fd = open(attr, thisThread, anyCpu);
-  if (fd < 0) throw perfError(lastErrno(), "perf_event_open", `open the ${what}`);
+  view.setUint32(PERF_EVENT_ATTR.type, type, true);
+  view.setUint32(PERF_EVENT_ATTR.size, probeAttrSize, true);
+  view.setBigUint64(PERF_EVENT_ATTR.config, config, true);
+  const count = "period" in rate ? rate.period : rate.frequency;
+  view.setBigUint64(PERF_EVENT_ATTR.sample_period, count, true);
+  const flags = [
+    attrDisabled,
+    inherit ? flagOf(PERF_EVENT_ATTR.inherit_bit) : 0,
+    exclude.excludeUser ? flagOf(PERF_EVENT_ATTR.exclude_user_bit) : 0,
+    exclude.excludeKernel ? flagOf(PERF_EVENT_ATTR.exclude_kernel_bit) : 0,
+    "frequency" in rate ? flagOf(PERF_EVENT_ATTR.freq_bit) : 0,
+  ];
+  view.setUint32(
+    attrFlags,
+    flags.reduce((all, flag) => all | flag),
+    true,
+  );
+  view.setUint32(PERF_EVENT_ATTR.bp_type, access, true);
+  view.setBigUint64(PERF_EVENT_ATTR.config1, config1, true);
+  view.setBigUint64(PERF_EVENT_ATTR.config2, config2, true);
+  const fd = open(attr, thread, cpu);
+  if (fd < 0) throw perfError(lastErrno(), "perf_event_open", doing, hints);
   return fd;
 }
 
 /** Opens an event for all processes, on any CPU: tracepoints and probes are the same on every CPU. */
 function openForAllProcesses(attr: Scratch, what: string): number {
-  let fd = openOnCpu(attr, 0);
-  // On some machines CPU 0 can be offline.
-  if (fd < 0 && errnoName(lastErrno()) === "ENODEV") {
-    fd = openOnCpu(attr, firstCpu(readFileSync(onlinePath, "utf8")));
-  }
+  const fd = tryForAllProcesses(attr);
   if (fd < 0) throw perfError(lastErrno(), "perf_event_open", `open the ${what}`);
   return fd;
+}
+
+/** Returns a descriptor, or a negative number on failure. */
+function tryForAllProcesses(attr: Scratch): number {
+  const fd = openOnCpu(attr, 0);
+  // On some machines CPU 0 can be offline.
+  if (fd >= 0 || errnoName(lastErrno()) !== "ENODEV") return fd;
+  return openOnCpu(attr, firstCpu(readFileSync(onlinePath, "utf8")));
 }
 
 /** Options of {@link openOutputEvent}. */
@@ -226,6 +291,13 @@ export function setPerfEventProgram(
 export function enablePerfEvent(eventFd: number, what: string): void {
   if (otherLibc.ioctl(eventFd, PERF_EVENT_IOC_ENABLE, 0) < 0) {
     throw perfError(lastErrno(), "ioctl(PERF_EVENT_IOC_ENABLE)", `enable the ${what}`);
+  }
+}
+
+/** Disables a perf event, also of threads that have inherited it. */
+export function disablePerfEvent(eventFd: number, what: string): void {
+  if (otherLibc.ioctl(eventFd, PERF_EVENT_IOC_DISABLE, 0) < 0) {
+    throw perfError(lastErrno(), "ioctl(PERF_EVENT_IOC_DISABLE)", `disable the ${what}`);
   }
 }
 

@@ -1,19 +1,30 @@
 /**
  * @module Ways to attach programs, one row each: the first kernel version, the dependencies, and a description of the probe,
- * which `features` runs. Probes attach where they disturb no other process: to functions that are hardly ever called, to a
- * file that no process executes, and in a network namespace, cgroup or socket that is made for the probe.
+ * which `features` runs. Each row is in the file of its way. Probes attach where they disturb no other process: to functions that
+ * are hardly ever called, to a file that no process executes, and in a network namespace, cgroup or socket that is made for the
+ * probe.
  */
 
-import type { AttachTypeName, ProgramTypeName } from "../ffi/bpf_prog.ts";
-import type { Capability } from "../ffi/capabilities.ts";
-import { type KernelVersion, sinceByArchitecture } from "../ffi/kernel.ts";
+import type { ProgramTypeName, AttachTypeName } from "../ffi/bpf_prog.ts";
+import { sinceByArchitecture } from "../ffi/kernel.ts";
 import type { AttachKindRow } from "./attach_method.ts";
+import { iteratorKinds } from "./iterator.ts";
+import { perfEventKinds } from "./perf_event_program.ts";
+import { kprobeKinds } from "./kprobe.ts";
+import { kprobeMultiKinds } from "./kprobe_multi.ts";
 import { cgroupKinds } from "./cgroup_kinds.ts";
 import { netnsKinds } from "./netns.ts";
+import { netfilterKinds } from "./netfilter.ts";
+import { netkitKinds } from "./netkit.ts";
 import { rawTracepointKinds } from "./raw_tracepoint.ts";
 import { socketMapKinds } from "./socket_map.ts";
 import { socketKinds } from "./sockets.ts";
+import { tcKinds } from "./tc.ts";
 import { tracepointKinds } from "./tracepoint.ts";
+import { replacementKinds, tracedFunctionKinds } from "./trampoline.ts";
+import { tracedFunctionsKinds } from "./trampoline_multi.ts";
+import { uprobeKinds } from "./uprobe.ts";
+import { xdpKinds } from "./xdp.ts";
 
 /** A type of the kernel's BTF that a program is loaded for. */
 export interface BtfTarget {
@@ -33,261 +44,30 @@ export interface SmallestProgram {
   readonly isSleepable?: boolean;
 }
 
-/** A place to which a probe attaches. */
-export type AttachPlace =
-  /** The loopback interface, a netfilter hook, or a new netkit interface in a new network namespace. */
-  | "loopback"
-  | "netfilter hook"
-  | "netkit"
-  /** Functions of the kernel: by name, or by their ids in the BTF. */
-  | "kernel functions"
-  | "typed functions"
-  /** An offset in a file, for a uprobe_multi link. */
-  | "file"
-  /** A perf event: one that never counts, or that of a kprobe or uprobe. */
-  | "idle event"
-  | "kprobe"
-  | "kretprobe"
-  | "uprobe"
-  | "uretprobe"
-  /** The target for which the program was loaded. */
-  | "loaded for"
-  /** A struct_ops map: a congestion control algorithm that no connection uses. */
-  | "struct";
-
-/** The system call that attaches a program to a place. */
-type AttachCall =
-  /** BPF_LINK_CREATE. */
-  | "link"
-  /** BPF_RAW_TRACEPOINT_OPEN, for the target that the program was loaded for. */
-  | "raw_tracepoint"
-  /** The ioctl PERF_EVENT_IOC_SET_BPF. */
-  | "event"
-  | "xdp by netlink"
-  | "tc by netlink"
-  /** BPF_MAP_UPDATE_ELEM, followed by BPF_MAP_DELETE_ELEM. */
-  | "map update";
-
-/** A row of {@link attachKinds} that does not use the ways of this folder yet. */
-export interface OldAttachKindRow {
-  /** The first kernel version that supports this way to attach. */
-  readonly since: KernelVersion;
-  /** Kernel build options that this way to attach needs. */
-  readonly config?: readonly string[];
-  /** Capabilities that the probe needs. */
-  readonly needs: readonly Capability[];
-  /** The program to attach; `undefined` for struct_ops, which has a program per function. */
-  readonly program?: SmallestProgram;
-  readonly place: AttachPlace;
-  readonly by: AttachCall;
-  /** The attach type, if the program is loaded without an attach type. */
-  readonly attachType?: AttachTypeName;
-  /** True if the probe attaches to the return of a function. */
-  readonly isReturn?: boolean;
-  /** True if the probe passes a cookie. */
-  readonly hasCookie?: boolean;
-  /** True if the kernel always attaches the program, but calls it only while the BPF security module is active. */
-  readonly needsSecurityModule?: boolean;
-}
-
-const tracing = { needs: ["CAP_BPF", "CAP_PERFMON"] } as const;
-
-const kprobe = { type: "kprobe" } as const;
-const kprobes = {
-  ...tracing,
-  config: ["CONFIG_KPROBE_EVENTS", "CONFIG_BPF_EVENTS"],
-  program: kprobe,
-  by: "event",
-} as const;
-const uprobes = {
-  // Some kernels since 6.12 require CAP_SYS_ADMIN, too.
-  needs: ["CAP_BPF", "CAP_PERFMON", "CAP_SYS_ADMIN"],
-  config: ["CONFIG_UPROBE_EVENTS", "CONFIG_BPF_EVENTS"],
-  program: kprobe,
-  by: "event",
-} as const;
-
-function multiKprobe(attachType: AttachTypeName) {
-  return {
-    ...tracing,
-    config: ["CONFIG_FPROBE", "CONFIG_BPF_EVENTS"],
-    program: { ...kprobe, attachType },
-    place: "kernel functions",
-    by: "link",
-  } as const;
-}
-
-function multiUprobe(attachType: AttachTypeName) {
-  return {
-    ...tracing,
-    config: ["CONFIG_UPROBES", "CONFIG_BPF_EVENTS"],
-    program: { ...kprobe, attachType },
-    place: "file",
-    by: "link",
-  } as const;
-}
-
-const events = { ...tracing, config: ["CONFIG_BPF_EVENTS"] } as const;
-const perfEvent = { ...events, program: { type: "perf_event" }, place: "idle event" } as const;
-const perfEventLink = { ...perfEvent, by: "link", attachType: "perf_event" } as const;
-
-/** A function that exists to be traced by tests (kernel 5.5): only test runs of tracing programs call it. */
-export const testFunction: BtfTarget = { kind: "func", name: "bpf_fentry_test1" };
-/** The security hook of quotactl(2), a rare system call. */
-const securityHook: BtfTarget = { kind: "func", name: "bpf_lsm_quotactl" };
-
-const typed = {
-  ...tracing,
-  config: ["CONFIG_BPF_EVENTS", "CONFIG_BPF_JIT", "CONFIG_DEBUG_INFO_BTF"],
-} as const;
-const ftrace = "CONFIG_DYNAMIC_FTRACE_WITH_DIRECT_CALLS";
-
-/** Returns the row of a program that a trampoline attaches to the function that it is loaded for. */
-function trampoline(attachType: AttachTypeName, target = testFunction) {
-  return {
-    ...typed,
-    config: [...typed.config, ftrace],
-    program: { type: "tracing", attachType, target },
-    place: "loaded for",
-    by: "raw_tracepoint",
-  } as const;
-}
-
-function multiTrampoline(attachType: AttachTypeName) {
-  return {
-    ...typed,
-    config: [...typed.config, ftrace, "CONFIG_HAVE_SINGLE_FTRACE_DIRECT_OPS"],
-    program: { type: "tracing", attachType },
-    place: "typed functions",
-    by: "link",
-  } as const;
-}
-
-/** Returns the first kernel version with trampolines. On arm64 the kernel can call them since 6.4. */
-function trampolinesSince(x64: KernelVersion): KernelVersion {
-  return sinceByArchitecture({ x64, arm64: "6.4" });
-}
-
-const network = {
-  // CAP_SYS_ADMIN is needed to create the network namespace.
-  needs: ["CAP_BPF", "CAP_NET_ADMIN", "CAP_SYS_ADMIN"],
-  config: ["CONFIG_NET", "CONFIG_NET_NS"],
-} as const;
+/** A congestion control algorithm that no connection uses. It consists of a map with a program per function. */
 const structOps = {
   needs: ["CAP_BPF", "CAP_PERFMON", "CAP_NET_ADMIN"],
   config: ["CONFIG_INET", "CONFIG_BPF_JIT", "CONFIG_DEBUG_INFO_BTF"],
-  place: "struct",
+  section: "struct_ops/tcp_congestion_ops.ssthresh",
+  place: "struct_ops map",
 } as const;
 
 /** All ways to attach, in the order in which they are listed. */
 export const attachKinds = {
-  kprobe: { since: "4.17", ...kprobes, place: "kprobe" },
-  kretprobe: { since: "4.17", ...kprobes, place: "kretprobe" },
-  "kprobe.multi": { since: "5.18", ...multiKprobe("trace_kprobe_multi") },
-  "kretprobe.multi": { since: "5.18", ...multiKprobe("trace_kprobe_multi"), isReturn: true },
-  "kprobe.multi_cookie": { since: "5.18", ...multiKprobe("trace_kprobe_multi"), hasCookie: true },
-  "kprobe.session": { since: "6.10", ...multiKprobe("trace_kprobe_session") },
-  uprobe: { since: "4.17", ...uprobes, place: "uprobe" },
-  uretprobe: { since: "4.17", ...uprobes, place: "uretprobe" },
-  "uprobe.multi": { since: "6.6", ...multiUprobe("trace_uprobe_multi") },
-  "uretprobe.multi": { since: "6.6", ...multiUprobe("trace_uprobe_multi"), isReturn: true },
-  "uprobe.multi_cookie": { since: "6.6", ...multiUprobe("trace_uprobe_multi"), hasCookie: true },
-  "uprobe.session": { since: "6.13", ...multiUprobe("trace_uprobe_session") },
+  ...kprobeKinds,
+  ...kprobeMultiKinds,
+  ...uprobeKinds,
   ...tracepointKinds,
-  perf_event: { since: "4.9", ...perfEvent, by: "event" },
-  perf_event_link: { since: "5.15", ...perfEventLink },
-  perf_event_cookie: { since: "5.15", ...perfEventLink, hasCookie: true },
+  ...perfEventKinds,
   ...rawTracepointKinds,
-  fentry: { since: trampolinesSince("5.5"), ...trampoline("trace_fentry") },
-  fexit: { since: trampolinesSince("5.5"), ...trampoline("trace_fexit") },
-  fmod_ret: {
-    since: trampolinesSince("5.7"),
-    // fmod_ret programs may change the results of security hooks. Only quotactl(2) calls this hook.
-    ...trampoline("modify_return", { kind: "func", name: "security_quotactl" }),
-    config: [...typed.config, ftrace, "CONFIG_SECURITY"],
-  },
-  fsession: { since: "7.0", ...trampoline("trace_fsession") },
-  fentry_cookie: {
-    since: trampolinesSince("5.19"),
-    ...trampoline("trace_fentry"),
-    by: "link",
-    hasCookie: true,
-  },
-  "fentry.multi": { since: "7.2", ...multiTrampoline("trace_fentry_multi") },
-  "fexit.multi": { since: "7.2", ...multiTrampoline("trace_fexit_multi") },
-  "fsession.multi": { since: "7.2", ...multiTrampoline("trace_fsession_multi") },
-  lsm: {
-    since: trampolinesSince("5.7"),
-    ...trampoline("lsm_mac"),
-    config: [...typed.config, ftrace, "CONFIG_BPF_LSM"],
-    program: { type: "lsm", attachType: "lsm_mac", target: securityHook },
-    needsSecurityModule: true,
-  },
-  freplace: {
-    since: sinceByArchitecture({ x64: "5.6", arm64: "6.0" }),
-    ...tracing,
-    config: ["CONFIG_BPF_JIT", "CONFIG_DEBUG_INFO_BTF"],
-    program: { type: "ext" },
-    place: "loaded for",
-    by: "raw_tracepoint",
-  },
-  iter: {
-    since: "5.8",
-    ...typed,
-    program: {
-      type: "tracing",
-      attachType: "trace_iter",
-      target: { kind: "func", name: "bpf_iter_bpf_map" },
-    },
-    place: "loaded for",
-    by: "link",
-  },
-  xdp: {
-    since: "5.9",
-    ...network,
-    program: { type: "xdp", attachType: "xdp" },
-    place: "loopback",
-    by: "link",
-  },
-  xdp_netlink: {
-    since: "4.12",
-    ...network,
-    program: { type: "xdp" },
-    place: "loopback",
-    by: "xdp by netlink",
-  },
-  tc: {
-    since: "4.5",
-    ...network,
-    config: [...network.config, "CONFIG_NET_SCH_INGRESS", "CONFIG_NET_CLS_BPF"],
-    program: { type: "sched_cls" },
-    place: "loopback",
-    by: "tc by netlink",
-  },
-  tcx: {
-    since: "6.6",
-    ...network,
-    config: [...network.config, "CONFIG_NET_XGRESS"],
-    program: { type: "sched_cls", attachType: "tcx_ingress" },
-    place: "loopback",
-    by: "link",
-  },
-  netkit: {
-    since: "6.7",
-    ...network,
-    config: [...network.config, "CONFIG_NETKIT"],
-    program: { type: "sched_cls", attachType: "netkit_primary" },
-    place: "netkit",
-    by: "link",
-  },
-  netfilter: {
-    since: "6.4",
-    ...network,
-    config: [...network.config, "CONFIG_NETFILTER_BPF_LINK"],
-    program: { type: "netfilter", attachType: "netfilter" },
-    place: "netfilter hook",
-    by: "link",
-  },
+  ...tracedFunctionKinds,
+  ...tracedFunctionsKinds,
+  ...replacementKinds,
+  ...iteratorKinds,
+  ...xdpKinds,
+  ...tcKinds,
+  ...netkitKinds,
+  ...netfilterKinds,
   ...netnsKinds,
   ...cgroupKinds,
   ...socketKinds,
@@ -295,10 +75,9 @@ export const attachKinds = {
   struct_ops: {
     since: sinceByArchitecture({ x64: "5.6", arm64: "6.0" }),
     ...structOps,
-    by: "map update",
   },
-  "struct_ops.link": { since: "6.4", ...structOps, by: "link" },
-} as const satisfies Readonly<Record<string, AttachKindRow | OldAttachKindRow>>;
+  "struct_ops.link": { since: "6.4", ...structOps, options: { link: true } },
+} as const satisfies Readonly<Record<string, AttachKindRow>>;
 
 /**
  * A way to attach programs, by libbpf's section names: `"kprobe.multi"`, `"cgroup/connect4"`. A suffix names a variant:

@@ -63,9 +63,18 @@ export interface AttachMethod<Options extends object = object> {
  * - `"socket"`: a new UDP socket with the option SO_REUSEPORT, as the option `socket`
  * - `"socket map"`: an empty map of sockets, as the option `map`
  * - `"file"`: a file that no process executes, as the option `path`
+ * - `"struct_ops map"`: a map with a program per function of a struct; it is attached by a link with the option `link`
  */
 export type ProbePlace =
-  "cgroup" | "netns" | "loopback" | "netkit" | "own netns" | "socket" | "socket map" | "file";
+  | "cgroup"
+  | "netns"
+  | "loopback"
+  | "netkit"
+  | "own netns"
+  | "socket"
+  | "socket map"
+  | "file"
+  | "struct_ops map";
 
 /** A way to attach, as `features` lists it: dependencies, and a description of the probe that attaches in this way. */
 export interface AttachKindRow {
@@ -155,4 +164,32 @@ export function checkCookie(cookie: bigint | undefined): void {
       `cookie: expected a bigint from 0n to 2n ** 64n - 1n, got ${describe(cookie)}`,
     );
   }
+}
+
+/** Options of ways to attach to several places with cookies. */
+export interface CookiesOptions {
+  /**
+   * The value for each place, in their order, that the helper `get_attach_cookie` returns to the program; 0 means none.
+   *
+   * @default none
+   */
+  readonly cookies?: readonly bigint[];
+}
+
+/** Checks that there is one cookie for each place. @param place the noun for a place: `"offset"` */
+export function checkCookies(
+  cookies: readonly bigint[] | undefined,
+  count: number,
+  place: string,
+): void {
+  if (cookies === undefined) return;
+  if (!Array.isArray(cookies)) {
+    throw new TypeError(`cookies: expected an array of bigints, got ${describe(cookies)}`);
+  }
+  if (cookies.length !== count) {
+    throw new RangeError(
+      `cookies: expected one for each ${place}, ${count}, got ${cookies.length}`,
+    );
+  }
+  for (const cookie of cookies) checkCookie(cookie);
 }

@@ -6,7 +6,7 @@ import type { Descriptor } from "../ffi/descriptor.ts";
 import { BpfError } from "../ffi/error.ts";
 import { KernelObject, openObject, type Origin } from "../handle/kernel_object.ts";
 import type { LinkedProgram } from "./attach_method.ts";
-import type { LinkInfo } from "./link_info.ts";
+import type { LinkInfo, LinkTypeName } from "./link_info.ts";
 import { linkTarget, readLinkInfo } from "./link_types.ts";
 
 /** Options of {@link Link.open}, {@link Link.fromId} and {@link Link.fromFd}. There are none: the object must be empty. */
@@ -150,7 +150,27 @@ function checkProgram(argument: string, program: LinkedProgram): void {
   throw new TypeError(`${argument}: expected a program, got ${describe(program)}`);
 }
 
+/** Opens a link as an object of the class {@link Link}. */
 function openLink(origin: Origin, options: OpenLinkOptions): Link {
+  return openLinkAs(Link, undefined, origin, options);
+}
+
+/** A class of links that can be opened. */
+type LinkClass<L extends Link> = new (descriptor: Descriptor, pinnedAt?: string) => L;
+
+/**
+ * Opens a link as an object of a class.
+ *
+ * @param type the type that the link must have; any type if it is `undefined`
+ * @throws {TypeError} if the link has another type.
+ * @throws {TypeError | BpfError} as {@link Link.open}.
+ */
+export function openLinkAs<L extends Link>(
+  Class: LinkClass<L>,
+  type: LinkTypeName | undefined,
+  origin: Origin,
+  options: OpenLinkOptions,
+): L {
   for (const name of Object.keys(options)) {
     throw new TypeError(
       `Link: unknown option ${JSON.stringify(name)}: links are opened without options`,
@@ -158,7 +178,13 @@ function openLink(origin: Origin, options: OpenLinkOptions): Link {
   }
   const descriptor = openObject("link", origin, "link");
   try {
-    descriptor.what = describeLink(readLinkInfo(descriptor.fd, descriptor.what));
+    const info = readLinkInfo(descriptor.fd, descriptor.what);
+    if (type !== undefined && info.type !== type) {
+      throw new TypeError(
+        `cannot open the ${descriptor.what}: it is a link of type ${info.type}, not ${type}`,
+      );
+    }
+    descriptor.what = describeLink(info);
   } catch (error) {
     // Kernels before 5.8 have no information about links. They return EINVAL also for descriptors of other files.
     const isOld = error instanceof BpfError && error.code === "EINVAL";
@@ -167,7 +193,7 @@ function openLink(origin: Origin, options: OpenLinkOptions): Link {
       throw error;
     }
   }
-  return new Link(descriptor, "path" in origin ? origin.path : undefined);
+  return new Class(descriptor, "path" in origin ? origin.path : undefined);
 }
 
 function describeLink(info: LinkInfo): string {

@@ -48,7 +48,7 @@ export const rawTracepoint: AttachMethod<RawTracepointOptions> = {
 /** Attaches to the tracepoint that the program was loaded for, whose arguments are typed by BTF (kernel 5.5). */
 export const tracingTracepoint: AttachMethod<CookieOptions> = {
   options: ["cookie"],
-  target: form,
+  target: { ...form, pattern: /^(?:\w+:)?\w+$/ },
   attach({ program, target = "", options: { cookie } }) {
     return openTracepoint(program.fd, null, cookie, `tp_btf link to ${target}`, {
       doing: `attach to the tracepoint ${target}`,

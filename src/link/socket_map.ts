@@ -15,7 +15,10 @@ import { Link } from "./link.ts";
 
 /** Options of `attach()` for the sections `sk_msg` and `sk_skb/...`. */
 export interface SocketMapOptions {
-  /** The map of sockets: a {@link SockMap}, a {@link SockHash} or a descriptor of such a map. */
+  /**
+   * The map of sockets: a {@link SockMap}, a {@link SockHash} or a descriptor of such a map. A socket gets the programs that the
+   * map has when it is stored there, and keeps them until it is removed from the map, even if they are detached before.
+   */
   readonly map: FdLike;
   /**
    * The way to attach: by a link (kernel 6.10), or without one. Without a link, the program takes the place of one that is
@@ -31,6 +34,8 @@ export interface SkSkbOptions extends SocketMapOptions {
   /**
    * The hook: `"sk_skb_stream_parser"` finds the messages in a stream, `"sk_skb_stream_verdict"` decides about each message,
    * and `"sk_skb_verdict"` (kernel 5.13) decides about packets of any kind of socket.
+   *
+   * Late releases of Linux 5.10 hang if a verdict passes data that a parser has split into messages.
    */
   readonly attachType: SkSkbAttachType;
 }

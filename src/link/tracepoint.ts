@@ -17,7 +17,7 @@ import {
 import { attachPerfEvent } from "./perf_event.ts";
 
 /** The paths at which distributions mount tracefs. */
-const tracefsPaths = ["/sys/kernel/tracing", "/sys/kernel/debug/tracing"];
+export const tracefsPaths = ["/sys/kernel/tracing", "/sys/kernel/debug/tracing"];
 
 /** The target of sections with classic tracepoints. */
 export interface TracepointTarget {

@@ -19,9 +19,11 @@ import { type Capability, hasCapability } from "../ffi/capabilities.ts";
 import { Descriptor } from "../ffi/descriptor.ts";
 import { BpfError, errnoName, resourceErrors } from "../ffi/error.ts";
 import { explainer } from "../ffi/explanation.ts";
+import type { FdLike } from "../handle/fd_like.ts";
 import { checkName } from "../handle/kernel_object.ts";
-import { ENOENT, ENOSPC } from "../uapi/errno.ts";
+import { ENOSPC } from "../uapi/errno.ts";
 import { explainLoadFields, loadFields, type MachineOptions } from "./load_options.ts";
+import { findLoadTarget } from "./load_target.ts";
 import { type EncodedProgramBtf, encodeProgramBtf, loadProgramBtf } from "./program_btf.ts";
 import type { ProgramSpec } from "./program_spec.ts";
 import { programTypes } from "./program_types.ts";
@@ -56,10 +58,12 @@ export interface LiveProgram {
   readonly pinnedAt?: string | undefined;
 }
 
-/** Options of {@link loadProgram}: the maps that the spec refers to by name, and the level of the log. */
+/** Options of {@link loadProgram}: the objects that the spec refers to, and the level of the log. */
 export interface LoadOptions extends MachineOptions {
   /** The maps that the code refers to by name. */
   readonly maps?: Readonly<Record<string, LiveMap>>;
+  /** The loaded program whose function the section names. @default a function of the kernel */
+  readonly attachTo?: FdLike;
   /** The level of detail of the verifier's log. @default "none" */
   readonly log?: VerifierLog;
 }
@@ -73,7 +77,7 @@ export interface LoadOptions extends MachineOptions {
  * @throws {TypeError | RangeError} if the spec is invalid.
  */
 export function loadProgram(spec: ProgramSpec, options: LoadOptions = {}): LiveProgram {
-  const { maps = {}, log = "none" } = options;
+  const { maps = {}, attachTo, log = "none" } = options;
   const { code, license, name = "" } = spec;
   if (typeof license !== "string" || license.includes("\0")) {
     throw new TypeError(`license: expected a string such as "GPL", got ${describe(license)}`);
@@ -86,13 +90,17 @@ export function loadProgram(spec: ProgramSpec, options: LoadOptions = {}): LiveP
   checkName(name);
   const section = parseSection(spec.section);
   const assembled = assemble(code, resolverOf(maps));
-  const btf = encodeProgramBtf(assembled, spec.btf);
   const what = describeProgram(spec.section, name);
+  const target = findLoadTarget(section, attachTo, what);
+  using _module = target.module;
+  const btf = encodeProgramBtf(assembled, spec.btf ?? target.btf);
   const { programType: type, attachType, isAttachTypeOptional } = section.row;
   const program: ProgramLoad = {
     type: programTypeNumbers[type],
-    expectedAttachType: attachType === undefined ? 0 : attachTypeNumbers[attachType],
-    attachBtfId: attachBtfId(section, what),
+    expectedAttachType:
+      attachType === undefined ? (target.memberIndex ?? 0) : attachTypeNumbers[attachType],
+    attachBtfId: target.typeId,
+    attachFd: target.fd,
     ...loadFields(spec, options, section),
     instructions: assembled.bytes,
     license,
@@ -217,29 +225,6 @@ function refusalError(
   const hint = explainer()?.helper(type, log);
   const options = { errno, syscall: "bpf(BPF_PROG_LOAD)", doing: `load the ${what}`, hint };
   return new VerifierError(options, log, assembled);
-}
-
-/**
- * Returns the id of the kernel type that programs of a section are loaded for; 0 if the section needs none.
- *
- * @throws {BpfError} `ENOENT` if the kernel's BTF has no such type.
- */
-export function attachBtfId({ row: { loadTarget }, target }: Section, what: string): number {
-  if (loadTarget === undefined) return 0;
-  // If several types have the name, the kernel uses the first one, too.
-  const { kind, prefix } = loadTarget;
-  const name = `${prefix}${target}`;
-  const [id] = Btf.kernel().findAll(kind, name);
-  if (id === undefined) {
-    const near = Btf.kernel().suggestion(name, kind).replace(prefix, "");
-    throw new BpfError({
-      errno: ENOENT,
-      syscall: "look-up in the kernel's BTF",
-      doing: `load the ${what}`,
-      hint: `This kernel has no tracepoint ${target}, or no type information for it${near}`,
-    });
-  }
-  return id;
 }
 
 /** Suffix of a ring buffer's name that names the map with the count of its lost events. */

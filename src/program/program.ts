@@ -6,14 +6,9 @@ import { type FdLike, fdOf } from "../handle/fd_like.ts";
 import { describeOrigin, KernelObject, openObject, type Origin } from "../handle/kernel_object.ts";
 import { attachBy } from "../link/attach_method.ts";
 import type { Link } from "../link/link.ts";
-import {
-  attachBtfId,
-  describeProgram,
-  type LiveProgram,
-  loadProgram,
-  type VerifierLog,
-} from "./load.ts";
+import { describeProgram, type LiveProgram, loadProgram, type VerifierLog } from "./load.ts";
 import type { MachineOptions } from "./load_options.ts";
+import { checkLoadedWith } from "./load_target.ts";
 import {
   type MachineFunction,
   readMachineCode,
@@ -31,11 +26,18 @@ import {
 } from "./sections.ts";
 import { runProgram, type TestRunOptions, type TestRunResult } from "./test_run.ts";
 
-/** Options of {@link Program}: a spec, the maps that it refers to, and the level of the verifier's log. */
+/** Options of {@link Program}: a spec, the objects that it refers to, and the level of the verifier's log. */
 export interface ProgramOptions<S extends SectionName = SectionName>
   extends ProgramSpec<S>, MachineOptions {
   /** The maps that the code refers to by name. */
   readonly maps?: Readonly<Record<string, LiveMap>>;
+  /**
+   * The loaded program whose function the section names: `freplace/NAME` replaces the function, and `fentry/NAME`, `fexit/NAME`
+   * and `fsession/NAME` run at its calls. Finding the function needs CAP_SYS_ADMIN (Linux 5.5; `freplace` 5.6).
+   *
+   * @default a function of the kernel
+   */
+  readonly attachTo?: FdLike;
   /** The level of detail of the verifier's log in {@link Program.log}. @default "none" */
   readonly log?: VerifierLog;
 }
@@ -342,6 +344,7 @@ function loadOptions(options: ProgramOptions | undefined): LiveProgram {
   checkOptions("Program", options as ProgramOptions, [
     ...programSpecNames,
     "maps",
+    "attachTo",
     "log",
     "interface",
     "fdArray",
@@ -367,24 +370,4 @@ function openProgram<S extends SectionName>(
     descriptor[Symbol.dispose]();
     throw error;
   }
-}
-
-/**
- * Checks that a program was loaded with a section, as far as the kernel reports that.
- *
- * @throws {TypeError} if the kernel reports another type or target.
- */
-function checkLoadedWith(section: Section, info: ProgramInfo, where: string): void {
-  const { name, row } = section;
-  if (row.programType !== info.type) {
-    throw new TypeError(
-      `the program ${where} does not fit: its type is ${info.type}, and programs of section "${name}" are ${row.programType}`,
-    );
-  }
-  // Since Linux 6.0, the kernel reports the BTF type for which a program was loaded (attach_btf_id).
-  if (row.loadTarget === undefined || info.target === undefined) return;
-  if (info.target.typeId === attachBtfId(section, `${name} program`)) return;
-  throw new TypeError(
-    `the program ${where} does not fit: it was loaded for another target than that of section "${name}"`,
-  );
 }

@@ -94,6 +94,8 @@ class CodeInfo implements Disposable {
   readonly #counts: ReadonlyMap<ListName, number>;
   /** The program's BTF; `undefined` if it has none that this process may read. */
   readonly btf: Btf | undefined;
+  /** True if the kernel has compiled the program to machine code. */
+  readonly isJited: boolean;
 
   /** @throws {BpfError} if the kernel refuses. */
   constructor(fd: number, what: string, names: readonly ListName[]) {
@@ -107,6 +109,7 @@ class CodeInfo implements Disposable {
     );
     const btfId = sizes.u32(PROG_INFO.btf_id);
     this.btf = btfId === 0 ? undefined : visibleBtf(btfId);
+    this.isJited = sizes.u32(PROG_INFO.jited_prog_len) > 0;
   }
 
   /** Returns the bytes of a list; `undefined` if the kernel hides it from this process. */
@@ -192,7 +195,7 @@ export function readTranslatedCode(fd: number, what: string): TranslatedFunction
   const placed = place(decode(new Uint8Array(bytes.buffer)));
   const starts = functionStarts(info, placed);
   const described = info.functions(starts.length);
-  const names = new CodeNames(starts, described);
+  const names = new CodeNames(starts, described, info.isJited);
   const sources = new Map(Array.from(info.lines(), ({ slot, source }) => [slot, source]));
   const functions = described.map((one, index) => ({
     ...one,
@@ -235,14 +238,15 @@ function functionStarts(info: CodeInfo, placed: readonly Placed[]): number[] {
   if (recorded.length > 0) return recorded;
   const called = placed.flatMap(({ instruction, slot }) => {
     const distance = callDistance(instruction);
-    return distance === undefined ? [] : [slot + 1 + distance];
+    // No function can start after a call. 0 stands for a distance that does not fit.
+    return distance === undefined || distance === 0 ? [] : [slot + 1 + distance];
   });
   return [...new Set([0, ...called])].sort((one, other) => one - other);
 }
 
 /**
  * Returns the distance in slots from the next slot to the function that a translated instruction refers to; `undefined` for other
- * instructions. The kernel stores the distance of a call in the offset, and the number of the function in the immediate.
+ * instructions. That of a call is in its offset of 16 bits: a longer one is cut, on newer kernels 0.
  */
 function callDistance({ opcode, src, offset, imm }: Instruction): number | undefined {
   if (opcode === CALL && src === BPF_PSEUDO_CALL) return offset;
@@ -253,14 +257,16 @@ function callDistance({ opcode, src, offset, imm }: Instruction): number | undef
 /** Finds the names that translated instructions refer to. The kernel's symbols are read for the first call of a helper. */
 class CodeNames {
   readonly #starts: readonly number[];
+  readonly #isJited: boolean;
   readonly #functions: readonly ProgramFunction[];
   #symbols: KernelSymbols | undefined;
   #base: bigint | undefined;
   #areSymbolsRead = false;
 
-  constructor(starts: readonly number[], functions: readonly ProgramFunction[]) {
+  constructor(starts: readonly number[], functions: readonly ProgramFunction[], isJited: boolean) {
     this.#starts = starts;
     this.#functions = functions;
+    this.#isJited = isJited;
   }
 
   /** Returns an instruction with a reference to what it refers to, where the name is known. */
@@ -268,7 +274,7 @@ class CodeNames {
     const { opcode, src, imm } = instruction;
     const distance = callDistance(instruction);
     if (distance !== undefined) {
-      const called = this.#functionAt(slot + 1 + distance, opcode === CALL);
+      const called = this.#calledFunction(instruction, slot + 1 + distance);
       return called === undefined
         ? instruction
         : { ...instruction, reference: { kind: "function", name: called.name } };
@@ -292,10 +298,13 @@ class CodeNames {
       : { ...instruction, reference: { kind: "kernelFunction", name } };
   }
 
-  /** Returns the function that starts at a slot. @param isCut true if only the low 16 bits of the slot are known, as in a call */
-  #functionAt(slot: number, isCut: boolean): ProgramFunction | undefined {
-    const mask = isCut ? 0xffff : -1;
-    const isAt = (start: number) => ((start ^ slot) & mask) === 0;
+  /** Returns the function that an instruction refers to. @param target the slot of its start, of which a call has only 16 bits */
+  #calledFunction({ opcode, imm }: Instruction, target: number): ProgramFunction | undefined {
+    if (opcode !== CALL) return this.#functions[this.#starts.indexOf(target)];
+    // The kernel stores the number of the function, if it has compiled the program, and older ones if the distance fits.
+    const numbered = this.#isJited ? this.#functions[Number(imm)] : undefined;
+    if (numbered !== undefined) return numbered;
+    const isAt = (start: number) => ((start ^ target) & 0xffff) === 0;
     const first = this.#starts.findIndex(isAt);
     const isUnique = this.#starts.findLastIndex(isAt) === first;
     return isUnique ? this.#functions[first] : undefined;

@@ -10,8 +10,26 @@ import {
   type AttachMethod,
   checkTarget,
   type CookieOptions,
+  type CookiesOptions,
   type TargetForm,
 } from "../link/attach_method.ts";
+import { iterator, type IteratorOptions } from "../link/iterator.ts";
+import type { IterLink } from "../link/iterator_link.ts";
+import {
+  kprobe,
+  type KprobeOptions,
+  type KprobeTarget,
+  kretprobe,
+  kretsyscall,
+  ksyscall,
+  type KsyscallTarget,
+} from "../link/kprobe.ts";
+import {
+  kprobeMulti,
+  type KprobeMultiLink,
+  type KprobeMultiTarget,
+  kretprobeMulti,
+} from "../link/kprobe_multi.ts";
 import {
   cgroup,
   type CgroupOptions,
@@ -20,12 +38,12 @@ import {
   lsmCgroup,
 } from "../link/cgroup.ts";
 import type { Link } from "../link/link.ts";
-import {
-  flowDissector,
-  type FlowDissectorOptions,
-  type NetnsOptions,
-  skLookup,
-} from "../link/netns.ts";
+import { perfEvent, type PerfEventOptions } from "../link/perf_event_program.ts";
+import type { PerfEventsLink } from "../link/perf_events_link.ts";
+import { flowDissector, type FlowDissectorOptions, skLookup } from "../link/netns.ts";
+import type { NetnsOptions } from "../link/network_target.ts";
+import { netfilter, type NetfilterOptions } from "../link/netfilter.ts";
+import { netkit, type NetkitOptions } from "../link/netkit.ts";
 import {
   rawTracepoint,
   type RawTracepointTarget,
@@ -33,13 +51,38 @@ import {
 } from "../link/raw_tracepoint.ts";
 import { skSkb, type SkSkbOptions, socketMap, type SocketMapOptions } from "../link/socket_map.ts";
 import { socketFilter, socketGroup, type SocketOptions } from "../link/sockets.ts";
+import { directedTc, type DirectedTcOptions, tc, type TcOptions } from "../link/tc.ts";
 import { tracepoint, type TracepointTarget } from "../link/tracepoint.ts";
+import {
+  replacement,
+  type ReplacementOptions,
+  securityHook,
+  tracedFunction,
+} from "../link/trampoline.ts";
+import {
+  type TracedFunctions,
+  tracedFunctions,
+  type TracingMultiLink,
+} from "../link/trampoline_multi.ts";
+import {
+  uprobe,
+  uprobeMulti,
+  type UprobeMultiOptions,
+  type UprobeMultiTarget,
+  type UprobeOptions,
+  type UprobeTarget,
+  uretprobe,
+  uretprobeMulti,
+} from "../link/uprobe.ts";
+import { xdp, type XdpOptions } from "../link/xdp.ts";
 import { BPF_F_SLEEPABLE, BPF_F_XDP_HAS_FRAGS } from "../uapi/bpf.ts";
 
 /** The kernel type that programs of a section are loaded for. */
 export interface LoadTarget {
-  /** The kind of the type. `"member"` is a function of the struct of functions that the target names. */
+  /** The kind of the type. A target of the kind `"struct"` names one of its functions, too. */
   readonly kind: "typedef" | "func" | "struct";
+  /** The noun for targets in messages. */
+  readonly noun: "function" | "security hook" | "iterator" | "tracepoint" | "struct";
   /** The prefix of the type's name in the kernel's BTF, before the target. */
   readonly prefix: string;
 }
@@ -55,8 +98,8 @@ export interface SectionRow {
   readonly flags?: number;
   /** The kernel type that the program is loaded for, if it needs one. The target of the section names it. */
   readonly loadTarget?: LoadTarget;
-  /** True if the section names a target, although the program is not loaded for one. */
-  readonly needsTarget?: boolean;
+  /** True if the function can be one of another BPF program, which the option `attachTo` names. */
+  readonly isForPrograms?: boolean;
   /** The way to attach the programs. Without one, they can be loaded, run with `testRun()`, and attached by other tools. */
   readonly method?: AttachMethod;
   /** The form of targets, for sections without a method. */
@@ -85,6 +128,13 @@ type CgroupSection =
 /** Sections without a target in the name. */
 interface PlainSections
   extends
+    Readonly<Record<"xdp" | "xdp.frags", Attaching<XdpOptions>>>,
+    Readonly<Record<"tc" | "classifier", Attaching<DirectedTcOptions>>>,
+    Readonly<
+      Record<"tc/ingress" | "tcx/ingress" | "tc/egress" | "tcx/egress", Attaching<TcOptions>>
+    >,
+    Readonly<Record<"netkit/primary" | "netkit/peer", Attaching<NetkitOptions>>>,
+    Readonly<Record<"netfilter", Attaching<NetfilterOptions>>>,
     Readonly<Record<CgroupSection, Attaching<CgroupOptions>>>,
     Readonly<Record<"socket" | "sk_reuseport" | "sk_reuseport/migrate", Attaching<SocketOptions>>>,
     Readonly<
@@ -93,23 +143,12 @@ interface PlainSections
         Attaching<SocketMapOptions>
       >
     > {
-  perf_event: NotAttachable;
-  xdp: NotAttachable;
-  "xdp.frags": NotAttachable;
+  perf_event: Attaching<PerfEventOptions, PerfEventsLink>;
   "xdp/devmap": NotAttachable;
   "xdp.frags/devmap": NotAttachable;
   "xdp/cpumap": NotAttachable;
   "xdp.frags/cpumap": NotAttachable;
-  "tc/ingress": NotAttachable;
-  "tcx/ingress": NotAttachable;
-  "tc/egress": NotAttachable;
-  "tcx/egress": NotAttachable;
-  tc: NotAttachable;
-  classifier: NotAttachable;
   action: NotAttachable;
-  "netkit/primary": NotAttachable;
-  "netkit/peer": NotAttachable;
-  netfilter: NotAttachable;
   lwt_in: NotAttachable;
   lwt_out: NotAttachable;
   lwt_xmit: NotAttachable;
@@ -122,41 +161,44 @@ interface PlainSections
   syscall: NotAttachable;
 }
 
+/** Sections of programs that run at calls of many functions. */
+type TracedFunctionsSection =
+  | "fentry.multi"
+  | "fentry.multi.s"
+  | "fexit.multi"
+  | "fexit.multi.s"
+  | "fsession.multi"
+  | "fsession.multi.s";
+
 /** Sections whose name can end with a target: `"tp"` and `"tp/sched/sched_switch"`. `Target` has the options that it stands for. */
-interface TargetableSections {
+interface TargetableSections extends Readonly<
+  Record<TracedFunctionsSection, Targetable<TracedFunctions, CookiesOptions, TracingMultiLink>>
+> {
   tp: Targetable<TracepointTarget, CookieOptions>;
   tracepoint: Targetable<TracepointTarget, CookieOptions>;
   raw_tp: Targetable<RawTracepointTarget, CookieOptions>;
   raw_tracepoint: Targetable<RawTracepointTarget, CookieOptions>;
   "raw_tp.w": Targetable<RawTracepointTarget, CookieOptions>;
   "raw_tracepoint.w": Targetable<RawTracepointTarget, CookieOptions>;
-  kprobe: Targetable<object, never>;
-  kretprobe: Targetable<object, never>;
-  ksyscall: Targetable<object, never>;
-  kretsyscall: Targetable<object, never>;
-  "kprobe.multi": Targetable<object, never>;
-  "kretprobe.multi": Targetable<object, never>;
-  "kprobe.session": Targetable<object, never>;
-  uprobe: Targetable<object, never>;
-  "uprobe.s": Targetable<object, never>;
-  uretprobe: Targetable<object, never>;
-  "uretprobe.s": Targetable<object, never>;
-  "uprobe.multi": Targetable<object, never>;
-  "uprobe.multi.s": Targetable<object, never>;
-  "uretprobe.multi": Targetable<object, never>;
-  "uretprobe.multi.s": Targetable<object, never>;
-  "uprobe.session": Targetable<object, never>;
-  "uprobe.session.s": Targetable<object, never>;
+  kprobe: Targetable<KprobeTarget, KprobeOptions>;
+  kretprobe: Targetable<KprobeTarget, CookieOptions>;
+  ksyscall: Targetable<KsyscallTarget, CookieOptions>;
+  kretsyscall: Targetable<KsyscallTarget, CookieOptions>;
+  "kprobe.multi": Targetable<KprobeMultiTarget, CookiesOptions, KprobeMultiLink>;
+  "kretprobe.multi": Targetable<KprobeMultiTarget, CookiesOptions, KprobeMultiLink>;
+  "kprobe.session": Targetable<KprobeMultiTarget, CookiesOptions, KprobeMultiLink>;
+  uprobe: Targetable<UprobeTarget, UprobeOptions>;
+  "uprobe.s": Targetable<UprobeTarget, UprobeOptions>;
+  uretprobe: Targetable<UprobeTarget, UprobeOptions>;
+  "uretprobe.s": Targetable<UprobeTarget, UprobeOptions>;
+  "uprobe.multi": Targetable<UprobeMultiTarget, UprobeMultiOptions>;
+  "uprobe.multi.s": Targetable<UprobeMultiTarget, UprobeMultiOptions>;
+  "uretprobe.multi": Targetable<UprobeMultiTarget, UprobeMultiOptions>;
+  "uretprobe.multi.s": Targetable<UprobeMultiTarget, UprobeMultiOptions>;
+  "uprobe.session": Targetable<UprobeMultiTarget, UprobeMultiOptions>;
+  "uprobe.session.s": Targetable<UprobeMultiTarget, UprobeMultiOptions>;
   usdt: Targetable<object, never>;
   "usdt.s": Targetable<object, never>;
-  "fentry.multi": Targetable<object, never>;
-  "fentry.multi.s": Targetable<object, never>;
-  "fexit.multi": Targetable<object, never>;
-  "fexit.multi.s": Targetable<object, never>;
-  "fsession.multi": Targetable<object, never>;
-  "fsession.multi.s": Targetable<object, never>;
-  struct_ops: Targetable<object, never>;
-  "struct_ops.s": Targetable<object, never>;
 }
 
 /** The options of a section whose name can end with a target. */
@@ -168,23 +210,30 @@ interface Targetable<
   readonly target: Target;
 }
 
+/** Sections of programs that run at calls of one function. */
+type TracedFunctionSection =
+  | "fentry"
+  | "fentry.s"
+  | "fexit"
+  | "fexit.s"
+  | "fmod_ret"
+  | "fmod_ret.s"
+  | "fsession"
+  | "fsession.s";
+
 /** Sections whose name ends with a target, because programs are loaded for it: `"tp_btf/sched_switch"`. */
-interface TargetedSections {
+interface TargetedSections extends Readonly<
+  Record<TracedFunctionSection, Attaching<CookieOptions>>
+> {
   tp_btf: Attaching<CookieOptions>;
-  fentry: NotAttachable;
-  "fentry.s": NotAttachable;
-  fexit: NotAttachable;
-  "fexit.s": NotAttachable;
-  fmod_ret: NotAttachable;
-  "fmod_ret.s": NotAttachable;
-  fsession: NotAttachable;
-  "fsession.s": NotAttachable;
-  freplace: NotAttachable;
-  lsm: NotAttachable;
-  "lsm.s": NotAttachable;
+  freplace: Attaching<ReplacementOptions>;
+  lsm: Attaching<CookieOptions>;
+  "lsm.s": Attaching<CookieOptions>;
   lsm_cgroup: Attaching<CgroupOptions>;
-  iter: NotAttachable;
-  "iter.s": NotAttachable;
+  iter: Attaching<IteratorOptions, IterLink>;
+  "iter.s": Attaching<IteratorOptions, IterLink>;
+  struct_ops: NotAttachable;
+  "struct_ops.s": NotAttachable;
 }
 
 /**
@@ -233,11 +282,18 @@ export type AttachedLink<S extends SectionName> = AttachingOf<S>["link"];
 export type SectionPrefix = keyof PlainSections | keyof TargetableSections | keyof TargetedSections;
 
 /** The name of a function, or a pattern of names. */
-const functionForm: TargetForm = { example: "vfs_read", pattern: /^[^\0]+$/ };
-/** The path of a file and a place in it. */
-const fileForm: TargetForm = { example: "/usr/bin/bash:readline", pattern: /^[^\0]+$/ };
-const kernelFunction: LoadTarget = { kind: "func", prefix: "" };
-const securityHook: LoadTarget = { kind: "func", prefix: "bpf_lsm_" };
+/** The path of a file, and the provider and the name of a marker. */
+const fileForm: TargetForm = { example: "/usr/lib/libc.so.6:libc:setjmp", pattern: /^[^\0]+$/ };
+const kernelFunction: LoadTarget = { kind: "func", prefix: "", noun: "function" };
+const hook: LoadTarget = { kind: "func", prefix: "bpf_lsm_", noun: "security hook" };
+const iteratorTarget: LoadTarget = { kind: "func", prefix: "bpf_iter_", noun: "iterator" };
+const structOfFunctions: LoadTarget = { kind: "struct", prefix: "", noun: "struct" };
+const memberForm: TargetForm = {
+  example: "tcp_congestion_ops.ssthresh",
+  pattern: /^(?:\w+:)?\w+\.\w+$/,
+};
+const atMarker =
+  'load it with the section "uprobe", and attach it to the offset of the marker (`readelf --notes FILE` lists markers), with that of the semaphore as referenceOffset';
 const inDevMap = "store it in an entry of a DevMap or DevMapHash";
 const inCpuMap = "store it in an entry of a CpuMap";
 const inRoute = "pin it, and run `ip route add PREFIX encap bpf ... pinned PATH`";
@@ -254,184 +310,214 @@ export const sectionRows: Readonly<Record<SectionPrefix, SectionRow>> = {
   tp_btf: {
     programType: "tracing",
     attachType: "trace_raw_tp",
-    loadTarget: { kind: "typedef", prefix: "btf_trace_" },
+    loadTarget: { kind: "typedef", prefix: "btf_trace_", noun: "tracepoint" },
     method: tracingTracepoint,
   },
   // Functions of the kernel, and system calls.
-  kprobe: { programType: "kprobe", target: functionForm },
-  kretprobe: { programType: "kprobe", target: functionForm },
-  ksyscall: { programType: "kprobe", target: functionForm },
-  kretsyscall: { programType: "kprobe", target: functionForm },
-  "kprobe.multi": { programType: "kprobe", attachType: "trace_kprobe_multi", target: functionForm },
+  kprobe: { programType: "kprobe", method: kprobe },
+  kretprobe: { programType: "kprobe", method: kretprobe },
+  ksyscall: { programType: "kprobe", method: ksyscall },
+  kretsyscall: { programType: "kprobe", method: kretsyscall },
+  "kprobe.multi": { programType: "kprobe", attachType: "trace_kprobe_multi", method: kprobeMulti },
   "kretprobe.multi": {
     programType: "kprobe",
     attachType: "trace_kprobe_multi",
-    target: functionForm,
+    method: kretprobeMulti,
   },
   "kprobe.session": {
     programType: "kprobe",
     attachType: "trace_kprobe_session",
-    target: functionForm,
+    method: kprobeMulti,
   },
   // Functions and instructions in files.
-  uprobe: { programType: "kprobe", target: fileForm },
-  "uprobe.s": { programType: "kprobe", target: fileForm, flags: BPF_F_SLEEPABLE },
-  uretprobe: { programType: "kprobe", target: fileForm },
-  "uretprobe.s": { programType: "kprobe", target: fileForm, flags: BPF_F_SLEEPABLE },
-  "uprobe.multi": { programType: "kprobe", attachType: "trace_uprobe_multi", target: fileForm },
+  uprobe: { programType: "kprobe", method: uprobe },
+  "uprobe.s": { programType: "kprobe", method: uprobe, flags: BPF_F_SLEEPABLE },
+  uretprobe: { programType: "kprobe", method: uretprobe },
+  "uretprobe.s": { programType: "kprobe", method: uretprobe, flags: BPF_F_SLEEPABLE },
+  "uprobe.multi": { programType: "kprobe", attachType: "trace_uprobe_multi", method: uprobeMulti },
   "uprobe.multi.s": {
     programType: "kprobe",
     attachType: "trace_uprobe_multi",
-    target: fileForm,
+    method: uprobeMulti,
     flags: BPF_F_SLEEPABLE,
   },
-  "uretprobe.multi": { programType: "kprobe", attachType: "trace_uprobe_multi", target: fileForm },
+  "uretprobe.multi": {
+    programType: "kprobe",
+    attachType: "trace_uprobe_multi",
+    method: uretprobeMulti,
+  },
   "uretprobe.multi.s": {
     programType: "kprobe",
     attachType: "trace_uprobe_multi",
-    target: fileForm,
+    method: uretprobeMulti,
     flags: BPF_F_SLEEPABLE,
   },
-  "uprobe.session": { programType: "kprobe", attachType: "trace_uprobe_session", target: fileForm },
+  "uprobe.session": {
+    programType: "kprobe",
+    attachType: "trace_uprobe_session",
+    method: uprobeMulti,
+  },
   "uprobe.session.s": {
     programType: "kprobe",
     attachType: "trace_uprobe_session",
-    target: fileForm,
+    method: uprobeMulti,
     flags: BPF_F_SLEEPABLE,
   },
-  usdt: { programType: "kprobe", target: fileForm },
-  "usdt.s": { programType: "kprobe", target: fileForm, flags: BPF_F_SLEEPABLE },
+  usdt: { programType: "kprobe", target: fileForm, otherUse: atMarker },
+  "usdt.s": {
+    programType: "kprobe",
+    target: fileForm,
+    flags: BPF_F_SLEEPABLE,
+    otherUse: atMarker,
+  },
   // Functions with typed arguments.
   fentry: {
     programType: "tracing",
     attachType: "trace_fentry",
     loadTarget: kernelFunction,
-    target: functionForm,
+    isForPrograms: true,
+    method: tracedFunction,
   },
   "fentry.s": {
     programType: "tracing",
     attachType: "trace_fentry",
     loadTarget: kernelFunction,
-    target: functionForm,
+    isForPrograms: true,
+    method: tracedFunction,
     flags: BPF_F_SLEEPABLE,
   },
   fexit: {
     programType: "tracing",
     attachType: "trace_fexit",
     loadTarget: kernelFunction,
-    target: functionForm,
+    isForPrograms: true,
+    method: tracedFunction,
   },
   "fexit.s": {
     programType: "tracing",
     attachType: "trace_fexit",
     loadTarget: kernelFunction,
-    target: functionForm,
+    isForPrograms: true,
+    method: tracedFunction,
     flags: BPF_F_SLEEPABLE,
   },
   fmod_ret: {
     programType: "tracing",
     attachType: "modify_return",
     loadTarget: kernelFunction,
-    target: functionForm,
+    method: tracedFunction,
   },
   "fmod_ret.s": {
     programType: "tracing",
     attachType: "modify_return",
     loadTarget: kernelFunction,
-    target: functionForm,
+    method: tracedFunction,
     flags: BPF_F_SLEEPABLE,
   },
   fsession: {
     programType: "tracing",
     attachType: "trace_fsession",
     loadTarget: kernelFunction,
-    target: functionForm,
+    isForPrograms: true,
+    method: tracedFunction,
   },
   "fsession.s": {
     programType: "tracing",
     attachType: "trace_fsession",
     loadTarget: kernelFunction,
-    target: functionForm,
+    isForPrograms: true,
+    method: tracedFunction,
     flags: BPF_F_SLEEPABLE,
   },
   "fentry.multi": {
     programType: "tracing",
     attachType: "trace_fentry_multi",
-    target: functionForm,
+    method: tracedFunctions,
   },
   "fentry.multi.s": {
     programType: "tracing",
     attachType: "trace_fentry_multi",
-    target: functionForm,
+    method: tracedFunctions,
     flags: BPF_F_SLEEPABLE,
   },
-  "fexit.multi": { programType: "tracing", attachType: "trace_fexit_multi", target: functionForm },
+  "fexit.multi": {
+    programType: "tracing",
+    attachType: "trace_fexit_multi",
+    method: tracedFunctions,
+  },
   "fexit.multi.s": {
     programType: "tracing",
     attachType: "trace_fexit_multi",
-    target: functionForm,
+    method: tracedFunctions,
     flags: BPF_F_SLEEPABLE,
   },
   "fsession.multi": {
     programType: "tracing",
     attachType: "trace_fsession_multi",
-    target: functionForm,
+    method: tracedFunctions,
   },
   "fsession.multi.s": {
     programType: "tracing",
     attachType: "trace_fsession_multi",
-    target: functionForm,
+    method: tracedFunctions,
     flags: BPF_F_SLEEPABLE,
   },
-  freplace: { programType: "ext", target: functionForm },
+  freplace: {
+    programType: "ext",
+    loadTarget: kernelFunction,
+    isForPrograms: true,
+    method: replacement,
+  },
   lsm: {
     programType: "lsm",
     attachType: "lsm_mac",
-    loadTarget: securityHook,
-    target: functionForm,
+    loadTarget: hook,
+    method: securityHook,
   },
   "lsm.s": {
     programType: "lsm",
     attachType: "lsm_mac",
-    loadTarget: securityHook,
-    target: functionForm,
+    loadTarget: hook,
+    method: securityHook,
     flags: BPF_F_SLEEPABLE,
   },
   lsm_cgroup: {
     programType: "lsm",
     attachType: "lsm_cgroup",
-    loadTarget: securityHook,
+    loadTarget: hook,
     method: lsmCgroup,
   },
   iter: {
     programType: "tracing",
     attachType: "trace_iter",
-    loadTarget: { kind: "func", prefix: "bpf_iter_" },
-    target: functionForm,
+    loadTarget: iteratorTarget,
+    method: iterator,
   },
   "iter.s": {
     programType: "tracing",
     attachType: "trace_iter",
-    loadTarget: { kind: "func", prefix: "bpf_iter_" },
-    target: functionForm,
+    loadTarget: iteratorTarget,
+    method: iterator,
     flags: BPF_F_SLEEPABLE,
   },
   struct_ops: {
     programType: "struct_ops",
-    target: functionForm,
+    loadTarget: structOfFunctions,
+    target: memberForm,
     otherUse: "store it in a struct_ops map",
   },
   "struct_ops.s": {
     programType: "struct_ops",
     flags: BPF_F_SLEEPABLE,
-    target: functionForm,
+    loadTarget: structOfFunctions,
+    target: memberForm,
     otherUse: "store it in a struct_ops map",
   },
   // Events.
-  perf_event: { programType: "perf_event" },
+  perf_event: { programType: "perf_event", method: perfEvent },
   // Packets.
-  xdp: { programType: "xdp", attachType: "xdp", isAttachTypeOptional: true },
-  "xdp.frags": { programType: "xdp", attachType: "xdp", flags: BPF_F_XDP_HAS_FRAGS },
+  xdp: { programType: "xdp", attachType: "xdp", isAttachTypeOptional: true, method: xdp },
+  "xdp.frags": { programType: "xdp", attachType: "xdp", flags: BPF_F_XDP_HAS_FRAGS, method: xdp },
   "xdp/devmap": { programType: "xdp", attachType: "xdp_devmap", otherUse: inDevMap },
   "xdp.frags/devmap": {
     programType: "xdp",
@@ -446,23 +532,39 @@ export const sectionRows: Readonly<Record<SectionPrefix, SectionRow>> = {
     flags: BPF_F_XDP_HAS_FRAGS,
     otherUse: inCpuMap,
   },
-  "tc/ingress": { programType: "sched_cls", attachType: "tcx_ingress", isAttachTypeOptional: true },
+  "tc/ingress": {
+    programType: "sched_cls",
+    attachType: "tcx_ingress",
+    isAttachTypeOptional: true,
+    method: tc,
+  },
   "tcx/ingress": {
     programType: "sched_cls",
     attachType: "tcx_ingress",
     isAttachTypeOptional: true,
+    method: tc,
   },
-  "tc/egress": { programType: "sched_cls", attachType: "tcx_egress", isAttachTypeOptional: true },
-  "tcx/egress": { programType: "sched_cls", attachType: "tcx_egress", isAttachTypeOptional: true },
-  tc: { programType: "sched_cls" },
-  classifier: { programType: "sched_cls" },
+  "tc/egress": {
+    programType: "sched_cls",
+    attachType: "tcx_egress",
+    isAttachTypeOptional: true,
+    method: tc,
+  },
+  "tcx/egress": {
+    programType: "sched_cls",
+    attachType: "tcx_egress",
+    isAttachTypeOptional: true,
+    method: tc,
+  },
+  tc: { programType: "sched_cls", method: directedTc },
+  classifier: { programType: "sched_cls", method: directedTc },
   action: {
     programType: "sched_act",
     otherUse: "pin it, and use `action bpf object-pinned PATH` in a filter of tc(8)",
   },
-  "netkit/primary": { programType: "sched_cls", attachType: "netkit_primary" },
-  "netkit/peer": { programType: "sched_cls", attachType: "netkit_peer" },
-  netfilter: { programType: "netfilter", attachType: "netfilter" },
+  "netkit/primary": { programType: "sched_cls", attachType: "netkit_primary", method: netkit },
+  "netkit/peer": { programType: "sched_cls", attachType: "netkit_peer", method: netkit },
+  netfilter: { programType: "netfilter", attachType: "netfilter", method: netfilter },
   lwt_in: { programType: "lwt_in", otherUse: inRoute },
   lwt_out: { programType: "lwt_out", otherUse: inRoute },
   lwt_xmit: { programType: "lwt_xmit", otherUse: inRoute },

@@ -45,6 +45,69 @@ const boundsRemedy =
 
 /** All causes. The first row that matches a message is used, so specific rows come before general ones. */
 export const causes: readonly Cause[] = [
+  // The function that the program is loaded for.
+  {
+    pattern: /^(?<name>\w+) is not sleepable/,
+    advice: ({ groups }) =>
+      `Programs that may sleep can run only at system calls and other functions of the kernel for fault injection, and at some security hooks. Use the section without .s for ${groups["name"]}`,
+  },
+  {
+    pattern: /^(?<name>\w+)\(\) is not modifiable/,
+    advice: ({ groups }) =>
+      `Programs of fmod_ret can change only the results of security hooks (security_*) and of functions for fault injection, such as system calls if the kernel has CONFIG_FUNCTION_ERROR_INJECTION. A program of fexit can see the result of ${groups["name"]}()`,
+  },
+  {
+    pattern: /__noreturn function/,
+    advice:
+      "The function never returns to its caller, so that no program can run at its return. Use fentry",
+  },
+  {
+    pattern: /^Attaching tracing programs to function '(?<name>\w+)' is rejected/,
+    advice:
+      "The kernel calls this function itself when it runs a program, so that programs of fentry and fexit would call themselves. Choose another function",
+  },
+  {
+    pattern:
+      /^The function (?<name>\w+) (?:with variable args|has \d+ arguments|return type|arg\d+ type)/,
+    advice:
+      "Programs with typed arguments cannot get the arguments or the result of this function. Attach a kprobe instead",
+  },
+  {
+    pattern: /points to (?:disabled hook|wrong type name) (?:bpf_lsm_)?(?<name>\w+)/,
+    advice: ({ groups }) =>
+      `The kernel does not let BPF programs run at the security hook ${groups["name"]}. Choose another hook`,
+  },
+  {
+    pattern: /^LSM programs must have a GPL compatible license/,
+    advice:
+      'Only programs with a GPL-compatible license can use security hooks, as in license: "GPL"',
+  },
+  {
+    pattern: /^Subprog (?<name>\w+) doesn't exist/,
+    advice: ({ groups }) =>
+      `The other program does not call ${groups["name"]}, so that the verifier removed the function when that program was loaded`,
+  },
+  {
+    pattern: /Can(?:not|'t) replace static functions|is not a global function/,
+    advice:
+      "Programs of freplace can replace only global functions: give the function the linkage global in the BTF of its program",
+  },
+  {
+    pattern:
+      /(?:[Rr]eturn type|arg\d+ in|[Aa]rg #?\d+) .*(?:doesn't match|not equal|is not|mismatch)|has \d+ args while .* has \d+|[Pp]rogram extension requires BTF/,
+    advice:
+      "A program of freplace needs the type of the function that it replaces: the same arguments and the same result. Without the option btf it has this type",
+  },
+  {
+    pattern: /Can attach to only JITed progs/,
+    advice:
+      "Functions of other programs can be used only if those are compiled to machine code: set the sysctl net.core.bpf_jit_enable to 1, and load them again",
+  },
+  {
+    pattern: /^Cannot (?:recursively attach|extend fentry\/fexit|nest tracing program)/,
+    advice:
+      "The other program is a program of freplace, fentry or fexit itself, which this program cannot be for",
+  },
   // Registers.
   {
     pattern: /R(?<reg>\d+) !read_ok/,

@@ -1,16 +1,10 @@
-import { monotonicMilliseconds, suspendedMilliseconds } from "../ffi/clock.ts";
 import { MapElement } from "../ffi/bpf_map_element.ts";
 import { Descriptor } from "../ffi/descriptor.ts";
 import { possibleCpus } from "../ffi/kernel.ts";
-import {
-  enablePerfEvent,
-  onlineCpus,
-  openOutputEvent,
-  pausePerfEvent,
-  PerfPages,
-} from "../ffi/perf_event.ts";
+import { enablePerfEvent, openOutputEvent, pausePerfEvent, PerfPages } from "../ffi/perf_event.ts";
 import { throwUncaught } from "../loop/bridge.ts";
 import type { Watch } from "../loop/event_loop.ts";
+import { checkMilliseconds, CpuCheck, type CpuSource, thisMachine } from "../loop/online_cpus.ts";
 import { startTimer, stopTimer, type Timer } from "../loop/timers.ts";
 import type { BpfMap } from "../maps/bpf_map.ts";
 import { u32 } from "../types/integer.ts";
@@ -19,34 +13,14 @@ import { MergedWatch, type PerfLayout, type WatchedSource } from "./perf_cpus.ts
 import { type CpuReader, PerfReader, type SharedPerfBuffer } from "./perf_reader.ts";
 import { SnapshotPerf } from "./perf_snapshot.ts";
 
-/** The CPUs and the clocks of a machine: this one, or a fake in tests. */
-export interface Machine {
-  /** Returns the monotonic time in milliseconds. */
-  now(): number;
+/** The CPUs, their perf events and the clocks of a machine: this one, or a fake in tests. */
+export interface Machine extends CpuSource {
   /** Opens the perf event of a CPU. Returns its descriptor, or `undefined` if the CPU is offline. */
   openOutputEvent(cpu: number, layout: PerfLayout, what: string): number | undefined;
-  /** Returns the numbers of the online CPUs. */
-  onlineCpus(): readonly number[];
-  /** Returns the total time for which the machine was suspended, in milliseconds. */
-  suspendedMilliseconds(): number;
 }
-
-const thisMachine: Machine = {
-  now: monotonicMilliseconds,
-  openOutputEvent,
-  onlineCpus,
-  suspendedMilliseconds,
-};
 
 /** Ids of the maps that have the perf events of an object of this thread. */
 const claimedMaps = new Set<number>();
-
-/** The interval of the checks for online CPUs. */
-const checkMilliseconds = 1000;
-/**
- * The shortest suspend that counts. The two clocks are read one after the other, so they can differ by less without a suspend.
- */
-const minSuspendMilliseconds = 500;
 
 /** The perf event of a CPU, with its memory and its reader. */
 interface CpuEvent {
@@ -84,10 +58,7 @@ export class PerfEvents {
   readonly #failed = new Set<number>();
   /** True while the kernel drops new records. */
   isPaused: boolean;
-  /** The time of the last check for online CPUs. */
-  #checkedAt: number;
-  /** The total suspended time at the last check. */
-  #suspended: number;
+  readonly #cpuCheck: CpuCheck;
   /** The timer of the next check, while a consumer waits. */
   #timer: Timer | undefined;
 
@@ -99,13 +70,16 @@ export class PerfEvents {
    * @throws {BpfError} EPERM if the limit on locked memory is reached.
    * @throws {Error} if the map has the events of another object, or no entry for an online CPU.
    */
-  constructor(map: BpfMap, layout: PerfLayout, machine: Machine = thisMachine) {
+  constructor(
+    map: BpfMap,
+    layout: PerfLayout,
+    machine: Machine = { ...thisMachine, openOutputEvent },
+  ) {
     this.#map = map;
     this.#layout = layout;
     this.#machine = machine;
     this.isPaused = layout.paused;
-    this.#checkedAt = machine.now();
-    this.#suspended = machine.suspendedMilliseconds();
+    this.#cpuCheck = new CpuCheck(machine);
     // A map that was opened, not created, can have fewer entries.
     this.#cpus = possibleCpus().filter((cpu) => cpu < map.maxEntries);
     using resources = new DisposableStack();
@@ -242,18 +216,12 @@ export class PerfEvents {
    *
    * @throws {BpfError} if an event cannot be opened, as the constructor; once per CPU until the CPU goes offline.
    */
-  #check(): void {
+  #check(isDue = false): void {
     // If the ArrayBuffer of a view was transferred, its receiver owns the memory.
     if (this.#pages.isTransferred) return;
-    const now = this.#machine.now();
-    if (now - this.#checkedAt < checkMilliseconds) return;
-    this.#checkedAt = now;
-    const online = this.#online();
-    if (online === undefined) return;
-    const suspended = this.#machine.suspendedMilliseconds();
-    // A suspend takes all CPUs but one offline. These CPUs can be online again before the next check.
-    const wasSuspended = suspended - this.#suspended >= minSuspendMilliseconds;
-    this.#suspended = suspended;
+    const state = this.#cpuCheck.check(isDue);
+    if (state === undefined) return;
+    const { online, wasSuspended } = state;
     for (const event of this.#events) {
       if (wasSuspended || !online.includes(event.cpu)) event.isLive = false;
       if (!event.isLive && event.reader.heldBytes === 0 && event.reader.backlog === 0)
@@ -263,18 +231,6 @@ export class PerfEvents {
     for (const cpu of this.#cpus) {
       if (!online.includes(cpu)) this.#failed.delete(cpu);
       else if (!current.includes(cpu) && !this.#failed.has(cpu)) this.#addOnline(cpu);
-    }
-  }
-
-  /** Returns the numbers of the online CPUs, or `undefined` if they cannot be read now. */
-  #online(): readonly number[] | undefined {
-    try {
-      return this.#machine.onlineCpus();
-    } catch (error) {
-      // Reading the list needs a free descriptor. Without one, events can still be read, and the next check retries.
-      if (["EMFILE", "ENFILE"].includes((error as NodeJS.ErrnoException).code ?? ""))
-        return undefined;
-      throw error;
     }
   }
 
@@ -307,10 +263,8 @@ export class PerfEvents {
   }
 
   #checkByTimer(): void {
-    // Forces the check, because the timer can fire slightly before the interval is over.
-    this.#checkedAt = -Infinity;
     try {
-      this.#check();
+      this.#check(true);
     } catch (error) {
       throwUncaught(error);
     }

@@ -80,13 +80,24 @@ export function findFunction(
 
 /** Returns the offset of the first line with a name, of any type. The name must not be empty or contain white space. */
 export function findName(bytes: Buffer, name: string): number | undefined {
+  for (const start of findNames(bytes, name)) return start;
+  return undefined;
+}
+
+/** Finds the offsets of all lines with a name, of any type. The name must not be empty or contain white space. */
+export function* findNames(bytes: Buffer, name: string): Generator<number, undefined, undefined> {
   const searched = Buffer.from(` ${name}`);
   for (let from = 0; ; from += searched.length) {
     from = bytes.indexOf(searched, from);
     if (from === -1) return undefined;
     const end = bytes[from + searched.length];
-    if (end === newline || end === tab) return from + 1 - nameColumn;
+    if (end === newline || end === tab) yield from + 1 - nameColumn;
   }
+}
+
+/** Returns true if the line at an offset is a function, by the type of its symbol. */
+export function isFunction(bytes: Buffer, start: number): boolean {
+  return ranks[bytes[start + typeColumn]!] !== notFunction;
 }
 
 /** Returns the name and the module of the line at an offset. */

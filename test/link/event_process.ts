@@ -30,7 +30,7 @@ export class EventProcess implements AsyncDisposable {
 
   /** Causes an event, and waits until it has happened. @throws {Error} if it fails. */
   async cause(event: string): Promise<void> {
-    this.#process.stdin.write(`${event}\n`);
+    await this.#process.stdin.write(`${event}\n`);
     await this.#process.stdin.flush();
     await this.#expect("done");
   }

@@ -97,18 +97,36 @@ wayTest("sk_skb/verdict", async () => {
 
 wayTest("sk_skb/stream_parser", async () => {
   using map = new SockMap({ length: 1 });
-  using counter = new RunCounter();
+  using parsed = new RunCounter();
+  using decided = new RunCounter();
   // The parser returns the length of a message: the data of the test.
-  using parser = counter.program("sk_skb/stream_parser", 4);
-  using other = new RunCounter();
-  using verdict = other.program("sk_skb/stream_verdict", pass);
+  using parser = parsed.program("sk_skb/stream_parser", 4);
+  // The verdict drops the data: Linux 5.10.223 deadlocks if it passes data after a parser, because the kernel takes
+  // sk_callback_lock for writing in sk_psock_strp_data_ready(), and again for reading in sk_psock_skb_ingress_enqueue().
+  using verdict = decided.program("sk_skb/stream_verdict", 0);
   using _verdict = verdict.attach({ map, method: "attach" });
+  const exchangeOne = async () => {
+    const before = decided.runs;
+    const [sender, receiver] = connectedPair();
+    using _sender = sender;
+    using _receiver = receiver;
+    map.set(0, receiver);
+    sendOver(sender);
+    await until(() => decided.runs > before);
+    expect(decided.runs).toBe(before + 1);
+    map.delete(0);
+  };
   using link = parser.attach({ map, method: "attach" });
-  await expectRuns(counter, map, "receiver", () => link[Symbol.dispose]());
+  await exchangeOne();
+  const during = parsed.runs;
+  expect(during).toBeGreaterThan(0);
+  link[Symbol.dispose]();
+  await exchangeOne();
+  expect(parsed.runs).toBe(during);
 });
 
 function idsOn(map: SockMap | SockHash<t.Type<number>>): number[] {
-  const { programs } = attachedPrograms({ map, attachType: "sk_msg_verdict" });
+  const programs = attachedPrograms({ map, attachType: "sk_msg_verdict" })[0]?.programs ?? [];
   return programs.map(({ programId }) => programId);
 }
 

@@ -3,12 +3,7 @@ import { existsSync, readFileSync } from "node:fs";
 import { linkPerfEvent } from "../../src/ffi/bpf_link.ts";
 import { Descriptor } from "../../src/ffi/descriptor.ts";
 import { DetachedMount } from "../../src/ffi/mount.ts";
-import {
-  enablePerfEvent,
-  firstCpu,
-  openTracepointEvent,
-  setPerfEventProgram,
-} from "../../src/ffi/perf_event.ts";
+import { firstCpu, openTracepointEvent, setPerfEventProgram } from "../../src/ffi/perf_event.ts";
 import {
   asm,
   BpfError,
@@ -19,7 +14,7 @@ import {
   Program,
   t,
 } from "../../src/index.ts";
-import { BarePerfEvent } from "../../src/link/perf_event.ts";
+import { attachWithoutLink } from "../../src/link/perf_event.ts";
 import { tracepointId } from "../../src/link/tracepoint.ts";
 import { bpfTest } from "../support/privilege.ts";
 import { runBun } from "../support/run.ts";
@@ -50,33 +45,43 @@ bpfTest("tracepointId() returns the id in tracefs, and leaves no mount", () => {
   expect(mounts()).toBe(before);
 });
 
-bpfTest("on kernels before 5.15 the link of a tracepoint is a perf event", async () => {
-  using counts = new HashMap({ key: t.u32, value: t.u64Number, maxEntries: 4096 });
-  using program = execCounter("tp/sched/sched_process_exec", counts);
-  const id = tracepointId("sched/sched_process_exec");
-  const event = new Descriptor(openTracepointEvent(id, "event of a test"), "event of a test");
-  {
-    using _failed = event;
-    setPerfEventProgram(event.fd, program.fd, { doing: "attach to a test" });
-    enablePerfEvent(event.fd, "event of a test");
+bpfTest(
+  "on kernels before 5.15 a tracepoint is attached without a link of the kernel",
+  async () => {
+    using counts = new HashMap({ key: t.u32, value: t.u64Number, maxEntries: 4096 });
+    using program = execCounter("tp/sched/sched_process_exec", counts);
     const what = "tracepoint link to sched/sched_process_exec";
-    using link: Link = new BarePerfEvent(new Descriptor(event.release(), what));
-    expect(await countChildExecs(counts)).toBe(1);
-    for (const [doing, use] of [
-      ["get information about", () => link.info()],
-      ["get information about", () => link.id],
-      ["replace the program of", () => link.update(program)],
-      ["pin", () => link.pin("/nowhere/link")],
-      ["detach", () => link.detach()],
-    ] as const) {
-      expect(use).toThrow(BpfError);
-      expect(use).toThrow(new RegExp(`^cannot ${doing} the tracepoint link to .*need Linux 5.15`));
+    const attach = () => {
+      const event = openTracepointEvent(tracepointId("sched/sched_process_exec"), what);
+      return attachWithoutLink(program, new Descriptor(event, what), { doing: "attach" });
+    };
+    {
+      using link: Link = attach();
+      expect(await countChildExecs(counts)).toBe(1);
+      expect(link.info()).toEqual({
+        id: 0,
+        programId: program.id,
+        type: "perf_event",
+        event: undefined,
+      });
+      for (const [doing, use] of [
+        ["read the id of", () => link.id],
+        ["replace the program of", () => link.update(program)],
+        ["pin", () => link.pin("/nowhere/link")],
+      ] as const) {
+        expect(use).toThrow(BpfError);
+        expect(use).toThrow(new RegExp(`^cannot ${doing} the tracepoint link to .*without a link`));
+      }
+      link[Symbol.dispose]();
+      expect(() => link.info()).toThrow(DisposedError);
     }
-    link[Symbol.dispose]();
-    expect(() => link.info()).toThrow(DisposedError);
-  }
-  expect(await countChildExecs(counts)).toBe(0);
-});
+    expect(await countChildExecs(counts)).toBe(0);
+    using link = attach();
+    expect(link.detach()).toBe(link);
+    expect(await countChildExecs(counts)).toBe(0);
+    expect(link.detach().info().programId).toBe(program.id);
+  },
+);
 
 describe("a program that reads beyond the fields of its tracepoint", () => {
   const target = "sched/sched_process_exec";

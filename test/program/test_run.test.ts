@@ -410,12 +410,14 @@ bpfTest("checksumComplete finds a program that changes bytes and not the checksu
   using wrong = storing(0);
   using right = storing(uapi.BPF_F_RECOMPUTE_CSUM);
   const options = { data: new Uint8Array(64), checksumComplete: true };
-  if (!isKernelSince("6.11")) {
-    const error = refusal(() => right.program.testRun(options));
+  try {
+    expect(right.program.testRun(options).returnValue).toBe(7);
+  } catch (error) {
+    // Some older stable kernels have the option, too.
+    if (!(error instanceof BpfError) || isKernelSince("6.11")) throw error;
     expect(error.hint).toBe("The option checksumComplete needs Linux 6.11");
     return;
   }
-  expect(right.program.testRun(options).returnValue).toBe(7);
   const error = refusal(() => wrong.program.testRun(options));
   expect(error.code).toBe("EBADMSG");
   expect(error.hint).toMatch(/^The checksum of the packet does not fit its bytes any more/);
