@@ -148,6 +148,15 @@ describe("an error names", () => {
     expect([...listLinks()].filter(({ programId }) => programId === id)).toEqual([]);
   });
 
+  bpfTest("--pin, if the link of a tracepoint would end with the command", async () => {
+    using counter = new ExecCounter("tp");
+    const args = ["prog", "attach", counter.program.id, "tp/sched/sched_process_exec", "--keep"];
+    const { stderr, exitCode } = await cli(args);
+    expect(exitCode).toBe(2);
+    expect(stderr).toContain("ends with this command");
+    while (counter.counts()) await Bun.sleep(5);
+  });
+
   bpfTest(
     "the pin, and detaches the program, if the path is not on a BPF file system",
     async () => {
