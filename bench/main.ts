@@ -15,6 +15,7 @@ const benchmarks = {
   maps: "operations on one entry of a hash map",
   batches: "operations on many entries of a hash map",
   btf: "opening the kernel's BTF and finding types by name",
+  attach: "attaching and detaching programs",
   start: "start-up time and memory of scripts, the package installed",
   ring: "all benchmarks of ring buffers, with the chart; about 15 minutes",
   ring_drain: "time per record of reading a full ring",

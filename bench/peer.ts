@@ -17,15 +17,8 @@ export function buildPeer(name: string): Peer | undefined {
     console.error("no C compiler, so no comparison with C: apt-get install gcc libbpf-dev\n");
     return undefined;
   }
-  const folder = mkdtempSync(join(tmpdir(), "peer-"));
-  process.on("exit", () => rmSync(folder, { recursive: true, force: true }));
-  const program = join(folder, name);
-  const source = join(import.meta.dir, `${name}.c`);
-  const built = Bun.spawnSync([compiler, "-O2", source, "-o", program, "-lbpf"]);
-  if (!built.success) {
-    console.error(`cannot build ${name}.c: is libbpf-dev installed?\n${built.stderr.toString()}`);
-    return undefined;
-  }
+  const program = build(compiler, `${name}.c`, name, "-lbpf");
+  if (program === undefined) return undefined;
   return {
     program,
     run: (...args) => {
@@ -34,4 +27,30 @@ export function buildPeer(name: string): Peer | undefined {
       return ran.stdout.toString().trim();
     },
   };
+}
+
+/** Builds `bench/NAME.bpf.c` to an object file with BPF programs. Returns its path; `undefined`, with a message, if that fails. */
+export function buildProgram(name: string): string | undefined {
+  const compiler = Bun.which("clang");
+  if (compiler !== null)
+    return build(compiler, `${name}.bpf.c`, `${name}.o`, "-target", "bpf", "-c");
+  console.error("no clang, so no comparison with C: apt-get install clang libbpf-dev\n");
+  return undefined;
+}
+
+/** Compiles a file of this folder. Returns the path of the output, which is removed when this process ends. */
+function build(
+  compiler: string,
+  source: string,
+  output: string,
+  ...options: readonly string[]
+): string | undefined {
+  const folder = mkdtempSync(join(tmpdir(), "peer-"));
+  process.on("exit", () => rmSync(folder, { recursive: true, force: true }));
+  const path = join(folder, output);
+  const command = [compiler, "-O2", join(import.meta.dir, source), "-o", path, ...options];
+  const built = Bun.spawnSync(command);
+  if (built.success) return path;
+  console.error(`cannot build ${source}: is libbpf-dev installed?\n${built.stderr.toString()}`);
+  return undefined;
 }

@@ -27,54 +27,55 @@ import { attempt, descriptorOf, Missing, requireSuccess } from "./attempt.ts";
 import type { ProbeAnswer } from "./feature.ts";
 import { mapTypes } from "../maps/map_types.ts";
 import { probeMapOf } from "./map_types.ts";
-import { kernelTypeId, loadExtensible, loadProbeProgram } from "./probe_program.ts";
+import { kernelTypeId, loadExtensible, loadProbe } from "./probe_program.ts";
 
 /** Probes a way to attach: attaches a program in this way, and detaches it at once. */
 export function probeAttachKind(row: AttachKindRow): ProbeAnswer {
   return attempt(() => {
     try {
       if (row.place === "struct_ops map") attachStructOps(row.options !== undefined);
-      else attachProgram(row, row.place);
+      else attachProgram(row);
     } catch (error) {
-      if (row.isExclusive && error instanceof BpfError && error.code === "EEXIST") return;
-      // The ways refuse to attach while the security module is not active.
-      const isRefusal = error instanceof BpfError && error.code === "EOPNOTSUPP";
-      if (row.needsSecurityModule && isRefusal) requireSecurityModule();
+      if (error instanceof BpfError) {
+        if (row.isExclusive && error.code === "EEXIST") return;
+        // The ways refuse to attach while the security module is not active.
+        if (row.needsSecurityModule && error.code === "EOPNOTSUPP") requireSecurityModule();
+      }
       throw error;
     }
     if (row.needsSecurityModule) requireSecurityModule();
   });
 }
 
-/** Loads the program of a row, attaches it by the way of its section, and detaches it. */
-function attachProgram(
-  { section, returns = 0, options, operation }: AttachKindRow,
-  place: SimplePlace | undefined,
-): void {
-  const spec = {
+/** Loads the smallest program for a way to attach. */
+export function loadFor({ section, returns = 0 }: AttachKindRow): Program {
+  using attachTo = section.startsWith("freplace/") ? loadExtensible() : undefined;
+  return new Program({
     // A test checks that all sections of the rows are known.
     section: section as SectionName,
     name: "probe",
     license: "GPL",
     code: [asm.mov(asm.r0, returns), asm.exit()],
-  };
-  using attachTo = section.startsWith("freplace/") ? loadExtensible() : undefined;
-  using program = new Program({ ...spec, ...(attachTo && { attachTo }) });
+    ...(attachTo && { attachTo }),
+  });
+}
+
+/** Loads the program of a row, attaches it by the way of its section, and detaches it. */
+function attachProgram(row: AttachKindRow): void {
+  const { place, options, operation } = row;
+  using program = loadFor(row);
   atProbePlace(place, (placeOptions) => {
     using link = program.attach({ ...placeOptions, ...options });
     if (operation === "detach") link.detach();
     if (operation === "update") {
-      using other = new Program(spec);
+      using other = loadFor(row);
       link.update(other);
     }
   });
 }
 
-/** A place that an option of `attach()` stands for. */
-type SimplePlace = Exclude<ProbePlace, "struct_ops map">;
-
 /** Makes a place, calls `use` with the options of `attach()` that name it, and removes the place. */
-function atProbePlace(place: SimplePlace | undefined, use: (options: object) => void): void {
+export function atProbePlace(place: ProbePlace | undefined, use: (options: object) => void): void {
   switch (place) {
     case undefined:
       return use({});
@@ -107,6 +108,8 @@ function atProbePlace(place: SimplePlace | undefined, use: (options: object) => 
     }
     case "file":
       return withFile((path) => use({ path }));
+    case "struct_ops map":
+      throw new Error("programs of struct_ops are attached with their map");
   }
 }
 
@@ -208,8 +211,7 @@ function attachStructOps(byLink: boolean): void {
   value.set(Buffer.from(`bunbpf${process.pid}`), place("name"));
   using programs = new DisposableStack();
   for (const member of requiredFunctions) {
-    const target = { kind: "struct", name: structName, member } as const;
-    const program = programs.use(loadProbeProgram({ type: "struct_ops", target }));
+    const program = programs.use(loadProbe(`struct_ops/${structName}.${member}`));
     view.setBigUint64(place(member), BigInt(program.fd), true);
   }
   requireSuccess(probeElement(BPF_MAP_UPDATE_ELEM, map.fd, key, value));

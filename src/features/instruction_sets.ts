@@ -5,7 +5,7 @@ import type { Code, Instruction } from "../asm/instruction.ts";
 import { Btf } from "../btf/btf.ts";
 import { attempt, descriptorOf, Missing, requireSuccess } from "./attempt.ts";
 import type { ProbeAnswer } from "./feature.ts";
-import { loadExtensible, loadProbeProgram, returnZero } from "./probe_program.ts";
+import { kernelTypeId, loadExtensible, loadProbe, returnZero } from "./probe_program.ts";
 import { probeElement, probeFreeze, probeMap } from "../ffi/bpf_probe.ts";
 import type { Capability } from "../ffi/capabilities.ts";
 import type { Descriptor } from "../ffi/descriptor.ts";
@@ -21,7 +21,7 @@ const { r0, r1, r2, r3, r4, r10 } = asm;
  * @throws {BpfError} if the kernel refuses.
  */
 function load(...code: Code): Descriptor {
-  return loadProbeProgram({ type: "socket_filter", code });
+  return loadProbe("socket", code);
 }
 
 const array = { type: "ARRAY", keySize: 4, valueSize: 8, maxEntries: 1 } as const;
@@ -47,12 +47,11 @@ function loadCallback(): Descriptor {
 
 /** Loads a program that calls a kernel function (kfunc): one of the first ones, for congestion control algorithms. */
 function loadKernelFunctionCall(): Descriptor {
-  return loadProbeProgram({
-    type: "struct_ops",
-    target: { kind: "struct", name: "tcp_congestion_ops", member: "undo_cwnd" },
-    // The first instruction loads the socket, the only argument of the program and of the kernel function.
-    code: [asm.ldxdw(r1, r1, 0), asm.callKernelFunction("tcp_reno_undo_cwnd"), asm.exit()],
-  });
+  const name = "tcp_reno_undo_cwnd";
+  kernelTypeId("func", name);
+  // The first instruction loads the socket, the only argument of the program and of the kernel function.
+  const code = [asm.ldxdw(r1, r1, 0), asm.callKernelFunction(name), asm.exit()];
+  return loadProbe("struct_ops/tcp_congestion_ops.undo_cwnd", code);
 }
 
 /** Loads a program that loads the address of a kernel variable (ksym). */
@@ -68,10 +67,9 @@ function loadKernelVariable(): Descriptor {
 
 /** Loads a program that throws an exception. */
 function loadException(): Descriptor {
-  return loadProbeProgram({
-    type: "sched_cls",
-    code: [asm.mov(r1, 0), asm.callKernelFunction("bpf_throw"), returnZero],
-  });
+  const name = "bpf_throw";
+  kernelTypeId("func", name);
+  return loadProbe("tc", [asm.mov(r1, 0), asm.callKernelFunction(name), returnZero]);
 }
 
 /**

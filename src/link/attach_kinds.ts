@@ -5,17 +5,16 @@
  * probe.
  */
 
-import type { ProgramTypeName, AttachTypeName } from "../ffi/bpf_prog.ts";
 import { sinceByArchitecture } from "../ffi/kernel.ts";
 import type { AttachKindRow } from "./attach_method.ts";
-import { iteratorKinds } from "./iterator.ts";
-import { perfEventKinds } from "./perf_event_program.ts";
-import { kprobeKinds } from "./kprobe.ts";
-import { kprobeMultiKinds } from "./kprobe_multi.ts";
 import { cgroupKinds } from "./cgroup_kinds.ts";
 import { netnsKinds } from "./netns.ts";
 import { netfilterKinds } from "./netfilter.ts";
 import { netkitKinds } from "./netkit.ts";
+import { kprobeKinds } from "./kprobe.ts";
+import { kprobeMultiKinds } from "./kprobe_multi.ts";
+import { iteratorKinds } from "./iterator.ts";
+import { perfEventKinds } from "./perf_event_program.ts";
 import { rawTracepointKinds } from "./raw_tracepoint.ts";
 import { socketMapKinds } from "./socket_map.ts";
 import { socketKinds } from "./sockets.ts";
@@ -25,24 +24,6 @@ import { replacementKinds, tracedFunctionKinds } from "./trampoline.ts";
 import { tracedFunctionsKinds } from "./trampoline_multi.ts";
 import { uprobeKinds } from "./uprobe.ts";
 import { xdpKinds } from "./xdp.ts";
-
-/** A type of the kernel's BTF that a program is loaded for. */
-export interface BtfTarget {
-  readonly kind: "func" | "var" | "typedef" | "struct";
-  readonly name: string;
-  /** The member of a struct of functions that the program implements. */
-  readonly member?: string;
-}
-
-/** The smallest program of a type, for probes. */
-export interface SmallestProgram {
-  readonly type: ProgramTypeName;
-  /** The attach type for which the program is loaded. */
-  readonly attachType?: AttachTypeName;
-  /** The kernel type for which the program is loaded. */
-  readonly target?: BtfTarget;
-  readonly isSleepable?: boolean;
-}
 
 /** A congestion control algorithm that no connection uses. It consists of a map with a program per function. */
 const structOps = {

@@ -14,7 +14,7 @@ import { fdOf } from "../handle/fd_like.ts";
 import { ENOENT } from "../uapi/errno.ts";
 import { XDP_FLAGS_REPLACE } from "../uapi/network.ts";
 import type { OrderOptions } from "./anchor.ts";
-import type { AttachMethod, LinkedProgram } from "./attach_method.ts";
+import type { AttachMethod } from "./attach_method.ts";
 import {
   cgroup,
   type CgroupOptions,
@@ -23,6 +23,7 @@ import {
   lsmCgroup,
   openCgroup,
 } from "./cgroup.ts";
+import type { LinkedProgram } from "./link.ts";
 import { atInterface } from "./network_target.ts";
 import { flowDissector, type FlowDissectorOptions } from "./netns.ts";
 import { skSkb, type SkSkbOptions, socketMap, type SocketMapOptions } from "./socket_map.ts";

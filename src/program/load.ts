@@ -66,6 +66,21 @@ export interface LoadOptions extends MachineOptions {
   readonly attachTo?: FdLike;
   /** The level of detail of the verifier's log. @default "none" */
   readonly log?: VerifierLog;
+  /** Size of the buffer for the log, in bytes. @default enough for every log, or for its end */
+  readonly logSize?: number;
+}
+
+/** A program that is ready to be loaded. */
+interface PreparedLoad {
+  readonly section: Section;
+  readonly assembled: Assembled;
+  readonly btf: EncodedProgramBtf | undefined;
+  readonly program: ProgramLoad;
+  readonly what: string;
+  readonly logLevel: number;
+  readonly logSize: number | undefined;
+  /** The objects that were opened for the load. {@link loadPrepared} closes them. */
+  readonly opened: DisposableStack;
 }
 
 /**
@@ -77,7 +92,32 @@ export interface LoadOptions extends MachineOptions {
  * @throws {TypeError | RangeError} if the spec is invalid.
  */
 export function loadProgram(spec: ProgramSpec, options: LoadOptions = {}): LiveProgram {
-  const { maps = {}, attachTo, log = "none" } = options;
+  const prepared = prepareLoad(spec, options);
+  const result = loadPrepared(prepared);
+  if ("errno" in result) throw refusalError(result, prepared);
+  const { section, what } = prepared;
+  return {
+    descriptor: new Descriptor(result.fd, what),
+    type: section.row.programType,
+    name: spec.name ?? "",
+    section,
+    log: result.log,
+  };
+}
+
+/**
+ * Loads a program as {@link loadProgram} does, but returns the error of the kernel without an explanation. Probes need it, because
+ * explanations come from probes.
+ *
+ * @returns the descriptor of the program, which the caller closes, or the error; and the verifier's log
+ * @throws {BpfError | AssemblerError | TypeError | RangeError} as {@link loadProgram}, if the program does not get to the kernel.
+ */
+export function tryLoad(spec: ProgramSpec, options: LoadOptions = {}): LoadResult {
+  return loadPrepared(prepareLoad(spec, options));
+}
+
+function prepareLoad(spec: ProgramSpec, options: LoadOptions): PreparedLoad {
+  const { maps = {}, attachTo, log = "none", logSize } = options;
   const { code, license, name = "" } = spec;
   if (typeof license !== "string" || license.includes("\0")) {
     throw new TypeError(`license: expected a string such as "GPL", got ${describe(license)}`);
@@ -91,10 +131,11 @@ export function loadProgram(spec: ProgramSpec, options: LoadOptions = {}): LiveP
   const section = parseSection(spec.section);
   const assembled = assemble(code, resolverOf(maps));
   const what = describeProgram(spec.section, name);
+  using resources = new DisposableStack();
   const target = findLoadTarget(section, attachTo, what);
-  using _module = target.module;
+  resources.use(target.module);
   const btf = encodeProgramBtf(assembled, spec.btf ?? target.btf);
-  const { programType: type, attachType, isAttachTypeOptional } = section.row;
+  const { programType: type, attachType } = section.row;
   const program: ProgramLoad = {
     type: programTypeNumbers[type],
     expectedAttachType:
@@ -106,13 +147,18 @@ export function loadProgram(spec: ProgramSpec, options: LoadOptions = {}): LiveP
     license,
     name,
   };
-  const { needs } = programTypes[type];
-  let result = loadWithBtf(program, btf, logLevels[log], needs, what);
-  if (isAttachTypeOptional === true && isUnknownAttachType(result)) {
-    result = loadWithBtf({ ...program, expectedAttachType: 0 }, btf, logLevels[log], needs, what);
+  const logLevel = logLevels[log];
+  const opened = resources.move();
+  return { section, assembled, btf, program, what, logLevel, logSize, opened };
+}
+
+function loadPrepared(prepared: PreparedLoad): LoadResult {
+  using _opened = prepared.opened;
+  const result = loadWithBtf(prepared, prepared.program);
+  if (prepared.section.row.isAttachTypeOptional !== true || !isUnknownAttachType(result)) {
+    return result;
   }
-  if ("errno" in result) throw refusalError(result, type, program, assembled, needs, what);
-  return { descriptor: new Descriptor(result.fd, what), type, name, section, log: result.log };
+  return loadWithBtf(prepared, { ...prepared.program, expectedAttachType: 0 });
 }
 
 /** Returns true if the kernel rejected the load before it verified the program, as for an attach type that it does not know. */
@@ -130,17 +176,12 @@ export function describeProgram(kind: string, name: string): string {
 }
 
 /** Loads a program with its BTF. If the kernel rejects BTF that only has line information, loads the program without BTF. */
-function loadWithBtf(
-  program: ProgramLoad,
-  encoded: EncodedProgramBtf | undefined,
-  logLevel: number,
-  needs: readonly Capability[],
-  what: string,
-): LoadResult {
-  if (encoded === undefined) return loadWithRetry(program, logLevel, needs);
+function loadWithBtf(prepared: PreparedLoad, program: ProgramLoad): LoadResult {
+  const { btf: encoded, what } = prepared;
+  if (encoded === undefined) return loadWithRetry(prepared, program);
   try {
     using btf = loadProgramBtf(encoded, `types of the ${what}`);
-    const result = loadWithRetry({ ...program, btf }, logLevel, needs);
+    const result = loadWithRetry(prepared, { ...program, btf });
     if (encoded.relocations !== undefined && "errno" in result)
       checkRelocationSupport(result, what);
     if ("fd" in result || encoded.isNeeded || !isBtfRejection(result.log)) return result;
@@ -148,7 +189,7 @@ function loadWithBtf(
     // Linux 4.18 added BPF_BTF_LOAD, and Linux 5.0 added function information of programs.
     if (encoded.isNeeded || !(error instanceof BpfError)) throw error;
   }
-  return loadWithRetry(program, logLevel, needs);
+  return loadWithRetry(prepared, program);
 }
 
 /**
@@ -179,16 +220,16 @@ function isBtfRejection(log: string): boolean {
  * repeats the load without a log if the log did not fit.
  */
 function loadWithRetry(
+  { section, logLevel, logSize }: PreparedLoad,
   program: ProgramLoad,
-  logLevel: number,
-  needs: readonly Capability[],
 ): LoadResult {
-  const first = tryLoadProgram(program, logLevel);
+  const { needs } = programTypes[section.row.programType];
+  const first = tryLoadProgram(program, logLevel, logSize);
   if ("fd" in first || lacksPrivilege(first.errno, needs)) return first;
   const logsInstructions = (logLevel & (logLevels.instructions | logLevels.verbose)) !== 0;
   if (logsInstructions && !isLogTruncated(first)) return first;
   if (logsInstructions) return { ...tryLoadProgram(program, logLevels.none), log: first.log };
-  const second = tryLoadProgram(program, logLevels.instructions);
+  const second = tryLoadProgram(program, logLevels.instructions, logSize);
   // The second call succeeds if the cause of the first failure, such as a lack of memory, is gone.
   if ("fd" in second) return { fd: second.fd, log: first.log };
   return { errno: isLogTruncated(second) ? first.errno : second.errno, log: second.log };
@@ -206,12 +247,10 @@ function lacksPrivilege(errno: number, needs: readonly Capability[]): boolean {
 
 function refusalError(
   { errno, log }: Exclude<LoadResult, { readonly fd: number }>,
-  type: ProgramTypeName,
-  program: ProgramLoad,
-  assembled: Assembled,
-  needs: readonly Capability[],
-  what: string,
+  { section, assembled, program, what }: PreparedLoad,
 ): BpfError {
+  const type = section.row.programType;
+  const { needs } = programTypes[type];
   // If memory ran out, the verifier may have written a log that does not say so.
   if (log.trim() === "" || resourceErrors.has(errnoName(errno))) {
     const code = errnoName(errno);

@@ -1,21 +1,16 @@
 /** @module Test runs of programs (BPF_PROG_TEST_RUN): options, results, and hints for errors. */
 
 import * as asm from "../asm/asm.ts";
-import { assemble } from "../asm/assembler.ts";
 import { Btf } from "../btf/btf.ts";
 import { checkBoolean, checkCount, checkOptions } from "../check/arguments.ts";
 import { describe } from "../check/describe.ts";
-import {
-  attachTypeNumbers,
-  type ProgramTypeName,
-  programTypeNumbers,
-  tryLoadProgram,
-} from "../ffi/bpf_prog.ts";
+import type { ProgramTypeName } from "../ffi/bpf_prog.ts";
 import { type TestRunInput, testRunProgram } from "../ffi/bpf_test_run.ts";
 import { Descriptor } from "../ffi/descriptor.ts";
 import { BpfError } from "../ffi/error.ts";
 import { isKernelSince, possibleCpus } from "../ffi/kernel.ts";
 import { ETH_HLEN } from "../uapi/network.ts";
+import { tryLoad } from "./load.ts";
 import { type ProgramType, programTypes, type TestInput } from "./program_types.ts";
 
 /** Options of {@link Program.testRun}: the program's input, the number of runs, and the way to run it. */
@@ -265,7 +260,7 @@ function explainPacket(
   const size = data?.byteLength ?? 0;
   const least = name === "netfilter" ? IPV4_HEADER_SIZE : ETH_HLEN;
   if (size < least) return `${takes} a packet (data) of at least ${least} bytes, got ${size} bytes`;
-  const largest = largestPacket(name, type, live);
+  const largest = largestPacket(type, live);
   if (largest !== undefined && size > largest) {
     const kind = live ? "live packets" : "packets";
     return `${takes} ${kind} (data) of at most ${largest} bytes on this kernel, got ${size} bytes`;
@@ -302,21 +297,9 @@ const rejectedSize = 2 * 2 ** 20;
  * Finds the maximum packet size for a program type by a binary search with test runs, because the kernel does not report the
  * limit. Returns `undefined` if the kernel accepts no packet.
  */
-function largestPacket(
-  name: ProgramTypeName,
-  { attachType }: ProgramType,
-  isLive: boolean,
-): number | undefined {
-  const loaded = tryLoadProgram(
-    {
-      type: programTypeNumbers[name],
-      expectedAttachType: attachType === undefined ? 0 : attachTypeNumbers[attachType],
-      instructions: assemble([asm.mov(asm.r0, 0), asm.exit()]).bytes,
-      license: "GPL",
-      name: "",
-    },
-    0,
-  );
+function largestPacket({ section }: ProgramType, isLive: boolean): number | undefined {
+  const code = [asm.mov(asm.r0, 0), asm.exit()];
+  const loaded = tryLoad({ section, license: "GPL", code });
   if ("errno" in loaded) return undefined;
   using program = new Descriptor(loaded.fd, "program that does nothing");
   const bytes = new Uint8Array(rejectedSize);

@@ -1,19 +1,11 @@
 import { expect, test } from "bun:test";
-import { readFileSync } from "node:fs";
-import { join } from "node:path";
 import { isVersionSince, type KernelVersion } from "../../src/ffi/kernel.ts";
 import { type Feature, features } from "../../src/index.ts";
-import { packageRoot } from "../support/run.ts";
 import { testUnless } from "../support/skipping.ts";
 import { begin, tablePage } from "./feature_table.ts";
+import { readTable } from "./table.ts";
 
-const page = readFileSync(join(packageRoot, tablePage), "utf8");
-const table = page.split(begin)[1] ?? "";
-const [header = [], , ...rows] = (table.split("<!--")[0] ?? "")
-  .split("\n")
-  .filter((line) => line.startsWith("|"))
-  .map((line) => line.split("|").slice(1, -1))
-  .map((cells) => cells.map((cell) => cell.trim()));
+const [header = [], ...rows] = readTable(tablePage, begin);
 const kernels = header.slice(2) as KernelVersion[];
 
 const obstacle =

@@ -1,9 +1,7 @@
 /** @module Makes the table of features by kernel in docs/kernels.md from probes on these kernels. */
 
-import { readFileSync, writeFileSync } from "node:fs";
-import { join } from "node:path";
 import type { FeatureEntries, FeatureReport } from "../../src/cli/features_command.ts";
-import { packageRoot } from "../support/run.ts";
+import { formatTable, versionOf, writeBetween } from "./table.ts";
 
 /** The features of a kernel. */
 export interface KernelFeatures {
@@ -21,17 +19,12 @@ export const tablePage = "docs/kernels.md";
 
 /** Writes the table to its page. @throws {Error} if the page lacks the comments around it. */
 export function writeTable(kernels: readonly KernelFeatures[]): void {
-  const path = join(packageRoot, tablePage);
-  const page = readFileSync(path, "utf8");
-  const [before, rest] = page.split(begin) as [string, string?];
-  const after = rest?.split(end)[1];
-  if (after === undefined) throw new Error(`${path} has no lines\n${begin}${end}`);
-  writeFileSync(path, `${before}${begin}\n${featureTable(kernels)}\n${end}${after}`);
+  writeBetween(tablePage, begin, end, featureTable(kernels));
 }
 
 /** Makes a table with a row for each feature that not all of the kernels have. */
 function featureTable(kernels: readonly KernelFeatures[]): string {
-  const names = kernels.map(({ release }) => /^\d+\.\d+/.exec(release)?.[0] ?? release);
+  const names = kernels.map(({ release }) => versionOf(release));
   const rows = [
     ...differences(kernels, "map type", ({ mapTypes }) => mapTypes),
     ...operationDifferences(kernels),
@@ -45,14 +38,7 @@ function featureTable(kernels: readonly KernelFeatures[]): string {
       ...kernels.map(({ report }) => `${countCalls(report)}`),
     ],
   ];
-  const header = ["feature", "since", ...names];
-  const widths = header.map((_, column) =>
-    Math.max(...[header, ...rows].map((row) => row[column]?.length ?? 0)),
-  );
-  const line = (cells: readonly string[]) =>
-    `| ${cells.map((cell, column) => cell.padEnd(widths[column] ?? 0)).join(" | ")} |\n`;
-  const rule = line(widths.map((width) => "-".repeat(width)));
-  return [line(header), rule, ...rows.map(line)].join("");
+  return formatTable(["feature", "since", ...names], rows);
 }
 
 function differences(

@@ -2,7 +2,7 @@
  * Boots other kernels in emulated machines and runs the tests on them: `bun run test:kernels --help`.
  */
 import { mkdirSync, writeFileSync } from "node:fs";
-import { availableParallelism, homedir } from "node:os";
+import { availableParallelism, homedir, release } from "node:os";
 import { join } from "node:path";
 import { parseArgs } from "node:util";
 import type { FeatureReport } from "../../src/cli/features_command.ts";
@@ -16,6 +16,7 @@ import { type Architecture, architectures, newest, targets } from "./targets.ts"
 import { Progress } from "./progress.ts";
 import { findTestFiles, isKernelIndependent } from "./test_files.ts";
 import { installTools } from "./tools.ts";
+import { type KernelTests, runHere, wayFiles, writeWayTable } from "./way_table.ts";
 
 const help = `usage: bun run test:kernels [KERNEL...] [TEST...] [options]
 
@@ -37,6 +38,8 @@ TEST        a test file, or a folder with test files
   --logs FOLDER     folder for the logs of guests with failures (default: in the cache)
   --keep            keep the logs of all guests
   --table           run no tests, but probe the kernels and write the table of features to docs/kernels.md
+  --ways            run the tests of the ways to attach, and write the table of their results to docs/kernels.md
+  --here            with --ways, also run them on the running kernel
   --json            print the results as JSON
   --help            show this help
 
@@ -62,6 +65,8 @@ function parseArguments() {
         keep: { type: "boolean", default: false },
         all: { type: "boolean", default: false },
         table: { type: "boolean", default: false },
+        ways: { type: "boolean", default: false },
+        here: { type: "boolean", default: false },
         json: { type: "boolean", default: false },
         help: { type: "boolean", short: "h", default: false },
       },
@@ -91,6 +96,7 @@ function refuse(message: string): never {
 /** Returns the test files of the arguments; by default those that depend on the kernel, or all on another architecture. */
 function testFiles(paths: readonly string[]): string[] {
   if (options.table) return [];
+  if (options.ways) return wayFiles();
   try {
     const files = findTestFiles(paths);
     const onlyKernelTests =
@@ -207,6 +213,10 @@ const reports = await runMatrix(
   },
 );
 if (options.table && reports.every(isGood)) writeTable(reports.map(featuresOf));
+if (options.ways && reports.every(isGood)) {
+  const here = options.here ? [{ release: release(), tests: await runHere(files) }] : [];
+  writeWayTable([...reports.map(testsOf), ...here].toSorted(byVersion));
+}
 if (options.json) {
   const json = reports.map((report) => asJson(report, logFolders));
   console.log(JSON.stringify(json, undefined, 2));
@@ -216,6 +226,14 @@ if (options.json) {
   print(`${Math.round((Date.now() - started) / 1000)} s in total`);
 }
 process.exitCode = reports.every(isGood) ? 0 : 1;
+
+function testsOf({ kernel, guests }: KernelReport): KernelTests {
+  return { release: kernel.release, tests: guests.flatMap(({ tests }) => tests) };
+}
+
+function byVersion(a: KernelTests, b: KernelTests): number {
+  return a.release.localeCompare(b.release, "en", { numeric: true });
+}
 
 function featuresOf({ kernel, guests: [guest] }: KernelReport): KernelFeatures {
   if (guest?.features === undefined) throw new Error(`${kernel.release} printed no features`);

@@ -8,15 +8,16 @@ import { countResources, settledResources } from "../support/resources.ts";
 import { execCounter, countChildExecs } from "./exec_counter.ts";
 import { repetitions } from "../support/effort.ts";
 import { testWith } from "../support/needs.ts";
+import { wayTest } from "./way.ts";
 
 /**
- * The ways to attach: the section of the program, the type of the link, and the number of repetitions. Closing a perf event
- * waits for grace periods of the kernel, about 70 ms.
+ * The ways to attach: the name, the section of the program, the type of the link, and the number of repetitions. Closing a perf
+ * event waits for grace periods of the kernel, about 70 ms.
  */
 const kinds = [
-  ["raw_tp/sched_process_exec", "raw_tracepoint", repetitions(1000)],
-  ["tp_btf/sched_process_exec", "raw_tracepoint", repetitions(1000)],
-  ["tp/sched/sched_process_exec", "perf_event", repetitions(20, 5)],
+  ["raw_tp", "raw_tp/sched_process_exec", "raw_tracepoint", repetitions(1000)],
+  ["tp_btf", "tp_btf/sched_process_exec", "raw_tracepoint", repetitions(1000)],
+  ["tp", "tp/sched/sched_process_exec", "perf_event", repetitions(20, 5)],
 ] as const;
 
 /** Returns the test function for features of links, which perf events do not have on older kernels. */
@@ -25,9 +26,9 @@ function linkTest(type: string): typeof bpfTest {
   return type === "perf_event" ? testWith(attachKinds.get("perf_event_link")) : bpfTest;
 }
 
-for (const [section, type, rounds] of kinds) {
+for (const [kind, section, type, rounds] of kinds) {
   describe(section, () => {
-    bpfTest("runs the program from attaching to disposal", async () => {
+    wayTest(kind, async () => {
       using counts = new HashMap({ key: t.u32, value: t.u64Number, maxEntries: 4096 });
       using program = execCounter(section, counts);
       expect(await countChildExecs(counts)).toBe(0);

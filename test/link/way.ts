@@ -1,7 +1,10 @@
-/** @module Tests that prove a way to attach. The reports of their results on all kernels become a table in the documentation. */
+/** @module Tests that prove a way to attach. Their results on all kernels become a table in the documentation. */
 
 import { type AttachKind, features } from "../../src/index.ts";
-import { testWith } from "../support/needs.ts";
+import { bpfObstacle } from "../support/privilege.ts";
+import { testUnless } from "../support/skipping.ts";
+
+const ending = ": runs the program for its event until it is detached";
 
 /**
  * Defines the test that proves a way to attach: it causes the event and sees the program run, then detaches and sees that it no
@@ -12,6 +15,19 @@ export function wayTest(
   body: () => void | Promise<void>,
   timeout?: number,
 ): void {
-  const define = testWith(features.attachKinds.get(kind));
-  define(`way ${kind}: runs the program for its event until it is detached`, body, timeout);
+  const define = testUnless(bpfObstacle ?? obstacleTo(kind));
+  define(`way ${kind}${ending}`, body, timeout);
+}
+
+/** Returns the reason why this kernel cannot attach in a way. For the table it begins with `refused: ` if the kernel forbids it. */
+function obstacleTo(kind: AttachKind): string | undefined {
+  const { status, name, reason } = features.attachKinds.get(kind);
+  if (status === "available") return undefined;
+  return `${status === "refused" ? "refused: " : ""}${name}: ${reason}`;
+}
+
+/** Returns the way of a test by its title, after the titles of its groups; `undefined` for other tests. */
+export function wayOf(title: string): string | undefined {
+  if (!title.endsWith(ending)) return undefined;
+  return /^(?:.* > )?way (\S+)$/.exec(title.slice(0, -ending.length))?.[1];
 }

@@ -24,7 +24,7 @@ import {
   selectBy,
   unixSocket,
 } from "./sockets.ts";
-import { specialProgram } from "./special_program.ts";
+import { loadProbe } from "../../src/features/probe_program.ts";
 
 const { r0, r1, r2, r3, r4, fp, add, call, exit, jeq, label, ldMap, mov, stw } = asm;
 
@@ -232,19 +232,16 @@ describe("an array of sockets that share a port", () => {
       [0, first],
       [3, second],
     ] as const) {
-      using program = specialProgram(
-        { programType: "sk_reuseport", attachType: "sk_reuseport_select" },
-        [
-          stw(fp, -4, index),
-          ldMap(r2, sockets),
-          mov(r3, fp),
-          add(r3, -4),
-          mov(r4, 0),
-          call("sk_select_reuseport"),
-          mov(r0, 1), // SK_PASS
-          exit(),
-        ],
-      );
+      using program = loadProbe("sk_reuseport", [
+        stw(fp, -4, index),
+        ldMap(r2, sockets),
+        mov(r3, fp),
+        add(r3, -4),
+        mov(r4, 0),
+        call("sk_select_reuseport"),
+        mov(r0, 1), // SK_PASS
+        exit(),
+      ]);
       selectBy(program, first);
       const sender = await Bun.udpSocket({});
       for (let count = 0; count < 20; count++) sender.send("x", port, "127.0.0.1");

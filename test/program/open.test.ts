@@ -1,7 +1,6 @@
 /** Tests of opening existing programs and links by path, id and descriptor. */
 import { describe, expect } from "bun:test";
 import { closeSync, openSync } from "node:fs";
-import { loadProbeProgram } from "../../src/features/probe_program.ts";
 import {
   asm,
   BpfError,
@@ -132,8 +131,7 @@ describe("an opened program", () => {
     const mark = 8;
     const code = [ldxw(r2, r1, mark), add(r2, 1), stxw(r1, mark, r2), mov(r0, 1), exit()];
     const ctx = new Uint8Array(new Uint32Array([0, 0, 41]).buffer);
-    // A program type for which bun-bpf has no section can be opened, too.
-    using loaded = loadProbeProgram({ type: "cgroup_skb", code });
+    using loaded = new Program({ section: "cgroup/skb", license: "GPL", code });
     using program = Program.fromFd(loaded.fd);
     const result = program.testRun({ data: packet, ctx });
     expect(result.returnValue).toBe(1);
