@@ -164,6 +164,7 @@ export {
 } from "./kinds/map_of_maps.ts";
 export { type CreatedMap, createMap, type CreateMapOptions } from "./kinds/create_map.ts";
 export type {
+  AttachmentType,
   CgroupLinkInfo,
   CommonLinkInfo,
   IterLinkInfo,
@@ -180,6 +181,8 @@ export type {
   SocketAttachmentInfo,
   SockmapLinkInfo,
   StructOpsLinkInfo,
+  TcDirection,
+  TcLinkInfo,
   TcxLinkInfo,
   TracingLinkInfo,
   UprobeMultiLinkInfo,
@@ -214,18 +217,25 @@ export type {
 export {
   attachedPrograms,
   type AttachedPrograms,
+  type AttachedFilter,
+  type AttachedProgram,
   type AttachedTarget,
   type AttachedToCgroup,
   type AttachedToNetns,
   type AttachedToSocketMap,
 } from "./link/attached.ts";
 export type { CgroupMode, CgroupOptions, CgroupSkbOptions } from "./link/cgroup.ts";
-export type { FlowDissectorOptions, NetnsOptions } from "./link/netns.ts";
-export type { Anchor, OrderOptions } from "./link/order.ts";
+export type { FlowDissectorOptions } from "./link/netns.ts";
 export type { SkSkbAttachType, SkSkbOptions, SocketMapOptions } from "./link/socket_map.ts";
 export type { SocketOptions } from "./link/sockets.ts";
-export type { QueriedProgram } from "./ffi/bpf_link.ts";
 export type { Netns } from "./ffi/namespace.ts";
+export type { Anchor, LinkIdAnchor, OrderOptions, ProgramIdAnchor } from "./link/anchor.ts";
+export type { InterfaceOptions, NetnsOptions } from "./link/network_target.ts";
+export type { XdpMode } from "./link/route.ts";
+export type { XdpOptions } from "./link/xdp.ts";
+export type { DirectedTcOptions, TcOptions } from "./link/tc.ts";
+export type { NetkitOptions } from "./link/netkit.ts";
+export type { NetfilterOptions } from "./link/netfilter.ts";
 export {
   type DataLocation,
   tracepointType,

@@ -6,6 +6,7 @@ import { linkCommand } from "./link_command.ts";
 import { mapCommand } from "./map_command.ts";
 import { mapEditCommands } from "./map_edit_commands.ts";
 import { mapEventsCommand } from "./map_events_command.ts";
+import { netCommand } from "./net_command.ts";
 import { progCommand } from "./prog_command.ts";
 
 /** Functions that add the commands to the program. */
@@ -16,5 +17,6 @@ export const commandGroups = [
   mapEventsCommand,
   progCommand,
   linkCommand,
+  netCommand,
   btfCommand,
 ];

@@ -6,20 +6,18 @@
 import { constants, mkdirSync, openSync, rmdirSync } from "../ffi/files.ts";
 import * as asm from "../asm/asm.ts";
 import { Btf } from "../btf/btf.ts";
-import { createLinkTo, type LinkTarget } from "../ffi/bpf_link.ts";
+import { createLink } from "../ffi/bpf_link.ts";
 import { probeElement, probeMap } from "../ffi/bpf_probe.ts";
-import type { AttachTypeName } from "../ffi/bpf_prog.ts";
 import { Descriptor } from "../ffi/descriptor.ts";
 import { BpfError } from "../ffi/error.ts";
 import { createMemoryFile } from "../ffi/memory_file.ts";
 import { DetachedMount } from "../ffi/mount.ts";
 import { inNewNamespace, inNewNetworkNamespace, openNetworkNamespace } from "../ffi/namespace.ts";
-import { enablePerfEvent, setPerfEventProgram } from "../ffi/perf_event.ts";
 import { activeSecurityModules, bpfModuleObstacle } from "../ffi/security.ts";
-import { openSocket, RouteSocket, setSocketOption } from "../ffi/socket.ts";
-import type { AttachPlace, OldAttachKindRow } from "../link/attach_kinds.ts";
+import { RouteSocket } from "../ffi/netlink.ts";
+import { openSocket, setSocketOption } from "../ffi/socket.ts";
 import type { AttachKindRow, ProbePlace } from "../link/attach_method.ts";
-import { addClassifier, addNetkit, attachXdp } from "../link/route.ts";
+import { addNetkit } from "../link/route.ts";
 import { Program } from "../program/program.ts";
 import type { SectionName } from "../program/sections.ts";
 import { BPF_MAP_DELETE_ELEM, BPF_MAP_UPDATE_ELEM } from "../uapi/commands.ts";
@@ -29,21 +27,19 @@ import { attempt, descriptorOf, Missing, requireSuccess } from "./attempt.ts";
 import type { ProbeAnswer } from "./feature.ts";
 import { mapTypes } from "../maps/map_types.ts";
 import { probeMapOf } from "./map_types.ts";
-import { kernelTypeId, loadExtensible, loadProbe, loadProbeProgram } from "./probe_program.ts";
+import { kernelTypeId, loadExtensible, loadProbe } from "./probe_program.ts";
 
 /** Probes a way to attach: attaches a program in this way, and detaches it at once. */
-export function probeAttachKind(row: AttachKindRow | OldAttachKindRow): ProbeAnswer {
+export function probeAttachKind(row: AttachKindRow): ProbeAnswer {
   return attempt(() => {
     try {
-      if ("section" in row) attachProgram(row);
-      else if (row.place === "struct") attachStructOps(row);
-      else attachProbeProgram(row);
+      if (row.place === "struct_ops map") attachStructOps(row.options !== undefined);
+      else attachProgram(row, row.place);
     } catch (error) {
-      if (error instanceof BpfError && "section" in row) {
-        if (row.isExclusive && error.code === "EEXIST") return;
-        // The ways refuse to attach while the security module is not active.
-        if (row.needsSecurityModule && error.code === "EOPNOTSUPP") requireSecurityModule();
-      }
+      if (row.isExclusive && error instanceof BpfError && error.code === "EEXIST") return;
+      // The ways refuse to attach while the security module is not active.
+      const isRefusal = error instanceof BpfError && error.code === "EOPNOTSUPP";
+      if (row.needsSecurityModule && isRefusal) requireSecurityModule();
       throw error;
     }
     if (row.needsSecurityModule) requireSecurityModule();
@@ -51,12 +47,12 @@ export function probeAttachKind(row: AttachKindRow | OldAttachKindRow): ProbeAns
 }
 
 /** Loads the smallest program for a way to attach. */
-export function loadFor({ section, returns = 0 }: AttachKindRow): Program {
+export function loadFor({ section, returns = 0 }: AttachKindRow, name = "probe"): Program {
   using attachTo = section.startsWith("freplace/") ? loadExtensible() : undefined;
   return new Program({
     // A test checks that all sections of the rows are known.
     section: section as SectionName,
-    name: "probe",
+    name,
     license: "GPL",
     code: [asm.mov(asm.r0, returns), asm.exit()],
     ...(attachTo && { attachTo }),
@@ -64,8 +60,8 @@ export function loadFor({ section, returns = 0 }: AttachKindRow): Program {
 }
 
 /** Loads the program of a row, attaches it by the way of its section, and detaches it. */
-function attachProgram(row: AttachKindRow): void {
-  const { place, options, operation } = row;
+function attachProgram(row: AttachKindRow, place: SimplePlace | undefined): void {
+  const { options, operation } = row;
   using program = loadFor(row);
   atProbePlace(place, (placeOptions) => {
     using link = program.attach({ ...placeOptions, ...options });
@@ -77,8 +73,11 @@ function attachProgram(row: AttachKindRow): void {
   });
 }
 
+/** A place that an option of `attach()` stands for. */
+export type SimplePlace = Exclude<ProbePlace, "struct_ops map">;
+
 /** Makes a place, calls `use` with the options of `attach()` that name it, and removes the place. */
-export function atProbePlace(place: ProbePlace | undefined, use: (options: object) => void): void {
+export function atProbePlace(place: SimplePlace | undefined, use: (options: object) => void): void {
   switch (place) {
     case undefined:
       return use({});
@@ -95,7 +94,8 @@ export function atProbePlace(place: ProbePlace | undefined, use: (options: objec
       return inNewNetworkNamespace(() => use({ interface: loopback }));
     case "netkit":
       return inNewNetworkNamespace(() => {
-        withRoute((route) => addNetkit(route, netkit));
+        using route = new RouteSocket();
+        addNetkit(route, netkit);
         use({ interface: netkit });
       });
     case "socket": {
@@ -114,80 +114,11 @@ export function atProbePlace(place: ProbePlace | undefined, use: (options: objec
 }
 
 const placeName = "place of a probe";
-const linkName = "link of a probe";
-
-function attachProbeProgram(row: OldAttachKindRow): void {
-  if (row.program === undefined) throw new Error("the row has no program");
-  using program = loadProbeProgram(row.program);
-  atPlace(row.place, (target) => {
-    switch (row.by) {
-      case "link":
-        return makeLink(row, program.fd, target)[Symbol.dispose]();
-      case "event":
-        setPerfEventProgram(fdOf(target), program.fd, { doing: `attach to the ${placeName}` });
-        return enablePerfEvent(fdOf(target), placeName);
-      case "xdp by netlink":
-        // The kernel detaches the program when it removes the namespace with its interfaces.
-        return withRoute((route) => attachXdp(route, loopback, program.fd));
-      case "tc by netlink":
-        return withRoute((route) => addClassifier(route, loopback, program.fd));
-      case "map update":
-        throw new Error("only struct_ops is attached by a map update");
-    }
-  });
-}
-
-/** A cookie. It is not 0, because 0 means no cookie. */
-const cookie = 1n;
-
-function makeLink(row: OldAttachKindRow, fd: number, target: LinkTarget): Descriptor {
-  const { hasCookie = false } = row;
-  const options = hasCookie && { cookie };
-  const request = { fd, attachType: attachTypeOf(row), target: { ...target, ...options } };
-  return new Descriptor(createLinkTo(request, { doing: "create a link" }), linkName);
-}
-
-function attachTypeOf({ attachType, program }: OldAttachKindRow): AttachTypeName {
-  const type = attachType ?? program?.attachType;
-  if (type === undefined) throw new Error("the row has no attach type");
-  return type;
-}
-
-function fdOf(target: LinkTarget): number {
-  if ("fd" in target) return target.fd;
-  throw new Error(`a place of kind "${target.kind}" has no descriptor`);
-}
 
 /** Index of the loopback interface in every network namespace. */
 const loopback = 1;
 /** Index for the created netkit interface. */
 const netkit = 100;
-
-/** Makes a place, calls `use` with the target there, and removes the place. */
-function atPlace(place: AttachPlace, use: (target: LinkTarget) => void): void {
-  switch (place) {
-    case "loopback":
-      return inNewNetworkNamespace(() => use({ kind: "interface", index: loopback }));
-    case "netkit":
-      return inNewNetworkNamespace(() => {
-        withRoute((route) => addNetkit(route, netkit));
-        use({ kind: "interface", index: netkit });
-      });
-    case "netfilter hook":
-      return inNewNetworkNamespace(() =>
-        use({ kind: "netfilter", family: "IPV4", hook: "LOCAL_IN", priority: 0 }),
-      );
-    case "loaded for":
-      return use({ kind: place });
-    case "struct":
-      throw new Error("struct_ops has no place but its map");
-  }
-}
-
-function withRoute(body: (route: RouteSocket) => void): void {
-  using route = new RouteSocket();
-  body(route);
-}
 
 /** Calls `body` with the path of a file that no process executes, so that uprobes change no code. */
 function withFile(body: (path: string) => void): void {
@@ -266,11 +197,11 @@ const valueStructName = `bpf_struct_ops_${structName}`;
 const requiredFunctions = ["ssthresh", "undo_cwnd", "cong_avoid"] as const;
 const key = new Uint8Array(4);
 
-/** Makes the smallest congestion control algorithm, and registers it by a map update or by a link. */
-function attachStructOps({ by }: OldAttachKindRow): void {
+/** Makes the smallest congestion control algorithm, and registers it by a link or by a map update. */
+function attachStructOps(byLink: boolean): void {
   const facts = mapTypes.get("struct_ops");
   if (facts === undefined) throw new Error("there is no row of the map type struct_ops");
-  using map = descriptorOf(probeMapOf({ ...facts, flags: by === "link" ? BPF_F_LINK : 0 }));
+  using map = descriptorOf(probeMapOf({ ...facts, flags: byLink ? BPF_F_LINK : 0 }));
   const btf = Btf.kernel();
   const value = new Uint8Array(btf.sizeOf(kernelTypeId("struct", valueStructName)));
   const view = new DataView(value.buffer);
@@ -284,11 +215,10 @@ function attachStructOps({ by }: OldAttachKindRow): void {
     view.setBigUint64(place(member), BigInt(program.fd), true);
   }
   requireSuccess(probeElement(BPF_MAP_UPDATE_ELEM, map.fd, key, value));
-  if (by === "link") {
+  if (byLink) {
     const request = { fd: map.fd, attachType: "struct_ops" } as const;
-    return new Descriptor(createLinkTo(request, { doing: "create a link" }), linkName)[
-      Symbol.dispose
-    ]();
+    const link = createLink(request, { doing: "create a link" });
+    return new Descriptor(link, "link of a probe")[Symbol.dispose]();
   }
   const error = probeElement(BPF_MAP_DELETE_ELEM, map.fd, key, new Uint8Array(0));
   if (error !== undefined)

@@ -1,20 +1,13 @@
 /** @module Loads the programs of probes, by the loader of all programs. */
 
 import * as asm from "../asm/asm.ts";
-import { assemble } from "../asm/assembler.ts";
 import type { Code } from "../asm/instruction.ts";
 import { Btf } from "../btf/btf.ts";
 import { BtfBuilder } from "../btf/builder.ts";
 import { bpfError } from "../ffi/bpf.ts";
-import {
-  attachTypeNumbers,
-  type ProgramTypeName,
-  programTypeNumbers,
-  tryLoadProgram,
-} from "../ffi/bpf_prog.ts";
+import type { ProgramTypeName } from "../ffi/bpf_prog.ts";
 import { Descriptor } from "../ffi/descriptor.ts";
 import { BpfError, errnoName } from "../ffi/error.ts";
-import type { SmallestProgram } from "../link/attach_kinds.ts";
 import { tryLoad } from "../program/load.ts";
 import type { ProgramBtfSpec } from "../program/program_spec.ts";
 import { programTypes } from "../program/program_types.ts";
@@ -127,31 +120,4 @@ export function programTypeFeature(type: ProgramTypeName): Feature {
     return error === undefined || log.trim() !== "" ? "available" : error;
   };
   return new Feature({ name: `program type ${type}`, since, config, needs, probe });
-}
-
-/** The program of a probe of the old rows of ways to attach. */
-export interface ProbeProgram extends SmallestProgram {
-  /** The code. @default a program that returns 0 */
-  readonly code?: Code;
-}
-
-/**
- * Loads the program of a probe of the old rows of ways to attach.
- *
- * @throws {BpfError} if the kernel refuses; `ENOENT` if it has no such target.
- */
-export function loadProbeProgram(program: ProbeProgram): Descriptor {
-  const { type, attachType, target, code = returnZero } = program;
-  const result = tryLoadProgram(
-    {
-      type: programTypeNumbers[type],
-      expectedAttachType: attachType === undefined ? 0 : attachTypeNumbers[attachType],
-      attachBtfId: target === undefined ? 0 : kernelTypeId(target.kind, target.name),
-      instructions: assemble(code).bytes,
-      ...probe,
-    },
-    0,
-  );
-  if ("fd" in result) return new Descriptor(result.fd, `${type} program of a probe`);
-  throw bpfError(BPF_PROG_LOAD, result.errno, { doing: `load a program of the type ${type}` });
 }

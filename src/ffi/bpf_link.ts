@@ -20,7 +20,6 @@ import {
   PROG_QUERY,
   RAW_TRACEPOINT_OPEN,
 } from "../uapi/layout.ts";
-import { netfilterFamilies, netfilterHooks } from "../uapi/network.ts";
 
 /**
  * Attaches a program to a raw tracepoint (kernel 4.17) or to the target that it was loaded for (kernel 5.5), and returns the
@@ -117,23 +116,6 @@ export function detachLink(linkFd: number, what: string): void {
   });
 }
 
-/** The target of a link. Each kind sets different fields of BPF_LINK_CREATE. */
-export type LinkTarget =
-  /** The index of a network interface in this thread's network namespace (kernel 5.9 for XDP, 6.6 for tcx, 6.7 for netkit). */
-  | { readonly kind: "interface"; readonly index: number }
-  /** The descriptor of a perf event (kernel 5.15). */
-  | { readonly kind: "perf event"; readonly fd: number; readonly cookie?: bigint }
-  /** The target that the program was loaded for: an iterator (kernel 5.8), a function or a tracepoint by BTF (kernel 5.19). */
-  | { readonly kind: "loaded for"; readonly cookie?: bigint }
-  /** A netfilter hook in this thread's network namespace (kernel 6.4). */
-  | {
-      readonly kind: "netfilter";
-      readonly family: keyof typeof netfilterFamilies;
-      readonly hook: keyof typeof netfilterHooks;
-      /** Programs with lower priorities run first. */
-      readonly priority: number;
-    };
-
 /** The arguments of {@link createLink}. */
 export interface LinkRequest {
   /** The descriptor of a program, or of a map of type struct_ops. */
@@ -163,47 +145,6 @@ export function createLink(
     .u32(LINK_CREATE.flags, flags);
   fill?.(attr);
   return attr.call(BPF_LINK_CREATE, context);
-}
-
-/** The arguments of {@link createLinkTo}. */
-export interface LinkToRequest {
-  /** The descriptor of a program, or of a map of type struct_ops. */
-  readonly fd: number;
-  readonly attachType: AttachTypeName;
-  /** Target of the program; absent for struct_ops. */
-  readonly target?: LinkTarget;
-}
-
-/** Creates a link and returns its descriptor (kernel 5.7; {@link LinkTarget} has the versions of the targets). */
-export function createLinkTo(
-  { fd, attachType, target }: LinkToRequest,
-  context: BpfCallContext,
-): number {
-  using attr = new BpfAttr(LINK_CREATE.sizeof);
-  attr.u32(LINK_CREATE.prog_fd, fd).u32(LINK_CREATE.attach_type, attachTypeNumbers[attachType]);
-  if (target !== undefined) fillTarget(attr, target);
-  return attr.call(BPF_LINK_CREATE, context);
-}
-
-function fillTarget(attr: BpfAttr, target: LinkTarget): void {
-  switch (target.kind) {
-    case "interface":
-      attr.u32(LINK_CREATE.target_ifindex, target.index);
-      break;
-    case "perf event":
-      attr.u32(LINK_CREATE.target_fd, target.fd);
-      attr.u64(LINK_CREATE.perf_event_bpf_cookie, target.cookie ?? 0);
-      break;
-    case "loaded for":
-      attr.u64(LINK_CREATE.tracing_cookie, target.cookie ?? 0);
-      break;
-    case "netfilter":
-      attr
-        .u32(LINK_CREATE.netfilter_pf, netfilterFamilies[target.family])
-        .u32(LINK_CREATE.netfilter_hooknum, netfilterHooks[target.hook])
-        .u32(LINK_CREATE.netfilter_priority, target.priority >>> 0);
-      break;
-  }
 }
 
 /** Sets a pointer to an array of 64-bit numbers. The pointer stays NULL if `numbers` is `undefined`. */
@@ -314,18 +255,30 @@ export interface DirectAttachmentOptions {
   readonly replacedFd?: number;
   /** The descriptor of the program to attach before or after, with one of the flags BPF_F_BEFORE and BPF_F_AFTER (kernel 6.17). */
   readonly relativeFd?: number;
+  /** The revision that the list of programs must have; otherwise the call fails with ESTALE (kernel 6.17). */
+  readonly expectedRevision?: bigint;
 }
 
 /** Attaches a program to a cgroup, a map of sockets or a network namespace, without a link (kernel 4.10). */
 export function attachProgram(
   attachment: DirectAttachment,
   context: BpfCallContext,
-  { flags = 0, replacedFd = 0, relativeFd = 0 }: DirectAttachmentOptions = {},
+  {
+    flags = 0,
+    replacedFd = 0,
+    relativeFd = 0,
+    expectedRevision = 0n,
+  }: DirectAttachmentOptions = {},
 ): void {
-  const size = relativeFd !== 0 ? PROG_ATTACH.sizeof : PROG_ATTACH.relative_fd;
+  const isOrdered = relativeFd !== 0 || expectedRevision !== 0n;
+  const size = isOrdered ? PROG_ATTACH.sizeof : PROG_ATTACH.relative_fd;
   using attr = attachmentAttr(attachment, size);
   attr.u32(PROG_ATTACH.attach_flags, flags).u32(PROG_ATTACH.replace_bpf_fd, replacedFd);
-  if (relativeFd !== 0) attr.u32(PROG_ATTACH.relative_fd, relativeFd);
+  if (isOrdered) {
+    attr
+      .u32(PROG_ATTACH.relative_fd, relativeFd)
+      .u64(PROG_ATTACH.expected_revision, expectedRevision);
+  }
   attr.call(BPF_PROG_ATTACH, context);
 }
 

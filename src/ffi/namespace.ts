@@ -1,6 +1,6 @@
 import { checkCount } from "../check/arguments.ts";
 import { describe } from "../check/describe.ts";
-import { fstatSync, openSync, similarFile, statSync } from "./files.ts";
+import { openSync, similarFile } from "./files.ts";
 import { Descriptor, duplicate } from "./descriptor.ts";
 import { BpfError, errnoName, lastErrno } from "./error.ts";
 import { otherLibc, otherSyscalls } from "./libc_others.ts";
@@ -39,31 +39,60 @@ function openNamespace({ name, file }: NamespaceKind): Descriptor {
  * @throws {Error} if the thread is still in the new namespace after `body`: the process should end then.
  */
 export function inNewNamespace<Result>(kind: NamespaceKind, body: () => Result): Result {
+  const unshare = () => otherLibc.unshare(kind.flag);
+  return inOtherNamespace(
+    kind,
+    { syscall: "unshare", doing: `enter a new ${kind.name}`, call: unshare },
+    body,
+  );
+}
+
+/** A system call that moves this thread to another namespace. */
+interface Entry {
+  readonly syscall: string;
+  /** The operation, as it follows "cannot" in the message. */
+  readonly doing: string;
+  /** Makes the call, and returns -1 on failure. */
+  call(): number;
+}
+
+function inOtherNamespace<Result>(kind: NamespaceKind, entry: Entry, body: () => Result): Result {
   using previous = openNamespace(kind);
+  const back = {
+    syscall: "setns",
+    doing: `return to the ${kind.name} of this thread`,
+    call: () => otherLibc.setns(previous.fd, kind.flag),
+  };
   // Entering the present namespace changes nothing, but shows that the later return will succeed. This call fails, for
   // example, in a user namespace that does not own the present namespace, although the process may create a new one there.
-  if (otherLibc.setns(previous.fd, kind.flag) < 0) throw namespaceError(kind, "setns", lastErrno());
-  if (otherLibc.unshare(kind.flag) < 0) throw namespaceError(kind, "unshare", lastErrno());
+  if (back.call() < 0) throw namespaceError(kind, { ...entry, syscall: "setns" }, lastErrno());
+  if (entry.call() < 0) throw namespaceError(kind, entry, lastErrno());
   try {
     return body();
   } finally {
-    if (otherLibc.setns(previous.fd, kind.flag) < 0) {
+    if (back.call() < 0) {
       throw new Error(`this thread cannot return from a temporary ${kind.name} to its own`, {
-        cause: namespaceError(kind, "setns", lastErrno()),
+        cause: namespaceError(kind, back, lastErrno()),
       });
     }
   }
 }
 
-function namespaceError({ name, config }: NamespaceKind, syscall: string, errno: number): BpfError {
+function namespaceError(
+  { name, config }: NamespaceKind,
+  { syscall, doing }: Entry,
+  errno: number,
+): BpfError {
   const code = errnoName(errno);
   const hint =
     code === "EPERM"
       ? () => explainPermission(["CAP_SYS_ADMIN"])
-      : code === "EINVAL"
-        ? `The kernel was built without ${name}s (${config})`
-        : undefined;
-  return new BpfError({ errno, syscall, doing: `enter a new ${name}`, hint });
+      : code !== "EINVAL"
+        ? undefined
+        : syscall === "unshare"
+          ? `The kernel was built without ${name}s (${config})`
+          : `The file is not a ${name}, such as /proc/PID/ns/net or those of \`ip netns\` in /run/netns`;
+  return new BpfError({ errno, syscall, doing, hint });
 }
 
 const kind: NamespaceKind = {
@@ -112,6 +141,7 @@ export function openNetns(netns: Netns): Descriptor {
       `netns: expected a path, a process id or an object with a descriptor as fd, got ${describe(netns)}`,
     );
   }
+  checkCount("netns: a descriptor", netns.fd, 0);
   const what = `network namespace of descriptor ${netns.fd}`;
   return new Descriptor(duplicate(netns.fd, what), what);
 }
@@ -143,29 +173,20 @@ function explainNetnsFile(path: string, code: string): string | undefined {
   return `The file does not exist: ${similar ?? "`ip netns add NAME` creates namespaces as /run/netns/NAME"}`;
 }
 
-/** The file of this thread's network namespace. */
-const currentNetns = "/proc/thread-self/ns/net";
-
 /**
- * Calls a function in a network namespace. If this thread is in another one, it enters the namespace only for the call.
+ * Calls a function in another network namespace, as {@link inNewNamespace} does in a new one.
  *
- * @param body a synchronous, short function, for the reasons in {@link inNewNamespace}
- * @throws {BpfError} EPERM if CAP_SYS_ADMIN is missing; `body` was not called.
- * @throws {Error} if the thread is still in the other namespace after `body`: the process should end then.
+ * @param fd a descriptor of the namespace
+ * @throws {BpfError} EPERM if CAP_SYS_ADMIN is missing for either namespace, EINVAL if the descriptor is that of something
+ *   else; `body` was not called.
  */
-export function inNetns<Result>(netns: Descriptor, body: () => Result): Result {
-  if (statSync(currentNetns).ino === fstatSync(netns.fd).ino) return body();
-  using previous = openNamespace(kind);
-  if (otherLibc.setns(netns.fd, kind.flag) < 0) throw namespaceError(kind, "setns", lastErrno());
-  try {
-    return body();
-  } finally {
-    if (otherLibc.setns(previous.fd, kind.flag) < 0) {
-      throw new Error("this thread cannot return to its network namespace", {
-        cause: namespaceError(kind, "setns", lastErrno()),
-      });
-    }
-  }
+export function inNetworkNamespace<Result>(fd: number, body: () => Result): Result {
+  const setns = () => otherLibc.setns(fd, kind.flag);
+  return inOtherNamespace(
+    kind,
+    { syscall: "setns", doing: "enter the network namespace", call: setns },
+    body,
+  );
 }
 
 const pidfdOpenNumber = SYS_pidfd_open[architecture] ?? -1;

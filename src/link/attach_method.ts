@@ -63,9 +63,18 @@ export interface AttachMethod<Options extends object = object> {
  * - `"socket"`: a new UDP socket with the option SO_REUSEPORT, as the option `socket`
  * - `"socket map"`: an empty map of sockets, as the option `map`
  * - `"file"`: a file that no process executes, as the option `path`
+ * - `"struct_ops map"`: a map with a program per function of a struct; it is attached by a link with the option `link`
  */
 export type ProbePlace =
-  "cgroup" | "netns" | "loopback" | "netkit" | "own netns" | "socket" | "socket map" | "file";
+  | "cgroup"
+  | "netns"
+  | "loopback"
+  | "netkit"
+  | "own netns"
+  | "socket"
+  | "socket map"
+  | "file"
+  | "struct_ops map";
 
 /** A way to attach, as `features` lists it: dependencies, and a description of the probe that attaches in this way. */
 export interface AttachKindRow {

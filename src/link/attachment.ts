@@ -13,7 +13,7 @@ export interface AttachmentOperations {
   update?(program: LinkedProgram, expected: LinkedProgram | undefined): void;
   /** Detaches the program. Does nothing if it is not attached any more. @throws {BpfError} if the kernel refuses. */
   detach(): void;
-  /** Closes other descriptors of the operations. Called once, after the program was detached. */
+  /** Closes descriptors that the operations hold, after the last operation. */
   close?(): void;
 }
 
@@ -76,6 +76,7 @@ export class Attachment extends Link {
     try {
       this.detach();
     } finally {
+      this.#operations.close?.();
       super[Symbol.dispose]();
       this.#operations.close?.();
     }

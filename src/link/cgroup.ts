@@ -29,7 +29,13 @@ import { LINK_CREATE } from "../uapi/layout.ts";
 import type { AttachMethod, AttachRequest, LinkedProgram, TargetForm } from "./attach_method.ts";
 import { attachDirectly } from "./direct_attachment.ts";
 import { Link } from "./link.ts";
-import { type Order, orderOf, orderOptions, type OrderOptions } from "./order.ts";
+import {
+  orderHints,
+  orderOptions,
+  type OrderOptions,
+  type Position,
+  positionOf,
+} from "./anchor.ts";
 
 /** The programs that a cgroup and its descendants can have for the same event, see {@link CgroupOptions.mode}. */
 export type CgroupMode = keyof typeof modeFlags;
@@ -115,7 +121,7 @@ interface CgroupRequest {
   readonly where: string;
   readonly options: CgroupOptions;
   readonly mode: CgroupMode;
-  readonly order: Order;
+  readonly position: Position;
 }
 
 function attach(
@@ -125,10 +131,10 @@ function attach(
   if (attachType === undefined) throw new Error("the section of the program has no attach type");
   const { method = defaultMethod(options), mode = "multi" } = options;
   checkChoices(options, method, mode);
-  const order = orderOf(options);
-  checkAnchor(method, order);
+  const position = positionOf(options);
+  checkAnchor(method, position);
   const target = openCgroup(options.cgroup);
-  const request = { program, attachType, target, where: target.what, options, mode, order };
+  const request = { program, attachType, target, where: target.what, options, mode, position };
   if (method !== "attach") {
     using opened = new DisposableStack();
     opened.use(target);
@@ -173,7 +179,7 @@ function checkChoices(
 }
 
 /** Checks that links are ordered by links, and programs without links by programs. The kernel rejects others with EINVAL. */
-function checkAnchor(method: string | undefined, { anchor }: Order): void {
+function checkAnchor(method: string | undefined, { anchor }: Position): void {
   if (anchor === undefined || (anchor === "program") === (method === "attach")) return;
   throw new TypeError(
     anchor === "program"
@@ -224,27 +230,30 @@ function explainPath(path: string, code: string): string | undefined {
 
 /** Creates a link. Returns `undefined` if the kernel has no links of cgroups and the options do not ask for one. */
 function attachLink(request: CgroupRequest): Link | undefined {
-  const { program, attachType, target, where, options, order } = request;
+  const { program, attachType, target, where, options, position } = request;
   const { preorder = false, method } = options;
-  const flags = order.flags | (preorder ? BPF_F_PREORDER : 0);
+  const flags = position.flags | (preorder ? BPF_F_PREORDER : 0);
   const what = `${attachType} link to ${where}`;
   try {
     const fd = createLink(
       { fd: program.fd, attachType, target: target.fd, flags },
       contextOf(request, "link"),
-      (attr) => attr.u32(LINK_CREATE.cgroup_relative_fd, order.fd),
+      (attr) =>
+        attr
+          .u32(LINK_CREATE.cgroup_relative_fd, position.relative)
+          .u64(LINK_CREATE.cgroup_expected_revision, position.expectedRevision),
     );
     return new Link(new Descriptor(fd, what));
   } catch (error) {
     const isOld = error instanceof BpfError && error.code === "EINVAL" && !isKernelSince("5.7");
-    if (isOld && method === undefined && order.fd === 0) return undefined;
+    if (isOld && method === undefined && position.relative === 0) return undefined;
     throw error;
   }
 }
 
 /** Attaches without a link. The attachment owns the descriptor of the target; it is closed if attaching fails. */
 function attachWithoutLink(request: CgroupRequest): Link {
-  const { program, attachType, target, where, options, mode, order } = request;
+  const { program, attachType, target, where, options, mode, position } = request;
   const { preorder = false, replace } = options;
   const lasting = modeFlags[mode] | (preorder ? BPF_F_PREORDER : 0);
   return attachDirectly({
@@ -253,10 +262,11 @@ function attachWithoutLink(request: CgroupRequest): Link {
     target,
     what: `${attachType} attachment to ${where}`,
     context: contextOf(request, "attach"),
-    flags: lasting | order.flags | (replace === undefined ? 0 : BPF_F_REPLACE),
+    flags: lasting | position.flags | (replace === undefined ? 0 : BPF_F_REPLACE),
     lastingFlags: lasting,
     ...(replace !== undefined && { replacedFd: replace.fd }),
-    relativeFd: order.fd,
+    relativeFd: position.relative,
+    expectedRevision: position.expectedRevision,
     isList: mode === "multi",
     // In the other modes the kernel detaches whatever program the cgroup has.
     ...(mode !== "multi" && {
@@ -279,6 +289,7 @@ function contextOf(request: CgroupRequest, method: "link" | "attach"): BpfCallCo
       EINVAL: () => explainInvalid(request, method),
       ENOENT: () => explainAbsent(request),
       EPERM: () => explainMissing(needs) ?? explainConflict(request),
+      ESTALE: orderHints.ESTALE,
       E2BIG: "A cgroup can have at most 64 programs for the same event",
     },
   };
@@ -295,7 +306,7 @@ function explainNoCgroup({ fd }: Descriptor): string {
 }
 
 function explainInvalid(
-  { options: { preorder, replace }, order, program, attachType }: CgroupRequest,
+  { options: { preorder, replace }, position, program, attachType }: CgroupRequest,
   method: "link" | "attach",
 ): string {
   if (kernelConfig()?.has("CONFIG_CGROUP_BPF") === false) {
@@ -304,7 +315,7 @@ function explainInvalid(
   if (method === "link" && !isKernelSince("5.7")) {
     return 'Links to cgroups need Linux 5.7: leave out the option method, or pass method: "attach"';
   }
-  if (order.flags !== 0 && !isKernelSince("6.17")) {
+  if (position.flags !== 0 && !isKernelSince("6.17")) {
     return "The order of programs of a cgroup (before, after) needs Linux 6.17";
   }
   if (preorder && !isKernelSince(method === "link" ? "6.17" : "6.15")) {
@@ -313,7 +324,7 @@ function explainInvalid(
   if (replace !== undefined && !isKernelSince("5.6")) {
     return "Replacing a program of a cgroup needs Linux 5.6";
   }
-  if (order.fd === program.fd) return "A program cannot be ordered relative to itself";
+  if (position.relative === program.fd) return "A program cannot be ordered relative to itself";
   const otherType = `it was loaded for another attach type than ${attachType}: load it with the section that it is attached as`;
   if (method === "attach") {
     // For programs of packets, a missing capability is EINVAL, too (bpf_prog_attach(), kernel/bpf/syscall.c).
@@ -321,20 +332,20 @@ function explainInvalid(
     if (missing !== undefined) return missing;
     return `The program is attached to this cgroup already, or ${otherType}`;
   }
-  return order.fd === 0
+  return position.relative === 0
     ? `The kernel does not take the program: ${otherType}`
     : `The programs before or after this one must have the same preorder option; or ${otherType}`;
 }
 
 /** Explains ENOENT: the cgroup was removed, or it does not have the program to which an option refers. */
-function explainAbsent({ target, options, order }: CgroupRequest): string {
+function explainAbsent({ target, options, position }: CgroupRequest): string {
   if (!existsSync(`/proc/self/fd/${target.fd}/cgroup.procs`)) return "The cgroup was removed";
   if (options.replace !== undefined) {
     return "The program of the option replace is not attached to this cgroup without a link";
   }
-  return order.fd === 0
+  return position.relative === 0
     ? "The cgroup was removed"
-    : `The ${order.anchor} of the option before or after is not attached to this cgroup with the same attach type`;
+    : `The ${position.anchor} of the option before or after is not attached to this cgroup with the same attach type`;
 }
 
 /** Explains EPERM for a process with all capabilities: the modes of other programs, in this cgroup or above, exclude this one. */

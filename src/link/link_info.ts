@@ -6,7 +6,10 @@ import type { bpfCgroupIterOrders, bpfLinkTypes } from "../uapi/enumerations.ts"
 import type { netfilterFamilies, netfilterHooks } from "../uapi/network.ts";
 
 /** The type of a link: the kernel's `BPF_LINK_TYPE_RAW_TRACEPOINT` is `"raw_tracepoint"`. */
-export type LinkTypeName = KnownLinkType | `type_${number}`;
+export type LinkTypeName = KnownLinkType | AttachmentType | `type_${number}`;
+
+/** The type of an attachment for which the kernel has no link. */
+export type AttachmentType = "tc";
 
 type KnownLinkType = Keyword<Exclude<keyof typeof bpfLinkTypes, "UNSPEC">>;
 
@@ -103,6 +106,23 @@ export interface TcxLinkInfo extends InterfaceLinkInfo {
   readonly type: "tcx";
   /** The direction of the packets: `"tcx_ingress"` or `"tcx_egress"`. */
   readonly attachType: AttachTypeName;
+}
+
+/** The direction of packets: those that an interface receives, or those that it sends. */
+export type TcDirection = "ingress" | "egress";
+
+/** Information about a classic filter of traffic control, for which the kernel has no link. */
+export interface TcLinkInfo extends InterfaceLinkInfo {
+  /** The type of the attachment. */
+  readonly type: "tc";
+  /** The direction of the packets. */
+  readonly direction: TcDirection;
+  /** The priority: filters with lower numbers run first. */
+  readonly priority: number;
+  /** The handle, which tells filters with the same priority apart. */
+  readonly handle: number;
+  /** The chain of the filter, usually 0. */
+  readonly chain: number;
 }
 
 /** Information about a link of a traffic classifier to a netkit device (kernel 6.7). */
@@ -214,6 +234,7 @@ export type LinkInfo =
   | NetnsLinkInfo
   | XdpLinkInfo
   | TcxLinkInfo
+  | TcLinkInfo
   | NetkitLinkInfo
   | PerfEventLinkInfo
   | KprobeMultiLinkInfo

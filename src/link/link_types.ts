@@ -24,8 +24,8 @@ type OwnInfo<Type extends LinkTypeName> = Omit<
 interface LinkType<Type extends LinkTypeName> {
   /** Returns buffers for names and lists, after a first call has reported their sizes. */
   readonly buffers?: (info: BufferedInfo) => readonly InfoBuffer[];
-  /** Reads the fields that only links of the type have. */
-  readonly read: (info: BufferedInfo) => OwnInfo<Type>;
+  /** Reads the fields that only links of the type have. Absent for attachments, for which the kernel has no link. */
+  readonly read?: (info: BufferedInfo) => OwnInfo<Type>;
   /** Describes the target in a few words. */
   readonly target?: (info: OwnInfo<Type>) => Words;
 }
@@ -113,6 +113,9 @@ const linkTypes: { readonly [Type in Exclude<LinkTypeName, `type_${number}`>]: L
     }),
     target: (info) => [interfaceText(info), `(${info.attachType})`],
   },
+  tc: {
+    target: (info) => [interfaceText(info), `(${info.direction}, priority ${info.priority})`],
+  },
   uprobe_multi: {
     buffers: (info) => {
       if (info.u32(LINK_INFO.uprobe_multi_count) === 0) return [];
@@ -161,7 +164,7 @@ export function readLinkInfo(fd: number, what: string): LinkInfo {
     buffers.length === 0 ? undefined : bufferedInfo(fd, LINK_INFO.sizeof, what, buffers);
   const info = second ?? first;
   const common = { id: info.u32(LINK_INFO.id), type, programId: info.u32(LINK_INFO.prog_id) };
-  return { ...common, ...row?.read(info) } as LinkInfo;
+  return { ...common, ...row?.read?.(info) } as LinkInfo;
 }
 
 /** Returns the row of a link type; `undefined` for a type that is newer than this library, and for attachments without links. */

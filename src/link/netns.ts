@@ -7,21 +7,16 @@ import { Descriptor } from "../ffi/descriptor.ts";
 import { BpfError } from "../ffi/error.ts";
 import { fstatSync } from "../ffi/files.ts";
 import { isKernelSince } from "../ffi/kernel.ts";
-import { inNetns, type Netns, openNetns, openNetworkNamespace } from "../ffi/namespace.ts";
+import {
+  inNetworkNamespace,
+  type Netns,
+  openNetns,
+  openNetworkNamespace,
+} from "../ffi/namespace.ts";
 import type { AttachKindRow, AttachMethod, LinkedProgram } from "./attach_method.ts";
 import { attachDirectly } from "./direct_attachment.ts";
 import { Link } from "./link.ts";
-
-/** Options of `attach()` for the section `sk_lookup`. */
-export interface NetnsOptions {
-  /**
-   * The network namespace: the path of a file that refers to it, such as `/run/netns/blue`, the id of a process that is in it,
-   * or an object with a descriptor of it as `fd`.
-   *
-   * @default the namespace of this thread
-   */
-  readonly netns?: Netns;
-}
+import type { NetnsOptions } from "./network_target.ts";
 
 /** Options of `attach()` for the section `flow_dissector`. */
 export interface FlowDissectorOptions extends NetnsOptions {
@@ -120,7 +115,7 @@ function attachDissector(program: LinkedProgram, target: Descriptor): Link {
         EINVAL: "The network namespace has this program already",
       },
     },
-    atTarget: (call) => inNetns(target, () => call(0)),
+    atTarget: (call) => inNetworkNamespace(target.fd, () => call(0)),
     info: () => ({ type: "netns", netnsInode: fstatSync(target.fd).ino, attachType }),
   });
 }

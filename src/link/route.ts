@@ -1,46 +1,152 @@
-/** @module Netlink requests about network interfaces: to attach programs without a link, and to create interfaces. */
+/** @module Network interfaces and their XDP programs, by rtnetlink(7). */
 
-import type { RouteSocket } from "../ffi/socket.ts";
 import {
-  ETH_P_ALL,
+  type Attributes,
+  attributeText,
+  parseAttributes,
+  type RouteHints,
+  type RouteSocket,
+} from "../ffi/netlink.ts";
+import {
+  IFLA_IFNAME,
   IFLA_INFO_KIND,
   IFLA_LINKINFO,
   IFLA_XDP,
+  IFLA_XDP_ATTACHED,
+  IFLA_XDP_DRV_PROG_ID,
+  IFLA_XDP_EXPECTED_FD,
   IFLA_XDP_FD,
   IFLA_XDP_FLAGS,
+  IFLA_XDP_HW_PROG_ID,
+  IFLA_XDP_PROG_ID,
+  IFLA_XDP_SKB_PROG_ID,
   NLM_F_CREATE,
   NLM_F_EXCL,
+  RTM_GETLINK,
   RTM_NEWLINK,
-  RTM_NEWQDISC,
-  RTM_NEWTFILTER,
   RTM_SETLINK,
-  TC_H_CLSACT,
-  TC_H_MIN_INGRESS,
-  TCA_BPF_FD,
-  TCA_BPF_FLAG_ACT_DIRECT,
-  TCA_BPF_FLAGS,
-  TCA_BPF_NAME,
-  TCA_KIND,
-  TCA_OPTIONS,
-  XDP_FLAGS_UPDATE_IF_NOEXIST,
+  XDP_ATTACHED_DRV,
+  XDP_ATTACHED_HW,
+  XDP_ATTACHED_SKB,
 } from "../uapi/network.ts";
 
+/** A place where XDP programs run: in the network driver, in the kernel's network stack, or in the network card. */
+export type XdpMode = "driver" | "generic" | "offload";
+
+/** A network interface, as the kernel describes it. */
+export interface InterfaceInfo {
+  readonly index: number;
+  readonly name: string;
+  /** The type of a virtual interface: `"veth"`. */
+  readonly kind: string | undefined;
+  /** The ids of the XDP programs, by their modes. */
+  readonly xdp: ReadonlyMap<XdpMode, number>;
+}
+
+/** Returns a `struct ifinfomsg`: family, padding, type, index, flags, change mask. */
+export function interfaceHeader(index: number, flags = 0): Uint8Array {
+  const header = Buffer.alloc(16);
+  header.writeInt32LE(index, 4);
+  header.writeUInt32LE(flags, 8);
+  header.writeUInt32LE(flags, 12);
+  return header;
+}
+
+/** Lists all interfaces of the socket's network namespace. @throws {BpfError} if the kernel refuses. */
+export function listInterfaces(route: RouteSocket): InterfaceInfo[] {
+  const doing = "list the network interfaces";
+  return route.dump({ type: RTM_GETLINK, header: interfaceHeader(0), doing }).map(readInterface);
+}
+
+/** Reads an interface by its index. @throws {BpfError} ENODEV if there is none. */
+export function describeInterface(
+  route: RouteSocket,
+  index: number,
+  hints: RouteHints = {},
+): InterfaceInfo {
+  const doing = `read the network interface ${index}`;
+  const header = interfaceHeader(index);
+  const [message] = route.request({ type: RTM_GETLINK, header, doing, hints });
+  if (message === undefined) throw new Error(`the kernel did not describe interface ${index}`);
+  return readInterface(message);
+}
+
+function readInterface(message: {
+  readonly header: Buffer;
+  readonly attributes: Attributes;
+}): InterfaceInfo {
+  const { header, attributes } = message;
+  const name = attributes.get(IFLA_IFNAME);
+  const info = attributes.get(IFLA_LINKINFO);
+  const kind = info && parseAttributes(info).get(IFLA_INFO_KIND);
+  const xdp = attributes.get(IFLA_XDP);
+  return {
+    index: header.readInt32LE(4),
+    name: name === undefined ? "" : attributeText(name),
+    kind: kind && attributeText(kind),
+    xdp: xdp === undefined ? new Map() : readXdp(parseAttributes(xdp)),
+  };
+}
+
+/** The attributes with the ids of programs, by mode. */
+const programIds = [
+  ["driver", IFLA_XDP_DRV_PROG_ID],
+  ["generic", IFLA_XDP_SKB_PROG_ID],
+  ["offload", IFLA_XDP_HW_PROG_ID],
+] as const;
+
+/** The modes, by the numbers that kernels before 4.19 report with one id. */
+const attachedModes: ReadonlyMap<number, XdpMode> = new Map([
+  [XDP_ATTACHED_DRV, "driver"],
+  [XDP_ATTACHED_SKB, "generic"],
+  [XDP_ATTACHED_HW, "offload"],
+]);
+
+function readXdp(attributes: Attributes): ReadonlyMap<XdpMode, number> {
+  const modes = new Map<XdpMode, number>();
+  for (const [mode, type] of programIds) {
+    const id = attributes.get(type)?.readUInt32LE(0);
+    if (id !== undefined && id !== 0) modes.set(mode, id);
+  }
+  const mode = attachedModes.get(attributes.get(IFLA_XDP_ATTACHED)?.readUInt8(0) ?? 0);
+  const id = attributes.get(IFLA_XDP_PROG_ID)?.readUInt32LE(0);
+  if (mode !== undefined && id !== undefined && modes.size === 0) modes.set(mode, id);
+  return modes;
+}
+
+/** The arguments of {@link setXdp}. */
+export interface XdpRequest {
+  readonly interfaceIndex: number;
+  /** The descriptor of the program; -1 to detach. */
+  readonly programFd: number;
+  /** Bits `XDP_FLAGS_*`. */
+  readonly flags: number;
+  /** The descriptor of the program that must be attached (kernel 5.7); -1 if none must be. */
+  readonly expectedFd?: number | undefined;
+  /** The operation, as it follows "cannot" in the message. */
+  readonly doing: string;
+  /** Hints by errno name. */
+  readonly hints?: RouteHints;
+}
+
 /**
- * Attaches an XDP program to an interface that has none (kernel 4.8; 4.12 if the driver does not support XDP).
+ * Attaches, replaces or detaches an XDP program without a link (kernel 4.8; 4.12 if the driver does not support XDP).
  *
  * @throws {BpfError} if the kernel refuses.
  */
-export function attachXdp(route: RouteSocket, interfaceIndex: number, programFd: number): void {
+export function setXdp(route: RouteSocket, request: XdpRequest): void {
+  const { interfaceIndex, programFd, flags, expectedFd, doing, hints } = request;
   const program = [
     { type: IFLA_XDP_FD, value: programFd },
-    { type: IFLA_XDP_FLAGS, value: XDP_FLAGS_UPDATE_IF_NOEXIST },
+    { type: IFLA_XDP_FLAGS, value: flags },
+    ...(expectedFd === undefined ? [] : [{ type: IFLA_XDP_EXPECTED_FD, value: expectedFd }]),
   ];
   route.request({
     type: RTM_SETLINK,
-    flags: 0,
     header: interfaceHeader(interfaceIndex),
     attributes: [{ type: IFLA_XDP, value: program }],
-    doing: `attach an XDP program to the interface ${interfaceIndex}`,
+    doing,
+    ...(hints && { hints }),
   });
 }
 
@@ -57,66 +163,4 @@ export function addNetkit(route: RouteSocket, interfaceIndex: number): void {
     attributes: [{ type: IFLA_LINKINFO, value: [{ type: IFLA_INFO_KIND, value: "netkit" }] }],
     doing: "create a pair of netkit interfaces",
   });
-}
-
-/**
- * Attaches a program as the first ingress classifier of an interface (kernel 4.5). The kernel may load modules to do so.
- *
- * @throws {BpfError} if the kernel refuses.
- */
-export function addClassifier(route: RouteSocket, interfaceIndex: number, programFd: number): void {
-  route.request({
-    type: RTM_NEWQDISC,
-    flags: NLM_F_CREATE | NLM_F_EXCL,
-    header: trafficHeader(interfaceIndex, major(TC_H_CLSACT), TC_H_CLSACT, 0),
-    attributes: [{ type: TCA_KIND, value: "clsact" }],
-    doing: `add a clsact qdisc to the interface ${interfaceIndex}`,
-  });
-  const options = [
-    { type: TCA_BPF_FD, value: programFd },
-    { type: TCA_BPF_NAME, value: "bun-bpf" },
-    { type: TCA_BPF_FLAGS, value: TCA_BPF_FLAG_ACT_DIRECT },
-  ];
-  const parent = major(TC_H_CLSACT) | TC_H_MIN_INGRESS;
-  route.request({
-    type: RTM_NEWTFILTER,
-    flags: NLM_F_CREATE | NLM_F_EXCL,
-    header: trafficHeader(interfaceIndex, 0, parent, (1 << 16) | networkOrder(ETH_P_ALL)),
-    attributes: [
-      { type: TCA_KIND, value: "bpf" },
-      { type: TCA_OPTIONS, value: options },
-    ],
-    doing: `attach a classifier to the interface ${interfaceIndex}`,
-  });
-}
-
-/** Returns a `struct ifinfomsg`: family, padding, type, index, flags, change mask. */
-function interfaceHeader(index: number): Uint8Array {
-  const header = Buffer.alloc(16);
-  header.writeInt32LE(index, 4);
-  return header;
-}
-
-/**
- * Returns a `struct tcmsg`: family, padding, index, handle, parent, info.
- *
- * @param info priority and protocol of a classifier
- */
-function trafficHeader(index: number, handle: number, parent: number, info: number): Uint8Array {
-  const header = Buffer.alloc(20);
-  header.writeInt32LE(index, 4);
-  header.writeInt32LE(handle | 0, 8);
-  header.writeInt32LE(parent | 0, 12);
-  header.writeInt32LE(info | 0, 16);
-  return header;
-}
-
-/** Returns the major number of a handle, its upper half. */
-function major(handle: number): number {
-  return handle & 0xffff_0000;
-}
-
-/** Converts a 16-bit number to network byte order. */
-function networkOrder(number: number): number {
-  return ((number & 0xff) << 8) | (number >> 8);
 }

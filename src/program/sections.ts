@@ -40,12 +40,10 @@ import {
 import type { Link } from "../link/link.ts";
 import { perfEvent, type PerfEventOptions } from "../link/perf_event_program.ts";
 import type { PerfEventsLink } from "../link/perf_events_link.ts";
-import {
-  flowDissector,
-  type FlowDissectorOptions,
-  type NetnsOptions,
-  skLookup,
-} from "../link/netns.ts";
+import { flowDissector, type FlowDissectorOptions, skLookup } from "../link/netns.ts";
+import type { NetnsOptions } from "../link/network_target.ts";
+import { netfilter, type NetfilterOptions } from "../link/netfilter.ts";
+import { netkit, type NetkitOptions } from "../link/netkit.ts";
 import {
   rawTracepoint,
   type RawTracepointTarget,
@@ -53,6 +51,7 @@ import {
 } from "../link/raw_tracepoint.ts";
 import { skSkb, type SkSkbOptions, socketMap, type SocketMapOptions } from "../link/socket_map.ts";
 import { socketFilter, socketGroup, type SocketOptions } from "../link/sockets.ts";
+import { directedTc, type DirectedTcOptions, tc, type TcOptions } from "../link/tc.ts";
 import { tracepoint, type TracepointTarget } from "../link/tracepoint.ts";
 import {
   replacement,
@@ -75,6 +74,7 @@ import {
   uretprobe,
   uretprobeMulti,
 } from "../link/uprobe.ts";
+import { xdp, type XdpOptions } from "../link/xdp.ts";
 import { BPF_F_SLEEPABLE, BPF_F_XDP_HAS_FRAGS } from "../uapi/bpf.ts";
 
 /** The kernel type that programs of a section are loaded for. */
@@ -128,6 +128,13 @@ type CgroupSection =
 /** Sections without a target in the name. */
 interface PlainSections
   extends
+    Readonly<Record<"xdp" | "xdp.frags", Attaching<XdpOptions>>>,
+    Readonly<Record<"tc" | "classifier", Attaching<DirectedTcOptions>>>,
+    Readonly<
+      Record<"tc/ingress" | "tcx/ingress" | "tc/egress" | "tcx/egress", Attaching<TcOptions>>
+    >,
+    Readonly<Record<"netkit/primary" | "netkit/peer", Attaching<NetkitOptions>>>,
+    Readonly<Record<"netfilter", Attaching<NetfilterOptions>>>,
     Readonly<Record<CgroupSection, Attaching<CgroupOptions>>>,
     Readonly<Record<"socket" | "sk_reuseport" | "sk_reuseport/migrate", Attaching<SocketOptions>>>,
     Readonly<
@@ -137,22 +144,11 @@ interface PlainSections
       >
     > {
   perf_event: Attaching<PerfEventOptions, PerfEventsLink>;
-  xdp: NotAttachable;
-  "xdp.frags": NotAttachable;
   "xdp/devmap": NotAttachable;
   "xdp.frags/devmap": NotAttachable;
   "xdp/cpumap": NotAttachable;
   "xdp.frags/cpumap": NotAttachable;
-  "tc/ingress": NotAttachable;
-  "tcx/ingress": NotAttachable;
-  "tc/egress": NotAttachable;
-  "tcx/egress": NotAttachable;
-  tc: NotAttachable;
-  classifier: NotAttachable;
   action: NotAttachable;
-  "netkit/primary": NotAttachable;
-  "netkit/peer": NotAttachable;
-  netfilter: NotAttachable;
   lwt_in: NotAttachable;
   lwt_out: NotAttachable;
   lwt_xmit: NotAttachable;
@@ -520,8 +516,8 @@ export const sectionRows: Readonly<Record<SectionPrefix, SectionRow>> = {
   // Events.
   perf_event: { programType: "perf_event", method: perfEvent },
   // Packets.
-  xdp: { programType: "xdp", attachType: "xdp", isAttachTypeOptional: true },
-  "xdp.frags": { programType: "xdp", attachType: "xdp", flags: BPF_F_XDP_HAS_FRAGS },
+  xdp: { programType: "xdp", attachType: "xdp", isAttachTypeOptional: true, method: xdp },
+  "xdp.frags": { programType: "xdp", attachType: "xdp", flags: BPF_F_XDP_HAS_FRAGS, method: xdp },
   "xdp/devmap": { programType: "xdp", attachType: "xdp_devmap", otherUse: inDevMap },
   "xdp.frags/devmap": {
     programType: "xdp",
@@ -536,23 +532,39 @@ export const sectionRows: Readonly<Record<SectionPrefix, SectionRow>> = {
     flags: BPF_F_XDP_HAS_FRAGS,
     otherUse: inCpuMap,
   },
-  "tc/ingress": { programType: "sched_cls", attachType: "tcx_ingress", isAttachTypeOptional: true },
+  "tc/ingress": {
+    programType: "sched_cls",
+    attachType: "tcx_ingress",
+    isAttachTypeOptional: true,
+    method: tc,
+  },
   "tcx/ingress": {
     programType: "sched_cls",
     attachType: "tcx_ingress",
     isAttachTypeOptional: true,
+    method: tc,
   },
-  "tc/egress": { programType: "sched_cls", attachType: "tcx_egress", isAttachTypeOptional: true },
-  "tcx/egress": { programType: "sched_cls", attachType: "tcx_egress", isAttachTypeOptional: true },
-  tc: { programType: "sched_cls" },
-  classifier: { programType: "sched_cls" },
+  "tc/egress": {
+    programType: "sched_cls",
+    attachType: "tcx_egress",
+    isAttachTypeOptional: true,
+    method: tc,
+  },
+  "tcx/egress": {
+    programType: "sched_cls",
+    attachType: "tcx_egress",
+    isAttachTypeOptional: true,
+    method: tc,
+  },
+  tc: { programType: "sched_cls", method: directedTc },
+  classifier: { programType: "sched_cls", method: directedTc },
   action: {
     programType: "sched_act",
     otherUse: "pin it, and use `action bpf object-pinned PATH` in a filter of tc(8)",
   },
-  "netkit/primary": { programType: "sched_cls", attachType: "netkit_primary" },
-  "netkit/peer": { programType: "sched_cls", attachType: "netkit_peer" },
-  netfilter: { programType: "netfilter", attachType: "netfilter" },
+  "netkit/primary": { programType: "sched_cls", attachType: "netkit_primary", method: netkit },
+  "netkit/peer": { programType: "sched_cls", attachType: "netkit_peer", method: netkit },
+  netfilter: { programType: "netfilter", attachType: "netfilter", method: netfilter },
   lwt_in: { programType: "lwt_in", otherUse: inRoute },
   lwt_out: { programType: "lwt_out", otherUse: inRoute },
   lwt_xmit: { programType: "lwt_xmit", otherUse: inRoute },

@@ -120,6 +120,7 @@ import {
   AF_UNIX,
   AF_INET,
   AF_NETLINK,
+  AF_PACKET,
   SOCK_STREAM,
   SOCK_DGRAM,
   SOCK_RAW,
@@ -128,12 +129,14 @@ import {
   SO_ATTACH_BPF,
   SO_ATTACH_REUSEPORT_EBPF,
   SO_DETACH_REUSEPORT_BPF,
+  ETH_P_IP,
   ETH_P_ALL,
 } from "./network.ts";
 export {
   AF_UNIX,
   AF_INET,
   AF_NETLINK,
+  AF_PACKET,
   SOCK_STREAM,
   SOCK_DGRAM,
   SOCK_RAW,
@@ -144,6 +147,7 @@ export {
   SO_DETACH_REUSEPORT_BPF,
   MSG_DONTWAIT,
   MSG_NOSIGNAL,
+  ETH_P_IP,
   ETH_P_ALL,
   ETH_HLEN,
 } from "./network.ts";
@@ -1601,7 +1605,6 @@ export const AF_DECnet = 12;
 export const AF_NETBEUI = 13;
 export const AF_SECURITY = 14;
 export const AF_KEY = 15;
-export const AF_PACKET = 17;
 export const AF_ASH = 18;
 export const AF_ECONET = 19;
 export const AF_ATMSVC = 20;
@@ -1639,6 +1642,7 @@ export const address_family = {
   AF_UNIX,
   AF_INET,
   AF_NETLINK,
+  AF_PACKET,
   AF_UNSPEC,
   AF_AX25,
   AF_IPX,
@@ -1653,7 +1657,6 @@ export const address_family = {
   AF_NETBEUI,
   AF_SECURITY,
   AF_KEY,
-  AF_PACKET,
   AF_ASH,
   AF_ECONET,
   AF_ATMSVC,
@@ -2258,8 +2261,6 @@ export const ETH_P_PUP = 512;
 export const ETH_P_PUPAT = 513;
 export const ETH_P_TSN = 8944;
 export const ETH_P_ERSPAN2 = 8939;
-/** IPv4. */
-export const ETH_P_IP = 2048;
 export const ETH_P_X25 = 2053;
 /** ARP. */
 export const ETH_P_ARP = 2054;
@@ -2369,13 +2370,13 @@ export const ETH_P_GRE_OSI = 254;
  * @enum
  */
 export const ether_type = {
+  ETH_P_IP,
   ETH_P_ALL,
   ETH_P_LOOP,
   ETH_P_PUP,
   ETH_P_PUPAT,
   ETH_P_TSN,
   ETH_P_ERSPAN2,
-  ETH_P_IP,
   ETH_P_X25,
   ETH_P_ARP,
   ETH_P_BPQ,

@@ -6,10 +6,12 @@
 export const AF_UNIX = 1;
 export const AF_INET = 2;
 export const AF_NETLINK = 16;
+export const AF_PACKET = 17;
 /** Does not block. */
 export const MSG_DONTWAIT = 64;
 /** Raises no SIGPIPE. */
 export const MSG_NOSIGNAL = 16384;
+export const SOL_NETLINK = 270;
 export const SOCK_STREAM = 1;
 export const SOCK_DGRAM = 2;
 export const SOCK_RAW = 3;
@@ -25,17 +27,22 @@ export const SO_ATTACH_REUSEPORT_EBPF = 52;
 export const SO_DETACH_REUSEPORT_BPF = 68;
 
 // netlink(7): network interfaces and traffic control.
+export const NLMSGERR_ATTR_MSG = 1;
 export const NETLINK_ROUTE = 0;
 export const NLM_F_REQUEST = 1;
 export const NLM_F_MULTI = 2;
 export const NLM_F_ACK = 4;
+export const NLM_F_ECHO = 8;
 export const NLM_F_DUMP_INTR = 16;
 export const NLM_F_DUMP = 768;
 export const NLM_F_REPLACE = 256;
 export const NLM_F_EXCL = 512;
 export const NLM_F_CREATE = 1024;
+export const NLM_F_ACK_TLVS = 512;
 export const NLMSG_ERROR = 2;
 export const NLMSG_DONE = 3;
+export const NETLINK_CAP_ACK = 10;
+export const NETLINK_EXT_ACK = 11;
 export const NLA_F_NESTED = 32768;
 export const NLA_TYPE_MASK = -49153;
 export const TCA_KIND = 1;
@@ -52,6 +59,7 @@ export const RTM_NEWTFILTER = 44;
 export const RTM_DELTFILTER = 45;
 export const RTM_GETTFILTER = 46;
 export const IFLA_IFNAME = 3;
+export const IFLA_MTU = 4;
 export const IFLA_LINKINFO = 18;
 export const IFLA_XDP = 43;
 export const IFLA_INFO_KIND = 1;
@@ -91,8 +99,12 @@ export const XDP_FLAGS_MODES = 14;
 export const XDP_FLAGS_MASK = 31;
 export const IFLA_XDP_MAX = 8;
 export const IFNAMSIZ = 16;
+export const IFF_UP = 1;
+export const VETH_INFO_PEER = 1;
 /** The size of an Ethernet header, in bytes. */
 export const ETH_HLEN = 14;
+/** IPv4. */
+export const ETH_P_IP = 2048;
 /** All protocols: for packet sockets. Frames do not have this type. */
 export const ETH_P_ALL = 3;
 export const TC_H_UNSPEC = 0;

@@ -6,7 +6,7 @@ import {
   rmSync,
   writeFileSync,
 } from "node:fs";
-import { join } from "node:path";
+import { basename, join } from "node:path";
 import { projectArchive, systemArchive } from "./image.ts";
 import type { Kernel } from "./kernel.ts";
 import { type GuestEnd, lastLine, readLog, runMachine } from "./machine.ts";
@@ -80,6 +80,10 @@ export async function runGuest(
     await projectArchive(file("project.cpio"), {
       "run.sh": file("run.sh"),
       [`boot/config-${kernel.release}`]: kernel.config,
+      // The names have numbers, so that the guest loads the modules in their order.
+      ...Object.fromEntries(
+        kernel.modules.map((path, index) => [`modules/${index}-${basename(path)}`, path]),
+      ),
     });
     // The kernel unpacks concatenated archives.
     copyFileSync(system, file("initial.cpio"));

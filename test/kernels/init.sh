@@ -12,6 +12,7 @@ mount -t cgroup2 -o nsdelegate cgroup2 /sys/fs/cgroup
 ln -s /proc/self/fd /dev/fd
 hostname guest
 ip link set lo up
+for module in /modules/*; do busybox insmod "$module"; done
 # The kernel's default. Debian's default of 3 allows perf events only with CAP_SYS_ADMIN.
 echo 2 >/proc/sys/kernel/perf_event_paranoid
 # Allows reserving addresses without memory, as on machines with more memory.

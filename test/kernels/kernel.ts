@@ -13,10 +13,15 @@ export interface Kernel {
   readonly image: string;
   /** The path of the file with its build options. */
   readonly config: string;
+  /** The paths of the modules that guests load, in this order. */
+  readonly modules: readonly string[];
 }
 
+/** Modules that tests of network interfaces need: veth pairs, and classic filters of traffic control. */
+const moduleNames = ["veth", "sch_ingress", "cls_bpf", "nf_defrag_ipv4"];
+
 /** Matches the dependencies of a kernel's package that are parts of the kernel. */
-const partOfKernel = /^linux-(?:image|binary|base)-\d/;
+const partOfKernel = /^linux-(?:image|binary|base|modules)-\d/;
 
 /** Finds a target's kernel in the archive's index and downloads it, unless it was found within the last week. */
 export function fetchKernel(
@@ -26,7 +31,9 @@ export function fetchKernel(
 ): Promise<Kernel> {
   return cached(
     join(cache, `kernel-${target.name}-${debian}.json`),
-    ({ image, config }) => existsSync(image) && existsSync(config),
+    // Earlier versions of this file stored no modules.
+    ({ image, config, modules = [""] }) =>
+      [image, config, ...modules].every((path) => existsSync(path)),
     () => findKernel(target, debian, cache),
   );
 }
@@ -46,7 +53,8 @@ async function findKernel(target: Target, debian: string, cache: string): Promis
   const image = find(folders, /^vmlinuz/);
   const config = find(folders, /^config/);
   const release = /(?:vmlinuz-|modules\/)([^/]+)/.exec(image)?.[1] ?? "";
-  return { target, release, image, config };
+  const modules = moduleNames.map((name) => find(folders, new RegExp(`^${name}\\.ko`)));
+  return { target, release, image, config, modules };
 }
 
 function find(folders: readonly string[], name: RegExp): string {

@@ -3,7 +3,13 @@ import type { GuestReport } from "./guest.ts";
 import { asJson, details, isGoodGuest, summaryLine } from "./report.ts";
 import { newest } from "./targets.ts";
 
-const kernel = { target: newest, release: "6.12.1", image: "vmlinuz", config: "config" };
+const kernel = {
+  target: newest,
+  release: "6.12.1",
+  image: "vmlinuz",
+  config: "config",
+  modules: [],
+};
 const good: GuestReport = {
   ...{ kernel, end: "off", duration: 2, console: "", output: "", features: undefined },
   ...{ tests: [], errors: [], exitCode: 0 },

@@ -1,36 +1,31 @@
-/** @module Makes links of many types for tests, by system calls: the library cannot attach in all of these ways. */
+/** @module Makes links of many types for tests. */
 import { copyFileSync, readFileSync } from "node:fs";
-import { loadProbeProgram, type ProbeProgram } from "../../src/features/probe_program.ts";
 import {
-  createLinkTo,
-  type LinkToRequest,
-  type LinkTarget,
-  openRawTracepoint,
-} from "../../src/ffi/bpf_link.ts";
-import { Descriptor } from "../../src/ffi/descriptor.ts";
-import { asm, Link, Program, type SectionName } from "../../src/index.ts";
+  asm,
+  type AttachArguments,
+  type Link,
+  Program,
+  type SectionName,
+} from "../../src/index.ts";
 
 /** A link, which keeps its program loaded. */
 export interface Attached extends Disposable {
   readonly link: Link;
 }
 
-/** Loads a program that returns a constant, and attaches it. */
-function attach(
-  program: Omit<ProbeProgram, "code">,
-  returned: number,
-  attachType: LinkToRequest["attachType"],
-  target: LinkTarget,
-): Attached {
-  const code = [asm.mov(asm.r0, returned), asm.exit()];
-  using loaded = loadProbeProgram({ ...program, code });
-  const context = { doing: `attach ${attachType}` };
-  const fd = createLinkTo({ fd: loaded.fd, attachType, target }, context);
-  return attached(new Link(new Descriptor(fd, `${attachType} link of a test`)));
-}
-
 function attached(link: Link): Attached {
   return { link, [Symbol.dispose]: () => link[Symbol.dispose]() };
+}
+
+/** Loads a program that returns a constant, and attaches it in the way of its section. */
+function attach<const S extends SectionName>(
+  section: S,
+  returned: number,
+  ...options: AttachArguments<S>
+): Attached {
+  const code = [asm.mov(asm.r0, returned), asm.exit()];
+  using program = new Program({ section, license: "GPL", code });
+  return attached(program.attach(...options));
 }
 
 /** The index of the loopback interface. */
@@ -40,50 +35,34 @@ const next = -1;
 
 /** Attaches to the egress of the loopback interface (kernel 6.6). */
 export function attachTcx(): Attached {
-  const target = { kind: "interface", index: loopback } as const;
-  return attach({ type: "sched_cls" }, next, "tcx_egress", target);
+  return attach("tcx/egress", next, { interface: loopback, method: "tcx" });
 }
 
 /** Attaches to the loopback interface in generic mode, because it has no driver with XDP (kernel 5.9). */
 export function attachXdp(): Attached {
   const pass = 2;
-  const target = { kind: "interface", index: loopback } as const;
-  return attach({ type: "xdp", attachType: "xdp" }, pass, "xdp", target);
+  return attach("xdp", pass, { interface: loopback, method: "link" });
 }
 
 /** Attaches to a cgroup (kernel 5.7). @param folder the directory of a cgroup of version 2 */
 export function attachCgroup(folder: string): Attached {
-  using program = returning("cgroup_skb/egress", 1);
-  return attached(program.attach({ cgroup: folder, method: "link" }));
+  return attach("cgroup_skb/egress", 1, { cgroup: folder, method: "link" });
 }
 
 /** Attaches to the network namespace of this process (kernel 5.9). */
 export function attachNetns(): Attached {
-  using program = returning("sk_lookup", 1);
-  return attached(program.attach());
-}
-
-/** Loads a program that returns a constant. */
-function returning<const S extends SectionName>(section: S, returned: number): Program<S> {
-  const code = [asm.mov(asm.r0, returned), asm.exit()];
-  return new Program({ section, license: "GPL", code });
+  return attach("sk_lookup", 1);
 }
 
 /** Attaches to a netfilter hook (kernel 6.4). */
 export function attachNetfilter(): Attached {
-  return attach({ type: "netfilter", attachType: "netfilter" }, 1, "netfilter", {
-    kind: "netfilter",
-    family: "IPV4",
-    hook: "LOCAL_IN",
-    priority: -7,
-  });
+  const options = { family: "ipv4", hook: "local_in", priority: -7 } as const;
+  return attach("netfilter", 1, options);
 }
 
 /** Attaches an iterator over tasks (kernel 5.8). */
 export function attachIterator(): Attached {
-  const code = [asm.mov(asm.r0, 0), asm.exit()];
-  using program = new Program({ section: "iter/task", license: "GPL", code });
-  return attached(program.attach());
+  return attach("iter/task", 0);
 }
 
 /** Attaches to several offsets of a file (kernel 6.6). No process executes the file, so the probes have no effect. */
@@ -136,10 +115,7 @@ export function attachKprobes(cookie: bigint): Attached {
 
 /** Attaches to the entry of a function (kernel 5.5). */
 export function attachFentry(): Attached {
-  const target = { kind: "func", name: probed } as const;
-  using program = loadProbeProgram({ type: "tracing", attachType: "trace_fentry", target });
-  const fd = openRawTracepoint(program.fd, null, { doing: "attach" });
-  return attached(new Link(new Descriptor(fd, "fentry link of a test")));
+  return attach(`fentry/${probed}`, 0);
 }
 
 /** Returns the reason why a link cannot be made; `undefined` if it can. */

@@ -34,7 +34,7 @@ function allow(): Program<"cgroup_skb/ingress"> {
 }
 
 function idsIn(cgroup: string, effective = false): number[] {
-  const { programs } = attachedPrograms({ cgroup, attachType, effective });
+  const programs = attachedPrograms({ cgroup, attachType, effective })[0]?.programs ?? [];
   return programs.map(({ programId }) => programId);
 }
 
@@ -72,9 +72,9 @@ describe("the order of programs", () => {
       (method) => attached.attach({ ...(method !== undefined && { method }) }).id,
     );
     expect(attached.ids()).toEqual(ids);
-    expect(attachedPrograms({ cgroup: attached.cgroup.path, attachType })).toMatchObject({
-      mode: "multi",
-    });
+    expect(attachedPrograms({ cgroup: attached.cgroup.path, attachType })).toMatchObject([
+      { cgroupMode: "multi" },
+    ]);
   });
 
   orderTest("of links is relative to links", () => {
@@ -132,8 +132,11 @@ describe("the order of programs", () => {
       [{ before: "all", after: "all" }, "expected one of the options before and after, got both"],
       [{ before: program, method: "link" }, "expected a link: a program that is attached by"],
       [{ after: link, method: "attach" }, isLink(link) ? "expected a program: with" : "no link"],
-      [{ before: direct.link }, "which is no link: pass its program"],
-      [{ before: "first" }, 'attach: before: expected a link, a program or "all", got "first"'],
+      [{ before: direct.link }, "which is attached without a link: pass its program"],
+      [
+        { before: "first" },
+        'before: expected a program, a link, { programId }, { linkId } or "all", got "first"',
+      ],
     ] as const) {
       expect(() => attached.attach(options as Partial<CgroupOptions>)).toThrow(message);
     }
@@ -195,9 +198,9 @@ describe("the mode of programs", () => {
     expect(attached.ids()).toEqual([first.id]);
     const second = attached.attach({ mode: "override" });
     expect(attached.ids()).toEqual([second.id]);
-    expect(attachedPrograms({ cgroup: attached.cgroup.path, attachType })).toMatchObject({
-      mode: "override",
-    });
+    expect(attachedPrograms({ cgroup: attached.cgroup.path, attachType })).toMatchObject([
+      { cgroupMode: "override" },
+    ]);
     // The first one is not attached any more, so that its disposal must not detach the second one.
     first.link[Symbol.dispose]();
     expect(attached.ids()).toEqual([second.id]);

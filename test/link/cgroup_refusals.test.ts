@@ -132,8 +132,8 @@ describe("attaching to a cgroup is refused with a hint for", () => {
     expect(() => program.attach({ cgroup: 1023 })).toThrow("EBADF");
     for (const [target, message] of [
       [{ cgroup: "/", attachType: "cgroup_inet4_bnd" }, 'did you mean "cgroup_inet4_bind"?'],
-      [{ attachType: "sk_lookup" }, "expected one of the options cgroup, netns and map"],
-      [{ cgroup: "/", attachType: "sockops", netns: 1 }, "unknown attachType"],
+      [{}, "expected one of the options interface, cgroup, netns and map"],
+      [{ cgroup: "/", attachType: "sockops" }, "unknown attachType"],
       [{ cgroup: "/", attachType: "cgroup_device", netns: 1 }, 'unknown option "netns"'],
       [undefined, "expected an object, got undefined"],
     ] as const) {

@@ -72,7 +72,7 @@ describe("sk_lookup", () => {
     using first = counter.program("sk_lookup", pass);
     using second = counter.program("sk_lookup", pass);
     const ids = () =>
-      attachedPrograms({ netns: child.pid, attachType: "sk_lookup" }).programs.map(
+      attachedPrograms({ netns: child.pid, attachType: "sk_lookup" })[0]?.programs.map(
         ({ programId }) => programId,
       );
     expect(ids()).toEqual([]);
@@ -155,8 +155,8 @@ describe("flow_dissector", () => {
     expect(() => other.attach({ netns: child.pid, method: "attach" })).toThrow(
       /BPF_PROG_ATTACH\): EEXIST .*has a flow dissector already/,
     );
-    expect(attachedPrograms({ netns: child.pid, attachType: "flow_dissector" }).programs).toEqual([
-      { programId: program.id, linkId: undefined },
+    expect(attachedPrograms({ netns: child.pid, attachType: "flow_dissector" })).toMatchObject([
+      { programs: [{ programId: program.id, linkId: undefined }] },
     ]);
     link.detach();
   });
@@ -166,7 +166,7 @@ describe("flow_dissector", () => {
     using program = counter.program("flow_dissector", 0);
     using other = counter.program("flow_dissector", 0);
     const ids = () =>
-      attachedPrograms({ netns: child.pid, attachType: "flow_dissector" }).programs.map(
+      attachedPrograms({ netns: child.pid, attachType: "flow_dissector" })[0]?.programs.map(
         ({ programId }) => programId,
       );
     const options = { netns: child.pid, method: "attach" } as const;

@@ -126,7 +126,7 @@ wayTest("sk_skb/stream_parser", async () => {
 });
 
 function idsOn(map: SockMap | SockHash<t.Type<number>>): number[] {
-  const { programs } = attachedPrograms({ map, attachType: "sk_msg_verdict" });
+  const programs = attachedPrograms({ map, attachType: "sk_msg_verdict" })[0]?.programs ?? [];
   return programs.map(({ programId }) => programId);
 }
 

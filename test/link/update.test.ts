@@ -7,8 +7,6 @@ import {
   Program,
   features,
 } from "../../src/index.ts";
-import { createLinkTo } from "../../src/ffi/bpf_link.ts";
-import { Descriptor } from "../../src/ffi/descriptor.ts";
 import { loopback } from "./attachments.ts";
 import { testWith } from "../support/needs.ts";
 
@@ -17,7 +15,7 @@ const tcxTest = testWith(features.attachKinds.get("tcx"));
 /** TCX_NEXT: continue with the next program. */
 const next = -1;
 
-function classifier(): Program {
+function classifier(): Program<"tc"> {
   return new Program({
     section: "tc",
     license: "GPL",
@@ -26,10 +24,8 @@ function classifier(): Program {
 }
 
 /** Attaches a program to the loopback interface by a tcx link, which supports all operations (kernel 6.6). */
-function attachToLoopback({ fd }: LinkedProgram): Link {
-  const target = { kind: "interface", index: loopback } as const;
-  const link = createLinkTo({ fd, attachType: "tcx_ingress", target }, { doing: "attach to lo" });
-  return new Link(new Descriptor(link, "tcx link to lo"));
+function attachToLoopback(program: Program<"tc">): Link {
+  return program.attach({ interface: loopback, direction: "ingress", method: "tcx" });
 }
 
 tcxTest("update() replaces the program, if the link type supports it", () => {

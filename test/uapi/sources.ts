@@ -258,7 +258,7 @@ export const constantFiles: Readonly<Record<string, ConstantFile>> = {
         from: [
           {
             header: "kernel:linux/socket.h",
-            names: /^(AF_(UNIX|INET|NETLINK)|MSG_(DONTWAIT|NOSIGNAL))$/,
+            names: /^(AF_(UNIX|INET|NETLINK|PACKET)|SOL_NETLINK|MSG_(DONTWAIT|NOSIGNAL))$/,
           },
           { header: "kernel:linux/net.h", names: /^SOCK_(STREAM|DGRAM|RAW|NONBLOCK|CLOEXEC)$/ },
         ],
@@ -279,7 +279,7 @@ export const constantFiles: Readonly<Record<string, ConstantFile>> = {
           {
             header: "linux/netlink.h",
             names:
-              /^(NETLINK_ROUTE|NLM_F_(REQUEST|ACK|EXCL|CREATE|REPLACE|DUMP|MULTI|DUMP_INTR)|NLMSG_(ERROR|DONE)|NLA_F_NESTED|NLA_TYPE_MASK)$/,
+              /^(NETLINK_ROUTE|NLM_F_(REQUEST|ACK|ACK_TLVS|ECHO|EXCL|CREATE|REPLACE|DUMP|MULTI|DUMP_INTR)|NLMSG_(ERROR|DONE)|NLMSGERR_ATTR_MSG|NLA_F_NESTED|NLA_TYPE_MASK|NETLINK_(EXT|CAP)_ACK)$/,
           },
           {
             header: "linux/rtnetlink.h",
@@ -289,10 +289,11 @@ export const constantFiles: Readonly<Record<string, ConstantFile>> = {
           {
             header: "linux/if_link.h",
             names:
-              /^(IFLA_(LINKINFO|INFO_KIND|INFO_DATA|IFNAME|XDP|XDP_\w+|NETKIT_\w+)|XDP_(FLAGS|ATTACHED)_\w+)$/,
+              /^(IFLA_(LINKINFO|INFO_KIND|INFO_DATA|IFNAME|MTU|XDP|XDP_\w+|NETKIT_\w+)|XDP_(FLAGS|ATTACHED)_\w+)$/,
           },
-          { header: "linux/if.h", names: /^IFNAMSIZ$/ },
-          { header: "linux/if_ether.h", names: /^ETH_(P_ALL|HLEN)$/ },
+          { header: "linux/if.h", names: /^(IFNAMSIZ|IFF_UP)$/ },
+          { header: "linux/veth.h", names: /^VETH_INFO_PEER$/ },
+          { header: "linux/if_ether.h", names: /^ETH_(P_ALL|P_IP|HLEN)$/ },
           {
             header: "linux/pkt_sched.h",
             names: /^TC_H_(CLSACT|MIN_INGRESS|MIN_EGRESS|ROOT|UNSPEC)$/,

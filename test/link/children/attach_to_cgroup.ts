@@ -8,6 +8,6 @@ const program = new Program({
   code: [asm.mov(asm.r0, 1), asm.exit()],
 });
 program.attach({ cgroup });
-const { programs } = attachedPrograms({ cgroup, attachType: "cgroup_inet_ingress" });
+const programs = attachedPrograms({ cgroup, attachType: "cgroup_inet_ingress" })[0]?.programs ?? [];
 console.log(JSON.stringify(programs.map(({ programId }) => programId)));
 setInterval(() => {}, 60_000);

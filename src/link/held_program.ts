@@ -1,0 +1,48 @@
+/** @module Programs of attachments for which the kernel has no link. */
+
+import { objectId } from "../ffi/bpf_object.ts";
+import { Descriptor, duplicate } from "../ffi/descriptor.ts";
+import { BpfError } from "../ffi/error.ts";
+import { EPERM } from "../uapi/errno.ts";
+import type { LinkedProgram } from "./attach_method.ts";
+
+/** A program with a descriptor of its own, so that it can be compared after its other descriptors are closed. */
+export class HeldProgram implements Disposable {
+  readonly #descriptor: Descriptor;
+  /** The id of the program. */
+  readonly id: number;
+
+  /** @throws {BpfError} if the descriptor cannot be duplicated. */
+  constructor(program: LinkedProgram) {
+    const what = "attached program";
+    this.#descriptor = new Descriptor(duplicate(program.fd, what), what);
+    try {
+      this.id = objectId("prog", this.#descriptor);
+    } catch (error) {
+      this.#descriptor[Symbol.dispose]();
+      throw error;
+    }
+  }
+
+  /** The descriptor of the program, which this object owns. */
+  get fd(): number {
+    return this.#descriptor.fd;
+  }
+
+  /** Checks that this is the expected program, if there is one. @throws {BpfError} EPERM as the kernel for links. */
+  requireExpected(expected: LinkedProgram | undefined, doing: string): void {
+    if (expected === undefined) return;
+    using other = new HeldProgram(expected);
+    if (other.id === this.id) return;
+    throw new BpfError({
+      errno: EPERM,
+      syscall: "netlink",
+      doing,
+      hint: "It has another program than the expected one: read link.info().programId",
+    });
+  }
+
+  [Symbol.dispose](): void {
+    this.#descriptor[Symbol.dispose]();
+  }
+}
