@@ -6,6 +6,7 @@ import { join } from "node:path";
 import * as library from "../src/index.ts";
 import { features, type MapTypeName } from "../src/index.ts";
 import { MapKind } from "../src/maps/map_options.ts";
+import { sessionsPage } from "./sessions.ts";
 import { blocksOf, namedFilesOf, type Page, pageAt, pages } from "./support/markdown.ts";
 import { testWith } from "./support/needs.ts";
 import { bpfTest } from "./support/privilege.ts";
@@ -59,7 +60,7 @@ const examples = [...sources.flatMap(examplesInComments), ...pages.flatMap(examp
 const projects = pages.filter((page) => projectOf(page).size > 0);
 /** The page whose files are a server and a reader of its map. */
 const pageOfProcesses = pageAt("docs/maps.md");
-const pagesWithFiles = [...projects, pageOfProcesses];
+const pagesWithFiles = [...projects, pageOfProcesses, pageAt(sessionsPage)];
 let folder = "";
 
 function folderOf({ path }: Page): string {

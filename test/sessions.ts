@@ -2,12 +2,14 @@
  * The sessions with the command `bun-bpf` in docs/command.md: command lines and what they print. They are run against objects that
  * are made for them, in a mount namespace with its own BPF file system.
  *
+ * The files that the page shows are in the folder in which the command lines are run.
+ *
  *   bun test/sessions.ts --write    runs them, and writes the present output into the page where it differs
  */
 import { chmodSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { blocksOf, pageAt } from "./support/markdown.ts";
+import { blocksOf, namedFilesOf, pageAt } from "./support/markdown.ts";
 import { packageRoot, run } from "./support/run.ts";
 
 /** A command line, and what it prints on both streams. */
@@ -49,6 +51,13 @@ export async function runCommands(commands: readonly string[]): Promise<Step[]> 
     writeFileSync(join(folder, "bun-bpf"), `#!/bin/sh\nexec ${process.execPath} ${main} "$@"\n`);
     chmodSync(join(folder, "bun-bpf"), 0o755);
     writeFileSync(script, commands.map((line) => `{ ${line}\n} 2>&1\necho '${mark}'\n`).join(""));
+    for (const [name, code] of namedFilesOf(pageAt(sessionsPage))) {
+      const library = join(packageRoot, "src/index.ts");
+      writeFileSync(
+        join(folder, name),
+        code.replace('from "bun-bpf"', () => `from "${library}"`),
+      );
+    }
     const objects = join(import.meta.dir, "support/children/session_objects.ts");
     // The names of the objects are those in the page, so a second run on this machine has to wait.
     const lock = `flock ${join(tmpdir(), "bun-bpf-sessions.lock")}`;
@@ -65,6 +74,8 @@ export async function runCommands(commands: readonly string[]): Promise<Step[]> 
 /** Columns of tables that differ from run to run. */
 const volatileColumns: ReadonlySet<string> = new Set([
   ...["ID", "MAPS", "MEMORY", "LOADED", "OWNERS", "RUNS", "TAG"],
+  // The columns of `prog profile`.
+  ...["RATE", "EACH", "CPU"],
 ]);
 
 const isTable = (output: string) => /^ *ID  /.test(output);
@@ -105,7 +116,8 @@ function withoutNumbers(line: string): string {
   return line
     .replace(/^(tag: +)\w+$/, "$1#")
     .replace(/^(id: +)\d+$/, "$1#")
-    .replace(/\d+ (?=open_events|note_exec|raw_tracepoint )/g, "# ")
+    .replace(/\d+ (?=open_events|note_exec|execs|raw_tracepoint )/g, "# ")
+    .replace(/map\[id:\d+\]/g, "map[id:#]")
     .replace(/\bbun(?:\.exe)?\(\d+\)( as descriptor \d+)?/g, "bun(#)")
     .replace(/\bBTF \d+/g, "BTF #")
     .replace(/\d{4}-\d\d-\d\d \d\d:\d\d:\d\d/g, "#")

@@ -23,6 +23,7 @@ import {
   type LiveMap,
   type MapReference,
   slotsOf,
+  type SourcePosition,
 } from "./instruction.ts";
 import { bpfHelpers } from "../uapi/helpers.ts";
 import {
@@ -433,7 +434,7 @@ function formatLines(items: Iterable<CodeItem>): string[] {
       continue;
     }
     if (item.label !== undefined) text.push(`${item.label}:`);
-    const comment = formatSource(item);
+    const comment = item.source === undefined ? "" : formatPosition(item.source);
     if (comment !== "" && comment !== position) text.push(comment);
     position = comment;
     const opcode = item.opcode.toString(16).padStart(2, "0");
@@ -443,8 +444,7 @@ function formatLines(items: Iterable<CodeItem>): string[] {
   return text;
 }
 
-function formatSource({ source }: Instruction): string {
-  if (source === undefined) return "";
-  const { file, line, text } = source;
+/** Formats a source position as a comment line: `; return 0; @ count.c:12`. */
+export function formatPosition({ file, line, text }: SourcePosition): string {
   return `; ${text === undefined ? "" : `${text.trim()} `}@ ${file}:${line}`;
 }

@@ -8,6 +8,10 @@ import { mapEditCommands } from "./map_edit_commands.ts";
 import { mapEventsCommand } from "./map_events_command.ts";
 import { netCommand } from "./net_command.ts";
 import { progCommand } from "./prog_command.ts";
+import { progAttachCommand } from "./prog_attach_command.ts";
+import { progDumpCommand } from "./prog_dump_command.ts";
+import { progLoadCommand } from "./prog_load_command.ts";
+import { progProfileCommand } from "./prog_profile_command.ts";
 
 /** Functions that add the commands to the program. */
 export const commandGroups = [
@@ -16,6 +20,10 @@ export const commandGroups = [
   mapEditCommands,
   mapEventsCommand,
   progCommand,
+  progLoadCommand,
+  progAttachCommand,
+  progDumpCommand,
+  progProfileCommand,
   linkCommand,
   netCommand,
   btfCommand,

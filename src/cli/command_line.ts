@@ -1,12 +1,25 @@
 /** @module Runs the command that the command line names, reports its errors, and returns the exit status. */
 
-import { Command, CommanderError } from "commander";
+import { Command, CommanderError, InvalidArgumentError } from "commander";
+import { AssemblerError } from "../asm/layout.ts";
 import { BpfError } from "../ffi/error.ts";
+import { VerifierError } from "../program/verifier_error.ts";
 import { ClosedPipe, jsonHelp, printable, writeError, writeOut } from "./output.ts";
 import { version } from "../../package.json" with { type: "json" };
 
 /** Adds a command with its subcommands to the program. */
 export type CommandGroup = (program: Command) => void;
+
+/**
+ * Finds a command to which others are added: `map`.
+ *
+ * @throws {Error} if it has not been added to the program.
+ */
+export function groupOf(program: Command, name: string): Command {
+  const group = program.commands.find((command) => command.name() === name);
+  if (group === undefined) throw new Error(`the command "${name}" must be defined first`);
+  return group;
+}
 
 /** Runs the command that the arguments name, and returns the exit status. Prints errors on standard error. */
 export async function runCommandLine(
@@ -34,8 +47,69 @@ export class CommandError extends Error {
   }
 }
 
+/**
+ * Runs a step that checks arguments of the user, and returns its result.
+ *
+ * @param subject the object or file that the errors are about
+ * @throws {CommandError} if the step rejects an argument.
+ */
+export function forUser<T>(subject: string, { isMisuse }: { isMisuse: boolean }, step: () => T): T {
+  try {
+    return step();
+  } catch (error) {
+    const isRefusal =
+      error instanceof TypeError ||
+      error instanceof RangeError ||
+      error instanceof AssemblerError ||
+      error instanceof InvalidArgumentError;
+    if (!isRefusal) throw error;
+    // The message is printed in one line, even if names in it contain line feeds.
+    throw new CommandError(`${subject}: ${printable(error.message)}`, { isMisuse });
+  }
+}
+
 /** Signals that stop a command which otherwise runs forever. */
 export const endingSignals = ["SIGINT", "SIGTERM"] as const;
+
+/** Waits for a signal that ends a command. Between the construction and the disposal, such signals do not end the process. */
+export class EndingSignal implements Disposable {
+  readonly #received = Promise.withResolvers<true>();
+  readonly #receive = (): void => this.#received.resolve(true);
+
+  constructor() {
+    for (const signal of endingSignals) process.on(signal, this.#receive);
+  }
+
+  /** Waits for a signal, for at most a number of milliseconds. Returns true after a signal. */
+  async wait(milliseconds: number): Promise<boolean> {
+    const { promise, resolve } = Promise.withResolvers<false>();
+    // The timer also keeps the process alive: a handler of signals does not.
+    const timer = setTimeout(() => resolve(false), Math.min(milliseconds, maxDelayMs));
+    const hasArrived = await Promise.race([this.#received.promise, promise]);
+    clearTimeout(timer);
+    return hasArrived;
+  }
+
+  [Symbol.dispose](): void {
+    for (const signal of endingSignals) process.off(signal, this.#receive);
+  }
+}
+
+/** The longest delay of `setTimeout`, about 24 days. */
+const maxDelayMs = 2 ** 31 - 1;
+
+/**
+ * Parses a duration in seconds, and returns it in milliseconds.
+ *
+ * @throws {InvalidArgumentError} if it is not a number from 0.01 to 2,000,000.
+ */
+export function parseSeconds(text: string): number {
+  const seconds = Number(text);
+  if (!/^\d*\.?\d+$/.test(text) || seconds < 0.01 || seconds > 2e6) {
+    throw new InvalidArgumentError("Expected a number of seconds from 0.01 to 2000000.");
+  }
+  return seconds * 1000;
+}
 
 /**
  * Runs steps one after another. A signal ends the process between two steps, so that each step can remove what it created.
@@ -75,6 +149,8 @@ Examples:
   bun-bpf map update limits 1000 50      store a value, encoded by the map's types
   bun-bpf map events exec_events         print the records of a ring buffer as they arrive
   bun-bpf prog show /sys/fs/bpf/filter   show the details of a program
+  bun-bpf prog load x.ts /sys/fs/bpf/x   load a program from a script, and pin it
+  bun-bpf prog profile                   count and time the runs of all programs
   bun-bpf btf dump vmlinux >vmlinux.h    print the kernel's types as a C header
 
 Maps and programs are named by id (12, id:12), by name if it is unique (counts, name:counts), or by the
@@ -118,8 +194,9 @@ function report(error: unknown): number {
     return error.isMisuse ? misused : failed;
   }
   const { message } = error instanceof Error ? error : new Error(String(error));
-  // The message is printed in one line, even if names in it contain line feeds.
-  writeError(`bun-bpf: ${printable(message)}\n`);
+  // The message is printed in one line, even if names in it contain line feeds. Only that of the verifier has several.
+  const lines = error instanceof VerifierError ? message.split("\n") : [message];
+  writeError(`bun-bpf: ${lines.map(printable).join("\n")}\n`);
   // An unexpected error is a defect of this program. The stack helps to find it.
   if (!isExpected(error)) writeError(`${(error as Error).stack ?? ""}\n`);
   return failed;

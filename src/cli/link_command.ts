@@ -1,9 +1,29 @@
 /** @module The commands `bun-bpf link`: links, the attachments of programs. */
 
 import type { Command } from "commander";
-import { addObjectCommands, type ObjectCommand, programById } from "./object_command.ts";
-import { type Detail, hex, ifKnown, printable } from "./output.ts";
+import { CommandError } from "./command_line.ts";
+import {
+  addObjectCommands,
+  argumentFor,
+  holdersOf,
+  type ObjectCommand,
+  openLink,
+  processText,
+  programById,
+  type Reference,
+} from "./object_command.ts";
+import {
+  type Detail,
+  hex,
+  ifKnown,
+  type JsonOption,
+  printable,
+  printJson,
+  withJson,
+} from "./output.ts";
+import { BpfError } from "../ffi/error.ts";
 import { FunctionNames, visibleObjects } from "../inspect/objects.ts";
+import type { Link } from "../link/link.ts";
 import type { LinkInfo } from "../link/link_info.ts";
 import { linkTarget as targetOfLink } from "../link/link_types.ts";
 import { formatKernelSymbol, KernelSymbols } from "../symbols/kernel_symbols.ts";
@@ -21,9 +41,54 @@ Older kernels report fewer details about links: the documentation of LinkInfo ha
 Examples:
   bun-bpf link list
   bun-bpf link show id:3
-  bun-bpf link show /sys/fs/bpf/exec_link --json`,
+  bun-bpf link show /sys/fs/bpf/exec_link --json
+  bun-bpf link detach id:3`,
     );
   addObjectCommands(group, links);
+  withJson(
+    group
+      .command("detach")
+      .description("detach the program of a link, also if processes and pins hold the link")
+      .addArgument(argumentFor("link"))
+      .addHelpText(
+        "after",
+        `
+The link stays in the kernel, without a target, until its holders close it. The kernel detaches links to
+cgroups, network namespaces, network interfaces, netfilter hooks, maps of sockets and struct_ops in this way.
+Links of other types end only when their last pin is removed (\`link unpin\`) and their processes close them:
+for these the command fails, and names the pins and processes.
+
+With --json the document has the keys id and detached (true).
+
+Examples:
+  bun-bpf link detach id:3
+  bun-bpf link detach /sys/fs/bpf/ingress`,
+      ),
+  ).action(detach);
+}
+
+function detach(reference: Reference, { json = false }: JsonOption): void {
+  using link = openLink(reference);
+  try {
+    link.detach();
+  } catch (error) {
+    if (!(error instanceof BpfError) || error.code !== "EOPNOTSUPP") throw error;
+    throw new CommandError(
+      `cannot detach the ${link}: the kernel detaches links of this type only when nothing holds them${remedy(link)}`,
+    );
+  }
+  if (json) printJson({ id: link.id, detached: true });
+}
+
+/** Names the pins and processes that hold a link, and the way to end them. */
+function remedy(link: Link): string {
+  const { pins, owners } = holdersOf("link", link.id);
+  const others = owners.filter(({ pid }) => pid !== process.pid);
+  const steps = [
+    ...pins.map((path) => `run \`bun-bpf link unpin ${path}\``),
+    ...(others.length === 0 ? [] : [`end ${processText(others)}`]),
+  ];
+  return steps.length === 0 ? "" : `: ${steps.join(", and ")}`;
 }
 
 const links: ObjectCommand<"link"> = {

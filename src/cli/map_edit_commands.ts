@@ -1,7 +1,7 @@
 /** @module The commands `bun-bpf map lookup|peek|update|delete`, which read and change single entries. */
 
-import { type Command, InvalidArgumentError, Option } from "commander";
-import { CommandError } from "./command_line.ts";
+import { type Command, Option } from "commander";
+import { CommandError, forUser, groupOf } from "./command_line.ts";
 import { valueText } from "./map_command.ts";
 import {
   argumentFor,
@@ -11,7 +11,7 @@ import {
   parseReference,
   type Reference,
 } from "./object_command.ts";
-import { counted, type JsonOption, printable, printJson, withJson, writeOut } from "./output.ts";
+import { counted, type JsonOption, printJson, withJson, writeOut } from "./output.ts";
 import { EntryEncoder, MapEditor } from "../inspect/map_editor.ts";
 import { EntryDecoder } from "../inspect/map_reader.ts";
 import { mapTypes, operationsOf } from "../maps/map_types.ts";
@@ -35,8 +35,7 @@ Examples:
 
 /** Adds the commands for single entries to `bun-bpf map`, which has to exist. */
 export function mapEditCommands(program: Command): void {
-  const group = program.commands.find((command) => command.name() === "map");
-  if (group === undefined) throw new Error('the command "map" must be defined first');
+  const group = groupOf(program, "map");
   withJson(
     group
       .command("lookup")
@@ -89,17 +88,7 @@ export function mapEditCommands(program: Command): void {
  * @throws {CommandError} if it is not a key or value of the map.
  */
 function encoded<T>(map: MapEditor, encode: () => T): T {
-  try {
-    return encode();
-  } catch (error) {
-    const isRefusal =
-      error instanceof TypeError ||
-      error instanceof RangeError ||
-      error instanceof InvalidArgumentError;
-    if (!isRefusal) throw error;
-    // The message is printed in one line, even if names of types contain line feeds.
-    throw new CommandError(`${map}: ${printable(error.message)}`, { isMisuse: true });
-  }
+  return forUser(`${map}`, { isMisuse: true }, encode);
 }
 
 function keyOf(map: MapEditor, text: string, encoder?: EntryEncoder): Uint8Array {

@@ -1,7 +1,7 @@
 /** @module The command `bun-bpf map events`, which prints the records of a ring buffer or perf buffer as they arrive. */
 
 import type { Command } from "commander";
-import { CommandError, endingSignals } from "./command_line.ts";
+import { CommandError, endingSignals, groupOf } from "./command_line.ts";
 import { parseLimit, valueText } from "./map_command.ts";
 import { argumentFor, originOf, type Reference } from "./object_command.ts";
 import { counted, type JsonOption, note, OutputStream, progress, toJson, warn } from "./output.ts";
@@ -35,8 +35,7 @@ interface EventsOptions extends JsonOption {
 
 /** Adds the command to `bun-bpf map`, which has to exist. */
 export function mapEventsCommand(program: Command): void {
-  const group = program.commands.find((command) => command.name() === "map");
-  if (group === undefined) throw new Error('the command "map" must be defined first');
+  const group = groupOf(program, "map");
   group
     .command("events")
     .description("consume and print the records of a ring or perf buffer")

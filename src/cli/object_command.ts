@@ -28,6 +28,8 @@ import {
 } from "../inspect/objects.ts";
 import { type ObjectOwner, type ObjectOwners, objectOwners } from "../inspect/owners.ts";
 import { type ObjectPins, objectPins } from "../inspect/pins.ts";
+import { Link } from "../link/link.ts";
+import { Program } from "../program/program.ts";
 import type { ProgramInfo } from "../program/program_info.ts";
 import { BPF_OBJ_NAME_LEN } from "../uapi/bpf.ts";
 
@@ -114,7 +116,12 @@ export function argumentFor(kind: HandleKind): Argument {
   );
 }
 
-function parsePath(text: string): string {
+/**
+ * Parses the path of a pin.
+ *
+ * @throws {InvalidArgumentError} if it has no slash.
+ */
+export function parsePath(text: string): string {
   const path = text.replace(/^path:/, "");
   // Text without a slash is probably the name of an object, not a path.
   if (path === "" || path.includes("\0") || (path === text && !path.includes("/"))) {
@@ -151,6 +158,32 @@ function unpin(kind: HandleKind, path: string, { json = false }: JsonOption): vo
  */
 export function openReference(kind: HandleKind, reference: Reference): OpenedObject {
   return OpenedObject.open(kind, originOf(kind, reference, { isChange: true }));
+}
+
+/**
+ * Opens a program.
+ *
+ * @param options those of {@link originOf}
+ * @throws {CommandError} if there is none, or more than one.
+ */
+export function openProgram(reference: Reference, options?: { isChange: boolean }): Program {
+  const origin = originOf("prog", reference, options);
+  if ("id" in origin) return Program.fromId(origin.id);
+  // This also explains what else is pinned at the path.
+  objectByPath("prog", origin.path);
+  return Program.open(origin.path);
+}
+
+/**
+ * Opens a link.
+ *
+ * @throws {CommandError} if there is none.
+ */
+export function openLink(reference: Reference): Link {
+  const origin = originOf("link", reference, { isChange: true });
+  if ("id" in origin) return Link.fromId(origin.id);
+  objectByPath("link", origin.path);
+  return Link.open(origin.path);
 }
 
 /**
@@ -295,9 +328,14 @@ function findByName<Kind extends HandleKind>(kind: Kind, name: string): InfoByKi
 }
 
 /** The processes and pins that keep an object in the kernel, as far as this process can see them. */
-interface Holders {
+export interface Holders {
   readonly owners: readonly ObjectOwner[];
   readonly pins: readonly string[];
+}
+
+/** Finds the processes and pins that keep an object in the kernel, as far as this process can see them. */
+export function holdersOf(kind: HandleKind, id: number): Holders {
+  return new HolderIndex(kind).of(id);
 }
 
 /** Maximum number of owners or pins in a cell of a table. */
@@ -348,8 +386,13 @@ function tableOf<T>(found: ObjectsByKind<T>, kind: HandleKind): ReadonlyMap<numb
 
 /** Makes the cells of a table for owners and pins. */
 function holderCells({ owners, pins }: Holders): [owners: string, pins: string] {
+  return [processText(owners), abbreviate(pins, maxInCell)];
+}
+
+/** Formats the first processes that have an object open: `bun(17),sh(20)`. */
+export function processText(owners: readonly ObjectOwner[]): string {
   const processes = new Map(owners.map(({ pid, comm }) => [pid, `${comm}(${pid})`]));
-  return [abbreviate([...processes.values()], maxInCell), abbreviate(pins, maxInCell)];
+  return abbreviate([...processes.values()], maxInCell);
 }
 
 /** Makes the lines about owners and pins. */

@@ -247,6 +247,28 @@ export function progress(text: string): void {
   if (process.stderr.isTTY) writeTerminal(`\r${printable(text)}\u001b[K`);
 }
 
+/** Prints bytes as they are to standard output. */
+export function writeBytes(bytes: Uint8Array): void {
+  write(standardOutput, bytes);
+}
+
+/** A terminal that shows one text, which the next one replaces. Disposal brings back what the terminal showed before. */
+export class FullScreen implements Disposable {
+  constructor() {
+    // The alternate screen, without a cursor.
+    write(standardOutput, "\u001b[?1049h\u001b[?25l");
+  }
+
+  show(text: string): void {
+    const lines = text.replace(unprintableAmongStyles, escapeCharacter).split("\n");
+    write(standardOutput, `\u001b[H${lines.join("\u001b[K\n")}\u001b[J`);
+  }
+
+  [Symbol.dispose](): void {
+    write(standardOutput, "\u001b[?25h\u001b[?1049l");
+  }
+}
+
 /** Prints lines to standard output in large chunks. */
 export class LineWriter implements Disposable {
   #gathered = "";
@@ -328,8 +350,8 @@ const retryDelayMs = 1;
 /** Number of characters that are collected before they are written. */
 const chunkLength = 64 * 1024;
 
-function write(fd: number, text: string): void {
-  const bytes = Buffer.from(text);
+function write(fd: number, output: string | Uint8Array): void {
+  const bytes = typeof output === "string" ? Buffer.from(output) : output;
   let written = 0;
   while (written < bytes.length) {
     try {

@@ -25,12 +25,17 @@ export function progCommand(program: Command): void {
       "after",
       `
 In the output of \`list\`, CODE is the size of the instructions, and MEMORY is the memory of the program
-without its machine code. The kernel counts RUNS only while the sysctl kernel.bpf_stats_enabled is 1.
+without its machine code. The kernel counts RUNS only while the sysctl kernel.bpf_stats_enabled is 1, or
+\`prog profile\` runs.
 
 Examples:
   bun-bpf prog list
   bun-bpf prog show id:7
-  bun-bpf prog list --json | jq '.[] | select(.type == "xdp") | .id'`,
+  bun-bpf prog list --json | jq '.[] | select(.type == "xdp") | .id'
+  bun-bpf prog load execs.ts /sys/fs/bpf/execs
+  bun-bpf prog attach /sys/fs/bpf/execs raw_tp/sched_process_exec --duration 10
+  bun-bpf prog dump xlated id:7
+  bun-bpf prog profile --duration 5`,
     );
   addObjectCommands(group, programs);
 }

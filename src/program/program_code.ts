@@ -4,6 +4,7 @@ import { decode, CALL, LDDW } from "../asm/encode.ts";
 import { type Instruction, type SourcePosition, slotsOf } from "../asm/instruction.ts";
 import { Btf, visibleBtf } from "../btf/btf.ts";
 import { type BufferedInfo, bufferedInfo, type InfoBuffer, objectInfo } from "../ffi/bpf_object.ts";
+import { BpfError } from "../ffi/error.ts";
 import { architecture } from "../ffi/platform.ts";
 import { KernelSymbols } from "../symbols/kernel_symbols.ts";
 import { BPF_TAG_SIZE } from "../uapi/bpf.ts";
@@ -93,6 +94,8 @@ class CodeInfo implements Disposable {
   readonly #counts: ReadonlyMap<ListName, number>;
   /** The program's BTF; `undefined` if it has none that this process may read. */
   readonly btf: Btf | undefined;
+  /** True if the kernel has compiled the program to machine code. */
+  readonly isJited: boolean;
 
   /** @throws {BpfError} if the kernel refuses. */
   constructor(fd: number, what: string, names: readonly ListName[]) {
@@ -106,6 +109,7 @@ class CodeInfo implements Disposable {
     );
     const btfId = sizes.u32(PROG_INFO.btf_id);
     this.btf = btfId === 0 ? undefined : visibleBtf(btfId);
+    this.isJited = sizes.u32(PROG_INFO.jited_prog_len) > 0;
   }
 
   /** Returns the bytes of a list; `undefined` if the kernel hides it from this process. */
@@ -156,18 +160,21 @@ class CodeInfo implements Disposable {
     }
   }
 
-  /** Returns the description of a function by its number. */
-  describe(index: number): ProgramFunction {
-    const typeId = this.rows("functions")[index]?.[1];
-    const name = typeId === undefined ? "" : (this.btf?.type(typeId).name ?? "");
+  /** Returns the descriptions of functions, in the order of their numbers. */
+  functions(count: number): ProgramFunction[] {
+    const typeIds = this.rows("functions").map(([, typeId = 0]) => typeId);
     const tags = this.bytes("tags");
-    const start = index * BPF_TAG_SIZE;
-    const hasTag = tags !== undefined && start + BPF_TAG_SIZE <= tags.byteLength;
-    return {
-      name: name === "" ? `func#${index}` : name,
-      declaration: name === "" ? undefined : this.btf?.declaration(typeId as number),
-      tag: hasTag ? Buffer.from(tags.buffer, start, BPF_TAG_SIZE).toString("hex") : undefined,
-    };
+    return Array.from({ length: count }, (_, index) => {
+      const typeId = typeIds[index] ?? 0;
+      const name = this.btf?.type(typeId).name || `func#${index}`;
+      const start = index * BPF_TAG_SIZE;
+      const hasTag = tags !== undefined && start + BPF_TAG_SIZE <= tags.byteLength;
+      return {
+        name,
+        declaration: typeId === 0 ? undefined : this.btf?.declaration(typeId),
+        tag: hasTag ? Buffer.from(tags.buffer, start, BPF_TAG_SIZE).toString("hex") : undefined,
+      };
+    });
   }
 
   [Symbol.dispose](): void {
@@ -187,24 +194,27 @@ export function readTranslatedCode(fd: number, what: string): TranslatedFunction
   if (bytes === undefined || bytes.byteLength === 0) return undefined;
   const placed = place(decode(new Uint8Array(bytes.buffer)));
   const starts = functionStarts(info, placed);
-  const functions = starts.map((slot, index) => ({ ...info.describe(index), slot }));
-  const names = new CodeNames(functions);
-  const lines = [...info.lines()];
-  let line = -1;
-  return functions.map((described, index) => {
-    const end = starts[index + 1] ?? Number.POSITIVE_INFINITY;
-    const instructions = placed
-      .filter(({ slot }) => slot >= described.slot && slot < end)
-      .map(({ instruction, slot }): Instruction => {
-        while (slot >= (lines[line + 1]?.slot ?? Number.POSITIVE_INFINITY)) line++;
-        const source = lines[line];
-        // A position before the start of the function belongs to another one.
-        const isOwn = source !== undefined && source.slot >= described.slot;
-        const named = names.resolve(instruction, slot);
-        return isOwn ? { ...named, source: source.source } : named;
-      });
-    return { ...described, instructions };
-  });
+  const described = info.functions(starts.length);
+  const names = new CodeNames(starts, described, info.isJited);
+  const sources = new Map(Array.from(info.lines(), ({ slot, source }) => [slot, source]));
+  const functions = described.map((one, index) => ({
+    ...one,
+    slot: starts[index] as number,
+    instructions: [] as Instruction[],
+  }));
+  let current = 0;
+  let source: SourcePosition | undefined;
+  for (const { instruction, slot } of placed) {
+    if (slot === starts[current + 1]) {
+      current++;
+      // A position in one function says nothing about the next one.
+      source = undefined;
+    }
+    source = sources.get(slot) ?? source;
+    const named = names.resolve(instruction, slot);
+    functions[current]?.instructions.push(source === undefined ? named : { ...named, source });
+  }
+  return functions;
 }
 
 /** An instruction and its slot. */
@@ -228,14 +238,15 @@ function functionStarts(info: CodeInfo, placed: readonly Placed[]): number[] {
   if (recorded.length > 0) return recorded;
   const called = placed.flatMap(({ instruction, slot }) => {
     const distance = callDistance(instruction);
-    return distance === undefined ? [] : [slot + 1 + distance];
+    // No function can start after a call. 0 stands for a distance that does not fit.
+    return distance === undefined || distance === 0 ? [] : [slot + 1 + distance];
   });
   return [...new Set([0, ...called])].sort((one, other) => one - other);
 }
 
 /**
  * Returns the distance in slots from the next slot to the function that a translated instruction refers to; `undefined` for other
- * instructions. The kernel stores the distance of a call in the offset, and the number of the function in the immediate.
+ * instructions. That of a call is in its offset of 16 bits: a longer one is cut, on newer kernels 0.
  */
 function callDistance({ opcode, src, offset, imm }: Instruction): number | undefined {
   if (opcode === CALL && src === BPF_PSEUDO_CALL) return offset;
@@ -245,13 +256,17 @@ function callDistance({ opcode, src, offset, imm }: Instruction): number | undef
 
 /** Finds the names that translated instructions refer to. The kernel's symbols are read for the first call of a helper. */
 class CodeNames {
-  readonly #functions: readonly { readonly name: string; readonly slot: number }[];
+  readonly #starts: readonly number[];
+  readonly #isJited: boolean;
+  readonly #functions: readonly ProgramFunction[];
   #symbols: KernelSymbols | undefined;
   #base: bigint | undefined;
   #areSymbolsRead = false;
 
-  constructor(functions: readonly { readonly name: string; readonly slot: number }[]) {
+  constructor(starts: readonly number[], functions: readonly ProgramFunction[], isJited: boolean) {
+    this.#starts = starts;
     this.#functions = functions;
+    this.#isJited = isJited;
   }
 
   /** Returns an instruction with a reference to what it refers to, where the name is known. */
@@ -259,8 +274,7 @@ class CodeNames {
     const { opcode, src, imm } = instruction;
     const distance = callDistance(instruction);
     if (distance !== undefined) {
-      const target = slot + 1 + distance;
-      const called = this.#functions.find((candidate) => candidate.slot === target);
+      const called = this.#calledFunction(instruction, slot + 1 + distance);
       return called === undefined
         ? instruction
         : { ...instruction, reference: { kind: "function", name: called.name } };
@@ -282,6 +296,18 @@ class CodeNames {
     return name === undefined
       ? instruction
       : { ...instruction, reference: { kind: "kernelFunction", name } };
+  }
+
+  /** Returns the function that an instruction refers to. @param target the slot of its start, of which a call has only 16 bits */
+  #calledFunction({ opcode, imm }: Instruction, target: number): ProgramFunction | undefined {
+    if (opcode !== CALL) return this.#functions[this.#starts.indexOf(target)];
+    // The kernel stores the number of the function, if it has compiled the program, and older ones if the distance fits.
+    const numbered = this.#isJited ? this.#functions[Number(imm)] : undefined;
+    if (numbered !== undefined) return numbered;
+    const isAt = (start: number) => ((start ^ target) & 0xffff) === 0;
+    const first = this.#starts.findIndex(isAt);
+    const isUnique = this.#starts.findLastIndex(isAt) === first;
+    return isUnique ? this.#functions[first] : undefined;
   }
 
   #helperName(distance: number): string | undefined {
@@ -324,7 +350,9 @@ function kernelFunctionName(id: number): string | undefined {
 function readableSymbols(): KernelSymbols | undefined {
   try {
     return KernelSymbols.read();
-  } catch {
+  } catch (error) {
+    // A BpfError means that the process has no free descriptor.
+    if (error instanceof BpfError) throw error;
     return undefined;
   }
 }
@@ -351,19 +379,27 @@ export function readMachineCode(fd: number, what: string): MachineFunction[] | u
   if (code === undefined) return undefined;
   if (code.byteLength === 0) return [];
   const lengths = info.rows("lengths").map(([length = 0]) => length);
-  const lineAddresses = info.longs("lineAddresses");
-  const sources = [...info.lines()];
+  const addresses = info.longs("addresses");
+  const described = info.functions(addresses.length);
   let start = 0;
-  return info.longs("addresses").map((address, index) => {
-    const length = lengths[index] ?? 0;
-    const bytes = new Uint8Array(code.buffer.slice(start, start + length) as ArrayBuffer);
-    start += length;
-    const lines = sources.flatMap(({ index: line, source }) => {
-      const offset = Number((lineAddresses[line] ?? 0n) - address);
-      return offset >= 0 && offset < length ? [{ offset, source }] : [];
-    });
-    return { ...info.describe(index), address, bytes, lines };
+  const functions = addresses.map((address, index) => {
+    const end = start + (lengths[index] ?? 0);
+    const bytes = new Uint8Array(code.buffer.slice(start, end) as ArrayBuffer);
+    start = end;
+    return { ...(described[index] as ProgramFunction), address, bytes, lines: [] as MachineLine[] };
   });
+  // A program with line information has function information, too. Both are in the order of slots.
+  const starts = info.rows("functions").map(([slot = 0]) => slot);
+  const lineAddresses = info.longs("lineAddresses");
+  let current = 0;
+  for (const { index, slot, source } of info.lines()) {
+    while (slot >= (starts[current + 1] ?? Number.POSITIVE_INFINITY)) current++;
+    const place = functions[current];
+    const address = lineAddresses[index];
+    if (place === undefined || address === undefined) continue;
+    place.lines.push({ offset: Number(address - place.address), source });
+  }
+  return functions;
 }
 
 /** Returns true if the kernel hides all code from this process, for which it reports a size of 0. */

@@ -95,10 +95,11 @@ describe("help", () => {
         "pin",
         "unpin",
       ].map((name) => ["map", name]),
-      ...["list", "show"].flatMap((name) => [
-        ["prog", name],
-        ["link", name],
+      ...["list", "show", "load", "attach", "detach", "dump", "profile"].map((name) => [
+        "prog",
+        name,
       ]),
+      ...["list", "show", "detach"].map((name) => ["link", name]),
       ...["list", "dump"].map((name) => ["btf", name]),
     ]) {
       const { stdout } = await cli([...args, "--help"]);

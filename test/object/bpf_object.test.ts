@@ -7,6 +7,7 @@ import {
   DisposedError,
   HashMap,
   type ObjectSpec,
+  type ProgramSpec,
   t,
   VerifierError,
 } from "../../src/index.ts";
@@ -62,6 +63,19 @@ const spec = {
     seven: { section: "xdp", license: "GPL", code: [asm.mov(r0, 7), asm.exit()] },
   },
 } as const satisfies ObjectSpec;
+
+bpfTest("programs of a spec can have flags", () => {
+  const code = [asm.ldMapValue(r1, ".data", 0), asm.ldxw(r0, r1, 1), asm.exit()];
+  const unaligned = (flags: ProgramSpec["flags"]) => ({
+    variables: { ".data": { contents: new Uint8Array(8) } },
+    programs: {
+      read: { section: "socket", license: "GPL", code, ...(flags && { flags }) } as const,
+    },
+  });
+  using _object = BpfObject.load(unaligned(undefined));
+  const spec = structuredClone(unaligned(["strict_alignment"]));
+  expect(() => BpfObject.load(spec)).toThrow(VerifierError);
+});
 
 describe("BpfObject.load()", () => {
   test("takes a spec that is plain data", () => {

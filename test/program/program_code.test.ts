@@ -4,6 +4,7 @@ import { join } from "node:path";
 import {
   ArrayMap,
   asm,
+  Btf,
   type Code,
   disassemble,
   features,
@@ -106,6 +107,27 @@ describe("translatedCode()", () => {
     expect(functions[0]?.instructions[0]?.source).toBeUndefined();
   });
 
+  bpfTest("names functions that are more than 32,767 slots away", () => {
+    const count = 90;
+    const names = Array.from({ length: count }, (_, index) => `f${index}`);
+    const body = Array.from({ length: 500 }, () => asm.mov(r0, 1));
+    using program = new Program({
+      section: "socket",
+      license: "GPL",
+      code: [
+        asm.func("main"),
+        asm.withSource(asm.mov(r0, 0), at(1, "main")),
+        names.map((name) => asm.callFunction(name)),
+        asm.exit(),
+        names.map((name) => [asm.func(name), body, asm.exit()]),
+      ],
+    });
+    const [main, ...others] = program.translatedCode() ?? [];
+    expect(others.map(({ name }) => name)).toEqual(names);
+    const called = main?.instructions.slice(1, 1 + count).map(({ reference }) => reference);
+    expect(called).toEqual(names.map((name) => ({ kind: "function", name })));
+  });
+
   testWith(features.instructions.get("callbacks"))("names the callbacks of helpers", () => {
     using values = new ArrayMap({ value: t.u32, length: 1 });
     using program = new Program({
@@ -128,7 +150,12 @@ describe("translatedCode()", () => {
     expect(disassemble(main?.instructions ?? [])).toContain("r2 = subprog[each]");
   });
 
-  testWith(features.instructions.get("kernel_functions"))("names kernel functions", () => {
+  testUnless(
+    bpfObstacle ??
+      (Btf.kernel().find("func", "bpf_rcu_read_lock") === undefined
+        ? "the kernel has no bpf_rcu_read_lock() before 6.2"
+        : undefined),
+  )("names kernel functions", () => {
     using program = new Program({
       section: "tc",
       license: "GPL",

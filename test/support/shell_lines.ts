@@ -19,6 +19,7 @@ const otherCommands: Readonly<Record<string, string>> = {
   docker: "needs a daemon and images",
   git: "needs the network",
   "apt-get": "needs the network",
+  objdump: "not part of this project",
   jq: "not part of this project",
   mount: "changes the machine; tests use private file systems",
   cd: "a built-in of the shell",

@@ -177,7 +177,10 @@ function publicBlocks(input: Reduced): string[] {
       ...(file === flags ? [] : [listText("export", names, file)]),
     ];
   });
-  return [[`export * from "./${flags}";`, ...lists].join("\n"), ...blocks];
+  return [
+    [`export * from "./${flags}";`, ...lists].join("\n"),
+    ...blocks.filter((block) => block !== ""),
+  ];
 }
 
 /** Returns the declarations of an enumeration. @param own the constants that are declared in this file */

@@ -1,5 +1,6 @@
 // Makes the objects of the sessions in docs/command.md, and runs a shell script that shows them: session_objects.ts SCRIPT
 // It expects a BPF file system at /sys/fs/bpf that no other process uses.
+import { dirname } from "node:path";
 import { asm, HashMap, Program, Queue, RingBuf, t } from "../../../src/index.ts";
 
 const [script = ""] = process.argv.slice(2);
@@ -42,5 +43,8 @@ using program = new Program({
 using link = program.attach();
 link.pin("/sys/fs/bpf/note_exec");
 
-const shell = Bun.spawn(["bash", script], { stdio: ["ignore", "inherit", "inherit"] });
+const shell = Bun.spawn(["bash", script], {
+  cwd: dirname(script),
+  stdio: ["ignore", "inherit", "inherit"],
+});
 process.exitCode = await shell.exited;

@@ -1,0 +1,164 @@
+/** @module Detaches programs that are attached without a link, also those that other processes have attached. */
+
+import { checkOptions } from "../check/arguments.ts";
+import type { BpfCallContext } from "../ffi/bpf.ts";
+import { detachProgram, queryPrograms } from "../ffi/bpf_link.ts";
+import type { AttachTypeName } from "../ffi/bpf_prog.ts";
+import type { Descriptor } from "../ffi/descriptor.ts";
+import { BpfError } from "../ffi/error.ts";
+import { inNetns, openNetns, openNetworkNamespace } from "../ffi/namespace.ts";
+import { fdOf } from "../handle/fd_like.ts";
+import { ENOENT } from "../uapi/errno.ts";
+import type { AttachMethod, LinkedProgram } from "./attach_method.ts";
+import {
+  cgroup,
+  type CgroupOptions,
+  cgroupSkb,
+  type CgroupSkbOptions,
+  lsmCgroup,
+  openCgroup,
+} from "./cgroup.ts";
+import { flowDissector, type FlowDissectorOptions } from "./netns.ts";
+import { skSkb, type SkSkbOptions, socketMap, type SocketMapOptions } from "./socket_map.ts";
+
+/** A program that is attached somewhere. */
+export interface DetachableProgram extends LinkedProgram {
+  readonly id: number;
+}
+
+/** The arguments of a {@link DetachMethod}. */
+interface DetachRequest<Options extends object> {
+  readonly program: DetachableProgram;
+  readonly attachType: AttachTypeName;
+  readonly options: Options;
+}
+
+/** A way to detach programs. */
+interface DetachMethod<Options extends object = object> {
+  /** The names of the options, which are those of the way to attach that tell where the program is attached. */
+  readonly options: readonly string[];
+  /** @throws {BpfError} `ENOENT` if the program is not attached there without a link. */
+  detach(request: DetachRequest<Options>): void;
+}
+
+const needs = ["CAP_BPF", "CAP_NET_ADMIN"] as const;
+
+const cgroupHints = {
+  EBADF: "This is not a cgroup of version 2: pass a directory of the cgroup2 file system",
+  ENOENT: "The cgroup was removed",
+} as const;
+
+const fromCgroup: DetachMethod<CgroupOptions> = {
+  options: ["cgroup"],
+  detach({ program, attachType, options }) {
+    using target = openCgroup(options.cgroup);
+    const doing = `detach from the ${target.what} (${attachType})`;
+    // In the modes with one program, the kernel detaches whatever program the cgroup has.
+    const { programs } = queryPrograms(target.fd, attachType, { doing, needs, hints: cgroupHints });
+    if (!programs.some(({ programId }) => programId === program.id)) throw notAttached(doing);
+    detachFrom(target.fd, program, attachType, { doing });
+  },
+};
+
+const fromCgroupSkb: DetachMethod<CgroupSkbOptions> = {
+  options: ["cgroup", "direction"],
+  detach({ program, options }) {
+    const { direction } = options;
+    if (direction !== "ingress" && direction !== "egress") {
+      throw new TypeError(`detach: direction: expected "ingress" or "egress"`);
+    }
+    fromCgroup.detach({ program, attachType: `cgroup_inet_${direction}`, options });
+  },
+};
+
+const fromSocketMap: DetachMethod<SocketMapOptions> = {
+  options: ["map"],
+  detach({ program, attachType, options: { map } }) {
+    const fd = fdOf(map, 'a map of sockets as option "map"');
+    const doing = `detach from the map of sockets (${attachType})`;
+    detachFrom(fd, program, attachType, {
+      doing,
+      hints: {
+        EBUSY: "The program is attached by a link",
+        EOPNOTSUPP: "The map is not a map of sockets (SockMap, SockHash)",
+      },
+    });
+  },
+};
+
+const fromSkSkb: DetachMethod<SkSkbOptions> = {
+  options: ["map", "attachType"],
+  detach: ({ program, options }) =>
+    fromSocketMap.detach({ program, attachType: options.attachType, options }),
+};
+
+const fromNetns: DetachMethod<FlowDissectorOptions> = {
+  options: ["netns"],
+  detach({ program, attachType, options: { netns } }) {
+    using target: Descriptor = netns === undefined ? openNetworkNamespace() : openNetns(netns);
+    const doing = `detach from the ${target.what} (${attachType})`;
+    inNetns(target, () =>
+      detachFrom(0, program, attachType, {
+        doing,
+        hints: { EINVAL: "The program is attached by a link" },
+      }),
+    );
+  },
+};
+
+function detachFrom(
+  targetFd: number,
+  { fd }: DetachableProgram,
+  attachType: AttachTypeName,
+  context: BpfCallContext,
+): void {
+  const hints = { ENOENT: notWithoutLink, ...context.hints };
+  detachProgram({ programFd: fd, attachType, targetFd }, { needs, ...context, hints });
+}
+
+const notWithoutLink = "The program is not attached there, or it is attached by a link";
+
+function notAttached(doing: string): BpfError {
+  return new BpfError({
+    errno: ENOENT,
+    syscall: "bpf(BPF_PROG_QUERY)",
+    doing,
+    hint: "The program is not attached there",
+  });
+}
+
+/** The ways to detach, by the ways to attach that need no link. */
+const detachMethods = new Map<AttachMethod, DetachMethod>([
+  [cgroup, fromCgroup],
+  [cgroupSkb, fromCgroupSkb],
+  [lsmCgroup, fromCgroup],
+  [socketMap, fromSocketMap],
+  [skSkb, fromSkSkb],
+  [flowDissector, fromNetns],
+] as [AttachMethod, DetachMethod][]);
+
+/**
+ * Detaches a program that is attached without a link, in the way of its section. Links are detached by {@link Link.detach}.
+ *
+ * @param section the name of the section, the way to attach and the attach type
+ * @throws {BpfError} `ENOENT` if the program is not attached there without a link.
+ * @throws {TypeError | RangeError} if an option is wrong, or programs of the section are attached by links only.
+ */
+export function detachWithoutLink(
+  section: {
+    readonly name: string;
+    readonly row: { readonly method?: AttachMethod; readonly attachType?: AttachTypeName };
+  },
+  program: DetachableProgram,
+  options: object,
+): void {
+  const { method, attachType } = section.row;
+  const way = method && detachMethods.get(method);
+  if (way === undefined) {
+    throw new TypeError(
+      `detach: programs of section "${section.name}" are attached by links only: detach the link`,
+    );
+  }
+  checkOptions("detach", options, way.options);
+  way.detach({ program, attachType: attachType ?? "cgroup_inet_ingress", options });
+}
