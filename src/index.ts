@@ -200,8 +200,14 @@ export type {
 } from "./link/perf_counters.ts";
 export type { PerfEventOptions } from "./link/perf_event_program.ts";
 export { PerfEventsLink } from "./link/perf_events_link.ts";
-export { Link, listLinks, type OpenLinkOptions, type UpdateLinkOptions } from "./link/link.ts";
-export type { CookieOptions, CookiesOptions, LinkedProgram } from "./link/attach_method.ts";
+export {
+  Link,
+  type LinkedProgram,
+  listLinks,
+  type OpenLinkOptions,
+  type UpdateLinkOptions,
+} from "./link/link.ts";
+export type { CookieOptions, CookiesOptions } from "./link/attach_method.ts";
 export type { FunctionPatterns } from "./link/function_patterns.ts";
 export type { KprobeOptions, KprobeTarget, KsyscallTarget } from "./link/kprobe.ts";
 export { KprobeMultiLink, type KprobeMultiTarget } from "./link/kprobe_multi.ts";

@@ -34,12 +34,13 @@ export function probeAttachKind(row: AttachKindRow): ProbeAnswer {
   return attempt(() => {
     try {
       if (row.place === "struct_ops map") attachStructOps(row.options !== undefined);
-      else attachProgram(row, row.place);
+      else attachProgram(row);
     } catch (error) {
-      if (row.isExclusive && error instanceof BpfError && error.code === "EEXIST") return;
-      // The ways refuse to attach while the security module is not active.
-      const isRefusal = error instanceof BpfError && error.code === "EOPNOTSUPP";
-      if (row.needsSecurityModule && isRefusal) requireSecurityModule();
+      if (error instanceof BpfError) {
+        if (row.isExclusive && error.code === "EEXIST") return;
+        // The ways refuse to attach while the security module is not active.
+        if (row.needsSecurityModule && error.code === "EOPNOTSUPP") requireSecurityModule();
+      }
       throw error;
     }
     if (row.needsSecurityModule) requireSecurityModule();
@@ -60,8 +61,8 @@ export function loadFor({ section, returns = 0 }: AttachKindRow, name = "probe")
 }
 
 /** Loads the program of a row, attaches it by the way of its section, and detaches it. */
-function attachProgram(row: AttachKindRow, place: SimplePlace | undefined): void {
-  const { options, operation } = row;
+function attachProgram(row: AttachKindRow): void {
+  const { place, options, operation } = row;
   using program = loadFor(row);
   atProbePlace(place, (placeOptions) => {
     using link = program.attach({ ...placeOptions, ...options });
@@ -73,11 +74,8 @@ function attachProgram(row: AttachKindRow, place: SimplePlace | undefined): void
   });
 }
 
-/** A place that an option of `attach()` stands for. */
-export type SimplePlace = Exclude<ProbePlace, "struct_ops map">;
-
 /** Makes a place, calls `use` with the options of `attach()` that name it, and removes the place. */
-export function atProbePlace(place: SimplePlace | undefined, use: (options: object) => void): void {
+export function atProbePlace(place: ProbePlace | undefined, use: (options: object) => void): void {
   switch (place) {
     case undefined:
       return use({});
@@ -110,6 +108,8 @@ export function atProbePlace(place: SimplePlace | undefined, use: (options: obje
     }
     case "file":
       return withFile((path) => use({ path }));
+    case "struct_ops map":
+      throw new Error("programs of struct_ops are attached with their map");
   }
 }
 

@@ -172,7 +172,7 @@ export function setStringArray(attr: BpfAttr, offset: number, texts: readonly st
 }
 
 /** A program that {@link queryPrograms} found. */
-export interface QueriedProgram {
+interface QueriedProgram {
   readonly programId: number;
   /** The id of the link that attaches the program; `undefined` without a link, and for targets that do not report links. */
   readonly linkId: number | undefined;

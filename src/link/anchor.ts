@@ -6,9 +6,8 @@
 import { describe } from "../check/describe.ts";
 import { BPF_F_AFTER, BPF_F_BEFORE, BPF_F_ID, BPF_F_LINK } from "../uapi/bpf.ts";
 import { fdOf } from "../handle/fd_like.ts";
-import type { LinkedProgram } from "./attach_method.ts";
 import { Attachment } from "./attachment.ts";
-import { Link } from "./link.ts";
+import { Link, type LinkedProgram } from "./link.ts";
 
 /** The id of an attached program, as an {@link Anchor}. */
 export interface ProgramIdAnchor {

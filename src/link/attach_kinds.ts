@@ -7,14 +7,14 @@
 
 import { sinceByArchitecture } from "../ffi/kernel.ts";
 import type { AttachKindRow } from "./attach_method.ts";
-import { iteratorKinds } from "./iterator.ts";
-import { perfEventKinds } from "./perf_event_program.ts";
-import { kprobeKinds } from "./kprobe.ts";
-import { kprobeMultiKinds } from "./kprobe_multi.ts";
 import { cgroupKinds } from "./cgroup_kinds.ts";
 import { netnsKinds } from "./netns.ts";
 import { netfilterKinds } from "./netfilter.ts";
 import { netkitKinds } from "./netkit.ts";
+import { kprobeKinds } from "./kprobe.ts";
+import { kprobeMultiKinds } from "./kprobe_multi.ts";
+import { iteratorKinds } from "./iterator.ts";
+import { perfEventKinds } from "./perf_event_program.ts";
 import { rawTracepointKinds } from "./raw_tracepoint.ts";
 import { socketMapKinds } from "./socket_map.ts";
 import { socketKinds } from "./sockets.ts";

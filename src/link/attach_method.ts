@@ -5,13 +5,7 @@ import { describe } from "../check/describe.ts";
 import type { AttachTypeName } from "../ffi/bpf_prog.ts";
 import type { Capability } from "../ffi/capabilities.ts";
 import type { KernelVersion } from "../ffi/kernel.ts";
-import type { Link } from "./link.ts";
-
-/** The part of a loaded program that a link needs. */
-export interface LinkedProgram {
-  /** The file descriptor of the program. */
-  readonly fd: number;
-}
+import type { Link, LinkedProgram } from "./link.ts";
 
 /** The arguments of {@link AttachMethod.attach}. */
 export interface AttachRequest<Options extends object> {

@@ -1,8 +1,7 @@
 import { BpfError } from "../ffi/error.ts";
 import type { Descriptor } from "../ffi/descriptor.ts";
 import { EOPNOTSUPP } from "../uapi/errno.ts";
-import type { LinkedProgram } from "./attach_method.ts";
-import { Link } from "./link.ts";
+import { Link, type LinkedProgram } from "./link.ts";
 import type { LinkInfo } from "./link_info.ts";
 
 /** The operations of an {@link Attachment}. */

@@ -26,9 +26,9 @@ import {
   BPF_F_REPLACE,
 } from "../uapi/bpf.ts";
 import { LINK_CREATE } from "../uapi/layout.ts";
-import type { AttachMethod, AttachRequest, LinkedProgram, TargetForm } from "./attach_method.ts";
+import type { AttachMethod, AttachRequest, TargetForm } from "./attach_method.ts";
 import { attachDirectly } from "./direct_attachment.ts";
-import { Link } from "./link.ts";
+import { Link, type LinkedProgram } from "./link.ts";
 import {
   orderHints,
   orderOptions,

@@ -6,10 +6,11 @@ import { detachProgram, queryPrograms } from "../ffi/bpf_link.ts";
 import type { AttachTypeName } from "../ffi/bpf_prog.ts";
 import type { Descriptor } from "../ffi/descriptor.ts";
 import { BpfError } from "../ffi/error.ts";
-import { inNetns, openNetns, openNetworkNamespace } from "../ffi/namespace.ts";
+import { inNetworkNamespace, openNetns, openNetworkNamespace } from "../ffi/namespace.ts";
 import { fdOf } from "../handle/fd_like.ts";
 import { ENOENT } from "../uapi/errno.ts";
-import type { AttachMethod, LinkedProgram } from "./attach_method.ts";
+import type { AttachMethod } from "./attach_method.ts";
+import type { LinkedProgram } from "./link.ts";
 import {
   cgroup,
   type CgroupOptions,
@@ -97,7 +98,7 @@ const fromNetns: DetachMethod<FlowDissectorOptions> = {
   detach({ program, attachType, options: { netns } }) {
     using target: Descriptor = netns === undefined ? openNetworkNamespace() : openNetns(netns);
     const doing = `detach from the ${target.what} (${attachType})`;
-    inNetns(target, () =>
+    inNetworkNamespace(target.fd, () =>
       detachFrom(0, program, attachType, {
         doing,
         hints: { EINVAL: "The program is attached by a link" },

@@ -13,7 +13,7 @@ import { Descriptor, duplicate } from "../ffi/descriptor.ts";
 import { BpfError } from "../ffi/error.ts";
 import { BPF_F_REPLACE } from "../uapi/bpf.ts";
 import { ENOENT, EPERM } from "../uapi/errno.ts";
-import type { LinkedProgram } from "./attach_method.ts";
+import type { LinkedProgram } from "./link.ts";
 import { Attachment, type AttachmentOperations } from "./attachment.ts";
 import type { CommonLinkInfo, LinkInfo } from "./link_info.ts";
 

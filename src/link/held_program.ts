@@ -4,7 +4,7 @@ import { objectId } from "../ffi/bpf_object.ts";
 import { Descriptor, duplicate } from "../ffi/descriptor.ts";
 import { BpfError } from "../ffi/error.ts";
 import { EPERM } from "../uapi/errno.ts";
-import type { LinkedProgram } from "./attach_method.ts";
+import type { LinkedProgram } from "./link.ts";
 
 /** A program with a descriptor of its own, so that it can be compared after its other descriptors are closed. */
 export class HeldProgram implements Disposable {

@@ -3,9 +3,14 @@ import { updateLink } from "../ffi/bpf_link.ts";
 import type { Descriptor } from "../ffi/descriptor.ts";
 import { startTurn } from "../loop/timers.ts";
 import { checkType, type Type } from "../types/type.ts";
-import type { LinkedProgram } from "./attach_method.ts";
 import type { IterLinkInfo } from "./link_info.ts";
-import { Link, openLinkAs, type OpenLinkOptions, type UpdateLinkOptions } from "./link.ts";
+import {
+  Link,
+  openLinkAs,
+  type OpenLinkOptions,
+  type UpdateLinkOptions,
+  type LinkedProgram,
+} from "./link.ts";
 
 /**
  * The output of an iterator program, as items: lines, records or chunks of bytes.

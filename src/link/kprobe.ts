@@ -20,10 +20,9 @@ import {
   checkCookie,
   checkTarget,
   type CookieOptions,
-  type LinkedProgram,
   type TargetForm,
 } from "./attach_method.ts";
-import type { Link } from "./link.ts";
+import type { Link, LinkedProgram } from "./link.ts";
 import { attachPerfEvent, openProbe } from "./perf_event.ts";
 
 /** The target of sections with kprobes: a function by its name, or an instruction by its address. */

@@ -5,9 +5,14 @@ import { describeAll, objectId, objectKind } from "../ffi/bpf_object.ts";
 import type { Descriptor } from "../ffi/descriptor.ts";
 import { BpfError } from "../ffi/error.ts";
 import { KernelObject, openObject, type Origin } from "../handle/kernel_object.ts";
-import type { LinkedProgram } from "./attach_method.ts";
 import type { LinkInfo, LinkTypeName } from "./link_info.ts";
 import { linkTarget, readLinkInfo } from "./link_types.ts";
+
+/** The part of a loaded program that a link needs. */
+export interface LinkedProgram {
+  /** The file descriptor of the program. */
+  readonly fd: number;
+}
 
 /** Options of {@link Link.open}, {@link Link.fromId} and {@link Link.fromFd}. There are none: the object must be empty. */
 export type OpenLinkOptions = Readonly<Record<string, never>>;

@@ -13,9 +13,9 @@ import {
   openNetns,
   openNetworkNamespace,
 } from "../ffi/namespace.ts";
-import type { AttachKindRow, AttachMethod, LinkedProgram } from "./attach_method.ts";
+import type { AttachKindRow, AttachMethod } from "./attach_method.ts";
 import { attachDirectly } from "./direct_attachment.ts";
-import { Link } from "./link.ts";
+import { Link, type LinkedProgram } from "./link.ts";
 import type { NetnsOptions } from "./network_target.ts";
 
 /** Options of `attach()` for the section `flow_dissector`. */

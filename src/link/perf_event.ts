@@ -8,9 +8,8 @@ import { BpfError } from "../ffi/error.ts";
 import { readFileSync } from "../ffi/files.ts";
 import { isKernelSince, kernelConfig } from "../ffi/kernel.ts";
 import { enablePerfEvent, openProbeEvent, setPerfEventProgram } from "../ffi/perf_event.ts";
-import type { LinkedProgram } from "./attach_method.ts";
 import { Attachment } from "./attachment.ts";
-import { Link } from "./link.ts";
+import { Link, type LinkedProgram } from "./link.ts";
 
 /** A link to a perf event. Disposing of the link closes the event. */
 class PerfEventLink extends Link {

@@ -16,8 +16,7 @@ import { checkMilliseconds, CpuCheck, type CpuSource, thisMachine } from "../loo
 import { startTimer, stopTimer, type Timer } from "../loop/timers.ts";
 import { EOPNOTSUPP } from "../uapi/errno.ts";
 import { LINK_CREATE } from "../uapi/layout.ts";
-import type { LinkedProgram } from "./attach_method.ts";
-import { Link } from "./link.ts";
+import { Link, type LinkedProgram } from "./link.ts";
 import type { PerfEventLinkInfo } from "./link_info.ts";
 
 /** The arguments of {@link attachToPlaces} and {@link attachToCpus}. */

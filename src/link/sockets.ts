@@ -7,10 +7,10 @@ import { Descriptor, duplicate } from "../ffi/descriptor.ts";
 import { BpfError } from "../ffi/error.ts";
 import { fstatSync } from "../ffi/files.ts";
 import { type FdLike, fdOf } from "../handle/fd_like.ts";
-import type { AttachKindRow, AttachMethod, LinkedProgram } from "./attach_method.ts";
+import type { AttachKindRow, AttachMethod } from "./attach_method.ts";
 import { Attachment, type AttachmentOperations } from "./attachment.ts";
 import { checkExpected, copyProgram } from "./direct_attachment.ts";
-import type { Link } from "./link.ts";
+import type { Link, LinkedProgram } from "./link.ts";
 import type { SocketAttachmentInfo } from "./link_info.ts";
 
 /** Options of `attach()` for the sections `socket`, `sk_reuseport` and `sk_reuseport/migrate`. */

@@ -28,7 +28,7 @@ import {
   TCA_KIND,
   TCA_OPTIONS,
 } from "../uapi/network.ts";
-import type { LinkedProgram } from "./attach_method.ts";
+import type { LinkedProgram } from "./link.ts";
 import { Attachment } from "./attachment.ts";
 import { HeldProgram } from "./held_program.ts";
 import type { TcDirection, TcLinkInfo } from "./link_info.ts";

@@ -16,10 +16,10 @@ import {
   XDP_FLAGS_SKB_MODE,
   XDP_FLAGS_UPDATE_IF_NOEXIST,
 } from "../uapi/network.ts";
-import type { AttachKindRow, AttachMethod, AttachRequest, LinkedProgram } from "./attach_method.ts";
+import type { AttachKindRow, AttachMethod, AttachRequest } from "./attach_method.ts";
 import { Attachment } from "./attachment.ts";
 import { HeldProgram } from "./held_program.ts";
-import { Link } from "./link.ts";
+import { Link, type LinkedProgram } from "./link.ts";
 import type { XdpLinkInfo } from "./link_info.ts";
 import {
   atInterface,

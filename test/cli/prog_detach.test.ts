@@ -30,7 +30,8 @@ afterAll(async () => {
 });
 
 /** The number of programs that are attached to the cgroup. */
-const attachedCount = (): number => attachedPrograms({ cgroup, attachType }).programs.length;
+const attachedCount = (): number =>
+  attachedPrograms({ cgroup, attachType })[0]?.programs.length ?? 0;
 
 /** Returns true if a packet of the process runs the program. */
 async function runs(counter: RunCounter): Promise<boolean> {
@@ -118,7 +119,7 @@ testWith(attachKinds.get("cgroup_link"))("programs are attached in an order", as
     // The order of programs of a cgroup needs Linux 6.17.
     if (stderr.includes("needs Linux 6.17")) return;
     expect(stderr).toBe("");
-    const { programs } = attachedPrograms({ cgroup, attachType });
+    const programs = attachedPrograms({ cgroup, attachType })[0]?.programs ?? [];
     expect(programs.map(({ programId }) => programId)).toEqual([second.id, first.id]);
     await cliText(["prog", "detach", second.id, section, `cgroup=${cgroup}`]);
   } finally {

@@ -2,7 +2,7 @@
 
 import { readlinkSync } from "node:fs";
 import { basename } from "node:path";
-import { atProbePlace, type SimplePlace } from "../../src/features/attach_probes.ts";
+import { atProbePlace } from "../../src/features/attach_probes.ts";
 import { type AttachKind, BpfError, type Link, Program } from "../../src/index.ts";
 import { attachKinds } from "../../src/link/attach_kinds.ts";
 import type { AttachKindRow } from "../../src/link/attach_method.ts";
@@ -11,21 +11,18 @@ import type { AttachKindRow } from "../../src/link/attach_method.ts";
 export interface Way {
   readonly kind: AttachKind;
   readonly row: AttachKindRow;
-  /** The place to attach to; `undefined` for the target of the section. */
-  readonly place: SimplePlace | undefined;
 }
 
-/**
- * All ways to attach. Operations on links are not ways, and structs of functions are attached by updates of maps.
- */
-export const ways: readonly Way[] = Object.entries(attachKinds).flatMap(([name, row]) => {
-  const { place, operation }: AttachKindRow = row;
-  if (place === "struct_ops map" || operation !== undefined) return [];
-  return [{ kind: name as AttachKind, row, place }];
-});
+/** All ways to attach. Operations on links are not ways. */
+export const ways: readonly Way[] = Object.entries(attachKinds).flatMap(
+  ([kind, row]: [string, AttachKindRow]) =>
+    row.operation === undefined && row.place !== "struct_ops map"
+      ? [{ kind: kind as AttachKind, row }]
+      : [],
+);
 
 /** Makes the place of a way, calls a function with the options for `attach()`, and removes the place. */
-export function atPlaceOf({ row: { options }, place }: Way, use: (options: object) => void): void {
+export function atPlaceOf({ row: { place, options } }: Way, use: (options: object) => void): void {
   atProbePlace(place, (ofPlace) => use({ ...ofPlace, ...options }));
 }
 
