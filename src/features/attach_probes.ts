@@ -48,12 +48,12 @@ export function probeAttachKind(row: AttachKindRow): ProbeAnswer {
 }
 
 /** Loads the smallest program for a way to attach. */
-export function loadFor({ section, returns = 0 }: AttachKindRow): Program {
+export function loadFor({ section, returns = 0 }: AttachKindRow, name = "probe"): Program {
   using attachTo = section.startsWith("freplace/") ? loadExtensible() : undefined;
   return new Program({
     // A test checks that all sections of the rows are known.
     section: section as SectionName,
-    name: "probe",
+    name,
     license: "GPL",
     code: [asm.mov(asm.r0, returns), asm.exit()],
     ...(attachTo && { attachTo }),

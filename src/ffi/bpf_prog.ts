@@ -154,8 +154,7 @@ export function tryLoadProgram(
   logLevel: LogLevel,
   logSize: number = isKernelSince("6.4") ? returnedLogSize : maxLogSize,
 ): LoadResult {
-  const { attachFd, btf } = program;
-  const { interfaceIndex, fdArray } = program;
+  const { attachFd, btf, interfaceIndex, fdArray } = program;
   // Since Linux 6.14 the kernel checks all descriptors of the array, and keeps their objects.
   const hasFdCount = fdArray !== undefined && isKernelSince("6.14");
   using attr = new BpfAttr(

@@ -19,6 +19,8 @@ export interface GuestRun {
   readonly architecture: Architecture;
   /** The test files; empty to only print the features. */
   readonly tests: readonly string[];
+  /** A part of the titles of the tests to run. @default all tests of the files */
+  readonly title?: string;
   /** Fraction of the cases that tests with random or many cases run: 1 runs all. */
   readonly effort: number;
   /** Memory in MiB. */
@@ -45,10 +47,11 @@ export interface GuestReport extends Results {
 const testTimeoutMs = 120_000;
 
 /** Returns the shell script of a guest, whose output goes to the second serial line. */
-function script({ architecture, tests, effort }: GuestRun): string {
+function script({ architecture, tests, title, effort }: GuestRun): string {
   const line = `/dev/${architecture.output}`;
   const files = tests.map((path) => `./${path}`).join(" ");
-  const run = `bun test --timeout ${testTimeoutMs} ${files}`;
+  const filter = title === undefined ? "" : ` -t "${title}"`;
+  const run = `bun test --timeout ${testTimeoutMs}${filter} ${files}`;
   const askFeatures = 'echo "@@ features"\nbun test/kernels/print_features.ts';
   return `stty -F ${line} raw -echo
 exec >${line} 2>&1

@@ -16,6 +16,7 @@ import { type Architecture, architectures, newest, targets } from "./targets.ts"
 import { Progress } from "./progress.ts";
 import { findTestFiles, isKernelIndependent } from "./test_files.ts";
 import { installTools } from "./tools.ts";
+import { wayTitle } from "../link/way.ts";
 import { type KernelTests, runHere, wayFiles, writeWayTable } from "./way_table.ts";
 
 const help = `usage: bun run test:kernels [KERNEL...] [TEST...] [options]
@@ -197,7 +198,7 @@ print(
 );
 const started = Date.now();
 const reports = await runMatrix(
-  { ...settings, architecture, kernels, files },
+  { ...settings, architecture, kernels, files, ...(options.ways && { title: wayTitle }) },
   cache,
   interruption.signal,
   {

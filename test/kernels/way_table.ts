@@ -3,7 +3,7 @@
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { attachKinds } from "../../src/link/attach_kinds.ts";
-import { wayOf } from "../link/way.ts";
+import { wayOf, wayTitle } from "../link/way.ts";
 import { packageRoot, run } from "../support/run.ts";
 import { parseResults, type TestResult } from "./results.ts";
 import { formatTable, versionOf, writeBetween } from "./table.ts";
@@ -36,9 +36,10 @@ export function wayFiles(): string[] {
   );
 }
 
-/** Runs test files on the running kernel. @throws {Error} if a test fails. */
+/** Runs the tests of ways on the running kernel. @throws {Error} if a test fails. */
 export async function runHere(files: readonly string[]): Promise<readonly TestResult[]> {
-  const command = [process.execPath, "test", "--timeout", "60000", ...files.map((f) => `./${f}`)];
+  const options = ["--timeout", "60000", "-t", wayTitle];
+  const command = [process.execPath, "test", ...options, ...files.map((file) => `./${file}`)];
   const { stdout, stderr, exitCode } = await run(command, { timeout: 600_000 });
   if (exitCode !== 0) throw new Error(`the tests failed here:\n${stdout}${stderr}`);
   return parseResults(`@@ tests\n${stdout}${stderr}`).tests;

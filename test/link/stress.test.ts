@@ -40,7 +40,7 @@ describe("attaching and detaching many times leaves nothing", () => {
         const descriptors = readdirSync("/proc/self/fd").length;
         let programId = 0;
         {
-          using program = loadFor(way.row);
+          using program = loadFor(way.row, "way");
           programId = program.id;
           atPlaceOf(way, (options) => {
             for (let round = 0; round < roundsOf(way); round++) {

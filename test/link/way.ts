@@ -4,7 +4,10 @@ import { type AttachKind, features } from "../../src/index.ts";
 import { bpfObstacle } from "../support/privilege.ts";
 import { testUnless } from "../support/skipping.ts";
 
-const ending = ": runs the program for its event until it is detached";
+/** The part of the titles that all of these tests have in common. */
+export const wayTitle = "runs the program for its event until it is detached";
+
+const ending = `: ${wayTitle}`;
 
 /**
  * Defines the test that proves a way to attach: it causes the event and sees the program run, then detaches and sees that it no

@@ -67,9 +67,6 @@ const laterSections: Partial<Record<SectionPrefix, KernelVersion>> = {
   "cgroup/getsockname_unix": "6.7",
 };
 
-/** Sections whose way to attach is being written. */
-const awaited = /^(?:tcx?\/|tc$|classifier|xdp|netkit|netfilter)/;
-
 /** Targets for sections whose programs are loaded for one: the section without `.s`, and a target of all kernels with it. */
 const loadedFor: Partial<Record<string, string>> = {
   tp_btf: "sched_switch",
@@ -244,7 +241,7 @@ describe("attaching", () => {
   test("is possible, or has another use, for each section", () => {
     for (const [section, { method, otherUse }] of Object.entries(sectionRows)) {
       const ways = [method, otherUse].filter((way) => way !== undefined);
-      expect([section, ways.length]).toEqual([section, awaited.test(section) ? ways.length : 1]);
+      expect([section, ways.length]).toEqual([section, 1]);
     }
   });
 

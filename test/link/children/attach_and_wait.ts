@@ -17,7 +17,7 @@ function attach([kind, ...others]: readonly string[]): void {
     // The test kills this process.
     for (;;) Bun.sleepSync(1000);
   }
-  const program = loadFor(way.row);
+  const program = loadFor(way.row, "way");
   atPlaceOf(way, (options) => {
     attached.push(attachFor(way, program, options));
     attach(others);
