@@ -226,7 +226,6 @@ export {
   attachedPrograms,
   type AttachedPrograms,
   type AttachedFilter,
-  type AttachedProgram,
   type AttachedTarget,
   type AttachedToCgroup,
   type AttachedToNetns,
