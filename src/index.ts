@@ -299,7 +299,7 @@ export type {
   AttachedLink,
   AttachOptions,
   SectionName,
-} from "./program/sections.ts";
+} from "./program/section_types.ts";
 export { type OpenProgramOptions, Program, type ProgramOptions } from "./program/program.ts";
 export type { TestRunOptions, TestRunResult } from "./program/test_run.ts";
 export { VerifierError } from "./program/verifier_error.ts";

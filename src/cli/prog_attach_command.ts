@@ -18,7 +18,8 @@ import { visibleObjects } from "../inspect/objects.ts";
 import { detachWithoutLink } from "../link/detach.ts";
 import type { Link } from "../link/link.ts";
 import type { Program } from "../program/program.ts";
-import { parseSection, type SectionName } from "../program/sections.ts";
+import type { SectionName } from "../program/section_types.ts";
+import { parseSection } from "../program/sections.ts";
 
 const sections = `
 <section> is the section that the program was loaded with, by libbpf's name: tp/sched/sched_switch, raw_tp,

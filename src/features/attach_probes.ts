@@ -19,7 +19,7 @@ import { openSocket, setSocketOption } from "../ffi/socket.ts";
 import type { AttachKindRow, ProbePlace } from "../link/attach_method.ts";
 import { addNetkit } from "../link/route.ts";
 import { Program } from "../program/program.ts";
-import type { SectionName } from "../program/sections.ts";
+import type { SectionName } from "../program/section_types.ts";
 import { BPF_MAP_DELETE_ELEM, BPF_MAP_UPDATE_ELEM } from "../uapi/commands.ts";
 import { BPF_F_LINK } from "../uapi/bpf.ts";
 import { CLONE_NEWCGROUP } from "../uapi/system.ts";

@@ -11,7 +11,7 @@ import { BpfError, errnoName } from "../ffi/error.ts";
 import { tryLoad } from "../program/load.ts";
 import type { ProgramBtfSpec } from "../program/program_spec.ts";
 import { programTypes } from "../program/program_types.ts";
-import type { SectionName } from "../program/sections.ts";
+import type { SectionName } from "../program/section_types.ts";
 import { BPF_PROG_LOAD } from "../uapi/commands.ts";
 import { ENOENT } from "../uapi/errno.ts";
 import { attempt } from "./attempt.ts";

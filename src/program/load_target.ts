@@ -12,7 +12,7 @@ import { findProgramFunction } from "../link/program_function.ts";
 import { ENOENT } from "../uapi/errno.ts";
 import type { ProgramInfo } from "./program_info.ts";
 import type { ProgramBtfSpec } from "./program_spec.ts";
-import type { LoadTarget, Section } from "./sections.ts";
+import { type Section, type LoadTarget } from "./sections.ts";
 
 /** The type that a program is loaded for, as BPF_PROG_LOAD takes it. */
 export interface FoundTarget {

@@ -17,13 +17,8 @@ import {
 } from "./program_code.ts";
 import { type ProgramInfo, readProgramInfo } from "./program_info.ts";
 import { type ProgramSpec, programSpecNames } from "./program_spec.ts";
-import {
-  type AttachArguments,
-  type AttachedLink,
-  parseSection,
-  type Section,
-  type SectionName,
-} from "./sections.ts";
+import type { AttachArguments, AttachedLink, SectionName } from "./section_types.ts";
+import { parseSection, type Section } from "./sections.ts";
 import { runProgram, type TestRunOptions, type TestRunResult } from "./test_run.ts";
 
 /** Options of {@link Program}: a spec, the objects that it refers to, and the level of the verifier's log. */

@@ -1,6 +1,6 @@
 import type { Code } from "../asm/instruction.ts";
 import type { ProgramFlag } from "../ffi/bpf_prog.ts";
-import type { SectionName } from "./sections.ts";
+import type { SectionName } from "./section_types.ts";
 
 /**
  * A program as plain data, which can be made, printed, compared, edited and cloned without a kernel.

@@ -4,7 +4,7 @@ import type { ProgramTypeName } from "../ffi/bpf_prog.ts";
 import type { ContextReturn } from "../ffi/bpf_test_run.ts";
 import type { Capability } from "../ffi/capabilities.ts";
 import type { KernelVersion } from "../ffi/kernel.ts";
-import type { SectionName } from "./sections.ts";
+import type { SectionName } from "./section_types.ts";
 
 /** The input of test runs of a program type. */
 export interface TestInput {

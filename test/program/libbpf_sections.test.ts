@@ -7,7 +7,8 @@ import {
   type ProgramTypeName,
   programTypeNumbers,
 } from "../../src/ffi/bpf_prog.ts";
-import { type SectionPrefix, type SectionRow, sectionRows } from "../../src/program/sections.ts";
+import type { SectionPrefix } from "../../src/program/section_types.ts";
+import { type SectionRow, sectionRows } from "../../src/program/sections.ts";
 import { testUnless } from "../support/skipping.ts";
 
 /** Sections that libbpf 1.1 lacks: the program type and the attach type. */

@@ -8,7 +8,8 @@ import {
   features,
   type SectionName,
 } from "../../src/index.ts";
-import { parseSection, type SectionPrefix, sectionRows } from "../../src/program/sections.ts";
+import type { SectionPrefix } from "../../src/program/section_types.ts";
+import { parseSection, sectionRows } from "../../src/program/sections.ts";
 import { testWith } from "../support/needs.ts";
 import { bpfTest } from "../support/privilege.ts";
 import { runBun } from "../support/run.ts";
