@@ -187,6 +187,7 @@ export type {
   TracingLinkInfo,
   UprobeMultiLinkInfo,
   XdpLinkInfo,
+  XdpMode,
 } from "./link/link_info.ts";
 export type { CgroupOrder, IteratorOptions } from "./link/iterator.ts";
 export { IterLink, type IterOutput } from "./link/iterator_link.ts";
@@ -221,10 +222,10 @@ export type {
   UprobeTarget,
 } from "./link/uprobe.ts";
 export {
+  type AttachedProgram,
   attachedPrograms,
   type AttachedPrograms,
   type AttachedFilter,
-  type AttachedProgram,
   type AttachedTarget,
   type AttachedToCgroup,
   type AttachedToNetns,
@@ -237,7 +238,6 @@ export type { SocketOptions } from "./link/sockets.ts";
 export type { Netns } from "./ffi/namespace.ts";
 export type { Anchor, LinkIdAnchor, OrderOptions, ProgramIdAnchor } from "./link/anchor.ts";
 export type { InterfaceOptions, NetnsOptions } from "./link/network_target.ts";
-export type { XdpMode } from "./link/route.ts";
 export type { XdpOptions } from "./link/xdp.ts";
 export type { DirectedTcOptions, TcOptions } from "./link/tc.ts";
 export type { NetkitOptions } from "./link/netkit.ts";

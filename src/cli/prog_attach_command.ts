@@ -42,21 +42,25 @@ It is printed when the program is attached.
 Examples:
   bun-bpf prog attach /sys/fs/bpf/execs raw_tp/sched_process_exec --pin /sys/fs/bpf/execs_link
   bun-bpf prog attach name:drop xdp interface=lo --duration 10
-  bun-bpf prog attach id:12 tp tracepoint=sched/sched_switch cookie=7`;
+  bun-bpf prog attach id:12 tp tracepoint=sched/sched_switch cookie=7
+  bun-bpf prog attach name:sample perf_event event=cpu-clock frequency=99
+  bun-bpf prog attach name:tasks iter/task --pin /sys/fs/bpf/tasks && cat /sys/fs/bpf/tasks`;
 
 const detachHelp = `
 This is for programs that are attached without a link, by whatever process: to cgroups and maps of sockets in
-the way of BPF_PROG_ATTACH, and flow dissectors. \`bun-bpf link detach\` detaches links.
+the way of BPF_PROG_ATTACH, to interfaces by netlink (XDP and classic tc filters; a clsact qdisc stays), and
+flow dissectors. \`bun-bpf link detach\` detaches links.
 ${sections}
 
-Only the options that tell the place are needed: cgroup, map, netns, and direction or attachType, where the
-section does not have it.
+Only the options that tell the place are needed: cgroup, map, interface, netns, mode (XDP), priority, handle
+and chain (tc), and direction or attachType, where the section does not have it.
 
 With --json the document has the keys programId, section and detached (true).
 
 Examples:
   bun-bpf prog detach name:filter cgroup_skb/egress cgroup=/sys/fs/cgroup/app
-  bun-bpf prog detach id:12 sk_msg map=name:sockets`;
+  bun-bpf prog detach id:12 sk_msg map=name:sockets
+  bun-bpf prog detach name:drop xdp interface=lo`;
 
 interface AttachOptions extends JsonOption {
   readonly pin?: string;

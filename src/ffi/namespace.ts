@@ -120,7 +120,13 @@ export function inNewNetworkNamespace<Result>(body: () => Result): Result {
  * A network namespace: the path of a file that refers to it (`/run/netns/blue` of `ip netns`), the id of a process that is in
  * it, or a descriptor of it.
  */
-export type Netns = string | number | { readonly fd: number };
+export type Netns =
+  | string
+  | number
+  | {
+      /** The descriptor of the namespace. */
+      readonly fd: number;
+    };
 
 /**
  * Opens a network namespace. A descriptor is duplicated.

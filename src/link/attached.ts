@@ -14,14 +14,14 @@ import { RouteSocket } from "../ffi/netlink.ts";
 import { type FdLike, fdOf } from "../handle/fd_like.ts";
 import { BPF_F_QUERY_EFFECTIVE } from "../uapi/bpf.ts";
 import { type CgroupMode, modeOf, openCgroup } from "./cgroup.ts";
-import type { TcDirection } from "./link_info.ts";
+import type { TcDirection, XdpMode } from "./link_info.ts";
 import {
   atInterface,
   type InterfaceOptions,
   missingInterface,
   type NetworkInterface,
 } from "./network_target.ts";
-import { describeInterface, type XdpMode } from "./route.ts";
+import { describeInterface } from "./route.ts";
 import { listFilters } from "./tc_filter.ts";
 
 /** The target of {@link attachedPrograms}: a cgroup. */

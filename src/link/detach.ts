@@ -1,16 +1,20 @@
 /** @module Detaches programs that are attached without a link, also those that other processes have attached. */
 
 import { checkOptions } from "../check/arguments.ts";
+import { describe } from "../check/describe.ts";
 import type { BpfCallContext } from "../ffi/bpf.ts";
 import { detachProgram, queryPrograms } from "../ffi/bpf_link.ts";
 import type { AttachTypeName } from "../ffi/bpf_prog.ts";
 import type { Descriptor } from "../ffi/descriptor.ts";
 import { BpfError } from "../ffi/error.ts";
+import { isKernelSince } from "../ffi/kernel.ts";
 import { inNetworkNamespace, openNetns, openNetworkNamespace } from "../ffi/namespace.ts";
+import { RouteSocket } from "../ffi/netlink.ts";
 import { fdOf } from "../handle/fd_like.ts";
 import { ENOENT } from "../uapi/errno.ts";
+import { XDP_FLAGS_REPLACE } from "../uapi/network.ts";
+import type { OrderOptions } from "./anchor.ts";
 import type { AttachMethod } from "./attach_method.ts";
-import type { LinkedProgram } from "./link.ts";
 import {
   cgroup,
   type CgroupOptions,
@@ -19,8 +23,14 @@ import {
   lsmCgroup,
   openCgroup,
 } from "./cgroup.ts";
+import type { LinkedProgram } from "./link.ts";
+import { atInterface } from "./network_target.ts";
 import { flowDissector, type FlowDissectorOptions } from "./netns.ts";
 import { skSkb, type SkSkbOptions, socketMap, type SocketMapOptions } from "./socket_map.ts";
+import { describeInterface, setXdp } from "./route.ts";
+import { directedTc, type DirectedTcOptions, tc } from "./tc.ts";
+import { listFilters, removeFilter } from "./tc_filter.ts";
+import { checkXdpMode, xdp, xdpModeFlags, type XdpOptions } from "./xdp.ts";
 
 /** A program that is attached somewhere. */
 export interface DetachableProgram extends LinkedProgram {
@@ -65,9 +75,7 @@ const fromCgroupSkb: DetachMethod<CgroupSkbOptions> = {
   options: ["cgroup", "direction"],
   detach({ program, options }) {
     const { direction } = options;
-    if (direction !== "ingress" && direction !== "egress") {
-      throw new TypeError(`detach: direction: expected "ingress" or "egress"`);
-    }
+    checkDirection(direction);
     fromCgroup.detach({ program, attachType: `cgroup_inet_${direction}`, options });
   },
 };
@@ -107,6 +115,76 @@ const fromNetns: DetachMethod<FlowDissectorOptions> = {
   },
 };
 
+const fromXdp: DetachMethod<XdpOptions> = {
+  options: ["interface", "netns", "mode"],
+  detach({ program, options }) {
+    const { mode } = options;
+    checkXdpMode(mode);
+    atInterface(options, ({ index, label }) => {
+      const doing = `detach an XDP program from ${label}`;
+      using route = new RouteSocket();
+      const attached = [...describeInterface(route, index).xdp].find(
+        ([other, id]) => id === program.id && (mode === undefined || other === mode),
+      );
+      if (attached === undefined) throw notAttached(doing);
+      const canCompare = isKernelSince("5.7");
+      setXdp(route, {
+        interfaceIndex: index,
+        programFd: -1,
+        flags: xdpModeFlags[attached[0]] | (canCompare ? XDP_FLAGS_REPLACE : 0),
+        expectedFd: canCompare ? program.fd : undefined,
+        doing,
+        hints: { EBUSY: "The program is attached by a link", EEXIST: notWithoutLink },
+      });
+    });
+  },
+};
+
+type FilterOptions = Omit<DirectedTcOptions, "method" | "replace" | keyof OrderOptions>;
+
+const filterOptions = ["interface", "netns", "priority", "handle", "chain"] as const;
+
+/** Detaches classic filters. Without options that name one, all filters of the direction that run the program. */
+function detachFilters(program: DetachableProgram, options: FilterOptions): void {
+  const { direction, priority, handle, chain } = options;
+  atInterface(options, ({ index, label }) => {
+    using route = new RouteSocket();
+    const filters = listFilters(route, index, direction).filter(
+      (filter) =>
+        filter.programId === program.id &&
+        (priority === undefined || filter.priority === priority) &&
+        (handle === undefined || filter.handle === handle) &&
+        (chain === undefined || filter.chain === chain),
+    );
+    if (filters.length === 0) throw notAttached(`detach from the ${direction} of ${label}`);
+    for (const filter of filters) removeFilter(route, filter);
+  });
+}
+
+const fromDirectedTc: DetachMethod<FilterOptions> = {
+  options: [...filterOptions, "direction"],
+  detach({ program, options }) {
+    checkDirection(options.direction);
+    detachFilters(program, options);
+  },
+};
+
+const fromTc: DetachMethod<FilterOptions> = {
+  options: filterOptions,
+  detach: ({ program, attachType, options }) =>
+    detachFilters(program, {
+      ...options,
+      direction: attachType === "tcx_egress" ? "egress" : "ingress",
+    }),
+};
+
+function checkDirection(direction: unknown): void {
+  if (direction === "ingress" || direction === "egress") return;
+  throw new TypeError(
+    `detach: direction: expected "ingress" or "egress", got ${describe(direction)}`,
+  );
+}
+
 function detachFrom(
   targetFd: number,
   { fd }: DetachableProgram,
@@ -136,6 +214,9 @@ const detachMethods = new Map<AttachMethod, DetachMethod>([
   [socketMap, fromSocketMap],
   [skSkb, fromSkSkb],
   [flowDissector, fromNetns],
+  [xdp, fromXdp],
+  [tc, fromTc],
+  [directedTc, fromDirectedTc],
 ] as [AttachMethod, DetachMethod][]);
 
 /**

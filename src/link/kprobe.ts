@@ -154,7 +154,7 @@ function attachTo(
 const blacklist =
   "the function is one of those in which probes would be recursive (/sys/kernel/debug/kprobes/blacklist)";
 const placeHints = {
-  EINVAL: `The kernel allows no probe there: it is outside of functions, or ${blacklist}`,
+  EINVAL: `The kernel allows no probe there: it is outside of functions, the kernel itself changes the instruction (a jump label), or ${blacklist}`,
   EILSEQ: "This is not the start of an instruction",
 };
 const returnHints = {

@@ -54,14 +54,14 @@ export type KprobeMultiTarget =
  *
  * @example
  * ```ts
- * import { asm, features, Program } from "bun-bpf";
+ * import { asm, features, type KprobeMultiLink, Program } from "bun-bpf";
  * if (features.attachKinds.get("kprobe.multi").available) {
  *   using program = new Program({
  *     section: "kprobe.multi/vfs_*",
  *     license: "GPL",
  *     code: [asm.mov(asm.r0, 0), asm.exit()],
  *   });
- *   using link = program.attach();
+ *   using link: KprobeMultiLink = program.attach();
  *   console.log(link.functions.includes("vfs_read"), link.skipped.length);
  * }
  * ```

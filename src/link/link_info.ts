@@ -94,6 +94,9 @@ interface InterfaceLinkInfo extends CommonLinkInfo {
   readonly interfaceName: string | undefined;
 }
 
+/** A place where XDP programs run: in the network driver, in the kernel's network stack, or in the network card. */
+export type XdpMode = "driver" | "generic" | "offload";
+
 /** Information about a link of an XDP program (kernel 5.9). */
 export interface XdpLinkInfo extends InterfaceLinkInfo {
   /** The type of the link. */

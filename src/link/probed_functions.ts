@@ -28,7 +28,7 @@ export function isPlainName(entry: string): boolean {
 }
 
 /**
- * Selects the functions that match patterns. Returns the reason if the list cannot be read.
+ * Selects the functions that match patterns, and the first one for each plain name. Returns the reason if the list cannot be read.
  *
  * @param useAddresses false to select names even if the kernel lists addresses
  */
@@ -45,6 +45,7 @@ export function selectFunctions(
   const addresses: bigint[] = [];
   const selectors: number[] = [];
   const seen = new Set<string>();
+  const selected = new Set<string>();
   for (const line of list.text.split("\n")) {
     const start = list.hasAddresses ? line.indexOf(" ") + 1 : 0;
     const end = line.indexOf(" ", start);
@@ -52,12 +53,17 @@ export function selectFunctions(
     // A place without a function, for example where the linker dropped a weak one.
     if (name === "" || name.startsWith("__ftrace_invalid_address__")) continue;
     const module = end === -1 ? undefined : line.slice(line.indexOf("[", end) + 1, -1);
-    const selector = matchers.findIndex((matches) => matches({ name, module }));
-    if (selector === -1) continue;
     if (!list.hasAddresses) {
+      // A name stands for the first function that has it, be it selected or not.
       if (seen.has(name) || (onlyKernel && module !== undefined)) continue;
       seen.add(name);
     }
+    const selector = matchers.findIndex(
+      (matches, index) =>
+        matches({ name, module }) && !(selected.has(name) && isPlainName(patterns[index]!)),
+    );
+    if (selector === -1) continue;
+    selected.add(name);
     names.push(formatFunction({ name, module }));
     selectors.push(selector);
     if (list.hasAddresses) addresses.push(BigInt(`0x${line.slice(0, start - 1)}`));

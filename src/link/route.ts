@@ -29,9 +29,7 @@ import {
   XDP_ATTACHED_HW,
   XDP_ATTACHED_SKB,
 } from "../uapi/network.ts";
-
-/** A place where XDP programs run: in the network driver, in the kernel's network stack, or in the network card. */
-export type XdpMode = "driver" | "generic" | "offload";
+import type { XdpMode } from "./link_info.ts";
 
 /** A network interface, as the kernel describes it. */
 export interface InterfaceInfo {

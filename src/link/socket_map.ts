@@ -17,7 +17,7 @@ import { Link } from "./link.ts";
 export interface SocketMapOptions {
   /**
    * The map of sockets: a {@link SockMap}, a {@link SockHash} or a descriptor of such a map. A socket gets the programs that the
-   * map has when it is stored there, and keeps them until it is removed from the map, even if they are detached before.
+   * map has when it is stored there, and keeps them until it is removed from the map, even if they are detached meanwhile.
    */
   readonly map: FdLike;
   /**

@@ -208,16 +208,21 @@ class FilterAttachment {
 
   #detach(): void {
     if (!this.#isAttached()) return;
-    try {
-      this.#route.request({
-        type: RTM_DELTFILTER,
-        ...filterMessage(this.#place),
-        doing: `detach the ${this.#label}`,
-      });
-    } catch (error) {
-      if (!(error instanceof BpfError) || !["ENOENT", "ENODEV"].includes(error.code)) throw error;
-    }
+    removeFilter(this.#route, this.#place, this.#label);
     removeAddedQdisc(this.#route, this.#device.index, this.#qdiscKey);
+  }
+}
+
+/** Removes a filter. Does nothing if it was removed meanwhile. */
+export function removeFilter(route: RouteSocket, place: FilterPlace, label = "tc filter"): void {
+  try {
+    route.request({
+      type: RTM_DELTFILTER,
+      ...filterMessage(place),
+      doing: `detach the ${label}`,
+    });
+  } catch (error) {
+    if (!(error instanceof BpfError) || !["ENOENT", "ENODEV"].includes(error.code)) throw error;
   }
 }
 

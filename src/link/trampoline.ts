@@ -68,8 +68,7 @@ export const securityHook: AttachMethod<CookieOptions> = {
  *
  * @throws {BpfError} `EOPNOTSUPP` if the BPF security module is known not to be active.
  */
-function checkSecurityModule(doing: string): void {
-  const modules = activeSecurityModules();
+export function checkSecurityModule(doing: string, modules = activeSecurityModules()): void {
   const obstacle = "names" in modules ? bpfModuleObstacle(modules) : undefined;
   if (obstacle === undefined) return;
   const hint = `The kernel would never run the program: ${obstacle}`;

@@ -68,15 +68,15 @@ type Skipped = ReadonlyMap<string, string>;
  *
  * @example
  * ```ts
- * import { asm, features, Program } from "bun-bpf";
+ * import { asm, features, Program, type TracingMultiLink } from "bun-bpf";
  * if (features.attachKinds.get("fentry.multi").available) {
  *   using program = new Program({
  *     section: "fentry.multi/vfs_*",
  *     license: "GPL",
  *     code: [asm.mov(asm.r0, 0), asm.exit()],
  *   });
- *   using link = program.attach();
- *   console.log(link.functions.includes("vfs_read")); // true
+ *   using link: TracingMultiLink = program.attach();
+ *   console.log(`attached to ${link.functions.length} functions`);
  *   for (const name of link.skipped) console.log(`${name}: ${link.reasons.get(name)}`);
  * }
  * ```

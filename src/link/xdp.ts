@@ -20,14 +20,14 @@ import type { AttachKindRow, AttachMethod, AttachRequest } from "./attach_method
 import { Attachment } from "./attachment.ts";
 import { HeldProgram } from "./held_program.ts";
 import { Link, type LinkedProgram } from "./link.ts";
-import type { XdpLinkInfo } from "./link_info.ts";
+import type { XdpLinkInfo, XdpMode } from "./link_info.ts";
 import {
   atInterface,
   type InterfaceOptions,
   missingInterface,
   type NetworkInterface,
 } from "./network_target.ts";
-import { describeInterface, setXdp, type XdpMode, type XdpRequest } from "./route.ts";
+import { describeInterface, setXdp, type XdpRequest } from "./route.ts";
 
 /** Options of `attach()` for the sections `xdp` and `xdp.frags`. */
 export interface XdpOptions extends InterfaceOptions {
@@ -54,7 +54,8 @@ export interface XdpOptions extends InterfaceOptions {
   readonly replace?: boolean | LinkedProgram;
 }
 
-const modeFlags: Readonly<Record<XdpMode, number>> = {
+/** The bits of the modes. */
+export const xdpModeFlags: Readonly<Record<XdpMode, number>> = {
   driver: XDP_FLAGS_DRV_MODE,
   generic: XDP_FLAGS_SKB_MODE,
   offload: XDP_FLAGS_HW_MODE,
@@ -79,9 +80,7 @@ export const xdp: AttachMethod<XdpOptions> = {
 };
 
 function checkXdpOptions({ mode, method, replace }: XdpOptions): void {
-  if (mode !== undefined && !Object.hasOwn(modeFlags, mode)) {
-    throw new TypeError(`mode: expected "driver", "generic" or "offload", got ${describe(mode)}`);
-  }
+  checkXdpMode(mode);
   if (method !== undefined && method !== "link" && method !== "netlink") {
     throw new TypeError(`method: expected "link" or "netlink", got ${describe(method)}`);
   }
@@ -91,6 +90,12 @@ function checkXdpOptions({ mode, method, replace }: XdpOptions): void {
 
 const refusedByDriver =
   'The driver cannot run the program with the present settings of the interface, for example its MTU: method: "netlink" reports the reason of the driver, and mode: "generic" works with every driver';
+
+/** @throws {TypeError} if a mode is not known. */
+export function checkXdpMode(mode: XdpMode | undefined): void {
+  if (mode === undefined || Object.hasOwn(xdpModeFlags, mode)) return;
+  throw new TypeError(`mode: expected "driver", "generic" or "offload", got ${describe(mode)}`);
+}
 
 function attachLink(
   { program, options }: AttachRequest<XdpOptions>,
@@ -102,7 +107,7 @@ function attachLink(
       fd: program.fd,
       attachType: "xdp",
       target: device.index,
-      flags: mode === undefined ? 0 : modeFlags[mode],
+      flags: mode === undefined ? 0 : xdpModeFlags[mode],
     },
     {
       doing: `attach an XDP program to ${device.label}`,
@@ -148,7 +153,7 @@ function attachByNetlink(
   { program, options: { mode, replace = false } }: AttachRequest<XdpOptions>,
   device: NetworkInterface,
 ): Attachment {
-  const flags = mode === undefined ? 0 : modeFlags[mode];
+  const flags = mode === undefined ? 0 : xdpModeFlags[mode];
   const expectedFd = typeof replace === "object" ? replace.fd : undefined;
   using stack = new DisposableStack();
   const route = stack.use(new RouteSocket());

@@ -19,6 +19,7 @@ import { type Capability, hasCapability } from "../ffi/capabilities.ts";
 import { Descriptor } from "../ffi/descriptor.ts";
 import { BpfError, errnoName, resourceErrors } from "../ffi/error.ts";
 import { explainer } from "../ffi/explanation.ts";
+import { isKernelSince, kernelRelease } from "../ffi/kernel.ts";
 import type { FdLike } from "../handle/fd_like.ts";
 import { checkName } from "../handle/kernel_object.ts";
 import { ENOSPC } from "../uapi/errno.ts";
@@ -249,19 +250,24 @@ function refusalError(
   { errno, log }: Exclude<LoadResult, { readonly fd: number }>,
   { section, assembled, program, what }: PreparedLoad,
 ): BpfError {
-  const type = section.row.programType;
+  const { programType: type, since } = section.row;
   const { needs } = programTypes[type];
+  const isTooOld =
+    since === undefined || isKernelSince(since)
+      ? undefined
+      : `Programs of section "${section.name}" need Linux ${since}, and this is ${kernelRelease()}`;
   // If memory ran out, the verifier may have written a log that does not say so.
   if (log.trim() === "" || resourceErrors.has(errnoName(errno))) {
     const code = errnoName(errno);
     const optionHint = explainLoadFields(program, code);
     if (optionHint !== undefined) return loadError(errno, what, needs, { [code]: optionHint });
     const hint =
+      isTooOld ??
       explainer()?.programType(type) ??
       `The kernel rejected the ${what} before verifying its instructions`;
     return loadError(errno, what, needs, { EINVAL: hint });
   }
-  const hint = explainer()?.helper(type, log);
+  const hint = isTooOld ?? explainer()?.helper(type, log);
   const options = { errno, syscall: "bpf(BPF_PROG_LOAD)", doing: `load the ${what}`, hint };
   return new VerifierError(options, log, assembled);
 }

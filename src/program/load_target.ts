@@ -135,16 +135,20 @@ function explainMissing(
   module: string | undefined,
 ): string {
   const owner = module === undefined ? "This kernel" : `The module ${module}`;
-  const btf = module === undefined ? Btf.kernel() : Btf.module(module);
+  const kernel = Btf.kernel();
+  if (module !== undefined && kernel.findAll(kind, typeName).length > 0) {
+    return `${owner} has no ${noun} ${typeName.slice(prefix.length)}, but the kernel itself has one: leave out the module`;
+  }
+  const btf = module === undefined ? kernel : Btf.module(module);
   const near = btf.suggestion(typeName, kind).replace(prefix, "");
   if (noun === "tracepoint") {
     return `${owner} has no tracepoint ${target}, or no type information for it${near}`;
   }
-  if (noun === "security hook" && btf.findAll("func", `${prefix}file_open`).length === 0) {
+  if (noun === "security hook" && kernel.findAll("func", `${prefix}file_open`).length === 0) {
     return `This kernel (${kernelRelease()}) has no security hooks for BPF: it needs Linux 5.7 and CONFIG_BPF_LSM`;
   }
   if (noun !== "function") return `${owner} has no ${noun} ${typeName.slice(prefix.length)}${near}`;
-  const [symbol] = symbolsOf(typeName);
+  const [symbol] = module === undefined ? symbolsOf(typeName) : [];
   if (symbol === undefined) {
     return `${owner} has no function ${typeName}, or the compiler inlined it into its callers${near}`;
   }

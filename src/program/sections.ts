@@ -6,6 +6,7 @@
 import { describe } from "../check/describe.ts";
 import { suggest, suggestion } from "../check/names.ts";
 import type { AttachTypeName, ProgramTypeName } from "../ffi/bpf_prog.ts";
+import type { KernelVersion } from "../ffi/kernel.ts";
 import {
   type AttachMethod,
   checkTarget,
@@ -90,6 +91,8 @@ export interface LoadTarget {
 /** A row of {@link sectionRows}: one section, or one prefix before targets. */
 export interface SectionRow {
   readonly programType: ProgramTypeName;
+  /** The first kernel version that loads the programs, if it is later than that of the program type. */
+  readonly since?: KernelVersion;
   /** The attach type that the program is loaded for, and attached with. */
   readonly attachType?: AttachTypeName;
   /** True if kernels that do not know the attach type load the program without it. */
@@ -403,12 +406,14 @@ export const sectionRows: Readonly<Record<SectionPrefix, SectionRow>> = {
   },
   fmod_ret: {
     programType: "tracing",
+    since: "5.7",
     attachType: "modify_return",
     loadTarget: kernelFunction,
     method: tracedFunction,
   },
   "fmod_ret.s": {
     programType: "tracing",
+    since: "5.7",
     attachType: "modify_return",
     loadTarget: kernelFunction,
     method: tracedFunction,
@@ -416,6 +421,7 @@ export const sectionRows: Readonly<Record<SectionPrefix, SectionRow>> = {
   },
   fsession: {
     programType: "tracing",
+    since: "7.0",
     attachType: "trace_fsession",
     loadTarget: kernelFunction,
     isForPrograms: true,
@@ -423,6 +429,7 @@ export const sectionRows: Readonly<Record<SectionPrefix, SectionRow>> = {
   },
   "fsession.s": {
     programType: "tracing",
+    since: "7.0",
     attachType: "trace_fsession",
     loadTarget: kernelFunction,
     isForPrograms: true,
@@ -431,33 +438,39 @@ export const sectionRows: Readonly<Record<SectionPrefix, SectionRow>> = {
   },
   "fentry.multi": {
     programType: "tracing",
+    since: "7.2",
     attachType: "trace_fentry_multi",
     method: tracedFunctions,
   },
   "fentry.multi.s": {
     programType: "tracing",
+    since: "7.2",
     attachType: "trace_fentry_multi",
     method: tracedFunctions,
     flags: BPF_F_SLEEPABLE,
   },
   "fexit.multi": {
     programType: "tracing",
+    since: "7.2",
     attachType: "trace_fexit_multi",
     method: tracedFunctions,
   },
   "fexit.multi.s": {
     programType: "tracing",
+    since: "7.2",
     attachType: "trace_fexit_multi",
     method: tracedFunctions,
     flags: BPF_F_SLEEPABLE,
   },
   "fsession.multi": {
     programType: "tracing",
+    since: "7.2",
     attachType: "trace_fsession_multi",
     method: tracedFunctions,
   },
   "fsession.multi.s": {
     programType: "tracing",
+    since: "7.2",
     attachType: "trace_fsession_multi",
     method: tracedFunctions,
     flags: BPF_F_SLEEPABLE,
@@ -483,18 +496,21 @@ export const sectionRows: Readonly<Record<SectionPrefix, SectionRow>> = {
   },
   lsm_cgroup: {
     programType: "lsm",
+    since: "6.0",
     attachType: "lsm_cgroup",
     loadTarget: hook,
     method: lsmCgroup,
   },
   iter: {
     programType: "tracing",
+    since: "5.8",
     attachType: "trace_iter",
     loadTarget: iteratorTarget,
     method: iterator,
   },
   "iter.s": {
     programType: "tracing",
+    since: "5.8",
     attachType: "trace_iter",
     loadTarget: iteratorTarget,
     method: iterator,

@@ -68,7 +68,7 @@ testUnless(bpfObstacle ?? mountObstacle)(
     const attached = await cliJson<Attached>(["prog", "attach", id, section, "--pin", path]);
     expect(attached).toEqual({ programId: id, section, linkId: expect.any(Number) as never, path });
     expect(counter.counts()).toBe(true);
-    expect(await cliText(["link", "show", path])).toMatch(/^target: +sched_process_exec$/m);
+    expect((await cli(["link", "show", path])).stdout).toMatch(/^target: +sched_process_exec$/m);
     await cliText(["link", "unpin", path]);
     await counter.detached();
     expect(counter.counts()).toBe(false);
@@ -146,6 +146,15 @@ describe("an error names", () => {
       expect(stderr.trimEnd().split("\n")).toHaveLength(1);
     }
     expect([...listLinks()].filter(({ programId }) => programId === id)).toEqual([]);
+  });
+
+  bpfTest("--pin, if the link of a tracepoint would end with the command", async () => {
+    using counter = new ExecCounter("tp");
+    const args = ["prog", "attach", counter.program.id, "tp/sched/sched_process_exec", "--keep"];
+    const { stderr, exitCode } = await cli(args);
+    expect(exitCode).toBe(2);
+    expect(stderr).toContain("ends with this command");
+    while (counter.counts()) await Bun.sleep(5);
   });
 
   bpfTest(

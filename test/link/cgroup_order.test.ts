@@ -1,6 +1,6 @@
 /** Tests of the order and the modes of programs in cgroups, and of the lists of programs. */
 import { describe, expect } from "bun:test";
-import { rmdirSync } from "node:fs";
+import { readdirSync, rmdirSync } from "node:fs";
 import { join } from "node:path";
 import { isKernelSince } from "../../src/ffi/kernel.ts";
 import {
@@ -14,6 +14,8 @@ import {
 import { TestCgroup } from "../support/cgroups.ts";
 import { bpfObstacle } from "../support/privilege.ts";
 import { testWith } from "../support/needs.ts";
+import { countResources, settledResources } from "../support/resources.ts";
+import { repetitions } from "../support/effort.ts";
 import { testUnless } from "../support/skipping.ts";
 
 const attachType = "cgroup_inet_ingress";
@@ -326,6 +328,21 @@ describe("a program without a link", () => {
     expect(attached.ids()).toEqual([]);
   });
 });
+
+for (const method of ["link", "attach"] as const) {
+  linkTest(`attaching and detaching repeatedly leaves nothing (method ${method})`, async () => {
+    using attached = new Attached();
+    using program = allow();
+    const before = await settledResources();
+    const descriptors = readdirSync("/proc/self/fd").length;
+    for (let round = repetitions(10_000, 100); round > 0; round--) {
+      using _link = program.attach({ cgroup: attached.cgroup.path, method });
+    }
+    expect(attached.ids()).toEqual([]);
+    expect(countResources()).toEqual(before);
+    expect(readdirSync("/proc/self/fd")).toHaveLength(descriptors);
+  });
+}
 
 linkTest("a link of a removed cgroup is not attached any more", async () => {
   using stack = new DisposableStack();

@@ -149,6 +149,20 @@ multiTest("the list of names selects the same functions as that with addresses",
   expect([...skipped, ...byName.names].toSorted()).toEqual(matchingFunctions(patterns).toSorted());
 });
 
+multiTest("a name stands for one function, and a pattern for all with the name", () => {
+  using hits = new Hits();
+  using program = hits.program("kprobe.multi");
+  const { names } = selected(["*_show"]);
+  const shared = names.find((name, index) => names.indexOf(name) !== index)!;
+  const count = names.filter((name) => name === shared).length;
+  for (const functions of [[shared], [shared, unprobed]]) {
+    using link = program.attach({ functions });
+    expect(link.functions).toEqual([shared]);
+  }
+  using link = program.attach({ functions: [shared, `${shared.slice(0, -1)}?`] });
+  expect(link.functions.filter((name) => name === shared)).toHaveLength(count);
+});
+
 multiTest("a program attaches to all functions by one link", () => {
   using hits = new Hits();
   using program = hits.program("kprobe.multi");

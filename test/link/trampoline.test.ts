@@ -16,6 +16,7 @@ import {
 import { BtfBuilder } from "../../src/btf/builder.ts";
 import { isKernelSince } from "../../src/ffi/kernel.ts";
 import { readLockdown } from "../../src/ffi/security.ts";
+import { checkSecurityModule } from "../../src/link/trampoline.ts";
 import { testWith } from "../support/needs.ts";
 import { testUnless } from "../support/skipping.ts";
 import { execCounter } from "./exec_counter.ts";
@@ -369,6 +370,17 @@ describe("the error", () => {
       );
     }
   });
+});
+
+test("attaching to a security hook that the kernel never calls is refused", () => {
+  const check = (names: readonly string[]) =>
+    checkSecurityModule("attach to the security hook file_open", { names });
+  check(["capability", "bpf"]);
+  expect(() => check(["capability", "landlock"])).toThrow(
+    /^cannot attach to the security hook file_open: .*EOPNOTSUPP .*The kernel would never run the program: bpf is not among .* Boot with lsm=landlock,bpf/,
+  );
+  // If the modules are not known, the program may run.
+  checkSecurityModule("attach", { unknown: "securityfs is not mounted" });
 });
 
 test("functions are named by identifiers", () => {

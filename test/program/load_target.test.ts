@@ -8,10 +8,13 @@ import {
   type SectionName,
   VerifierError,
 } from "../../src/index.ts";
+import { modulesWithBtf } from "../../src/btf/btf.ts";
 import { BtfBuilder } from "../../src/btf/builder.ts";
+import { traceableFunctions } from "../../src/link/function_patterns.ts";
 import { isKernelSince } from "../../src/ffi/kernel.ts";
 import { testWith } from "../support/needs.ts";
-import { bpfTest } from "../support/privilege.ts";
+import { bpfObstacle, bpfTest } from "../support/privilege.ts";
+import { testUnless } from "../support/skipping.ts";
 
 const { r0 } = asm;
 const code = [asm.mov(r0, 0), asm.exit()];
@@ -82,11 +85,36 @@ describe("a program for a function", () => {
     expect(() => load("tp_btf/no_such_module:event")).toThrow(/No module no_such_module/);
   });
 
+  bpfTest("is refused by kernels before the version of its section", () => {
+    for (const [section, since] of [
+      ["fsession/vfs_read", "7.0"],
+      ["fentry.multi", "7.2"],
+      ["fexit.multi.s/vfs_*", "7.2"],
+    ] as const) {
+      const name = section.replace("*", "\\*");
+      if (isKernelSince(since)) load(section)[Symbol.dispose]();
+      else
+        expect(() => load(section)).toThrow(new RegExp(`"${name}" need Linux ${since}, and this`));
+    }
+  });
+
   testWith(kinds.get("lsm"))("that is a security hook is refused with a similar name", () => {
     expect(() => load("lsm/file_opn")).toThrow(
       /ENOENT .*This kernel has no security hook file_opn: did you mean "file_open"\?/,
     );
   });
+});
+
+testWith(kinds.get("iter"))("a program for an iterator is loaded", () => {
+  using program = load("iter/task");
+  const { target } = program.info();
+  // Linux 6.0 reports the target.
+  if (target !== undefined) expect(Btf.kernel().type(target.typeId).name).toBe("bpf_iter_task");
+});
+
+testWith(kinds.get("lsm_cgroup"))("a program for a security hook of cgroups is loaded", () => {
+  using program = load("lsm_cgroup/socket_bind", { code: [asm.mov(r0, 1), asm.exit()] });
+  expect(program.type).toBe("lsm");
 });
 
 describe("a program of struct_ops", () => {
@@ -179,7 +207,67 @@ describe("a program for a function of another program", () => {
     for (const section of ["fentry/fixed", "fexit/open", "fentry/main"] as const) {
       using program = loadForFunction(section);
       expect(program.type).toBe("tracing");
+      using again = Program.fromFd(program.fd, { section });
+      expect(again.section).toBe(section);
+      const { target } = program.info();
+      const wrong = () => Program.fromFd(program.fd, { section: "fentry/vfs_read" });
+      if (target === undefined || target.btfId === 0) wrong()[Symbol.dispose]();
+      else expect(wrong).toThrow("was loaded for another target");
     }
+  });
+});
+
+/** A function of a loaded module that can be traced; `undefined` if no module has BTF. */
+function findModuleFunction(): { readonly module: string; readonly name: string } | undefined {
+  if (bpfObstacle !== undefined) return undefined;
+  const traceable = traceableFunctions();
+  const kernel = Btf.kernel();
+  for (const module of modulesWithBtf()) {
+    const btf = Btf.module(module);
+    for (let id = kernel.length; id < btf.length; id++) {
+      const { kind, name } = btf.type(id);
+      const isUnique = kind === "func" && btf.findAll("func", name).length === 1;
+      if (isUnique && traceable?.has(name)) return { module, name };
+    }
+  }
+  return undefined;
+}
+
+describe("a program for a function of a module", () => {
+  const found = findModuleFunction();
+  const { module, name } = found ?? { module: "", name: "" };
+  const define =
+    found === undefined
+      ? testUnless("no module with type information is loaded")
+      : testWith(kinds.get("fentry"));
+
+  define("is loaded and attached, with or without the name of the module", () => {
+    for (const section of [`fentry/${name}`, `fentry/${module}:${name}`] as const) {
+      using program = new Program({ section, license: "GPL", code });
+      using link = program.attach();
+      expect(`${link}`).toBe(`fentry link to ${section.slice("fentry/".length)}`);
+      const { target } = program.info();
+      if (target !== undefined)
+        expect(Btf.fromId(target.btfId).type(target.typeId).name).toBe(name);
+      using again = Program.fromFd(program.fd, { section });
+      expect(again.section).toBe(section);
+      const wrong = () => Program.fromFd(program.fd, { section: "fentry/vfs_read" });
+      if (target === undefined) wrong()[Symbol.dispose]();
+      else expect(wrong).toThrow("was loaded for another target");
+    }
+  });
+
+  define("is refused if the module does not have it", () => {
+    expect(() => load(`fentry/${module}:${name}x`)).toThrow(
+      new RegExp(`ENOENT .*The module ${module} has no function ${name}x.*did you mean "${name}"`),
+    );
+    // The kernel itself has this function, but not the module.
+    expect(() => load(`fentry/${module}:vfs_read`)).toThrow(
+      /ENOENT .*The module \w+ has no function vfs_read, but the kernel itself has one/,
+    );
+    expect(() => load(`fentry/${module}x:${name}`)).toThrow(
+      new RegExp(`ENOENT .*No module ${module}x .*: did you mean "${module}"`),
+    );
   });
 });
 
