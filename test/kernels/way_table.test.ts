@@ -11,11 +11,13 @@ test("the table of ways to attach has a row for each way, with its first version
 });
 
 test("each way in the table has a result on each kernel", () => {
-  expect(header.length).toBeGreaterThan(3);
+  expect(header.length).toBeGreaterThan(5);
   for (const [way, , ...cells] of rows) {
     expect(cells.length, way).toBe(header.length - 2);
-    for (const cell of cells)
-      expect(["proved", "absent", "refused", "untested"], way).toContain(cell);
+    // Structs of functions are attached by updates of their maps, not by attach().
+    const isOfMap = way?.startsWith("`struct_ops");
+    const results = isOfMap ? ["untested"] : ["proved", "absent", "refused"];
+    for (const cell of cells) expect(results, way).toContain(cell);
   }
 });
 
