@@ -241,7 +241,7 @@ vethTest("an interface or a namespace that does not exist is an error", () => {
   const attach = (netns: string | number | { fd: number }) => () =>
     program.attach({ interface: "lo", netns });
   expect(attach("/run/netns/none")).toThrow(
-    /^cannot open the network namespace of \/run\/netns\/none: open: ENOENT/,
+    /^cannot open the network namespace \/run\/netns\/none: open: ENOENT/,
   );
   expect(attach(0x7fff_fffe)).toThrow(/No process has this id/);
   expect(attach("/proc/self/ns/pid")).toThrow(/EINVAL .* The file is not a network namespace/);
