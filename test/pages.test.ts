@@ -160,13 +160,9 @@ describe("files", () => {
 const codesIn = (text: string) =>
   [...text.matchAll(/`([^`]+)`/g)].map(([, code]) => code as string);
 
-describe("docs/programs.md", () => {
+describe("docs/sections.md", () => {
   test("has a row for each kind of section, with what it can do", () => {
-    const section = sectionOf(
-      pageAt("docs/programs.md"),
-      "Sections that you can load, run and attach",
-    );
-    const rows = tableRows(section).flatMap(
+    const rows = tableRows(pageAt("docs/sections.md").text).flatMap(
       ([names = "", type = "", since, run = "", attach = ""]) =>
         codesIn(names).map((name) => ({
           name,
@@ -240,6 +236,39 @@ describe("docs/permissions.md", () => {
     for (const [name, needs] of classes.filter(([, { length }]) => length > 1)) {
       expect({ name, needs: listed.get(name) }).toEqual({ name, needs: needs.join(" and ") });
     }
+  });
+});
+
+describe("docs/constants.md", () => {
+  const page = pageAt("docs/constants.md");
+  const enumerations = Object.entries(library.uapi).filter(
+    ([, value]) => typeof value === "object",
+  );
+
+  test("has each enumeration of uapi once, with one of its constants", () => {
+    const titles = [...page.text.matchAll(/^## (.*)$/gm)].map(([, title]) => title as string);
+    const rows = titles
+      .filter((title) => !title.startsWith("Flags"))
+      .flatMap((title) => tableRows(sectionOf(page, title)))
+      .map(([name = "", example = ""]) => ({
+        name: codesIn(name)[0],
+        example: codesIn(example)[0],
+      }));
+    expect(rows.map(({ name }) => name).sort()).toEqual(enumerations.map(([name]) => name).sort());
+    const members = new Map(enumerations.map(([name, value]) => [name, Object.keys(value)]));
+    for (const { name = "", example } of rows) expect(members.get(name)).toContain(example);
+  });
+
+  test("names groups of flags that exist", () => {
+    const names = Object.keys(library.uapi);
+    const groups = tableRows(sectionOf(page, "Flags and other constants")).map(
+      ([group = ""]) => codesIn(group)[0],
+    );
+    expect(groups.length).toBeGreaterThan(10);
+    const missing = groups.filter(
+      (group = "") => !names.some((name) => name.startsWith(group.replace("...", ""))),
+    );
+    expect(missing).toEqual([]);
   });
 });
 

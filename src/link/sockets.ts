@@ -61,7 +61,7 @@ const reuseport: SocketHook = {
     ENOTSOCK: notSocket,
     EBADF: "No file is open at that descriptor",
     EINVAL:
-      "The socket does not share its port: set SO_REUSEPORT before it is bound (reusePort: true of Bun.listen and Bun.udpSocket)",
+      "The socket does not share its port: set SO_REUSEPORT before it is bound (reusePort: true of Bun.listen)",
     ENOMEM:
       "The program does not fit into the memory for options of the socket: raise net.core.optmem_max",
   },

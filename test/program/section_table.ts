@@ -33,7 +33,7 @@ function grouped(cellsOf: (row: SectionRow) => string[]): string[][] {
 }
 
 const header = ["section", "program type", "loads", "`testRun` takes", "`attach`"];
-writeBetween("docs/programs.md", begin, end, formatTable(header, grouped(cells)));
+writeBetween("docs/sections.md", begin, end, formatTable(header, grouped(cells)));
 
 const capabilities = grouped(({ programType }) => [programTypes[programType].needs.join(" and ")]);
 const table = formatTable(["load programs of the sections", "capability"], capabilities);
