@@ -2,14 +2,13 @@
 
 import { setSocketOption } from "../ffi/socket.ts";
 import type { BpfCallContext } from "../ffi/bpf.ts";
-import { objectId } from "../ffi/bpf_object.ts";
 import { Descriptor, duplicate } from "../ffi/descriptor.ts";
 import { BpfError } from "../ffi/error.ts";
 import { fstatSync } from "../ffi/files.ts";
 import { type FdLike, fdOf } from "../handle/fd_like.ts";
 import type { AttachKindRow, AttachMethod } from "./attach_method.ts";
 import { Attachment, type AttachmentOperations } from "./attachment.ts";
-import { checkExpected, copyProgram } from "./direct_attachment.ts";
+import { HeldProgram } from "./held_program.ts";
 import type { Link, LinkedProgram } from "./link.ts";
 import type { SocketAttachmentInfo } from "./link_info.ts";
 
@@ -114,7 +113,7 @@ class SocketOperations implements AttachmentOperations {
   readonly #hook: SocketHook;
   readonly #socket: Descriptor;
   readonly #key: string;
-  #program: Descriptor;
+  #program: HeldProgram;
 
   constructor(hook: SocketHook, socket: Descriptor, program: LinkedProgram) {
     this.#hook = hook;
@@ -123,10 +122,10 @@ class SocketOperations implements AttachmentOperations {
     this.#program = this.#set(program, `attach the ${socket.what}`);
   }
 
-  /** Sets the program of the socket, and returns a duplicate of its descriptor. */
-  #set(program: LinkedProgram, doing: string): Descriptor {
+  /** Sets the program of the socket, and returns it with a descriptor of its own. */
+  #set(program: LinkedProgram, doing: string): HeldProgram {
     using opened = new DisposableStack();
-    const copy = opened.use(copyProgram(program, this.#socket.what));
+    const copy = opened.use(new HeldProgram(program));
     const { hints, attach: option } = this.#hook;
     setSocketOption(this.#socket.fd, option, copy.fd, { doing, hints });
     latest.set(this.#key, this);
@@ -135,7 +134,7 @@ class SocketOperations implements AttachmentOperations {
   }
 
   info(): SocketAttachmentInfo {
-    const programId = objectId("prog", this.#program);
+    const programId = this.#program.id;
     return { id: 0, programId, type: this.#hook.type, inode: fstatSync(this.#socket.fd).ino };
   }
 
@@ -157,7 +156,7 @@ class SocketOperations implements AttachmentOperations {
   update(program: LinkedProgram, expected: LinkedProgram | undefined): void {
     const previous = this.#program;
     const doing = `replace the program of the ${this.#socket.what}`;
-    checkExpected(previous, expected, { doing, syscall: `setsockopt(${this.#hook.attach})` });
+    previous.requireExpected(expected, { doing, syscall: `setsockopt(${this.#hook.attach})` });
     this.#program = this.#set(program, doing);
     previous[Symbol.dispose]();
   }
