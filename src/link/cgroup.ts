@@ -290,7 +290,7 @@ function contextOf(request: CgroupRequest, method: "link" | "attach"): BpfCallCo
     doing: `attach to the ${request.where} (${request.attachType})`,
     needs,
     hints: {
-      EBADF: () => explainNoCgroup(request.target),
+      ...cgroupHints(request.target),
       EINVAL: () => explainInvalid(request, method),
       ENOENT: () => explainAbsent(request),
       EPERM: () => explainMissing(needs) ?? explainConflict(request),
@@ -298,6 +298,11 @@ function contextOf(request: CgroupRequest, method: "link" | "attach"): BpfCallCo
       E2BIG: "A cgroup can have at most 64 programs for the same event",
     },
   };
+}
+
+/** Returns hints for refusals of the target itself, by errno name. */
+export function cgroupHints(target: Descriptor) {
+  return { EBADF: () => explainNoCgroup(target), ENOENT: "The cgroup was removed" } as const;
 }
 
 /** Explains EBADF: the directory is not one of cgroup2. */

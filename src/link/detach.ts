@@ -16,6 +16,7 @@ import type { OrderOptions } from "./anchor.ts";
 import type { AttachMethod } from "./attach_method.ts";
 import {
   cgroup,
+  cgroupHints,
   type CgroupOptions,
   cgroupSkb,
   type CgroupSkbOptions,
@@ -53,18 +54,17 @@ interface DetachMethod<Options extends object = object> {
 
 const needs = ["CAP_BPF", "CAP_NET_ADMIN"] as const;
 
-const cgroupHints = {
-  EBADF: "This is not a cgroup of version 2: pass a directory of the cgroup2 file system",
-  ENOENT: "The cgroup was removed",
-} as const;
-
 const fromCgroup: DetachMethod<CgroupOptions> = {
   options: ["cgroup"],
   detach({ program, attachType, options }) {
     using target = openCgroup(options.cgroup);
     const doing = `detach from the ${target.what} (${attachType})`;
     // In the modes with one program, the kernel detaches whatever program the cgroup has.
-    const { programs } = queryPrograms(target.fd, attachType, { doing, needs, hints: cgroupHints });
+    const { programs } = queryPrograms(target.fd, attachType, {
+      doing,
+      needs,
+      hints: cgroupHints(target),
+    });
     if (!programs.some(({ programId }) => programId === program.id)) throw notAttached(doing);
     detachFrom(target.fd, program, attachType, { doing });
   },

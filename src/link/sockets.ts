@@ -32,7 +32,12 @@ interface SocketHook {
   readonly detachHints: BpfCallContext["hints"] & object;
 }
 
-const notSocket = "The descriptor is not a socket";
+const commonHints = {
+  ENOTSOCK: "The descriptor is not a socket",
+  EBADF: "No file is open at that descriptor",
+  ENOMEM:
+    "The program does not fit into the memory for options of the socket: raise net.core.optmem_max",
+} as const;
 const locked =
   "The filter of the socket is locked (SO_LOCK_FILTER), or a capability is missing that the program needs";
 
@@ -41,13 +46,7 @@ const filter: SocketHook = {
   detach: "SO_DETACH_BPF",
   noun: "socket filter",
   type: "socket",
-  hints: {
-    ENOTSOCK: notSocket,
-    EBADF: "No file is open at that descriptor",
-    EPERM: locked,
-    ENOMEM:
-      "The program does not fit into the memory for options of the socket: raise net.core.optmem_max",
-  },
+  hints: { ...commonHints, EPERM: locked },
   detachHints: { EPERM: locked },
 };
 
@@ -57,12 +56,9 @@ const reuseport: SocketHook = {
   noun: "reuseport program",
   type: "sk_reuseport",
   hints: {
-    ENOTSOCK: notSocket,
-    EBADF: "No file is open at that descriptor",
+    ...commonHints,
     EINVAL:
       "The socket does not share its port: set SO_REUSEPORT before it is bound (reusePort: true of Bun.listen and Bun.udpSocket)",
-    ENOMEM:
-      "The program does not fit into the memory for options of the socket: raise net.core.optmem_max",
   },
   detachHints: {
     ENOPROTOOPT: "Detaching a reuseport program needs Linux 5.3: close the sockets of the group",
