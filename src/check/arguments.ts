@@ -26,6 +26,14 @@ export function checkBoolean(what: string, value: boolean): void {
   throw new TypeError(`${what}: expected true or false, got ${describe(value)}`);
 }
 
+/** Checks that an argument is one of a few strings. @throws {TypeError} if it is not; the message names them. */
+export function checkChoice(what: string, value: string, choices: readonly string[]): void {
+  if (choices.includes(value)) return;
+  const names = choices.map((choice) => JSON.stringify(choice));
+  const list = `${names.slice(0, -1).join(", ")} or ${names.at(-1)}`;
+  throw new TypeError(`${what}: expected ${list}, got ${describe(value)}`);
+}
+
 /**
  * Checks the size of a layout.
  *

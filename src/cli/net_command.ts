@@ -1,7 +1,6 @@
 /** @module The command `bun-bpf net`: the programs that are attached to network interfaces, with links and without. */
 
 import type { Command } from "commander";
-import { queryPrograms } from "../ffi/bpf_link.ts";
 import { BpfError } from "../ffi/error.ts";
 import { openNetworkNamespace } from "../ffi/namespace.ts";
 import { RouteSocket } from "../ffi/netlink.ts";
@@ -133,22 +132,15 @@ function hooksOf(index: number): AttachedPrograms[] {
 
 function namespacePrograms(): Shown[] {
   using namespace = openNetworkNamespace();
-  return (["flow_dissector", "sk_lookup"] as const).flatMap((hook) => {
-    try {
-      const context = {
-        doing: `list the ${hook} programs of this network namespace`,
-        needs: ["CAP_NET_ADMIN"],
-      } as const;
-      return queryPrograms(namespace.fd, hook, context).programs.map((program) => ({
-        ...program,
-        hook,
-      }));
-    } catch (error) {
-      // The kernel lacks the hook.
-      if (error instanceof BpfError && error.code === "EINVAL") return [];
-      throw error;
-    }
-  });
+  try {
+    return attachedPrograms({ netns: namespace }).flatMap(({ hook, programs }) =>
+      programs.map((program) => ({ ...program, hook })),
+    );
+  } catch (error) {
+    // The kernel lacks both hooks.
+    if (error instanceof BpfError && error.code === "EINVAL") return [];
+    throw error;
+  }
 }
 
 function netfilterPrograms(): Shown[] {

@@ -13,7 +13,7 @@ import { type Netns, openNetns } from "../ffi/namespace.ts";
 import { RouteSocket } from "../ffi/netlink.ts";
 import { type FdLike, fdOf } from "../handle/fd_like.ts";
 import { BPF_F_QUERY_EFFECTIVE } from "../uapi/bpf.ts";
-import { type CgroupMode, modeOf, openCgroup } from "./cgroup.ts";
+import { cgroupHints, type CgroupMode, modeOf, openCgroup } from "./cgroup.ts";
 import type { TcDirection, XdpMode } from "./link_info.ts";
 import {
   atInterface,
@@ -220,8 +220,7 @@ function programsOfCgroup(target: AttachedToCgroup): AttachedPrograms[] {
   using opened = openCgroup(cgroup);
   const flags = effective ? BPF_F_QUERY_EFFECTIVE : 0;
   const hooks = queryHooks(opened.fd, opened.what, attachType, cgroupHooks, flags, (hook) => ({
-    EBADF: "This is not a cgroup of version 2: pass a directory of the cgroup2 file system",
-    ENOENT: "The cgroup was removed",
+    ...cgroupHints(opened),
     EINVAL: `Cgroups have no programs of the attach type ${hook} on this kernel`,
   }));
   return effective ? hooks.map((hook) => ({ ...hook, cgroupMode: undefined })) : hooks;

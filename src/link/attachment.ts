@@ -77,7 +77,6 @@ export class Attachment extends Link {
     } finally {
       this.#operations.close?.();
       super[Symbol.dispose]();
-      this.#operations.close?.();
     }
   }
 }

@@ -1,6 +1,6 @@
 /** @module Attaches to cgroups of version 2: by links, or without them before kernel 5.7 and where a mode needs it. */
 
-import { checkBoolean } from "../check/arguments.ts";
+import { checkBoolean, checkChoice } from "../check/arguments.ts";
 import { describe } from "../check/describe.ts";
 import { suggest } from "../check/names.ts";
 import type { BpfCallContext } from "../ffi/bpf.ts";
@@ -25,10 +25,11 @@ import {
   BPF_F_PREORDER,
   BPF_F_REPLACE,
 } from "../uapi/bpf.ts";
+import { EOPNOTSUPP } from "../uapi/errno.ts";
 import { LINK_CREATE } from "../uapi/layout.ts";
 import type { AttachMethod, AttachRequest, TargetForm } from "./attach_method.ts";
 import { attachDirectly } from "./direct_attachment.ts";
-import { Link, type LinkedProgram } from "./link.ts";
+import { checkProgram, Link, type LinkedProgram } from "./link.ts";
 import {
   orderHints,
   orderOptions,
@@ -98,11 +99,7 @@ export const cgroupSkb: AttachMethod<CgroupSkbOptions> = {
   options: [...optionNames, "direction"],
   attach(request) {
     const { direction } = request.options;
-    if (direction !== "ingress" && direction !== "egress") {
-      throw new TypeError(
-        `attach: direction: expected "ingress" or "egress", got ${describe(direction)}`,
-      );
-    }
+    checkChoice("attach: direction", direction, ["ingress", "egress"]);
     return attach(request, `cgroup_inet_${direction}`);
   },
 };
@@ -133,6 +130,7 @@ function attach(
   checkChoices(options, method, mode);
   const position = positionOf(options);
   checkAnchor(method, position);
+  checkRevision(options, position);
   const target = openCgroup(options.cgroup);
   const request = { program, attachType, target, where: target.what, options, mode, position };
   if (method !== "attach") {
@@ -154,9 +152,7 @@ function checkChoices(
   method: string | undefined,
   mode: string,
 ): void {
-  if (method !== undefined && method !== "link" && method !== "attach") {
-    throw new TypeError(`attach: method: expected "link" or "attach", got ${describe(method)}`);
-  }
+  if (method !== undefined) checkChoice("attach: method", method, ["link", "attach"]);
   if (!Object.hasOwn(modeFlags, mode)) {
     throw new TypeError(
       `attach: mode: unknown ${describe(mode)}: ${suggest(String(mode), Object.keys(modeFlags))}`,
@@ -168,9 +164,7 @@ function checkChoices(
     throw new TypeError(`attach: the option ${name} needs method: "attach": links do not have it`);
   }
   if (replace === undefined) return;
-  if (typeof replace !== "object" || replace === null || typeof replace.fd !== "number") {
-    throw new TypeError(`attach: replace: expected a program, got ${describe(replace)}`);
-  }
+  checkProgram("attach: replace", replace);
   if (mode !== "multi") {
     throw new TypeError(
       `attach: replace: expected mode "multi": in mode ${describe(mode)} a program replaces the present one anyway`,
@@ -186,6 +180,17 @@ function checkAnchor(method: string | undefined, { anchor }: Position): void {
       ? "attach: before and after: expected a link: a program that is attached by a link is ordered relative to other links"
       : 'attach: before and after: expected a program: with method: "attach", a program is ordered relative to others without a link',
   );
+}
+
+/** Checks that the kernel compares revisions: Linux 6.16 and older ignore the one of a link. */
+function checkRevision({ cgroup }: CgroupOptions, { expectedRevision }: Position): void {
+  if (expectedRevision === 0n || isKernelSince("6.17")) return;
+  throw new BpfError({
+    errno: EOPNOTSUPP,
+    syscall: "bpf(BPF_LINK_CREATE)",
+    doing: `attach to the cgroup ${typeof cgroup === "string" ? cgroup : fdOf(cgroup, "a cgroup")}`,
+    hint: "The option expectedRevision needs Linux 6.17 for cgroups",
+  });
 }
 
 /** Opens the directory of a cgroup, or duplicates its descriptor. */
@@ -285,7 +290,7 @@ function contextOf(request: CgroupRequest, method: "link" | "attach"): BpfCallCo
     doing: `attach to the ${request.where} (${request.attachType})`,
     needs,
     hints: {
-      EBADF: () => explainNoCgroup(request.target),
+      ...cgroupHints(request.target),
       EINVAL: () => explainInvalid(request, method),
       ENOENT: () => explainAbsent(request),
       EPERM: () => explainMissing(needs) ?? explainConflict(request),
@@ -293,6 +298,11 @@ function contextOf(request: CgroupRequest, method: "link" | "attach"): BpfCallCo
       E2BIG: "A cgroup can have at most 64 programs for the same event",
     },
   };
+}
+
+/** Returns hints for refusals of the target itself, by errno name. */
+export function cgroupHints(target: Descriptor) {
+  return { EBADF: () => explainNoCgroup(target), ENOENT: "The cgroup was removed" } as const;
 }
 
 /** Explains EBADF: the directory is not one of cgroup2. */

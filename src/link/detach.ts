@@ -1,14 +1,13 @@
 /** @module Detaches programs that are attached without a link, also those that other processes have attached. */
 
-import { checkOptions } from "../check/arguments.ts";
-import { describe } from "../check/describe.ts";
+import { checkChoice, checkOptions } from "../check/arguments.ts";
 import type { BpfCallContext } from "../ffi/bpf.ts";
 import { detachProgram, queryPrograms } from "../ffi/bpf_link.ts";
 import type { AttachTypeName } from "../ffi/bpf_prog.ts";
 import type { Descriptor } from "../ffi/descriptor.ts";
 import { BpfError } from "../ffi/error.ts";
 import { isKernelSince } from "../ffi/kernel.ts";
-import { inNetworkNamespace, openNetns, openNetworkNamespace } from "../ffi/namespace.ts";
+import { inNetworkNamespace } from "../ffi/namespace.ts";
 import { RouteSocket } from "../ffi/netlink.ts";
 import { fdOf } from "../handle/fd_like.ts";
 import { ENOENT } from "../uapi/errno.ts";
@@ -17,6 +16,7 @@ import type { OrderOptions } from "./anchor.ts";
 import type { AttachMethod } from "./attach_method.ts";
 import {
   cgroup,
+  cgroupHints,
   type CgroupOptions,
   cgroupSkb,
   type CgroupSkbOptions,
@@ -24,7 +24,7 @@ import {
   openCgroup,
 } from "./cgroup.ts";
 import type { LinkedProgram } from "./link.ts";
-import { atInterface } from "./network_target.ts";
+import { atInterface, openNetnsOption } from "./network_target.ts";
 import { flowDissector, type FlowDissectorOptions } from "./netns.ts";
 import { skSkb, type SkSkbOptions, socketMap, type SocketMapOptions } from "./socket_map.ts";
 import { describeInterface, setXdp } from "./route.ts";
@@ -54,18 +54,17 @@ interface DetachMethod<Options extends object = object> {
 
 const needs = ["CAP_BPF", "CAP_NET_ADMIN"] as const;
 
-const cgroupHints = {
-  EBADF: "This is not a cgroup of version 2: pass a directory of the cgroup2 file system",
-  ENOENT: "The cgroup was removed",
-} as const;
-
 const fromCgroup: DetachMethod<CgroupOptions> = {
   options: ["cgroup"],
   detach({ program, attachType, options }) {
     using target = openCgroup(options.cgroup);
     const doing = `detach from the ${target.what} (${attachType})`;
     // In the modes with one program, the kernel detaches whatever program the cgroup has.
-    const { programs } = queryPrograms(target.fd, attachType, { doing, needs, hints: cgroupHints });
+    const { programs } = queryPrograms(target.fd, attachType, {
+      doing,
+      needs,
+      hints: cgroupHints(target),
+    });
     if (!programs.some(({ programId }) => programId === program.id)) throw notAttached(doing);
     detachFrom(target.fd, program, attachType, { doing });
   },
@@ -75,7 +74,7 @@ const fromCgroupSkb: DetachMethod<CgroupSkbOptions> = {
   options: ["cgroup", "direction"],
   detach({ program, options }) {
     const { direction } = options;
-    checkDirection(direction);
+    checkChoice("detach: direction", direction, ["ingress", "egress"]);
     fromCgroup.detach({ program, attachType: `cgroup_inet_${direction}`, options });
   },
 };
@@ -104,7 +103,7 @@ const fromSkSkb: DetachMethod<SkSkbOptions> = {
 const fromNetns: DetachMethod<FlowDissectorOptions> = {
   options: ["netns"],
   detach({ program, attachType, options: { netns } }) {
-    using target: Descriptor = netns === undefined ? openNetworkNamespace() : openNetns(netns);
+    using target: Descriptor = openNetnsOption(netns);
     const doing = `detach from the ${target.what} (${attachType})`;
     inNetworkNamespace(target.fd, () =>
       detachFrom(0, program, attachType, {
@@ -164,7 +163,7 @@ function detachFilters(program: DetachableProgram, options: FilterOptions): void
 const fromDirectedTc: DetachMethod<FilterOptions> = {
   options: [...filterOptions, "direction"],
   detach({ program, options }) {
-    checkDirection(options.direction);
+    checkChoice("detach: direction", options.direction, ["ingress", "egress"]);
     detachFilters(program, options);
   },
 };
@@ -177,13 +176,6 @@ const fromTc: DetachMethod<FilterOptions> = {
       direction: attachType === "tcx_egress" ? "egress" : "ingress",
     }),
 };
-
-function checkDirection(direction: unknown): void {
-  if (direction === "ingress" || direction === "egress") return;
-  throw new TypeError(
-    `detach: direction: expected "ingress" or "egress", got ${describe(direction)}`,
-  );
-}
 
 function detachFrom(
   targetFd: number,
@@ -238,7 +230,9 @@ export function detachWithoutLink(
   const way = method && detachMethods.get(method);
   if (way === undefined) {
     throw new TypeError(
-      `detach: programs of section "${section.name}" are attached by links only: detach the link`,
+      method?.options.includes("socket")
+        ? `detach: programs of section "${section.name}" belong to a socket: the process that has attached the program detaches it, or closes the socket`
+        : `detach: programs of section "${section.name}" are attached by links only: detach the link`,
     );
   }
   checkOptions("detach", options, way.options);

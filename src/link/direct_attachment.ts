@@ -7,14 +7,14 @@ import {
   detachProgram,
   type QueriedPrograms,
 } from "../ffi/bpf_link.ts";
-import { objectId } from "../ffi/bpf_object.ts";
 import type { AttachTypeName } from "../ffi/bpf_prog.ts";
-import { Descriptor, duplicate } from "../ffi/descriptor.ts";
+import type { Descriptor } from "../ffi/descriptor.ts";
 import { BpfError } from "../ffi/error.ts";
 import { BPF_F_REPLACE } from "../uapi/bpf.ts";
-import { ENOENT, EPERM } from "../uapi/errno.ts";
+import { ENOENT } from "../uapi/errno.ts";
 import type { LinkedProgram } from "./link.ts";
 import { Attachment, type AttachmentOperations } from "./attachment.ts";
+import { HeldProgram } from "./held_program.ts";
 import type { CommonLinkInfo, LinkInfo } from "./link_info.ts";
 
 type DistributiveOmit<Union, Names extends PropertyKey> = Union extends unknown
@@ -51,7 +51,7 @@ export function attachDirectly(request: DirectRequest): Attachment {
   const { target, what, program } = request;
   using opened = new DisposableStack();
   opened.use(target);
-  const copy = opened.use(copyProgram(program, what));
+  const copy = opened.use(new HeldProgram(program));
   callAt(request, (targetFd) =>
     attachProgram(
       { programFd: copy.fd, attachType: request.attachType, targetFd },
@@ -65,12 +65,6 @@ export function attachDirectly(request: DirectRequest): Attachment {
   return attachment;
 }
 
-/** Duplicates the descriptor of a program, because detaching needs one after the program was disposed of. */
-export function copyProgram({ fd }: LinkedProgram, what: string): Descriptor {
-  const name = `program of the ${what}`;
-  return new Descriptor(duplicate(fd, name), name);
-}
-
 function callAt({ target, atTarget }: DirectRequest, call: (targetFd: number) => void): void {
   if (atTarget === undefined) call(target.fd);
   else atTarget(call);
@@ -78,25 +72,25 @@ function callAt({ target, atTarget }: DirectRequest, call: (targetFd: number) =>
 
 class DirectOperations implements AttachmentOperations {
   readonly #request: DirectRequest;
-  #program: Descriptor;
+  #program: HeldProgram;
 
-  constructor(request: DirectRequest, program: Descriptor) {
+  constructor(request: DirectRequest, program: HeldProgram) {
     this.#request = request;
     this.#program = program;
   }
 
   info(): LinkInfo {
-    const programId = objectId("prog", this.#program);
+    const programId = this.#program.id;
     return { id: 0, programId, ...this.#request.info() } as LinkInfo;
   }
 
   update(program: LinkedProgram, expected: LinkedProgram | undefined): void {
     const { what, attachType, isList = false, flags = 0, lastingFlags = flags } = this.#request;
     const doing = `replace the program of the ${what}`;
-    checkExpected(this.#program, expected, { doing, syscall: "bpf(BPF_PROG_ATTACH)" });
+    this.#program.requireExpected(expected, { doing, syscall: "bpf(BPF_PROG_ATTACH)" });
     if (!this.#isAttached()) throw notAttached(doing);
     using opened = new DisposableStack();
-    const copy = opened.use(copyProgram(program, what));
+    const copy = opened.use(new HeldProgram(program));
     const replacing = isList
       ? { flags: lastingFlags | BPF_F_REPLACE, replacedFd: this.#program.fd }
       : { flags: lastingFlags };
@@ -116,7 +110,7 @@ class DirectOperations implements AttachmentOperations {
   #isAttached(): boolean {
     const { query } = this.#request;
     if (query === undefined) return true;
-    const own = objectId("prog", this.#program);
+    const own = this.#program.id;
     return query().programs.some(({ programId }) => programId === own);
   }
 
@@ -139,26 +133,6 @@ class DirectOperations implements AttachmentOperations {
   close(): void {
     this.#program[Symbol.dispose]();
   }
-}
-
-/**
- * Checks that an attachment has the expected program, as the kernel does for links.
- *
- * @throws {BpfError} `EPERM` if it has another one.
- */
-export function checkExpected(
-  own: Descriptor,
-  expected: LinkedProgram | undefined,
-  call: { readonly doing: string; readonly syscall: string },
-): void {
-  if (expected === undefined) return;
-  using other = copyProgram(expected, own.what);
-  if (objectId("prog", other) === objectId("prog", own)) return;
-  throw new BpfError({
-    errno: EPERM,
-    ...call,
-    hint: "The attachment has another program than the expected one: read link.info().programId",
-  });
 }
 
 function notAttached(doing: string): BpfError {

@@ -6,22 +6,14 @@ import { BpfError } from "../ffi/error.ts";
 import { EPERM } from "../uapi/errno.ts";
 import type { LinkedProgram } from "./link.ts";
 
-/** A program with a descriptor of its own, so that it can be compared after its other descriptors are closed. */
+/** A program with a descriptor of its own, so that it can be compared and detached after its other descriptors are closed. */
 export class HeldProgram implements Disposable {
   readonly #descriptor: Descriptor;
-  /** The id of the program. */
-  readonly id: number;
 
   /** @throws {BpfError} if the descriptor cannot be duplicated. */
-  constructor(program: LinkedProgram) {
+  constructor({ fd }: LinkedProgram) {
     const what = "attached program";
-    this.#descriptor = new Descriptor(duplicate(program.fd, what), what);
-    try {
-      this.id = objectId("prog", this.#descriptor);
-    } catch (error) {
-      this.#descriptor[Symbol.dispose]();
-      throw error;
-    }
+    this.#descriptor = new Descriptor(duplicate(fd, what), what);
   }
 
   /** The descriptor of the program, which this object owns. */
@@ -29,16 +21,23 @@ export class HeldProgram implements Disposable {
     return this.#descriptor.fd;
   }
 
+  /** The id of the program. @throws {BpfError} if the kernel does not tell it to this process. */
+  get id(): number {
+    return objectId("prog", this.#descriptor);
+  }
+
   /** Checks that this is the expected program, if there is one. @throws {BpfError} EPERM as the kernel for links. */
-  requireExpected(expected: LinkedProgram | undefined, doing: string): void {
+  requireExpected(
+    expected: LinkedProgram | undefined,
+    call: { readonly doing: string; readonly syscall: string },
+  ): void {
     if (expected === undefined) return;
     using other = new HeldProgram(expected);
     if (other.id === this.id) return;
     throw new BpfError({
       errno: EPERM,
-      syscall: "netlink",
-      doing,
-      hint: "It has another program than the expected one: read link.info().programId",
+      ...call,
+      hint: "The attachment has another program than the expected one: read link.info().programId",
     });
   }
 

@@ -150,7 +150,8 @@ export class Link extends KernelObject {
   }
 }
 
-function checkProgram(argument: string, program: LinkedProgram): void {
+/** @throws {TypeError} if an argument is not a program. */
+export function checkProgram(argument: string, program: LinkedProgram): void {
   if (typeof program === "object" && program !== null && typeof program.fd === "number") return;
   throw new TypeError(`${argument}: expected a program, got ${describe(program)}`);
 }

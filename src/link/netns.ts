@@ -1,22 +1,17 @@
 /** @module Attaches to network namespaces: programs that select sockets (sk_lookup) and that parse packet headers (flow_dissector). */
 
-import { describe } from "../check/describe.ts";
+import { checkChoice } from "../check/arguments.ts";
 import type { BpfCallContext } from "../ffi/bpf.ts";
 import { createLink } from "../ffi/bpf_link.ts";
 import { Descriptor } from "../ffi/descriptor.ts";
 import { BpfError } from "../ffi/error.ts";
 import { fstatSync } from "../ffi/files.ts";
 import { isKernelSince } from "../ffi/kernel.ts";
-import {
-  inNetworkNamespace,
-  type Netns,
-  openNetns,
-  openNetworkNamespace,
-} from "../ffi/namespace.ts";
+import { inNetworkNamespace } from "../ffi/namespace.ts";
 import type { AttachKindRow, AttachMethod } from "./attach_method.ts";
 import { attachDirectly } from "./direct_attachment.ts";
 import { Link, type LinkedProgram } from "./link.ts";
-import type { NetnsOptions } from "./network_target.ts";
+import { type NetnsOptions, openNetnsOption } from "./network_target.ts";
 
 /** Options of `attach()` for the section `flow_dissector`. */
 export interface FlowDissectorOptions extends NetnsOptions {
@@ -38,7 +33,7 @@ const needs = ["CAP_BPF", "CAP_NET_ADMIN"] as const;
 export const skLookup: AttachMethod<NetnsOptions> = {
   options: ["netns"],
   attach({ program, options: { netns } }) {
-    using target = open(netns);
+    using target = openNetnsOption(netns);
     return link(program, "sk_lookup", target, {
       EINVAL: () =>
         isKernelSince("5.9") ? notNamespace : "Programs of the section sk_lookup need Linux 5.9",
@@ -51,10 +46,8 @@ export const skLookup: AttachMethod<NetnsOptions> = {
 export const flowDissector: AttachMethod<FlowDissectorOptions> = {
   options: ["netns", "method"],
   attach({ program, options: { netns, method } }) {
-    if (method !== undefined && method !== "link" && method !== "attach") {
-      throw new TypeError(`attach: method: expected "link" or "attach", got ${describe(method)}`);
-    }
-    const target = open(netns);
+    if (method !== undefined) checkChoice("attach: method", method, ["link", "attach"]);
+    const target = openNetnsOption(netns);
     if (method !== "attach") {
       using opened = new DisposableStack();
       opened.use(target);
@@ -83,10 +76,6 @@ const dissectorHints = {
   EEXIST: oneDissector,
   E2BIG: oneDissector,
 } as const;
-
-function open(netns: Netns | undefined): Descriptor {
-  return netns === undefined ? openNetworkNamespace() : openNetns(netns);
-}
 
 function link(
   program: LinkedProgram,

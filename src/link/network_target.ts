@@ -2,7 +2,13 @@
 
 import { checkCount } from "../check/arguments.ts";
 import { describe } from "../check/describe.ts";
-import { inNetworkNamespace, type Netns, openNetns } from "../ffi/namespace.ts";
+import type { Descriptor } from "../ffi/descriptor.ts";
+import {
+  inNetworkNamespace,
+  type Netns,
+  openNetns,
+  openNetworkNamespace,
+} from "../ffi/namespace.ts";
 import { interfaceIndex, interfaceName } from "../ffi/socket.ts";
 import { IFNAMSIZ } from "../uapi/network.ts";
 
@@ -29,6 +35,11 @@ export interface NetworkInterface {
   readonly index: number;
   /** The name, or `interface 3` for an interface that was given by its index. */
   readonly label: string;
+}
+
+/** Opens the network namespace that an option names; without one, that of this thread. @throws {BpfError} if it is absent. */
+export function openNetnsOption(netns: Netns | undefined): Descriptor {
+  return netns === undefined ? openNetworkNamespace() : openNetns(netns);
 }
 
 /**
@@ -77,7 +88,7 @@ function checkInterface(name: unknown): void {
 }
 
 /** Returns a hint that no interface has an index; `undefined` if one has. */
-export function missingInterface({ index }: NetworkInterface): string | undefined {
+export function missingInterface({ index }: Pick<NetworkInterface, "index">): string | undefined {
   return interfaceName(index) === undefined
     ? `This network namespace has no interface with the index ${index}: \`ip link\` lists its interfaces`
     : undefined;

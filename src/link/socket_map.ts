@@ -1,6 +1,6 @@
 /** @module Attaches to maps of sockets: programs for the messages and packets of all sockets in the map. */
 
-import { describe } from "../check/describe.ts";
+import { checkChoice } from "../check/arguments.ts";
 import type { BpfCallContext } from "../ffi/bpf.ts";
 import { createLink } from "../ffi/bpf_link.ts";
 import { objectId } from "../ffi/bpf_object.ts";
@@ -58,12 +58,7 @@ export const skSkb: AttachMethod<SkSkbOptions> = {
   options: ["map", "method", "attachType"],
   attach(request) {
     const { attachType } = request.options;
-    if (!skSkbTypes.includes(attachType)) {
-      const choices = skSkbTypes.map((type) => JSON.stringify(type)).join(", ");
-      throw new TypeError(
-        `attach: attachType: expected one of ${choices}, got ${describe(attachType)}`,
-      );
-    }
+    checkChoice("attach: attachType", attachType, skSkbTypes);
     return attach(request, attachType);
   },
 };
@@ -73,9 +68,7 @@ function attach(
   attachType: AttachTypeName | undefined,
 ): Link {
   if (attachType === undefined) throw new Error("the section of the program has no attach type");
-  if (method !== undefined && method !== "link" && method !== "attach") {
-    throw new TypeError(`attach: method: expected "link" or "attach", got ${describe(method)}`);
-  }
+  if (method !== undefined) checkChoice("attach: method", method, ["link", "attach"]);
   const mapFd = fdOf(map, 'a map of sockets as option "map"');
   const where = `map of sockets of descriptor ${mapFd}`;
   const context = contextOf(where, attachType);

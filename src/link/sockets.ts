@@ -2,14 +2,13 @@
 
 import { setSocketOption } from "../ffi/socket.ts";
 import type { BpfCallContext } from "../ffi/bpf.ts";
-import { objectId } from "../ffi/bpf_object.ts";
 import { Descriptor, duplicate } from "../ffi/descriptor.ts";
 import { BpfError } from "../ffi/error.ts";
 import { fstatSync } from "../ffi/files.ts";
 import { type FdLike, fdOf } from "../handle/fd_like.ts";
 import type { AttachKindRow, AttachMethod } from "./attach_method.ts";
 import { Attachment, type AttachmentOperations } from "./attachment.ts";
-import { checkExpected, copyProgram } from "./direct_attachment.ts";
+import { HeldProgram } from "./held_program.ts";
 import type { Link, LinkedProgram } from "./link.ts";
 import type { SocketAttachmentInfo } from "./link_info.ts";
 
@@ -33,7 +32,12 @@ interface SocketHook {
   readonly detachHints: BpfCallContext["hints"] & object;
 }
 
-const notSocket = "The descriptor is not a socket";
+const commonHints = {
+  ENOTSOCK: "The descriptor is not a socket",
+  EBADF: "No file is open at that descriptor",
+  ENOMEM:
+    "The program does not fit into the memory for options of the socket: raise net.core.optmem_max",
+} as const;
 const locked =
   "The filter of the socket is locked (SO_LOCK_FILTER), or a capability is missing that the program needs";
 
@@ -42,13 +46,7 @@ const filter: SocketHook = {
   detach: "SO_DETACH_BPF",
   noun: "socket filter",
   type: "socket",
-  hints: {
-    ENOTSOCK: notSocket,
-    EBADF: "No file is open at that descriptor",
-    EPERM: locked,
-    ENOMEM:
-      "The program does not fit into the memory for options of the socket: raise net.core.optmem_max",
-  },
+  hints: { ...commonHints, EPERM: locked },
   detachHints: { EPERM: locked },
 };
 
@@ -58,12 +56,9 @@ const reuseport: SocketHook = {
   noun: "reuseport program",
   type: "sk_reuseport",
   hints: {
-    ENOTSOCK: notSocket,
-    EBADF: "No file is open at that descriptor",
+    ...commonHints,
     EINVAL:
       "The socket does not share its port: set SO_REUSEPORT before it is bound (reusePort: true of Bun.listen)",
-    ENOMEM:
-      "The program does not fit into the memory for options of the socket: raise net.core.optmem_max",
   },
   detachHints: {
     ENOPROTOOPT: "Detaching a reuseport program needs Linux 5.3: close the sockets of the group",
@@ -114,7 +109,7 @@ class SocketOperations implements AttachmentOperations {
   readonly #hook: SocketHook;
   readonly #socket: Descriptor;
   readonly #key: string;
-  #program: Descriptor;
+  #program: HeldProgram;
 
   constructor(hook: SocketHook, socket: Descriptor, program: LinkedProgram) {
     this.#hook = hook;
@@ -123,10 +118,10 @@ class SocketOperations implements AttachmentOperations {
     this.#program = this.#set(program, `attach the ${socket.what}`);
   }
 
-  /** Sets the program of the socket, and returns a duplicate of its descriptor. */
-  #set(program: LinkedProgram, doing: string): Descriptor {
+  /** Sets the program of the socket, and returns it with a descriptor of its own. */
+  #set(program: LinkedProgram, doing: string): HeldProgram {
     using opened = new DisposableStack();
-    const copy = opened.use(copyProgram(program, this.#socket.what));
+    const copy = opened.use(new HeldProgram(program));
     const { hints, attach: option } = this.#hook;
     setSocketOption(this.#socket.fd, option, copy.fd, { doing, hints });
     latest.set(this.#key, this);
@@ -135,7 +130,7 @@ class SocketOperations implements AttachmentOperations {
   }
 
   info(): SocketAttachmentInfo {
-    const programId = objectId("prog", this.#program);
+    const programId = this.#program.id;
     return { id: 0, programId, type: this.#hook.type, inode: fstatSync(this.#socket.fd).ino };
   }
 
@@ -157,7 +152,7 @@ class SocketOperations implements AttachmentOperations {
   update(program: LinkedProgram, expected: LinkedProgram | undefined): void {
     const previous = this.#program;
     const doing = `replace the program of the ${this.#socket.what}`;
-    checkExpected(previous, expected, { doing, syscall: `setsockopt(${this.#hook.attach})` });
+    previous.requireExpected(expected, { doing, syscall: `setsockopt(${this.#hook.attach})` });
     this.#program = this.#set(program, doing);
     previous[Symbol.dispose]();
   }

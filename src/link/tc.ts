@@ -1,7 +1,6 @@
 /** @module Attaches traffic classifiers to network interfaces: by a tcx link, or as a classic filter by netlink. */
 
-import { checkBoolean, checkCount } from "../check/arguments.ts";
-import { describe } from "../check/describe.ts";
+import { checkBoolean, checkChoice, checkCount } from "../check/arguments.ts";
 import { createLink } from "../ffi/bpf_link.ts";
 import { Descriptor } from "../ffi/descriptor.ts";
 import { isKernelSince } from "../ffi/kernel.ts";
@@ -29,7 +28,7 @@ export interface TcOptions extends InterfaceOptions, OrderOptions {
    * The way to attach: by a link, or as a classic filter in direct-action mode, which runs after all tcx programs.
    *
    * For classic filters the library adds a clsact qdisc if the interface has none, and removes it again when the last filter is
-   * detached. If the process is killed, filter and qdisc stay: `tc qdisc del dev eth0 clsact` removes them.
+   * detached; a filter that another process adds at that moment is lost with it. If the process is killed, filter and qdisc stay: `tc qdisc del dev eth0 clsact` removes them.
    *
    * @default "tcx" on Linux 6.6 and newer, otherwise "netlink"
    */
@@ -63,9 +62,7 @@ export const directedTc: AttachMethod<DirectedTcOptions> = {
   options: [...options, "direction"],
   attach: (request) => {
     const { direction } = request.options;
-    if (direction !== "ingress" && direction !== "egress") {
-      throw new TypeError(`direction: expected "ingress" or "egress", got ${describe(direction)}`);
-    }
+    checkChoice("direction", direction, ["ingress", "egress"]);
     return attachClassifier(request, direction);
   },
 };
@@ -92,9 +89,7 @@ function attachClassifier(request: AttachRequest<TcOptions>, direction: TcDirect
 }
 
 function checkTcOptions({ method, priority, handle, chain, replace }: TcOptions): void {
-  if (method !== undefined && method !== "tcx" && method !== "netlink") {
-    throw new TypeError(`method: expected "tcx" or "netlink", got ${describe(method)}`);
-  }
+  if (method !== undefined) checkChoice("method", method, ["tcx", "netlink"]);
   if (priority !== undefined) checkCount("priority", priority, 1, 0xffff);
   if (handle !== undefined) checkCount("handle", handle, 1, 0xffff_ffff);
   if (chain !== undefined) checkCount("chain", chain, 0, 0x0fff_ffff);

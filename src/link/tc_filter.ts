@@ -183,7 +183,7 @@ class FilterAttachment {
 
   #update(next: LinkedProgram, expected: LinkedProgram | undefined): void {
     const doing = `replace the program of the ${this.#label}`;
-    this.#program.requireExpected(expected, doing);
+    this.#program.requireExpected(expected, { doing, syscall: "netlink" });
     if (!this.#isAttached()) {
       throw new BpfError({
         errno: ENOENT,
@@ -207,8 +207,7 @@ class FilterAttachment {
   }
 
   #detach(): void {
-    if (!this.#isAttached()) return;
-    removeFilter(this.#route, this.#place, this.#label);
+    if (this.#isAttached()) removeFilter(this.#route, this.#place, this.#label);
     removeAddedQdisc(this.#route, this.#device.index, this.#qdiscKey);
   }
 }
@@ -280,7 +279,10 @@ export function qdiscKind(route: RouteSocket, index: number): string | undefined
 /** The qdiscs that this process has added, by the inode of the network namespace and the index of the interface. */
 const addedQdiscs = new Set<string>();
 
-/** Removes the clsact qdisc of an interface, if this process has added it and it has no filters. */
+/**
+ * Removes the clsact qdisc of an interface, if this process has added it and it has no filters. The kernel has no call that
+ * does both in one step: a filter that another process adds in between is removed with the qdisc.
+ */
 function removeAddedQdisc(route: RouteSocket, index: number, key: string): void {
   if (!addedQdiscs.has(key)) return;
   try {

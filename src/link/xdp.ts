@@ -1,13 +1,11 @@
 /** @module Attaches XDP programs to network interfaces: by a link, or by netlink. */
 
-import { describe } from "../check/describe.ts";
-import { checkBoolean } from "../check/arguments.ts";
+import { checkBoolean, checkChoice } from "../check/arguments.ts";
 import { createLink } from "../ffi/bpf_link.ts";
 import { Descriptor } from "../ffi/descriptor.ts";
 import { BpfError } from "../ffi/error.ts";
 import { isKernelSince } from "../ffi/kernel.ts";
 import { RouteSocket } from "../ffi/netlink.ts";
-import { fdOf } from "../handle/fd_like.ts";
 import { ENOLINK } from "../uapi/errno.ts";
 import {
   XDP_FLAGS_DRV_MODE,
@@ -19,7 +17,7 @@ import {
 import type { AttachKindRow, AttachMethod, AttachRequest } from "./attach_method.ts";
 import { Attachment } from "./attachment.ts";
 import { HeldProgram } from "./held_program.ts";
-import { Link, type LinkedProgram } from "./link.ts";
+import { checkProgram, Link, type LinkedProgram } from "./link.ts";
 import type { XdpLinkInfo, XdpMode } from "./link_info.ts";
 import {
   atInterface,
@@ -81,10 +79,8 @@ export const xdp: AttachMethod<XdpOptions> = {
 
 function checkXdpOptions({ mode, method, replace }: XdpOptions): void {
   checkXdpMode(mode);
-  if (method !== undefined && method !== "link" && method !== "netlink") {
-    throw new TypeError(`method: expected "link" or "netlink", got ${describe(method)}`);
-  }
-  if (typeof replace === "object" && replace !== null) fdOf(replace, "replace: a program");
+  if (method !== undefined) checkChoice("method", method, ["link", "netlink"]);
+  if (typeof replace === "object" && replace !== null) checkProgram("replace", replace);
   else if (replace !== undefined) checkBoolean("replace", replace);
 }
 
@@ -93,8 +89,7 @@ const refusedByDriver =
 
 /** @throws {TypeError} if a mode is not known. */
 export function checkXdpMode(mode: XdpMode | undefined): void {
-  if (mode === undefined || Object.hasOwn(xdpModeFlags, mode)) return;
-  throw new TypeError(`mode: expected "driver", "generic" or "offload", got ${describe(mode)}`);
+  if (mode !== undefined) checkChoice("mode", mode, Object.keys(xdpModeFlags));
 }
 
 function attachLink(
@@ -229,7 +224,7 @@ class XdpAttachment {
 
   #update(next: LinkedProgram, expected: LinkedProgram | undefined): void {
     const doing = `replace the program of the ${this.#label}`;
-    this.#program.requireExpected(expected, doing);
+    this.#program.requireExpected(expected, { doing, syscall: "netlink" });
     using stack = new DisposableStack();
     const held = stack.use(new HeldProgram(next));
     if (!this.#set({ programFd: next.fd, doing })) {

@@ -1,12 +1,12 @@
 /** @module Options of loading that the kernel takes beside the code: flags, the network interface, the array of descriptors. */
 
 import { describe } from "../check/describe.ts";
-import { checkCount } from "../check/arguments.ts";
 import { suggest } from "../check/names.ts";
 import { type ProgramFlag, programFlags, type ProgramLoad } from "../ffi/bpf_prog.ts";
 import { isKernelSince, type KernelVersion } from "../ffi/kernel.ts";
-import { interfaceIndex, interfaceName } from "../ffi/socket.ts";
+import { interfaceName } from "../ffi/socket.ts";
 import { type FdLike, fdOf } from "../handle/fd_like.ts";
+import { atInterface, missingInterface } from "../link/network_target.ts";
 import type { ProgramSpec } from "./program_spec.ts";
 import type { Section } from "./sections.ts";
 
@@ -65,7 +65,8 @@ export function loadFields(
       `interface: only programs of the types xdp and sched_cls are bound to network interfaces, those of section "${section.name}" are ${programType}`,
     );
   }
-  return { flags: bits, interfaceIndex: interfaceIndexOf(device), ...fdsOf(fdArray) };
+  const interfaceIndex = atInterface({ interface: device }, ({ index }) => index);
+  return { flags: bits, interfaceIndex, ...fdsOf(fdArray) };
 }
 
 function flagBits(flags: readonly ProgramFlag[]): number {
@@ -82,19 +83,6 @@ function flagBits(flags: readonly ProgramFlag[]): number {
     bits |= programFlags[flag];
   }
   return bits;
-}
-
-function interfaceIndexOf(device: number | string): number {
-  if (typeof device === "number") {
-    checkCount("interface", device, 1);
-    return device;
-  }
-  if (typeof device !== "string" || device === "" || device.includes("\0")) {
-    throw new TypeError(
-      `interface: expected the index or the name of a network interface, got ${describe(device)}`,
-    );
-  }
-  return interfaceIndex(device);
 }
 
 function fdsOf(fdArray: readonly FdLike[] | undefined): Pick<LoadFields, "fdArray"> {
@@ -135,7 +123,7 @@ export function explainLoadFields(
   }
   if (index === undefined || (code !== "EINVAL" && code !== "EOPNOTSUPP")) return undefined;
   const name = interfaceName(index);
-  if (name === undefined) return `This network namespace has no interface with the index ${index}`;
+  if (name === undefined) return missingInterface({ index });
   if ((flags & programFlags.xdp_dev_bound_only) === 0) {
     return `The driver of ${name} does not offload programs to hardware, or not with these flags. With the flag xdp_dev_bound_only, an XDP program is bound to the interface and the kernel runs it`;
   }

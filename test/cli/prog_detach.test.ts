@@ -168,6 +168,14 @@ cgroupTest("errors name the mistake", async () => {
   }
 });
 
+testWith(attachKinds.get("socket"))("programs of sockets are refused", async () => {
+  using counter = new RunCounter();
+  using program = counter.program("socket", 0);
+  const { stderr, exitCode } = await cli(["prog", "detach", program.id, "socket"]);
+  expect(exitCode).toBe(2);
+  expect(stderr).toContain('programs of section "socket" belong to a socket');
+});
+
 testWith(attachKinds.get("raw_tp"))("sections without such programs are refused", async () => {
   using counter = new RunCounter();
   using program = counter.program("raw_tp", 0);

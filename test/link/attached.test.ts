@@ -1,14 +1,32 @@
 import { describe, expect } from "bun:test";
-import { type AttachedPrograms, attachedPrograms, features } from "../../src/index.ts";
+import { isKernelSince } from "../../src/ffi/kernel.ts";
+import {
+  asm,
+  type AttachedPrograms,
+  attachedPrograms,
+  features,
+  Program,
+  type SectionName,
+  SockMap,
+} from "../../src/index.ts";
+import { TestCgroup } from "../support/cgroups.ts";
 import { loopback, PacketPrograms, TestNetwork } from "../support/network.ts";
 import { testWith } from "../support/needs.ts";
 import { bpfTest } from "../support/privilege.ts";
+import { testUnless } from "../support/skipping.ts";
 import { runBun } from "../support/run.ts";
+
+function returning<const S extends SectionName>(section: S, returned: number): Program<S> {
+  return new Program({ section, license: "GPL", code: [asm.mov(asm.r0, returned), asm.exit()] });
+}
 
 const next = -1;
 const pass = 2;
 const classic = features.attachKinds.get("tc");
 const tcx = features.attachKinds.get("tcx");
+const cgroup = features.attachKinds.get("cgroup_skb/egress");
+const lookup = features.attachKinds.get("sk_lookup");
+const message = features.attachKinds.get("sk_msg");
 const netkit = features.attachKinds.get("netkit");
 const xdp = features.attachKinds.get("xdp_netlink");
 
@@ -159,6 +177,65 @@ describe("attachedPrograms()", () => {
     const hooks = attachedPrograms({ interface: peer, netns: network }).map(({ hook }) => hook);
     expect(hooks).not.toContain("netkit_primary");
   });
+
+  testWith(cgroup)("has all hooks of a cgroup", () => {
+    using stack = new DisposableStack();
+    const group = stack.use(new TestCgroup());
+    const program = stack.use(returning("cgroup_skb/egress", 1));
+    stack.use(program.attach({ cgroup: group.path, method: "attach", mode: "override" }));
+    const hooks = attachedPrograms({ cgroup: group.path });
+    expect(hooks.map(({ hook }) => hook)).toEqual(
+      expect.arrayContaining(["cgroup_inet_ingress", "cgroup_inet_egress", "cgroup_device"]),
+    );
+    expect(new Set(hooks.map(({ hook }) => hook)).size).toBe(hooks.length);
+    expect(hooks.filter(({ programs }) => programs.length > 0)).toMatchObject([
+      {
+        hook: "cgroup_inet_egress",
+        cgroupMode: "override",
+        programs: [{ programId: program.id, linkId: undefined }],
+      },
+    ]);
+    expect(hooks.find(({ hook }) => hook === "cgroup_device")).toMatchObject({
+      cgroupMode: undefined,
+    });
+  });
+
+  testWith(lookup)("has all hooks of a network namespace", () => {
+    using network = new TestNetwork();
+    using program = returning("sk_lookup", 1);
+    using _link = program.attach({ netns: network });
+    const none = { revision: undefined, cgroupMode: undefined };
+    const common = { linkId: undefined, mode: undefined, filter: undefined };
+    const hooks = attachedPrograms({ netns: network });
+    expect(hooks).toHaveLength(2);
+    expect(hooks).toContainEqual({ hook: "flow_dissector", ...none, programs: [] });
+    expect(hooks).toContainEqual({
+      hook: "sk_lookup",
+      ...none,
+      programs: [{ programId: program.id, ...common }],
+    });
+  });
+
+  testUnless(isKernelSince("5.18") ? message.reason : "maps of sockets need Linux 5.18")(
+    "has all hooks of a map of sockets",
+    () => {
+      using stack = new DisposableStack();
+      const map = stack.use(new SockMap({ length: 1 }));
+      const program = stack.use(returning("sk_msg", 1));
+      stack.use(program.attach({ map, method: "attach" }));
+      const hooks = attachedPrograms({ map });
+      expect(hooks.map(({ hook }) => hook).sort()).toEqual([
+        "sk_msg_verdict",
+        "sk_skb_stream_parser",
+        "sk_skb_stream_verdict",
+        "sk_skb_verdict",
+      ]);
+      for (const { hook, programs } of hooks) {
+        const ids = programs.map(({ programId }) => programId);
+        expect(ids).toEqual(hook === "sk_msg_verdict" ? [program.id] : []);
+      }
+    },
+  );
 
   bpfTest("needs an interface that exists", () => {
     const query = (options: object) => () => attachedPrograms(options as { interface: string });

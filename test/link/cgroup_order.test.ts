@@ -114,6 +114,46 @@ describe("the order of programs", () => {
     expect(attached.ids()).toEqual([]);
   });
 
+  orderTest("is relative to the id of a link or a program", () => {
+    using attached = new Attached();
+    const link = attached.attach();
+    const beforeLink = attached.attach({ before: { linkId: link.link.id } });
+    const direct = attached.attach({ method: "attach" });
+    const method = "attach";
+    const beforeDirect = attached.attach({ method, before: { programId: direct.id } });
+    const expected = [beforeLink, link, beforeDirect, direct].map(({ id }) => id);
+    expect(attached.ids()).toEqual(expected);
+    expect(() => attached.attach({ after: { linkId: 0x7fff_ffff } })).toThrow(
+      /ENOENT .*The link of the option before or after is not attached to this cgroup/,
+    );
+    expect(() => attached.attach({ method, after: { programId: 0x7fff_ffff } })).toThrow(
+      /ENOENT .*The program of the option before or after is not attached to this cgroup/,
+    );
+    expect(() => attached.attach({ before: { programId: link.id }, method: "link" })).toThrow(
+      "expected a link: a program that is attached by",
+    );
+    expect(attached.ids()).toEqual(expected);
+  });
+
+  orderTest("is that of the expected revision, or nothing is attached", () => {
+    using attached = new Attached();
+    const revision = () => {
+      const { cgroup } = attached;
+      return attachedPrograms({ cgroup: cgroup.path, attachType })[0]?.revision ?? 0n;
+    };
+    for (const method of ["link", "attach"] as const) {
+      const expectedRevision = revision();
+      expect(expectedRevision).toBeGreaterThan(0n);
+      attached.attach({ method, expectedRevision });
+      const ids = attached.ids();
+      expect(revision()).toBeGreaterThan(expectedRevision);
+      const refused = () => attached.attach({ method, expectedRevision });
+      expect(refused).toThrow(/ESTALE.*read them again with attachedPrograms\(\)/);
+      expect(attached.ids()).toEqual(ids);
+    }
+    expect(attached.ids()).toHaveLength(2);
+  });
+
   testUnless(bpfObstacle ?? (isOrdered ? "the kernel has the order" : undefined))(
     "needs Linux 6.17",
     () => {
@@ -123,6 +163,13 @@ describe("the order of programs", () => {
         expect(() => attached.attach({ method, before: "all" })).toThrow("needs Linux 6.17");
       }
       expect(() => attached.attach({ method: "link", preorder: true })).toThrow("needs Linux 6.17");
+      // These kernels would ignore the revision.
+      for (const method of ["link", "attach"] as const) {
+        expect(() => attached.attach({ method, expectedRevision: 9n })).toThrow(
+          "The option expectedRevision needs Linux 6.17 for cgroups",
+        );
+      }
+      expect(attached.ids()).toHaveLength(1);
     },
   );
 

@@ -68,7 +68,7 @@ describe("attaching to a cgroup is refused with a hint for", () => {
         );
       }
       expect(() => attachedPrograms({ cgroup: folder, attachType: "cgroup_inet4_bind" })).toThrow(
-        /cannot list the programs of the cgroup .*EBADF .*not a cgroup of version 2/,
+        /cannot list the programs of the cgroup .*EBADF .*This is not a cgroup: pass a directory of the cgroup2/,
       );
     } finally {
       rmSync(folder, { recursive: true });

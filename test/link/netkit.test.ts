@@ -1,7 +1,9 @@
 import { expect } from "bun:test";
+import { isKernelSince } from "../../src/ffi/kernel.ts";
 import { features } from "../../src/index.ts";
 import { loopback, PacketPrograms, TestNetwork } from "../support/network.ts";
 import { testWith } from "../support/needs.ts";
+import { testUnless } from "../support/skipping.ts";
 import { wayTest } from "./way.ts";
 
 /** The results of programs: the next one decides, and the packet is passed to the other interface. */
@@ -35,6 +37,18 @@ wayTest("netkit", () => {
   expect([packets.count(1), packets.count(2)]).toEqual(before);
 });
 
+testUnless(
+  isKernelSince("6.7")
+    ? "the kernel has netkit devices"
+    : features.programTypes.get("sched_cls").reason,
+)("netkit devices need Linux 6.7", () => {
+  using packets = new PacketPrograms();
+  using program = packets.load("tc", next);
+  expect(() => program.attachAs("netkit/primary", { interface: "lo" })).toThrow(
+    /EINVAL .*netkit devices need Linux 6\.7/,
+  );
+});
+
 testWith(netkit)("programs of a netkit device run in their order", () => {
   using network = new TestNetwork();
   using packets = new PacketPrograms();
@@ -64,5 +78,5 @@ testWith(netkit)("interfaces of other kinds are refused with the reason", () => 
   expect(attach(loopback)).toThrow(/ENXIO .*interface 1 is not a netkit device/);
   expect(attach(peer)).toThrow(/EACCES .*is the peer of its netkit device/);
   expect(attach(997)).toThrow(/ENODEV .*no interface with the index 997/);
-  expect(attach("none")).toThrow(/ENODEV/);
+  expect(attach("l0")).toThrow(/ENODEV .*did you mean "lo"\?/);
 });

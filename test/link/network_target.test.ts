@@ -1,7 +1,7 @@
 import { expect, test } from "bun:test";
 import { statSync } from "node:fs";
 import { isKernelSince } from "../../src/ffi/kernel.ts";
-import { BpfError, features, type Link } from "../../src/index.ts";
+import { asm, BpfError, features, type Link, Program } from "../../src/index.ts";
 import { openNetns } from "../../src/ffi/namespace.ts";
 import { inNetns } from "../../src/link/network_target.ts";
 import { PacketPrograms, TestNetwork } from "../support/network.ts";
@@ -64,6 +64,26 @@ testWith(features.attachKinds.get("xdp_netlink"), features.attachKinds.get("tc")
     const before = countResources();
     for (let count = 0; count < 10; count++) round();
     expect(countResources()).toEqual(before);
+  },
+);
+
+testWith(features.programTypes.get("raw_tracepoint"))(
+  "programs of another type are refused",
+  () => {
+    using program = new Program({
+      section: "raw_tp/sched_switch",
+      license: "GPL",
+      code: [asm.mov(asm.r0, 0), asm.exit()],
+    });
+    for (const section of [
+      ...["xdp", "tc/ingress", "netkit/primary", "netfilter", "sk_lookup", "flow_dissector"],
+      ...["cgroup/bind4", "socket", "sk_reuseport", "sk_msg", "sk_skb/verdict"],
+    ]) {
+      // The options would be refused, too, but the type is checked first.
+      expect(() => program.attachAs(section as "xdp", { interface: "none" })).toThrow(
+        `its type is raw_tracepoint, and programs of section "${section}" are `,
+      );
+    }
   },
 );
 

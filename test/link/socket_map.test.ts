@@ -144,7 +144,7 @@ describe("a program of the section sk_skb", () => {
       await expectRuns(counter, map, "receiver", () => link[Symbol.dispose]());
       // @ts-expect-error: wrong on purpose
       expect(() => program.attach({ map })).toThrow(
-        'attach: attachType: expected one of "sk_skb_stream_parser", "sk_skb_stream_verdict", "sk_skb_verdict", got undefined',
+        'attach: attachType: expected "sk_skb_stream_parser", "sk_skb_stream_verdict" or "sk_skb_verdict", got undefined',
       );
     },
   );
@@ -228,6 +228,17 @@ describe("a map of sockets", () => {
       using link = program.attach({ map });
       expect(link.info().id).toBe(0);
     },
+  );
+});
+
+testUnless(
+  isKernelSince("5.13") ? "the kernel has the hook" : features.attachKinds.get("sk_msg").reason,
+)("the hook sk_skb_verdict needs Linux 5.13", () => {
+  using map = new SockMap({ length: 1 });
+  using counter = new RunCounter();
+  using program = counter.program("sk_skb", pass);
+  expect(() => program.attach({ map, attachType: "sk_skb_verdict" })).toThrow(
+    /EINVAL .*The hook sk_skb_verdict needs Linux 5\.13/,
   );
 });
 

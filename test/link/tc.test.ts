@@ -1,7 +1,7 @@
 import { describe, expect } from "bun:test";
-import { asm, BpfError, features, Program } from "../../src/index.ts";
+import { asm, features, Program } from "../../src/index.ts";
 import { tc } from "../../src/link/tc.ts";
-import { listFilters, qdiscKind } from "../../src/link/tc_filter.ts";
+import { listFilters, qdiscKind, removeFilter } from "../../src/link/tc_filter.ts";
 import { loopback, PacketPrograms, TestNetwork, vethObstacle } from "../support/network.ts";
 import { testWith } from "../support/needs.ts";
 import { runBun } from "../support/run.ts";
@@ -226,6 +226,19 @@ describe("a classic filter", () => {
     expect(kind()).toBeUndefined();
   });
 
+  testWith(classic)("leaves no qdisc if another process has removed it", () => {
+    using network = new TestNetwork();
+    using packets = new PacketPrograms();
+    using program = packets.load("tc/ingress", next, 1);
+    const attached = program.attach({ interface: "lo", netns: network, method: "netlink" });
+    network.route((route) => {
+      for (const filter of listFilters(route, loopback, "ingress")) removeFilter(route, filter);
+    });
+    expect(attached.info()).toMatchObject({ ifindex: undefined });
+    attached[Symbol.dispose]();
+    expect(network.route((route) => qdiscKind(route, loopback))).toBeUndefined();
+  });
+
   testWith(classic)("that is refused leaves no qdisc", () => {
     using network = new TestNetwork();
     using packets = new PacketPrograms();
@@ -305,7 +318,9 @@ testWith(features.programTypes.get("sched_cls"))("wrong options of classifiers a
   );
   expect(attach({ method: "netlink", priority: 0 })).toThrow(RangeError);
   expect(attach({ method: "netlink", replace: true })).toThrow(/priority and handle/);
-  expect(attach({ method: "netlink", interface: "none" })).toThrow(BpfError);
+  for (const method of ["tcx", "netlink"]) {
+    expect(attach({ method, interface: "loo" })).toThrow(/ENODEV .*did you mean "lo"\?/);
+  }
   expect(attach({ method: "netlink", interface: 998 })).toThrow(
     /no interface with the index 998|ENODEV/,
   );
