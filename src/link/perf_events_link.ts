@@ -85,7 +85,8 @@ interface AttachedEvent {
  */
 export class PerfEventsLink extends Link {
   readonly #request: PerfEventsRequest;
-  readonly #program: Descriptor;
+  /** A copy of the program's descriptor, for CPUs that come online and for `info()` without links of the kernel. */
+  readonly #program: Descriptor | undefined;
   readonly #events: Set<AttachedEvent>;
   readonly #hasLinks: boolean;
   /** Watches the online CPUs; `undefined` if only some are attached. */
@@ -94,10 +95,13 @@ export class PerfEventsLink extends Link {
   readonly #failed = new Set<number>();
   #timer: Timer | undefined;
 
-  /** @internal */
+  /**
+   * @internal
+   * @param program absent if the events never change, and have links of the kernel
+   */
   constructor(
     descriptor: Descriptor,
-    program: Descriptor,
+    program: Descriptor | undefined,
     request: PerfEventsRequest,
     events: readonly AttachedEvent[],
     source: CpuSource | undefined,
@@ -132,7 +136,7 @@ export class PerfEventsLink extends Link {
     return {
       id: 0,
       type: "perf_event",
-      programId: objectId("prog", this.#program),
+      programId: objectId("prog", this.#program as Descriptor),
       event: { kind: "event", eventType: type, config, cookie: undefined },
     };
   }
@@ -187,7 +191,8 @@ export class PerfEventsLink extends Link {
     for (const cpu of online) {
       if (cpus.includes(cpu) || this.#failed.has(cpu)) continue;
       try {
-        this.#events.add(attachEvent({ ...this.#request, program: this.#program }, { cpu }));
+        const program = this.#program as Descriptor;
+        this.#events.add(attachEvent({ ...this.#request, program }, { cpu }));
       } catch (error) {
         // The CPU can be offline again.
         if (isError(error, "ENODEV")) continue;
@@ -206,7 +211,7 @@ export class PerfEventsLink extends Link {
     this.#stop();
     using closing = new DisposableStack();
     closing.use(this.#program);
-    for (const attached of this.#events) closing.defer(() => close(attached));
+    for (const attached of this.#events) closing.adopt(attached, close);
     super[Symbol.dispose]();
   }
 }
@@ -259,12 +264,16 @@ function attachTo(
   const [first] = events;
   if (first === undefined) throw gone;
   const { what, program } = request;
+  const copyOf = (fd: number, name: string) =>
+    opened.use(new Descriptor(duplicate(fd, name), name));
+  let descriptor = first.link ?? first.event;
   // The first event is closed when its CPU goes offline, so the link has its own descriptor.
-  const { fd } = first.link ?? first.event;
-  const descriptor = opened.use(new Descriptor(duplicate(fd, what), what));
-  // The program of the caller can be closed before another CPU comes online.
-  const programWhat = `program of the ${what}`;
-  const copy = opened.use(new Descriptor(duplicate(program.fd, programWhat), programWhat));
+  if (source !== undefined) descriptor = copyOf(descriptor.fd, what);
+  // The caller can close the program before another CPU comes online.
+  const copy =
+    source === undefined && first.link !== undefined
+      ? undefined
+      : copyOf(program.fd, `program of the ${what}`);
   const link = new PerfEventsLink(descriptor, copy, request, events, source);
   opened.move();
   return link;

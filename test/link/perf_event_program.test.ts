@@ -286,6 +286,7 @@ describe("a perf event", () => {
     for (let round = 0; round < 20; round++) {
       using _link = counter.attach({ event: "cpu-clock", frequency: 100 });
       using _other = counter.attach(faults);
+      using _linkless = counter.attach({ ...faults, link: false });
     }
     expect(countResources()).toEqual(before);
     expect(readdirSync("/proc/self/fd").length).toBe(descriptors);
@@ -364,10 +365,13 @@ describe("the link of a perf event", () => {
     using link = counter.attach({ ...faults, link: false });
     expect(() => link.id).toThrow(/^cannot read the id of the perf_event link.*needs Linux 5.15/);
     expect(() => link.pin("/nowhere/link")).toThrow(/^cannot pin the perf_event link/);
+    const programId = counter.program.id;
+    // The link reads the id from its own descriptor of the program.
+    counter.program[Symbol.dispose]();
     expect(link.info()).toEqual({
       id: 0,
       type: "perf_event",
-      programId: counter.program.id,
+      programId,
       event: { kind: "event", eventType: 1, config: 2n, cookie: undefined },
     });
   });
