@@ -199,28 +199,50 @@ const key = new Uint8Array(4);
 
 /** Makes the smallest congestion control algorithm, and registers it by a link or by a map update. */
 function attachStructOps(byLink: boolean): void {
+  using programs = new DisposableStack();
+  const load = (member: RequiredFunction) =>
+    programs.use(loadProbe(`struct_ops/${structName}.${member}`));
+  // The name is unique, because another process may run this probe at the same time.
+  registerCongestionControl(`bunbpf${process.pid}`, byLink, load)[Symbol.dispose]();
+}
+
+/** The functions that the kernel requires in a congestion control algorithm. */
+export type RequiredFunction = (typeof requiredFunctions)[number];
+
+/**
+ * Registers a TCP congestion control algorithm (kernel 5.6). Disposal of the result unregisters it.
+ *
+ * @param byLink registers it by a link (kernel 6.4) instead of an update of its map
+ * @param load returns the program of a function, which can be closed after this call
+ */
+export function registerCongestionControl(
+  name: string,
+  byLink: boolean,
+  load: (member: RequiredFunction) => { readonly fd: number },
+): Disposable {
   const facts = mapTypes.get("struct_ops");
   if (facts === undefined) throw new Error("there is no row of the map type struct_ops");
-  using map = descriptorOf(probeMapOf({ ...facts, flags: byLink ? BPF_F_LINK : 0 }));
+  using opened = new DisposableStack();
+  const map = opened.use(descriptorOf(probeMapOf({ ...facts, flags: byLink ? BPF_F_LINK : 0 })));
   const btf = Btf.kernel();
   const value = new Uint8Array(btf.sizeOf(kernelTypeId("struct", valueStructName)));
   const view = new DataView(value.buffer);
   const place = (member: string) =>
     btf.field(valueStructName, "data").offset + btf.field(structName, member).offset;
-  // The name is unique, because another process may run this probe at the same time.
-  value.set(Buffer.from(`bunbpf${process.pid}`), place("name"));
-  using programs = new DisposableStack();
+  value.set(Buffer.from(name), place("name"));
   for (const member of requiredFunctions) {
-    const program = programs.use(loadProbe(`struct_ops/${structName}.${member}`));
-    view.setBigUint64(place(member), BigInt(program.fd), true);
+    view.setBigUint64(place(member), BigInt(load(member).fd), true);
   }
   requireSuccess(probeElement(BPF_MAP_UPDATE_ELEM, map.fd, key, value));
   if (byLink) {
     const request = { fd: map.fd, attachType: "struct_ops" } as const;
-    const link = createLink(request, { doing: "create a link" });
-    return new Descriptor(link, "link of a probe")[Symbol.dispose]();
+    opened.use(new Descriptor(createLink(request, { doing: "create a link" }), "link of a probe"));
+  } else {
+    opened.defer(() => {
+      const error = probeElement(BPF_MAP_DELETE_ELEM, map.fd, key, new Uint8Array(0));
+      if (error !== undefined)
+        throw new Error(`the congestion control ${name} cannot be unregistered: ${error}`);
+    });
   }
-  const error = probeElement(BPF_MAP_DELETE_ELEM, map.fd, key, new Uint8Array(0));
-  if (error !== undefined)
-    throw new Error(`the struct_ops of a probe cannot be unregistered: ${error}`);
+  return opened.move();
 }

@@ -124,7 +124,13 @@ export const programTypes: Readonly<Record<ProgramTypeName, ProgramType>> = {
     config: [...typed, "CONFIG_BPF_JIT", "CONFIG_INET"],
     needs: ["CAP_BPF", "CAP_PERFMON", "CAP_NET_ADMIN"],
   },
-  ext: { since: "5.6", section: "freplace/replaceable", ...tracing, config: ["CONFIG_BPF_JIT"] },
+  ext: {
+    since: "5.6",
+    section: "freplace/replaceable",
+    config: ["CONFIG_BPF_JIT"],
+    // CAP_SYS_ADMIN is needed to read the types of the program whose function it replaces.
+    needs: [...tracing.needs, "CAP_SYS_ADMIN"],
+  },
   lsm: {
     since: "5.7",
     section: "lsm/file_open",

@@ -125,10 +125,12 @@ import {
   SOCK_DGRAM,
   SOCK_RAW,
   SOL_SOCKET,
+  SOL_TCP,
   SO_REUSEPORT,
   SO_ATTACH_BPF,
   SO_ATTACH_REUSEPORT_EBPF,
   SO_DETACH_REUSEPORT_BPF,
+  TCP_CONGESTION,
   ETH_P_IP,
   ETH_P_ALL,
 } from "./network.ts";
@@ -141,10 +143,12 @@ export {
   SOCK_DGRAM,
   SOCK_RAW,
   SOL_SOCKET,
+  SOL_TCP,
   SO_REUSEPORT,
   SO_ATTACH_BPF,
   SO_ATTACH_REUSEPORT_EBPF,
   SO_DETACH_REUSEPORT_BPF,
+  TCP_CONGESTION,
   MSG_DONTWAIT,
   MSG_NOSIGNAL,
   ETH_P_IP,
@@ -1795,7 +1799,6 @@ export const ip_protocol = {
 export type ip_protocol = (typeof ip_protocol)[keyof typeof ip_protocol];
 
 export const SOL_IP = 0;
-export const SOL_TCP = 6;
 export const SOL_UDP = 17;
 export const SOL_IPV6 = 41;
 export const SOL_TLS = 282;
@@ -1999,7 +2002,6 @@ export const TCP_DEFER_ACCEPT = 9;
 export const TCP_WINDOW_CLAMP = 10;
 export const TCP_INFO = 11;
 export const TCP_QUICKACK = 12;
-export const TCP_CONGESTION = 13;
 export const TCP_THIN_LINEAR_TIMEOUTS = 16;
 export const TCP_THIN_DUPACK = 17;
 export const TCP_USER_TIMEOUT = 18;

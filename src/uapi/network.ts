@@ -12,6 +12,7 @@ export const MSG_DONTWAIT = 64;
 /** Raises no SIGPIPE. */
 export const MSG_NOSIGNAL = 16384;
 export const SOL_NETLINK = 270;
+export const SOL_TCP = 6;
 export const SOCK_STREAM = 1;
 export const SOCK_DGRAM = 2;
 export const SOCK_RAW = 3;
@@ -25,6 +26,7 @@ export const SO_ATTACH_BPF = 50;
 export const SO_DETACH_BPF = 27;
 export const SO_ATTACH_REUSEPORT_EBPF = 52;
 export const SO_DETACH_REUSEPORT_BPF = 68;
+export const TCP_CONGESTION = 13;
 
 // netlink(7): network interfaces and traffic control.
 export const NLMSGERR_ATTR_MSG = 1;

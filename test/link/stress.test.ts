@@ -16,15 +16,15 @@ const timeoutMs = 1_800_000;
 /** Number of repetitions in an emulated kernel. */
 const guestRounds = 100;
 
-/** Matches sections of perf events and tracepoints, and of functions whose code the kernel changes. */
+/** Matches sections of tracepoints, and of functions whose code the kernel changes. */
 const slowSection =
-  /^(?:tp|tp_btf|raw_tp|perf_event|k(?:ret)?(?:probe|syscall)|u(?:ret)?probe|usdt|f\w+|lsm)(?:[./]|$)/;
+  /^(?:tp|tp_btf|raw_tp|k(?:ret)?(?:probe|syscall)|u(?:ret)?probe|usdt|f\w+|lsm)(?:[./]|$)/;
 
 /**
- * Returns the number of repetitions. In many ways the kernel waits for grace periods: about 70 ms for perf events, 25 ms for
- * interfaces, and 10 ms for tracepoints.
+ * Returns the number of repetitions. In many ways the kernel waits for grace periods: about 120 ms for uprobes, 70 ms for
+ * tracepoints, 25 ms for interfaces, and 10 ms for raw tracepoints.
  *
- * Fast ways are repeated 10,000 times with `BUN_BPF_TEST_EFFORT=10`, and slow ones with 500.
+ * Fast ways are repeated 10,000 times with `BUN_BPF_TEST_EFFORT=10`, and slow ones 2,000 times with 100.
  */
 function roundsOf({ row: { section, place } }: Way): number {
   const isSlow = slowSection.test(section) || place === "loopback" || place === "netkit";

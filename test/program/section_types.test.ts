@@ -1,6 +1,14 @@
 /** Types of `attach()` by section. They are checked by the compiler; nothing here is run. */
 import { expectTypeOf, test } from "bun:test";
-import type { AttachOptions, Link, Program, ProgramSpec } from "../../src/index.ts";
+import type {
+  AttachOptions,
+  IterLink,
+  KprobeMultiLink,
+  Link,
+  PerfEventsLink,
+  Program,
+  ProgramSpec,
+} from "../../src/index.ts";
 
 test("the section decides the options of attach()", () => {
   expectTypeOf<keyof AttachOptions<"raw_tp">>().toEqualTypeOf<"tracepoint" | "cookie">();
@@ -62,6 +70,112 @@ test("wrong options of attach() do not compile", () => {
     targeted.attachAs("tp/sched/sched_wakeup", { tracepoint: "sched/sched_wakeup" });
   };
   void refused;
+});
+
+test("network sections take their targets", () => {
+  const accepted = (
+    xdp: Program<"xdp">,
+    tc: Program<"tc">,
+    tcx: Program<"tcx/ingress">,
+    netfilter: Program<"netfilter">,
+    socket: Program<"socket">,
+    skSkb: Program<"sk_skb">,
+  ): void => {
+    xdp.attach({ interface: "lo" });
+    xdp.attach({ interface: 1, method: "netlink" });
+    tc.attach({ interface: "lo", direction: "egress" });
+    tcx.attach({ interface: "lo", method: "tcx" });
+    netfilter.attach({ family: "ipv4", hook: "local_in", priority: -7 });
+    socket.attach({ socket: { fd: 3 } });
+    skSkb.attach({ map: { fd: 3 }, attachType: "sk_skb_stream_verdict" });
+  };
+  const refused = (
+    xdp: Program<"xdp">,
+    tc: Program<"tc">,
+    tcx: Program<"tcx/ingress">,
+    netfilter: Program<"netfilter">,
+    socket: Program<"socket">,
+    skSkb: Program<"sk_skb">,
+  ): void => {
+    // @ts-expect-error: the interface is missing
+    xdp.attach();
+    // @ts-expect-error: an unknown method
+    xdp.attach({ interface: "lo", method: "tcx" });
+    // @ts-expect-error: the section does not name the direction
+    tc.attach({ interface: "lo" });
+    // @ts-expect-error: the section names the direction already
+    tcx.attach({ interface: "lo", direction: "egress" });
+    // @ts-expect-error: an unknown hook
+    netfilter.attach({ family: "ipv4", hook: "local", priority: -7 });
+    // @ts-expect-error: the socket is missing
+    socket.attach({});
+    // @ts-expect-error: the section does not name the hook
+    skSkb.attach({ map: { fd: 3 } });
+  };
+  void [accepted, refused];
+});
+
+test("sections of cgroups take a cgroup", () => {
+  const accepted = (
+    connect: Program<"cgroup/connect4">,
+    lsm: Program<"lsm_cgroup/socket_bind">,
+  ) => {
+    connect.attach({ cgroup: "/sys/fs/cgroup" });
+    connect.attach({ cgroup: { fd: 3 }, method: "link" });
+    lsm.attach({ cgroup: "/sys/fs/cgroup" });
+  };
+  const refused = (connect: Program<"cgroup/connect4">, lsm: Program<"lsm_cgroup/socket_bind">) => {
+    // @ts-expect-error: the cgroup is missing
+    connect.attach();
+    // @ts-expect-error: an interface is not a cgroup
+    connect.attach({ interface: "lo" });
+    // @ts-expect-error: the cgroup is missing
+    lsm.attach();
+  };
+  void [accepted, refused];
+});
+
+test("sections of functions and events have their options and links", () => {
+  const accepted = (
+    event: Program<"perf_event">,
+    kprobe: Program<"kprobe">,
+    targeted: Program<"kprobe/vfs_read">,
+    multi: Program<"kprobe.multi/vfs_*">,
+    iter: Program<"iter/task">,
+    replacement: Program<"freplace/open">,
+  ): void => {
+    expectTypeOf(
+      event.attach({ event: "cpu-clock", frequency: 99 }),
+    ).toEqualTypeOf<PerfEventsLink>();
+    kprobe.attach({ function: "vfs_read" });
+    targeted.attach();
+    targeted.attach({ cookie: 1n });
+    expectTypeOf(multi.attach()).toEqualTypeOf<KprobeMultiLink>();
+    expectTypeOf(iter.attach()).toEqualTypeOf<IterLink>();
+    expectTypeOf(replacement.attach()).toEqualTypeOf<Link>();
+  };
+  const refused = (
+    event: Program<"perf_event">,
+    kprobe: Program<"kprobe">,
+    targeted: Program<"kprobe/vfs_read">,
+    multi: Program<"kprobe.multi/vfs_*">,
+    iter: Program<"iter/task">,
+    replacement: Program<"freplace/open">,
+  ): void => {
+    // @ts-expect-error: the event is missing
+    event.attach();
+    // @ts-expect-error: the function is missing
+    kprobe.attach();
+    // @ts-expect-error: the section names the function already
+    targeted.attach({ function: "vfs_read" });
+    // @ts-expect-error: several functions have several cookies
+    multi.attach({ cookie: 1n });
+    // @ts-expect-error: iterators have no interface
+    iter.attach({ interface: "lo" });
+    // @ts-expect-error: the function is not that of an interface
+    replacement.attach({ interface: "lo" });
+  };
+  void [accepted, refused];
 });
 
 test("sections that libbpf does not know do not compile", () => {

@@ -258,7 +258,7 @@ export const constantFiles: Readonly<Record<string, ConstantFile>> = {
         from: [
           {
             header: "kernel:linux/socket.h",
-            names: /^(AF_(UNIX|INET|NETLINK|PACKET)|SOL_NETLINK|MSG_(DONTWAIT|NOSIGNAL))$/,
+            names: /^(AF_(UNIX|INET|NETLINK|PACKET)|SOL_NETLINK|SOL_TCP|MSG_(DONTWAIT|NOSIGNAL))$/,
           },
           { header: "kernel:linux/net.h", names: /^SOCK_(STREAM|DGRAM|RAW|NONBLOCK|CLOEXEC)$/ },
         ],
@@ -271,6 +271,7 @@ export const constantFiles: Readonly<Record<string, ConstantFile>> = {
             names:
               /^(SOL_SOCKET|SO_REUSEPORT|SO_ATTACH_BPF|SO_DETACH_BPF|SO_ATTACH_REUSEPORT_EBPF|SO_DETACH_REUSEPORT_BPF)$/,
           },
+          { header: "linux/tcp.h", names: /^TCP_CONGESTION$/ },
         ],
       },
       {
