@@ -1,3 +1,4 @@
+import { BPF_F_TOKEN_FD } from "../uapi/bpf.ts";
 import { BPF_BTF_LOAD } from "../uapi/commands.ts";
 import { BTF_INFO, BTF_LOAD } from "../uapi/layout.ts";
 import { BpfAttr } from "./bpf.ts";
@@ -8,9 +9,16 @@ import { bufferedInfo, nextObjectId, objectInfo, openById } from "./bpf_object.t
 /** The largest MODULE_NAME_LEN of the supported kernels, in bytes. */
 const maxNameLength = 64;
 
-/** Loads the BTF of a program or a map into the kernel (kernel 4.18). */
-export function loadBtf(bytes: Uint8Array, what: string): Descriptor {
-  using attr = new BpfAttr(BTF_LOAD.btf_log_level);
+/**
+ * Loads the BTF of a program or a map into the kernel (kernel 4.18).
+ *
+ * @param tokenFd the descriptor of a BPF token whose privileges the load uses (kernel 6.9)
+ */
+export function loadBtf(bytes: Uint8Array, what: string, tokenFd?: number): Descriptor {
+  using attr = new BpfAttr(tokenFd === undefined ? BTF_LOAD.btf_log_level : BTF_LOAD.sizeof);
+  if (tokenFd !== undefined) {
+    attr.u32(BTF_LOAD.btf_flags, BPF_F_TOKEN_FD).u32(BTF_LOAD.btf_token_fd, tokenFd);
+  }
   // The bytes may be of a subclass of Uint8Array whose `length` changes, so they are copied before their length is used.
   const copy = new Uint8Array(bytes);
   attr.u32(BTF_LOAD.btf_size, copy.length);

@@ -7,6 +7,7 @@ import {
   BPF_F_TEST_REG_INVARIANTS,
   BPF_F_TEST_RND_HI32,
   BPF_F_TEST_STATE_FREQ,
+  BPF_F_TOKEN_FD,
   BPF_F_XDP_DEV_BOUND_ONLY,
   BPF_F_XDP_HAS_FRAGS,
   BPF_OBJ_NAME_LEN,
@@ -87,6 +88,10 @@ export interface ProgramLoad {
   readonly interfaceIndex?: number;
   /** The descriptors that instructions refer to by their index (kernel 5.14). */
   readonly fdArray?: Int32Array;
+  /** The descriptor of the BPF token whose privileges the load uses (kernel 6.9). */
+  readonly tokenFd?: number;
+  /** The signature of the instructions, and the keyring with the key that verifies it (kernel 6.18). */
+  readonly signature?: ProgramSignature;
   /** The encoded instructions, 8 bytes for each slot. */
   readonly instructions: Uint8Array;
   readonly license: string;
@@ -98,6 +103,13 @@ export interface ProgramLoad {
   readonly attachFd?: number | undefined;
   /** The program's BTF. */
   readonly btf?: ProgramBtf | undefined;
+}
+
+/** A signature of a program's instructions. */
+interface ProgramSignature {
+  /** PKCS #7 in DER. */
+  readonly bytes: Uint8Array;
+  readonly keyringId: number;
 }
 
 /** The BTF of a program, and the tables that refer to it. Empty tables are left out. */
@@ -154,26 +166,30 @@ export function tryLoadProgram(
   logLevel: LogLevel,
   logSize: number = isKernelSince("6.4") ? returnedLogSize : maxLogSize,
 ): LoadResult {
-  const { attachFd, btf, interfaceIndex, fdArray } = program;
+  const { attachFd, btf, interfaceIndex, fdArray, tokenFd, signature } = program;
   // Since Linux 6.14 the kernel checks all descriptors of the array, and keeps their objects.
   const hasFdCount = fdArray !== undefined && isKernelSince("6.14");
   using attr = new BpfAttr(
-    hasFdCount
-      ? PROG_LOAD.signature
-      : btf?.relocations !== undefined
-        ? PROG_LOAD.log_true_size
-        : fdArray !== undefined
-          ? PROG_LOAD.core_relos
-          : attachFd !== undefined
-            ? PROG_LOAD.core_relo_cnt
-            : PROG_LOAD.attach_prog_fd,
+    signature !== undefined
+      ? PROG_LOAD.sizeof
+      : hasFdCount
+        ? PROG_LOAD.signature
+        : tokenFd !== undefined
+          ? PROG_LOAD.fd_array_cnt
+          : btf?.relocations !== undefined
+            ? PROG_LOAD.log_true_size
+            : fdArray !== undefined
+              ? PROG_LOAD.core_relos
+              : attachFd !== undefined
+                ? PROG_LOAD.core_relo_cnt
+                : PROG_LOAD.attach_prog_fd,
   );
   if (attachFd !== undefined) attr.u32(PROG_LOAD.attach_prog_fd, attachFd);
   attr
     .u32(PROG_LOAD.prog_type, program.type)
     .u32(PROG_LOAD.insn_cnt, program.instructions.byteLength / 8)
     .string(PROG_LOAD.license, program.license)
-    .u32(PROG_LOAD.prog_flags, program.flags ?? 0)
+    .u32(PROG_LOAD.prog_flags, (program.flags ?? 0) | (tokenFd === undefined ? 0 : BPF_F_TOKEN_FD))
     .text(PROG_LOAD.prog_name, program.name, BPF_OBJ_NAME_LEN)
     .u32(PROG_LOAD.expected_attach_type, program.expectedAttachType ?? 0)
     .u32(PROG_LOAD.attach_btf_id, program.attachBtfId ?? 0);
@@ -182,6 +198,13 @@ export function tryLoadProgram(
   if (fdArray !== undefined && fdArray.length > 0) {
     attr.memory(PROG_LOAD.fd_array, new Uint8Array(fdArray.buffer));
     if (hasFdCount) attr.u32(PROG_LOAD.fd_array_cnt, fdArray.length);
+  }
+  if (tokenFd !== undefined) attr.u32(PROG_LOAD.prog_token_fd, tokenFd);
+  if (signature !== undefined) {
+    attr.memory(PROG_LOAD.signature, signature.bytes);
+    attr
+      .u32(PROG_LOAD.signature_size, signature.bytes.length)
+      .u32(PROG_LOAD.keyring_id, signature.keyringId);
   }
   if (btf !== undefined) fillBtf(attr, btf);
   using log = logLevel === 0 ? undefined : allocateLog(logSize);

@@ -181,7 +181,7 @@ function loadWithBtf(prepared: PreparedLoad, program: ProgramLoad): LoadResult {
   const { btf: encoded, what } = prepared;
   if (encoded === undefined) return loadWithRetry(prepared, program);
   try {
-    using btf = loadProgramBtf(encoded, `types of the ${what}`);
+    using btf = loadProgramBtf(encoded, `types of the ${what}`, program.tokenFd);
     const result = loadWithRetry(prepared, { ...program, btf });
     if (encoded.relocations !== undefined && "errno" in result)
       checkRelocationSupport(result, what);

@@ -343,6 +343,9 @@ function loadOptions(options: ProgramOptions | undefined): LiveProgram {
     "log",
     "interface",
     "fdArray",
+    "token",
+    "signature",
+    "keyringId",
   ]);
   return loadProgram(options as ProgramOptions, options);
 }

@@ -86,8 +86,12 @@ const coreRelocationNumbers = numbersByKeyword(bpfCoreRelocations);
  *
  * @throws {BpfError} if the kernel refuses the BTF.
  */
-export function loadProgramBtf(encoded: EncodedProgramBtf, what: string): ProgramBtf & Disposable {
-  const btf = loadBtf(encoded.bytes, what);
+export function loadProgramBtf(
+  encoded: EncodedProgramBtf,
+  what: string,
+  tokenFd?: number,
+): ProgramBtf & Disposable {
+  const btf = loadBtf(encoded.bytes, what, tokenFd);
   return { ...encoded, fd: btf.fd, [Symbol.dispose]: () => btf[Symbol.dispose]() };
 }
 

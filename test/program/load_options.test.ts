@@ -197,3 +197,73 @@ describe("fdArray", () => {
     using _empty = load({ section, fdArray: [] });
   });
 });
+
+describe("token", () => {
+  bpfTest("that is another object is refused, also with types", () => {
+    using values = new ArrayMap({ value: t.u32, length: 1 });
+    const code = [asm.withSource(asm.mov(r0, 0), { file: "token.ts", line: 1 }), asm.exit()];
+    for (const options of [{ token: values }, { token: values.fd, code }]) {
+      const error = refusal(options);
+      expect(error.hint).toBe(
+        isKernelSince("6.9")
+          ? "The option token is not the descriptor of a BPF token"
+          : "The option token needs Linux 6.9",
+      );
+    }
+  });
+
+  bpfTest("that is closed is refused", () => {
+    const error = refusal({ token: 0x7fffffff });
+    if (!isKernelSince("6.9")) return expect(error.hint).toBe("The option token needs Linux 6.9");
+    expect(error.code).toBe("EBADF");
+    expect(error.hint).toBe("The descriptor of the token is not open");
+  });
+
+  bpfTest("is checked", () => {
+    expect(() => load({ token: "token" as never })).toThrow(
+      'expected a BPF token: its descriptor, or an object with that as fd, got "token"',
+    );
+  });
+});
+
+describe("signature", () => {
+  const signature = new Uint8Array([1, 2, 3]);
+
+  bpfTest("that is not PKCS #7 is refused", () => {
+    const error = refusal({ signature });
+    if (!isKernelSince("6.18")) {
+      expect(error.hint).toBe("The option signature needs Linux 6.18");
+      return;
+    }
+    expect([
+      "The signature is not a PKCS #7 message in DER",
+      "This kernel was built without CONFIG_SYSTEM_DATA_VERIFICATION, which verifies signatures",
+      "The kernel has no keyring 0 that this process may search, or was built without CONFIG_KEYS",
+    ]).toContain(error.hint ?? "no hint");
+  });
+
+  bpfTest("needs a keyring that exists", () => {
+    const error = refusal({ signature, keyringId: 0x7fff_fff0 });
+    if (!isKernelSince("6.18")) {
+      expect(error.hint).toBe("The option signature needs Linux 6.18");
+      return;
+    }
+    expect(error.code).toBe("EINVAL");
+    expect(error.hint).toStartWith("The kernel has no keyring 2147483632 ");
+  });
+
+  bpfTest("is checked", () => {
+    expect(() => load({ signature: "abc" as never })).toThrow(
+      'signature: expected a Uint8Array, got "abc"',
+    );
+    expect(() => load({ signature: new Uint8Array(0) })).toThrow(
+      /^signature: expected 1 to \d+ bytes, got 0$/,
+    );
+    expect(() => load({ keyringId: 1 })).toThrow(
+      "keyringId: names the keyring for a signature, got no signature",
+    );
+    expect(() => load({ signature, keyringId: 2 ** 31 })).toThrow(
+      "keyringId: expected an integer from -2147483648 to 2147483647, got 2147483648",
+    );
+  });
+});
