@@ -26,8 +26,8 @@ import {
 import {
   type FunctionPatterns,
   functionsForm,
-  isPattern,
-  patternExpression,
+  isPlainName,
+  matcherOf,
   patternList,
   traceableFunctions,
 } from "./function_patterns.ts";
@@ -122,7 +122,7 @@ export const tracedFunctions: AttachMethod<TracedFunctions & CookiesOptions> = {
       }));
       return attach(place, candidates, new Map());
     }
-    const patterns = patternList("attach: functions", functions);
+    const patterns = patternList(functions);
     checkCookies(cookies, patterns.length, "entry of functions");
     return attachAllowed(place, ...findCandidates(btf, patterns, cookies));
   },
@@ -155,7 +155,10 @@ function findCandidates(
 ): [candidates: Candidate[], skipped: Skipped] {
   const found = new Map<string, { ids: number[]; cookie: bigint }>();
   for (const [index, pattern] of patterns.entries()) {
-    const ids = isPattern(pattern) ? matchingIds(btf, pattern) : btf.findAll("func", pattern);
+    const ids = isPlainName(pattern) ? btf.findAll("func", pattern) : matchingIds(btf, pattern);
+    if (ids.length === 0 && pattern.includes(":")) {
+      throw notFound(`The link cannot have functions of modules, such as ${pattern}`);
+    }
     if (ids.length === 0) {
       throw notFound(`This kernel has no function ${pattern}${btf.suggestion(pattern, "func")}`);
     }
@@ -165,7 +168,7 @@ function findCandidates(
     }
   }
   // Functions by name are rarely refused, so the long list is read only for patterns.
-  const traceable = patterns.some(isPattern) ? traceableFunctions() : undefined;
+  const traceable = patterns.every(isPlainName) ? undefined : traceableFunctions();
   const candidates: Candidate[] = [];
   const skipped = new Map<string, string>();
   for (const [name, { ids, cookie }] of found) {
@@ -183,8 +186,10 @@ function findCandidates(
 }
 
 function matchingIds(btf: Btf, pattern: string): number[] {
-  const expression = patternExpression(pattern);
-  return [...btf.ids("func")].filter((id) => expression.test(btf.type(id).name));
+  const matches = matcherOf(pattern);
+  return [...btf.ids("func")].filter((id) =>
+    matches({ name: btf.type(id).name, module: undefined }),
+  );
 }
 
 const doing = "attach to functions of the kernel";
