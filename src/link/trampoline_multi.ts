@@ -232,8 +232,14 @@ function attachAllowed(
   } catch (error) {
     // The kernel attaches to all functions or to none, and does not say which one it refuses.
     if (!isRefusal(error)) throw error;
-    const refused = new Set(findRefused(place.attachType, candidates));
-    if (refused.size === 0) throw error;
+    const found = findRefused(place.attachType, candidates);
+    if (found === undefined) {
+      const { errno, syscall } = error;
+      const hint = `${refusal}. The ${candidates.length} functions are too many to find which: attach to fewer`;
+      throw new BpfError({ errno, syscall, doing, hint });
+    }
+    if (found.length === 0) throw error;
+    const refused = new Set(found);
     const traceable = traceableFunctions();
     const all = new Map(skipped);
     for (const { name } of refused) {
@@ -257,20 +263,33 @@ function requireSome(candidates: readonly Candidate[], skipped: Skipped): void {
 }
 
 /** Returns true for the errors of the kernel for a function that it refuses: EINVAL for its type, ENOENT if it is not traceable. */
-function isRefusal(error: unknown): boolean {
+function isRefusal(error: unknown): error is BpfError {
   return error instanceof BpfError && (error.code === "EINVAL" || error.code === "ENOENT");
 }
 
-/** Greatest number of refused functions that are searched: each takes about 30 system calls. */
-const maxRefused = 100;
+/**
+ * The greatest work of a search: the number of functions that all its calls pass to the kernel. Each takes up to a millisecond in an
+ * emulated machine. The limit suffices to find one function among 20,000, and a hundred among 5000.
+ */
+const maxWork = 2 ** 16;
 
-/** Finds the functions that the kernel refuses, by attaching a program without effects to halves of the list. */
-function findRefused(attachType: AttachTypeName, candidates: readonly Candidate[]): Candidate[] {
+/**
+ * Finds the functions that the kernel refuses, by attaching a program without effects to halves of the list. Returns `undefined` if
+ * that takes too long.
+ */
+function findRefused(
+  attachType: AttachTypeName,
+  candidates: readonly Candidate[],
+): Candidate[] | undefined {
+  // To find one function, the search attaches to the list, both halves, both quarters of one of these, and so on.
+  if (3 * candidates.length > maxWork) return undefined;
   using program = loadWithoutEffects(attachType);
   const place = { programFd: program.fd, attachType, hasCookies: false };
+  let work = 0;
   const refused: Candidate[] = [];
   const search = (part: readonly Candidate[]): void => {
-    if (refused.length > maxRefused) return;
+    work += part.length;
+    if (work > maxWork) return;
     try {
       attach(place, part, new Map())[Symbol.dispose]();
     } catch (error) {
@@ -282,8 +301,7 @@ function findRefused(attachType: AttachTypeName, candidates: readonly Candidate[
     }
   };
   search(candidates);
-  // The common cause of too many refusals is another one.
-  return refused.length > maxRefused ? [] : refused;
+  return work > maxWork ? undefined : refused;
 }
 
 function loadWithoutEffects(attachType: AttachTypeName): Descriptor {
