@@ -39,7 +39,8 @@ export type TracedFunctions =
   | {
       /**
        * Names and patterns of functions of the kernel. In a pattern, `*` stands for any characters and `?` for one: `"vfs_*"`.
-       * Functions that cannot be traced are skipped.
+       * Functions that cannot be traced are skipped. If more than about 20,000 functions match, and the kernel refuses one of them
+       * for another reason, attaching fails.
        */
       readonly functions: FunctionPatterns;
       /** Absent: the functions have names. */
