@@ -15,18 +15,19 @@ import {
   type AttachKindRow,
   type AttachMethod,
   checkCookies,
-  checkTarget,
   type CookiesOptions,
-  type TargetForm,
 } from "./attach_method.ts";
-import { checkAddress, rareFunction } from "./kprobe.ts";
-import { Link } from "./link.ts";
 import {
+  type FunctionPatterns,
+  functionsForm,
   isPlainName,
   listSkipped,
   matchingFunctions,
+  patternList,
   selectFunctions,
-} from "./probed_functions.ts";
+} from "./function_patterns.ts";
+import { checkAddress, rareFunction } from "./kprobe.ts";
+import { Link } from "./link.ts";
 
 /** The target of sections with kprobe.multi: functions by names and patterns, or by addresses. */
 export type KprobeMultiTarget =
@@ -37,7 +38,7 @@ export type KprobeMultiTarget =
        * name without a module for the first function with this name that can be probed. If there are cookies, a pattern stands
        * for the first function with each name, too.
        */
-      readonly functions: string | readonly string[];
+      readonly functions: FunctionPatterns;
       /** Absent: the functions have names. */
       readonly addresses?: never;
     }
@@ -101,13 +102,6 @@ export class KprobeMultiLink extends Link {
   }
 }
 
-/** A name: anything but white space. */
-const form: TargetForm = {
-  example: "vfs_*",
-  pattern: /^[^\s\0]+$/,
-  toOptions: (functions) => ({ functions }),
-};
-
 const needs = ["CAP_BPF", "CAP_PERFMON"] as const;
 
 /** Attaches to the entries of many functions, or for sessions to entries and returns (kernel 5.18; sessions 6.10). */
@@ -121,7 +115,7 @@ export const kretprobeMulti: AttachMethod<KprobeMultiTarget & CookiesOptions> =
 function method(flags: number): AttachMethod<KprobeMultiTarget & CookiesOptions> {
   return {
     options: ["functions", "addresses", "cookies"],
-    target: form,
+    target: functionsForm,
     attach({ program, attachType = "trace_kprobe_multi", options }) {
       const request = { fd: program.fd, attachType, flags };
       const { functions, addresses, cookies } = options;
@@ -176,16 +170,10 @@ function attachToAddresses(
 
 function attachToFunctions(
   request: Request,
-  given: string | Iterable<string>,
+  given: FunctionPatterns,
   cookies: readonly bigint[] | undefined,
 ): KprobeMultiLink {
-  const all = typeof given === "string" ? [given] : listOf(given, "attach: functions");
-  if (all.length === 0) {
-    throw new RangeError("attach: functions: expected at least one name, got an empty list");
-  }
-  for (const [index, name] of all.entries()) {
-    checkTarget(`attach: functions${typeof given === "string" ? "" : `[${index}]`}`, form, name);
-  }
+  const all = patternList(given);
   checkCookies(cookies, all.length, "entry of functions");
   // The kernel refuses a name that occurs twice. The first entry that matches a function determines its cookie.
   const patterns = [...new Set(all)];

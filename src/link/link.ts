@@ -52,6 +52,9 @@ export class Link extends KernelObject {
   /**
    * Opens a link that is pinned at a path.
    *
+   * The result is a plain link of any type. To read the output of an iterator, open it by {@link IterLink.open}. The functions of a
+   * link of kprobe.multi or fentry.multi are known only to the process that attached it.
+   *
    * @throws {BpfError} `ENOENT` if nothing is pinned there, `EPERM` if a name in the path has a dot.
    * @throws {TypeError} if the pinned object is not a link.
    * @throws {BpfError} if the path is not on a BPF file system, or this user may not open the pin.

@@ -1,5 +1,5 @@
 import type { BpfCallContext } from "../ffi/bpf.ts";
-import { createLink, linkPerfEvent } from "../ffi/bpf_link.ts";
+import { linkPerfEvent } from "../ffi/bpf_link.ts";
 import { objectId } from "../ffi/bpf_object.ts";
 import { Descriptor, duplicate } from "../ffi/descriptor.ts";
 import { BpfError } from "../ffi/error.ts";
@@ -14,8 +14,7 @@ import {
 import { throwUncaught } from "../loop/bridge.ts";
 import { checkMilliseconds, CpuCheck, type CpuSource, thisMachine } from "../loop/online_cpus.ts";
 import { startTimer, stopTimer, type Timer } from "../loop/timers.ts";
-import { EOPNOTSUPP } from "../uapi/errno.ts";
-import { LINK_CREATE } from "../uapi/layout.ts";
+import { EINVAL, EOPNOTSUPP } from "../uapi/errno.ts";
 import { Link, type LinkedProgram } from "./link.ts";
 import type { PerfEventLinkInfo } from "./link_info.ts";
 
@@ -299,17 +298,16 @@ function linkEvent(
   { program, cookie, link, context, what }: PerfEventsRequest,
   event: Descriptor,
 ): Descriptor | undefined {
-  let fd: number | undefined;
-  if (link === true) {
-    const request = { fd: program.fd, attachType: "perf_event", target: event.fd } as const;
-    const hints = { EINVAL: "Links of perf events need Linux 5.15: leave out the option link" };
-    fd = createLink(request, { ...context, hints }, (attr) => {
-      attr.u64(LINK_CREATE.perf_event_bpf_cookie, cookie ?? 0);
-    });
-  } else if (link === undefined) {
-    fd = linkPerfEvent(program.fd, event.fd, cookie, context);
-  }
+  const fd = link === false ? undefined : linkPerfEvent(program.fd, event.fd, cookie, context);
   if (fd !== undefined) return new Descriptor(fd, what);
+  if (link === true) {
+    throw new BpfError({
+      errno: EINVAL,
+      syscall: "bpf(BPF_LINK_CREATE)",
+      doing: context.doing,
+      hint: "Links of perf events need Linux 5.15: leave out the option link",
+    });
+  }
   setPerfEventProgram(event.fd, program.fd, context);
   return undefined;
 }

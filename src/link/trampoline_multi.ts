@@ -26,8 +26,8 @@ import {
 import {
   type FunctionPatterns,
   functionsForm,
-  isPattern,
-  patternExpression,
+  isPlainName,
+  matcherOf,
   patternList,
   traceableFunctions,
 } from "./function_patterns.ts";
@@ -39,7 +39,8 @@ export type TracedFunctions =
   | {
       /**
        * Names and patterns of functions of the kernel. In a pattern, `*` stands for any characters and `?` for one: `"vfs_*"`.
-       * Functions that cannot be traced are skipped.
+       * Functions that cannot be traced are skipped. If more than about 20,000 functions match, and the kernel refuses one of them
+       * for another reason, attaching fails.
        */
       readonly functions: FunctionPatterns;
       /** Absent: the functions have names. */
@@ -122,7 +123,7 @@ export const tracedFunctions: AttachMethod<TracedFunctions & CookiesOptions> = {
       }));
       return attach(place, candidates, new Map());
     }
-    const patterns = patternList("attach: functions", functions);
+    const patterns = patternList(functions);
     checkCookies(cookies, patterns.length, "entry of functions");
     return attachAllowed(place, ...findCandidates(btf, patterns, cookies));
   },
@@ -155,7 +156,10 @@ function findCandidates(
 ): [candidates: Candidate[], skipped: Skipped] {
   const found = new Map<string, { ids: number[]; cookie: bigint }>();
   for (const [index, pattern] of patterns.entries()) {
-    const ids = isPattern(pattern) ? matchingIds(btf, pattern) : btf.findAll("func", pattern);
+    const ids = isPlainName(pattern) ? btf.findAll("func", pattern) : matchingIds(btf, pattern);
+    if (ids.length === 0 && pattern.includes(":")) {
+      throw notFound(`The link cannot have functions of modules, such as ${pattern}`);
+    }
     if (ids.length === 0) {
       throw notFound(`This kernel has no function ${pattern}${btf.suggestion(pattern, "func")}`);
     }
@@ -165,7 +169,7 @@ function findCandidates(
     }
   }
   // Functions by name are rarely refused, so the long list is read only for patterns.
-  const traceable = patterns.some(isPattern) ? traceableFunctions() : undefined;
+  const traceable = patterns.every(isPlainName) ? undefined : traceableFunctions();
   const candidates: Candidate[] = [];
   const skipped = new Map<string, string>();
   for (const [name, { ids, cookie }] of found) {
@@ -183,8 +187,10 @@ function findCandidates(
 }
 
 function matchingIds(btf: Btf, pattern: string): number[] {
-  const expression = patternExpression(pattern);
-  return [...btf.ids("func")].filter((id) => expression.test(btf.type(id).name));
+  const matches = matcherOf(pattern);
+  return [...btf.ids("func")].filter((id) =>
+    matches({ name: btf.type(id).name, module: undefined }),
+  );
 }
 
 const doing = "attach to functions of the kernel";
@@ -227,8 +233,14 @@ function attachAllowed(
   } catch (error) {
     // The kernel attaches to all functions or to none, and does not say which one it refuses.
     if (!isRefusal(error)) throw error;
-    const refused = new Set(findRefused(place.attachType, candidates));
-    if (refused.size === 0) throw error;
+    const found = findRefused(place.attachType, candidates);
+    if (found === undefined) {
+      const { errno, syscall } = error;
+      const hint = `${refusal}. The ${candidates.length} functions are too many to find which: attach to fewer`;
+      throw new BpfError({ errno, syscall, doing, hint });
+    }
+    if (found.length === 0) throw error;
+    const refused = new Set(found);
     const traceable = traceableFunctions();
     const all = new Map(skipped);
     for (const { name } of refused) {
@@ -252,20 +264,33 @@ function requireSome(candidates: readonly Candidate[], skipped: Skipped): void {
 }
 
 /** Returns true for the errors of the kernel for a function that it refuses: EINVAL for its type, ENOENT if it is not traceable. */
-function isRefusal(error: unknown): boolean {
+function isRefusal(error: unknown): error is BpfError {
   return error instanceof BpfError && (error.code === "EINVAL" || error.code === "ENOENT");
 }
 
-/** Greatest number of refused functions that are searched: each takes about 30 system calls. */
-const maxRefused = 100;
+/**
+ * The greatest work of a search: the number of functions that all its calls pass to the kernel. Each takes up to a millisecond in an
+ * emulated machine. The limit suffices to find one function among 20,000, and a hundred among 5000.
+ */
+const maxWork = 2 ** 16;
 
-/** Finds the functions that the kernel refuses, by attaching a program without effects to halves of the list. */
-function findRefused(attachType: AttachTypeName, candidates: readonly Candidate[]): Candidate[] {
+/**
+ * Finds the functions that the kernel refuses, by attaching a program without effects to halves of the list. Returns `undefined` if
+ * that takes too long.
+ */
+function findRefused(
+  attachType: AttachTypeName,
+  candidates: readonly Candidate[],
+): Candidate[] | undefined {
+  // To find one function, the search attaches to the list, both halves, both quarters of one of these, and so on.
+  if (3 * candidates.length > maxWork) return undefined;
   using program = loadWithoutEffects(attachType);
   const place = { programFd: program.fd, attachType, hasCookies: false };
+  let work = 0;
   const refused: Candidate[] = [];
   const search = (part: readonly Candidate[]): void => {
-    if (refused.length > maxRefused) return;
+    work += part.length;
+    if (work > maxWork) return;
     try {
       attach(place, part, new Map())[Symbol.dispose]();
     } catch (error) {
@@ -277,8 +302,7 @@ function findRefused(attachType: AttachTypeName, candidates: readonly Candidate[
     }
   };
   search(candidates);
-  // The common cause of too many refusals is another one.
-  return refused.length > maxRefused ? [] : refused;
+  return work > maxWork ? undefined : refused;
 }
 
 function loadWithoutEffects(attachType: AttachTypeName): Descriptor {

@@ -109,7 +109,8 @@ export const uprobeMulti: AttachMethod<UprobeMultiTarget & UprobeMultiOptions> =
 export const uretprobeMulti: AttachMethod<UprobeMultiTarget & UprobeMultiOptions> =
   /*@__PURE__*/ multiMethod(BPF_F_UPROBE_MULTI_RETURN);
 
-// Since Linux 6.12, the kernel requires CAP_SYS_ADMIN for uprobes, too (perf_uprobe_event_init() in kernel/events/core.c).
+// Linux 5.8 to 6.15 allow uprobes without CAP_SYS_ADMIN, but their stable versions since July 2025 require it as older and
+// newer kernels do (perf_uprobe_event_init() in kernel/events/core.c).
 const needs = ["CAP_BPF", "CAP_PERFMON", "CAP_SYS_ADMIN"] as const;
 
 function method(isReturn: boolean): AttachMethod<UprobeTarget & UprobeOptions> {

@@ -63,6 +63,8 @@ export function findLoadTarget(
   const kernel = Btf.kernel();
   // If several types have the name, the kernel uses the first one, too.
   const typeId = module === undefined ? kernel.findAll(loadTarget.kind, typeName)[0] : undefined;
+  if (loadTarget.noun === "iterator")
+    checkIterator(kernel, typeName.slice(loadTarget.prefix.length), doing);
   if (typeId !== undefined) {
     return { typeId, ...memberOf(kernel, typeId, member, doing) };
   }
@@ -77,6 +79,21 @@ export function findLoadTarget(
     return { typeId: own, ...place, fd: descriptor.fd, module: descriptor };
   }
   throw notFound(doing, explainMissing(loadTarget, target, typeName, module));
+}
+
+/** The prefix of the structs of arguments, of which each iterator has one. */
+const iteratorStruct = "bpf_iter__";
+
+/**
+ * Checks that the kernel has an iterator. Its functions that implement iterators have names with the prefix of the functions that
+ * stand for iterators, too: bpf_iter_run_prog().
+ *
+ * @throws {BpfError} `ENOENT` if it has none with the name.
+ */
+function checkIterator(kernel: Btf, name: string, doing: string): void {
+  if (kernel.findAll("struct", `${iteratorStruct}${name}`).length > 0) return;
+  const near = kernel.suggestion(`${iteratorStruct}${name}`, "struct").replace(iteratorStruct, "");
+  throw notFound(doing, `This kernel has no iterator ${name}${near}`);
 }
 
 /** The parts of a target: `"nf_nat:nf_nat_init"`, `"vfs_read"`, or `"tcp_congestion_ops.ssthresh"` for a struct of functions. */

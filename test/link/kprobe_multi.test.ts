@@ -11,7 +11,7 @@ import {
   matchingFunctions,
   type SelectedFunctions,
   selectFunctions,
-} from "../../src/link/probed_functions.ts";
+} from "../../src/link/function_patterns.ts";
 import { repetitions } from "../support/effort.ts";
 import { testWith } from "../support/needs.ts";
 import { bpfObstacle, bpfTest } from "../support/privilege.ts";

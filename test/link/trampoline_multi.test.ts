@@ -65,6 +65,13 @@ describe("attaching to many functions", () => {
     ]);
   });
 
+  multiTest("does not search functions that the kernel refuses among all of them", () => {
+    using program = new Program({ section: "fexit.multi", license: "GPL", code });
+    expect(() => program.attach({ functions: "*" })).toThrow(
+      /The kernel refuses at least one of the functions.* The \d{5} functions are too many to find which: attach to fewer/,
+    );
+  });
+
   multiTest("passes the cookie of each function", () => {
     using seen = new HashMap({ key: t.u64, value: t.u64Number, maxEntries: 16 });
     using program = new Program({
@@ -134,6 +141,9 @@ describe("attaching to many functions", () => {
     );
     expect(() => program.attach({ functions: ["vfs_read", "vfs_reed"] })).toThrow(
       /ENOENT .*This kernel has no function vfs_reed: did you mean "vfs_read"\?/,
+    );
+    expect(() => program.attach({ functions: "nf_tables:nft_*" })).toThrow(
+      /ENOENT .*The link cannot have functions of modules, such as nf_tables:nft_\*/,
     );
     expect(() => program.attach({ functions: "bpf_log" })).toThrow(
       /None of the functions \(1\) can be attached to\. bpf_log: it takes a variable number/,

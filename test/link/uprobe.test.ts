@@ -102,8 +102,10 @@ describe("the option pid", () => {
       using hits = new Hits();
       using program = hits.program(kind as SectionName);
       expectRuns(hits, program.attach({ path, ...places, pid: process.pid }), 3);
-      const child = Bun.spawn(["sleep", "60"]);
+      const child = Bun.spawn(["sh", "-c", "echo started; exec sleep 60"]);
       try {
+        // Until the kernel has completed exec, the child of vfork has the memory of this process, so its uprobes fire here.
+        await child.stdout.getReader().read();
         expectRuns(hits, program.attach({ path, ...places, pid: child.pid }), 0);
       } finally {
         child.kill("SIGKILL");

@@ -64,6 +64,9 @@ describe("a program for a function", () => {
       ["fentry/vfs_raed", 'no function vfs_raed, .*: did you mean "vfs_read"?'],
       ["fexit.s/vfs_raed", 'no function vfs_raed, .*: did you mean "vfs_read"?'],
       ["iter/tsk", 'no iterator tsk: did you mean "task"?'],
+      // The kernel has functions bpf_iter_run_prog() and bpf_iter_reg_target(), which are none.
+      ["iter/run_prog", "no iterator run_prog"],
+      ["iter.s/reg_target", "no iterator reg_target"],
       ["tp_btf/sched_swich", 'no tracepoint sched_swich, .*: did you mean "sched_switch"?'],
     ] as const) {
       expect(() => load(section)).toThrow(new RegExp(`ENOENT .*${hint.replaceAll("?", "\\?")}`));
