@@ -36,6 +36,12 @@ export async function readSpec(source: string): Promise<Spec> {
   const has = (key: string): boolean => typeof value === "object" && value !== null && key in value;
   if (has("code")) return { kind: "program", program: value as ProgramSpec };
   if (has("programs")) return { kind: "object", object: value as ObjectSpec };
+  // Bun imports a file of an unknown kind as its path.
+  if (value === resolve(path)) {
+    throw new CommandError(
+      `cannot load ${path}: it is neither a script (.ts, .js) nor JSON (.json), by the end of its name`,
+    );
+  }
   throw new CommandError(
     `cannot load ${source}: expected a ProgramSpec (with section, code and license) or an ObjectSpec (with programs), got ${describe(value)}`,
   );

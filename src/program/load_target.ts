@@ -192,16 +192,17 @@ function symbolsOf(name: string): string[] {
 /**
  * Checks that a program was loaded with a section, as far as the kernel reports that.
  *
+ * @param what a description of the program, with its article
  * @throws {TypeError} if the kernel reports another type or target.
  */
 export function checkLoadedWith(
   { name, row, target }: Section,
   info: ProgramInfo,
-  where: string,
+  what: string,
 ): void {
   if (row.programType !== info.type) {
     throw new TypeError(
-      `the program ${where} does not fit: its type is ${info.type}, and programs of section "${name}" are ${row.programType}`,
+      `${what} does not fit: its type is ${info.type}, and programs of section "${name}" are ${row.programType}`,
     );
   }
   // Since Linux 6.0, the kernel reports the BTF type for which a program was loaded (attach_btf_id).
@@ -217,7 +218,7 @@ export function checkLoadedWith(
     if (loadedFor === undefined || loadedFor === typeName) return;
   }
   throw new TypeError(
-    `the program ${where} does not fit: it was loaded for another target than that of section "${name}"`,
+    `${what} does not fit: it was loaded for another target than that of section "${name}"`,
   );
 }
 

@@ -279,7 +279,7 @@ export class Program<const S extends SectionName = SectionName> extends KernelOb
     ...args: AttachArguments<As>
   ): AttachedLink<As> {
     const parsed = parseSection(section);
-    checkLoadedWith(parsed, this.info(), `${this}`);
+    checkLoadedWith(parsed, this.info(), `the ${this}`);
     return this.#attachIn(parsed, args[0]) as AttachedLink<As>;
   }
 
@@ -359,7 +359,8 @@ function openProgram<S extends SectionName>(
   const descriptor = openObject("prog", origin, "program");
   try {
     const info = readProgramInfo(descriptor.fd, descriptor.what);
-    if (section !== undefined) checkLoadedWith(section, info, describeOrigin(origin));
+    if (section !== undefined)
+      checkLoadedWith(section, info, `the program ${describeOrigin(origin)}`);
     const { type, name } = info;
     descriptor.what = describeProgram(section?.name ?? type, name);
     const pinnedAt = "path" in origin ? origin.path : undefined;

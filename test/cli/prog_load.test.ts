@@ -49,6 +49,7 @@ beforeAll(() => {
   writeFileSync(at("failing.ts"), 'throw new Error("fails by itself");');
   writeFileSync(at("object.o"), "\x7fELF\x02\x01\x01");
   writeFileSync(at("broken.json"), "{");
+  writeFileSync(at("program.unknown"), "text");
 });
 
 afterAll(() => rmSync(folder, { recursive: true }));
@@ -157,6 +158,7 @@ describe("an error names", () => {
 
   test.each([
     ["object.o", [], 1, "it is an object file (ELF), and bun-bpf cannot load object files yet"],
+    ["program.unknown", [], 1, "it is neither a script (.ts, .js) nor JSON (.json)"],
     ["absent.ts", [], 1, "cannot read "],
     ["broken.json", [], 1, "cannot parse "],
     ["failing.ts", [], 1, "failing.ts: fails by itself"],
