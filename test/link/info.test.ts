@@ -1,22 +1,34 @@
 /** Tests of the information about links, for the link types that this kernel has. */
 import { afterAll, beforeAll, describe, expect } from "bun:test";
-import { mkdirSync, mkdtempSync, readlinkSync, rmdirSync, rmSync, statSync } from "node:fs";
+import {
+  fstatSync,
+  mkdirSync,
+  mkdtempSync,
+  readlinkSync,
+  rmdirSync,
+  rmSync,
+  statSync,
+} from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import {
   asm,
   Btf,
+  features,
   KernelSymbols,
   type LinkInfo,
   listLinks,
   Program,
   type SectionName,
 } from "../../src/index.ts";
+import { loadFor } from "../../src/features/attach_probes.ts";
 import { FunctionNames } from "../../src/inspect/objects.ts";
 import { bpftoolJson, bpftoolObstacle } from "../support/bpftool.ts";
+import { testWith } from "../support/needs.ts";
 import { bpfObstacle, bpfTest } from "../support/privilege.ts";
 import { countResources } from "../support/resources.ts";
 import { testUnless } from "../support/skipping.ts";
+import { atPlaceOf, ways } from "./all_ways.ts";
 import {
   attachCgroup,
   attachCounter,
@@ -219,6 +231,33 @@ describe("info() of links to kernel functions", () => {
   });
 });
 
+describe("in each way, the link has the program and the target in info() and in its text", () => {
+  for (const way of ways) {
+    testWith(features.attachKinds.get(way.kind))(way.kind, () => {
+      using program = loadFor(way.row, "way");
+      atPlaceOf(way, (options: Place) => {
+        using link = program.attach(options);
+        const info = link.info();
+        expect(info.programId).toBe(program.id);
+        expect(`${link}`).toMatch(
+          / (link|attachment) to |^(xdp program|tc filter|socket filter|reuseport program) of /,
+        );
+        if (options.interface !== undefined) {
+          expect(info).toMatchObject({ ifindex: options.interface });
+          expect(`${link}`).toContain(`interface ${options.interface}`);
+        }
+        if (options.cgroup !== undefined) {
+          expect(info).toMatchObject({
+            type: "cgroup",
+            cgroupId: fstatSync(options.cgroup.fd, { bigint: true }).ino,
+          });
+        }
+        if (options.map !== undefined) expect(info.type).toBe("sockmap");
+      });
+    });
+  }
+});
+
 bpfTest("info() of raw tracepoint links has the name, also for tp_btf", () => {
   for (const section of ["raw_tp/sched_process_exec", "tp_btf/sched_process_exec"] as const) {
     using program = tracepointProgram(section);
@@ -318,6 +357,13 @@ testUnless(bpfObstacle ?? bpftoolObstacle)("info() agrees with bpftool", async (
     if (name === "iter") expect(actual["target_name"]).toBe(expected["target"]);
   }
 });
+
+/** The options that name the place of a way. */
+interface Place {
+  readonly interface?: number;
+  readonly cgroup?: { readonly fd: number };
+  readonly map?: { readonly fd: number };
+}
 
 function eventOf({ link }: Attached) {
   const info = link.info();
