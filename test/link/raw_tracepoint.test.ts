@@ -1,14 +1,19 @@
 import { expect } from "bun:test";
-import { ArrayMap, asm, Program, t } from "../../src/index.ts";
+import { ArrayMap, asm, features, Program, t } from "../../src/index.ts";
+import { testWith } from "../support/needs.ts";
 import { runOneByOne } from "../support/run_program.ts";
 import { wayTest } from "./way.ts";
 
 const { r0, r1, r2 } = asm;
 
-wayTest("raw_tp_cookie", async () => {
+/** Checks that programs of a section get the cookie of their link. */
+async function checkCookie(
+  section:
+    "raw_tp/sched_process_exec" | "tp/sched/sched_process_exec" | "tp_btf/sched_process_exec",
+): Promise<void> {
   using values = new ArrayMap({ value: t.u64, length: 1 });
   using program = new Program({
-    section: "raw_tp/sched_process_exec",
+    section,
     license: "GPL",
     maps: { values },
     code: [
@@ -28,7 +33,17 @@ wayTest("raw_tp_cookie", async () => {
   }
   await execute();
   expect(values.at(0)).toBe(0n);
-});
+}
+
+wayTest("raw_tp_cookie", () => checkCookie("raw_tp/sched_process_exec"));
+
+testWith(features.attachKinds.get("perf_event_cookie"))("tp passes the cookie to the program", () =>
+  checkCookie("tp/sched/sched_process_exec"),
+);
+
+testWith(features.attachKinds.get("raw_tp_cookie"))("tp_btf passes the cookie to the program", () =>
+  checkCookie("tp_btf/sched_process_exec"),
+);
 
 wayTest("raw_tp.w", () => {
   using counts = new ArrayMap({ value: t.u64, length: 1 });
