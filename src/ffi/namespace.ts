@@ -1,6 +1,6 @@
 import { checkCount } from "../check/arguments.ts";
 import { describe } from "../check/describe.ts";
-import { openSync, similarFile } from "./files.ts";
+import { fstatSync, openSync, similarFile, statSync } from "./files.ts";
 import { Descriptor, duplicate } from "./descriptor.ts";
 import { BpfError, errnoName, lastErrno } from "./error.ts";
 import { otherLibc, otherSyscalls } from "./libc_others.ts";
@@ -180,13 +180,15 @@ function explainNetnsFile(path: string, code: string): string | undefined {
 }
 
 /**
- * Calls a function in another network namespace, as {@link inNewNamespace} does in a new one.
+ * Calls a function in a network namespace, as {@link inNewNamespace} does in a new one. If this thread is in that namespace
+ * already, no capability is needed.
  *
  * @param fd a descriptor of the namespace
  * @throws {BpfError} EPERM if CAP_SYS_ADMIN is missing for either namespace, EINVAL if the descriptor is that of something
  *   else; `body` was not called.
  */
 export function inNetworkNamespace<Result>(fd: number, body: () => Result): Result {
+  if (statSync(`/proc/thread-self/ns/${kind.file}`).ino === fstatSync(fd).ino) return body();
   const setns = () => otherLibc.setns(fd, kind.flag);
   return inOtherNamespace(
     kind,

@@ -91,7 +91,9 @@ testWith(features.attachKinds.get("xdp_netlink"))("a missing capability is named
   using network = new TestNetwork();
   // The programs are loaded before the capabilities are dropped. Links need none: the kernel checks only the program.
   const code = `
+    import { openSync } from "node:fs";
     import { asm, Program } from "./src/index.ts";
+    const other = { fd: openSync("/proc/" + process.ppid + "/ns/net") };
     const load = (section, returned) =>
       new Program({ section, license: "GPL", code: [asm.mov(asm.r0, returned), asm.exit()] });
     const xdp = load("xdp", 2);
@@ -100,7 +102,7 @@ testWith(features.attachKinds.get("xdp_netlink"))("a missing capability is named
     for (const attach of [
       () => xdp.attach({ interface: "lo", method: "netlink" }),
       () => tc.attach({ interface: "lo", method: "netlink" }),
-      () => xdp.attach({ interface: "lo", netns: "/proc/self/ns/net" }),
+      () => xdp.attach({ interface: "lo", netns: other }),
     ]) {
       try {
         attach();
