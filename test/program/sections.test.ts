@@ -74,7 +74,7 @@ const loadedFor: Partial<Record<string, string>> = {
   fentry: "bpf_fentry_test1",
   fexit: "bpf_fentry_test1",
   fsession: "bpf_fentry_test1",
-  fmod_ret: "bpf_modify_return_test",
+  fmod_ret: "security_quotactl",
   // A function that programs which sleep may modify.
   "fmod_ret.s": "bpf_fentry_test1",
   lsm: "file_open",
@@ -232,7 +232,8 @@ describe("attaching", () => {
         ),
       );
     }
-    expect(Object.fromEntries(tools)).toMatchObject({
+    // Not all kernels have the types of these programs.
+    expect(sectionRows).toMatchObject({
       action: { otherUse: "pin it, and use `action bpf object-pinned PATH` in a filter of tc(8)" },
       syscall: { otherUse: "run it with testRun()" },
       "xdp/devmap": { otherUse: "store it in an entry of a DevMap or DevMapHash" },
