@@ -105,7 +105,7 @@ function records(stdout: string): Started[] {
 describe("execsnoop", () => {
   bpfTest("shows a program that starts", async () => {
     const snoop = await start("--json");
-    const child = Bun.spawn([marked, "one", "two words", "ünï"]);
+    const child = Bun.spawn([marked, "one", "two words", "ünï"], { stdout: "ignore" });
     await child.exited;
     await snoop.until("two words");
     const { stdout, stderr, exitCode } = await snoop.finish("SIGINT");
@@ -349,7 +349,11 @@ describe("execsnoop", () => {
       // The reader starts to read after all programs have started and the script was interrupted.
       const reader = `until [ -e ${interrupted} ]; do sleep 0.05; done; cat >${slow}.part; mv ${slow}.part ${slow}`;
       const command = `exec ${process.execPath} ${script} --json --name '^marked$' > >(${reader})`;
-      const child = Bun.spawn(["bash", "-c", command], { stderr: "pipe", timeout: 20_000 });
+      const child = Bun.spawn(["bash", "-c", command], {
+        stdout: "ignore",
+        stderr: "pipe",
+        timeout: 20_000,
+      });
       await attachedBy(child.pid);
       for (let i = 1; i <= total; i++) Bun.spawnSync([marked, text, `${i}`]);
       child.kill("SIGINT");
@@ -619,7 +623,9 @@ async function attachedBy(pid: number): Promise<void> {
 const libc = readFileSync("/proc/self/maps", "utf8").match(/\S*\/(?:libc\.so\.6|ld-musl-\S+)/)?.[0];
 
 function startIdle() {
-  return Bun.spawn([process.execPath, "-e", "setInterval(() => {}, 2 ** 30)"]);
+  return Bun.spawn([process.execPath, "-e", "setInterval(() => {}, 2 ** 30)"], {
+    stdout: "ignore",
+  });
 }
 
 /** System calls of Bun's garbage collector and allocator, which an idle process makes sometimes. */

@@ -48,7 +48,7 @@ export function execCounter<const S extends SectionName>(section: S, counts: Liv
 export async function countChildExecs(
   counts: HashMap<t.Type<number>, t.Type<number>>,
 ): Promise<number> {
-  const child = Bun.spawn(["/bin/true"]);
+  const child = Bun.spawn(["/bin/true"], { stdout: "ignore" });
   await child.exited;
   return counts.take(child.pid) ?? 0;
 }

@@ -364,7 +364,7 @@ describe("an iterator over threads", () => {
 
   parameterTest("is limited to a process or a thread", async () => {
     using program = threadWriter();
-    await using child = Bun.spawn(["sleep", "60"]);
+    await using child = Bun.spawn(["sleep", "60"], { stdout: "ignore" });
     const threadsWith = (options: IteratorOptions) => {
       using link = program.attach(options);
       return [...link.records(t.u32)];

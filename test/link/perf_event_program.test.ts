@@ -179,7 +179,7 @@ describe("a perf event", () => {
     using counter = new Counter();
     const { tid, ...event } = faults;
     const childFaults = async (options: object): Promise<number> => {
-      await using child = Bun.spawn(["cat"], { stdin: "pipe", stdout: "pipe" });
+      await using child = Bun.spawn(["cat"], { stdin: "pipe", stdout: "ignore" });
       using _link = counter.attach({ ...event, pid: child.pid, ...options });
       counter.take();
       touchPages();
@@ -199,9 +199,7 @@ describe("a perf event", () => {
     const shellFaults = async (inherit: boolean): Promise<number> => {
       await using shell = Bun.spawn(
         ["sh", "-c", "read line; for i in 1 2 3 4 5; do /bin/true; done"],
-        {
-          stdin: "pipe",
-        },
+        { stdin: "pipe", stdout: "ignore" },
       );
       using link = counter.attach({ ...event, pid: shell.pid, inherit });
       expect(link.cpus).toEqual([]);

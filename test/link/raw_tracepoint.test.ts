@@ -24,7 +24,7 @@ async function checkCookie(
       asm.exit(),
     ],
   });
-  const execute = () => Bun.spawn(["/bin/true"]).exited;
+  const execute = () => Bun.spawn(["/bin/true"], { stdout: "ignore" }).exited;
   {
     using _link = program.attach({ cookie: 0x1122_3344_5566_7788n });
     await execute();

@@ -253,7 +253,7 @@ testWith(netlink)("a namespace is named by a path, a process or a descriptor", (
   using packets = new PacketPrograms();
   using program = packets.load("xdp", XDP_PASS);
   // A child that stays in the namespace.
-  const child = network.enter(() => Bun.spawn(["sleep", "60"]));
+  const child = network.enter(() => Bun.spawn(["sleep", "60"], { stdout: "ignore" }));
   try {
     for (const netns of [child.pid, `/proc/${child.pid}/ns/net`, { fd: network.fd }]) {
       using _attached = program.attach({ interface: "lo", netns });

@@ -131,7 +131,7 @@ const ownCalls = "bpf,io_uring_enter,io_submit,io_getevents,io_cancel,recvfrom,i
 async function tracedCalls(pid: number): Promise<string> {
   const log = join(tmpdir(), `bun-bpf-strace-${pid}`);
   const args = [`--trace=${ownCalls}`, "-f", "-qq", "--signal=none", "-o", log, "-p", `${pid}`];
-  const tracer = Bun.spawn(["strace", ...args], { stderr: "ignore" });
+  const tracer = Bun.spawn(["strace", ...args], { stdout: "ignore", stderr: "ignore" });
   await Bun.sleep(2000);
   tracer.kill("SIGINT");
   await tracer.exited;

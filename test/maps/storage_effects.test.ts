@@ -91,7 +91,7 @@ describe("task storage", () => {
         currentTask,
         true,
       );
-      const child = Bun.spawn(["sleep", "1000"]);
+      const child = Bun.spawn(["sleep", "1000"], { stdout: "ignore" });
       using pidfd = openPidfd(child.pid);
       while (!storage.has(child.pid)) await Bun.sleep(1);
       expect(storage.get(pidfd)).toBe(1n);

@@ -39,7 +39,7 @@ export async function socketOwners(): Promise<Owners<FdLike>> {
 }
 
 export async function taskOwners(): Promise<Owners<TaskOwner>> {
-  const children = indices.map(() => Bun.spawn(["sleep", "1000"]));
+  const children = indices.map(() => Bun.spawn(["sleep", "1000"], { stdout: "ignore" }));
   const pidfds = children.map(({ pid }) => openPidfd(pid));
   return {
     names: children.map(({ pid }, index) => [pid, pidfds[index]!]),

@@ -9,7 +9,12 @@ export interface Resources {
   readonly mappings: number;
 }
 
-/** Counts the descriptors and mappings of this process that the library could leak. */
+/**
+ * Counts the descriptors and mappings of this process that the library could leak.
+ *
+ * Sockets include the pipes to children, which Bun closes at a garbage collection if they are not read to their end. Tests
+ * therefore start children whose output they do not read with `stdout: "ignore"`.
+ */
 export function countResources(): Resources {
   const descriptors: Record<string, number> = {};
   for (const fd of readdirSync("/proc/self/fd")) {
