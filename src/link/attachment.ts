@@ -1,6 +1,6 @@
 import { BpfError } from "../ffi/error.ts";
 import type { Descriptor } from "../ffi/descriptor.ts";
-import { EOPNOTSUPP } from "../uapi/errno.ts";
+import { ENOLINK, EOPNOTSUPP } from "../uapi/errno.ts";
 import { Link, type LinkedProgram } from "./link.ts";
 import type { LinkInfo } from "./link_info.ts";
 
@@ -44,6 +44,14 @@ export class Attachment extends Link {
   override update(program: LinkedProgram, options = {}): this {
     const { expected } = this.checkUpdate(program, options);
     if (this.#operations.update === undefined) return this.#refuse("replace the program of");
+    if (this.#isDetached) {
+      throw new BpfError({
+        errno: ENOLINK,
+        syscall: "bpf(BPF_LINK_UPDATE)",
+        doing: `replace the program of the ${this}`,
+        hint: "The program was detached: attach it again",
+      });
+    }
     this.#operations.update(program, expected);
     return this;
   }

@@ -118,6 +118,16 @@ describe("a socket filter", () => {
     expect(link.info().programId).toBe(two.id);
   });
 
+  socketTest("cannot be updated after it was detached", () => {
+    using datagrams = new Datagrams();
+    using one = filter(9);
+    using two = filter(10);
+    using link = one.attach({ socket: datagrams.receiver });
+    link.detach();
+    expect(() => link.update(two)).toThrow(/ENOLINK\b.*The program was detached: attach it again/);
+    expect(datagrams.exchange()).toBe(4);
+  });
+
   socketTest("stays after disposal of the program and of the caller's descriptor", () => {
     using datagrams = new Datagrams();
     let link: Link;
