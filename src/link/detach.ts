@@ -5,12 +5,10 @@ import type { BpfCallContext } from "../ffi/bpf.ts";
 import { detachProgram, queryPrograms } from "../ffi/bpf_link.ts";
 import type { AttachTypeName } from "../ffi/bpf_prog.ts";
 import type { Descriptor } from "../ffi/descriptor.ts";
-import { BpfError } from "../ffi/error.ts";
 import { isKernelSince } from "../ffi/kernel.ts";
 import { inNetworkNamespace } from "../ffi/namespace.ts";
 import { RouteSocket } from "../ffi/netlink.ts";
 import { fdOf } from "../handle/fd_like.ts";
-import { ENOENT } from "../uapi/errno.ts";
 import { XDP_FLAGS_REPLACE } from "../uapi/network.ts";
 import type { OrderOptions } from "./anchor.ts";
 import type { AttachMethod } from "./attach_method.ts";
@@ -23,6 +21,7 @@ import {
   lsmCgroup,
   openCgroup,
 } from "./cgroup.ts";
+import { notAttached } from "./held_program.ts";
 import type { LinkedProgram } from "./link.ts";
 import { atInterface, openNetnsOption } from "./network_target.ts";
 import { flowDissector, type FlowDissectorOptions } from "./netns.ts";
@@ -65,7 +64,9 @@ const fromCgroup: DetachMethod<CgroupOptions> = {
       needs,
       hints: cgroupHints(target),
     });
-    if (!programs.some(({ programId }) => programId === program.id)) throw notAttached(doing);
+    if (!programs.some(({ programId }) => programId === program.id)) {
+      throw notAttached({ doing, syscall: "bpf(BPF_PROG_QUERY)" });
+    }
     detachFrom(target.fd, program, attachType, { doing });
   },
 };
@@ -125,7 +126,7 @@ const fromXdp: DetachMethod<XdpOptions> = {
       const attached = [...describeInterface(route, index).xdp].find(
         ([other, id]) => id === program.id && (mode === undefined || other === mode),
       );
-      if (attached === undefined) throw notAttached(doing);
+      if (attached === undefined) throw notAttached({ doing, syscall: "netlink" });
       const canCompare = isKernelSince("5.7");
       setXdp(route, {
         interfaceIndex: index,
@@ -155,7 +156,10 @@ function detachFilters(program: DetachableProgram, options: FilterOptions): void
         (handle === undefined || filter.handle === handle) &&
         (chain === undefined || filter.chain === chain),
     );
-    if (filters.length === 0) throw notAttached(`detach from the ${direction} of ${label}`);
+    if (filters.length === 0) {
+      const doing = `detach from the ${direction} of ${label}`;
+      throw notAttached({ doing, syscall: "netlink" });
+    }
     for (const filter of filters) removeFilter(route, filter);
   });
 }
@@ -188,15 +192,6 @@ function detachFrom(
 }
 
 const notWithoutLink = "The program is not attached there, or it is attached by a link";
-
-function notAttached(doing: string): BpfError {
-  return new BpfError({
-    errno: ENOENT,
-    syscall: "bpf(BPF_PROG_QUERY)",
-    doing,
-    hint: "The program is not attached there",
-  });
-}
 
 /** The ways to detach, by the ways to attach that need no link. */
 const detachMethods = new Map<AttachMethod, DetachMethod>([

@@ -11,10 +11,9 @@ import type { AttachTypeName } from "../ffi/bpf_prog.ts";
 import type { Descriptor } from "../ffi/descriptor.ts";
 import { BpfError } from "../ffi/error.ts";
 import { BPF_F_REPLACE } from "../uapi/bpf.ts";
-import { ENOENT } from "../uapi/errno.ts";
 import type { LinkedProgram } from "./link.ts";
 import { Attachment, type AttachmentOperations } from "./attachment.ts";
-import { HeldProgram } from "./held_program.ts";
+import { HeldProgram, notAttached } from "./held_program.ts";
 import type { CommonLinkInfo, LinkInfo } from "./link_info.ts";
 
 type DistributiveOmit<Union, Names extends PropertyKey> = Union extends unknown
@@ -87,8 +86,9 @@ class DirectOperations implements AttachmentOperations {
   update(program: LinkedProgram, expected: LinkedProgram | undefined): void {
     const { what, attachType, isList = false, flags = 0, lastingFlags = flags } = this.#request;
     const doing = `replace the program of the ${what}`;
-    this.#program.requireExpected(expected, { doing, syscall: "bpf(BPF_PROG_ATTACH)" });
-    if (!this.#isAttached()) throw notAttached(doing);
+    const call = { doing, syscall: "bpf(BPF_PROG_ATTACH)" };
+    this.#program.requireExpected(expected, call);
+    if (!this.#isAttached()) throw notAttached(call, replacedHint);
     using opened = new DisposableStack();
     const copy = opened.use(new HeldProgram(program));
     const replacing = isList
@@ -135,11 +135,5 @@ class DirectOperations implements AttachmentOperations {
   }
 }
 
-function notAttached(doing: string): BpfError {
-  return new BpfError({
-    errno: ENOENT,
-    syscall: "bpf(BPF_PROG_ATTACH)",
-    doing,
-    hint: "The program is not attached any more: another process has detached or replaced it",
-  });
-}
+const replacedHint =
+  "The program is not attached any more: another process has detached or replaced it";

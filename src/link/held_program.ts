@@ -3,8 +3,22 @@
 import { objectId } from "../ffi/bpf_object.ts";
 import { Descriptor, duplicate } from "../ffi/descriptor.ts";
 import { BpfError } from "../ffi/error.ts";
-import { EPERM } from "../uapi/errno.ts";
+import { ENOENT, EPERM } from "../uapi/errno.ts";
 import type { LinkedProgram } from "./link.ts";
+
+/** An operation and its system call, for errors. */
+interface AttachmentCall {
+  readonly doing: string;
+  readonly syscall: string;
+}
+
+/** Returns the error for a program that is not attached. */
+export function notAttached(
+  call: AttachmentCall,
+  hint = "The program is not attached there",
+): BpfError {
+  return new BpfError({ errno: ENOENT, ...call, hint });
+}
 
 /** A program with a descriptor of its own, so that it can be compared and detached after its other descriptors are closed. */
 export class HeldProgram implements Disposable {
@@ -27,10 +41,7 @@ export class HeldProgram implements Disposable {
   }
 
   /** Checks that this is the expected program, if there is one. @throws {BpfError} EPERM as the kernel for links. */
-  requireExpected(
-    expected: LinkedProgram | undefined,
-    call: { readonly doing: string; readonly syscall: string },
-  ): void {
+  requireExpected(expected: LinkedProgram | undefined, call: AttachmentCall): void {
     if (expected === undefined) return;
     using other = new HeldProgram(expected);
     if (other.id === this.id) return;

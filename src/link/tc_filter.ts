@@ -3,7 +3,7 @@
 import { BpfError } from "../ffi/error.ts";
 import { statSync } from "../ffi/files.ts";
 import { attributeText, parseAttributes, type RouteMessage, RouteSocket } from "../ffi/netlink.ts";
-import { ENOENT, EOPNOTSUPP } from "../uapi/errno.ts";
+import { EOPNOTSUPP } from "../uapi/errno.ts";
 import {
   ETH_P_ALL,
   NLM_F_CREATE,
@@ -30,7 +30,7 @@ import {
 } from "../uapi/network.ts";
 import type { LinkedProgram } from "./link.ts";
 import { Attachment } from "./attachment.ts";
-import { HeldProgram } from "./held_program.ts";
+import { HeldProgram, notAttached } from "./held_program.ts";
 import type { TcDirection, TcLinkInfo } from "./link_info.ts";
 import { missingInterface, type NetworkInterface } from "./network_target.ts";
 import { describeInterface } from "./route.ts";
@@ -183,14 +183,13 @@ class FilterAttachment {
 
   #update(next: LinkedProgram, expected: LinkedProgram | undefined): void {
     const doing = `replace the program of the ${this.#label}`;
-    this.#program.requireExpected(expected, { doing, syscall: "netlink" });
+    const call = { doing, syscall: "netlink" };
+    this.#program.requireExpected(expected, call);
     if (!this.#isAttached()) {
-      throw new BpfError({
-        errno: ENOENT,
-        syscall: "netlink",
-        doing,
-        hint: "The filter does not exist any more, or another process has replaced its program",
-      });
+      throw notAttached(
+        call,
+        "The filter does not exist any more, or another process has replaced its program",
+      );
     }
     using stack = new DisposableStack();
     const held = stack.use(new HeldProgram(next));
