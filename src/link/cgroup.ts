@@ -276,6 +276,7 @@ function attachWithoutLink(request: CgroupRequest): Link {
     // In the other modes the kernel detaches whatever program the cgroup has.
     ...(mode !== "multi" && {
       query: () => queryPrograms(target.fd, attachType, { doing: `list the programs of ${where}` }),
+      detachesAny: true,
     }),
     info: () => ({
       type: "cgroup",

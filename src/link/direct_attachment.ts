@@ -39,10 +39,12 @@ export interface DirectRequest extends DirectAttachmentOptions {
   /** True if the target takes several programs, so that replacing has to name the old program. */
   readonly isList?: boolean;
   /**
-   * Lists the programs of the target, if the kernel detaches any program. It is checked first then, because another process
+   * Lists the programs of the target, if the kernel replaces any program. It is checked first then, because another process
    * can have replaced this one.
    */
   readonly query?: () => QueriedPrograms;
+  /** True if the kernel also detaches any program. @default false */
+  readonly detachesAny?: boolean;
 }
 
 /** Attaches a program without a link. @throws {BpfError} if the kernel refuses. */
@@ -115,9 +117,9 @@ class DirectOperations implements AttachmentOperations {
   }
 
   detach(): void {
-    const { what, attachType, context } = this.#request;
+    const { what, attachType, context, detachesAny = false } = this.#request;
     try {
-      if (!this.#isAttached()) return;
+      if (detachesAny && !this.#isAttached()) return;
       callAt(this.#request, (targetFd) =>
         detachProgram(
           { programFd: this.#program.fd, attachType, targetFd },

@@ -2,7 +2,7 @@
 
 import { checkChoice } from "../check/arguments.ts";
 import type { BpfCallContext } from "../ffi/bpf.ts";
-import { createLink } from "../ffi/bpf_link.ts";
+import { createLink, queryPrograms } from "../ffi/bpf_link.ts";
 import { Descriptor } from "../ffi/descriptor.ts";
 import { BpfError } from "../ffi/error.ts";
 import { fstatSync } from "../ffi/files.ts";
@@ -91,19 +91,27 @@ function link(
 /** Attaches without a link: the kernel takes the namespace of the calling thread. */
 function attachDissector(program: LinkedProgram, target: Descriptor): Link {
   const attachType = "flow_dissector";
+  // The attachment gives the descriptor its own name.
+  const where = target.what;
   return attachDirectly({
     program,
     attachType,
     target,
-    what: `${attachType} attachment to the ${target.what}`,
+    what: `${attachType} attachment to the ${where}`,
     context: {
-      doing: `attach to the ${target.what} (${attachType})`,
+      doing: `attach to the ${where} (${attachType})`,
       needs,
       hints: {
         EEXIST: oneDissector,
         EINVAL: "The network namespace has this program already",
       },
     },
+    // The kernel replaces whatever program the namespace has.
+    query: () =>
+      queryPrograms(target.fd, attachType, {
+        doing: `list the programs of the ${where}`,
+        needs: ["CAP_NET_ADMIN"],
+      }),
     atTarget: (call) => inNetworkNamespace(target.fd, () => call(0)),
     info: () => ({ type: "netns", netnsInode: fstatSync(target.fd).ino, attachType }),
   });

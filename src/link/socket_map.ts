@@ -2,7 +2,7 @@
 
 import { checkChoice } from "../check/arguments.ts";
 import type { BpfCallContext } from "../ffi/bpf.ts";
-import { createLink } from "../ffi/bpf_link.ts";
+import { createLink, queryPrograms } from "../ffi/bpf_link.ts";
 import { objectId } from "../ffi/bpf_object.ts";
 import type { AttachTypeName } from "../ffi/bpf_prog.ts";
 import { Descriptor, duplicate } from "../ffi/descriptor.ts";
@@ -88,6 +88,14 @@ function attach(
     target,
     what: `${attachType} attachment to the ${where}`,
     context,
+    // The kernel replaces whatever program the map has. Before Linux 5.18 it does not tell which one that is.
+    ...(isKernelSince("5.18") && {
+      query: () =>
+        queryPrograms(target.fd, attachType, {
+          doing: `list the programs of the ${where}`,
+          needs: ["CAP_NET_ADMIN"],
+        }),
+    }),
     info: () => ({ type: "sockmap", mapId: objectId("map", target), attachType }),
   });
 }

@@ -4,6 +4,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { attachedPrograms, features, type Link } from "../../src/index.ts";
 import { testWith } from "../support/needs.ts";
+import { TestNetwork } from "../support/network.ts";
 import { bpfObstacle } from "../support/privilege.ts";
 import { RunCounter } from "./counter.ts";
 import { EventProcess } from "./event_process.ts";
@@ -179,6 +180,27 @@ describe("flow_dissector", () => {
     expect(ids()).toEqual([program.id]);
     expect(() => program.attach(options)).toThrow("The network namespace has this program already");
     second[Symbol.dispose]();
+    expect(ids()).toEqual([]);
+  });
+
+  dissectorTest("without a link does not replace the program of another attachment", () => {
+    using network = new TestNetwork();
+    using counter = new RunCounter();
+    using program = counter.program("flow_dissector", 0);
+    using other = counter.program("flow_dissector", 0);
+    const ids = () =>
+      attachedPrograms({ netns: network, attachType: "flow_dissector" })[0]?.programs.map(
+        ({ programId }) => programId,
+      );
+    const options = { netns: network, method: "attach" } as const;
+    using first = program.attach(options);
+    using second = other.attach(options);
+    expect(() => first.update(program)).toThrow(
+      /BPF_PROG_ATTACH\): ENOENT\b.*another process has detached or replaced it/,
+    );
+    expect(ids()).toEqual([other.id]);
+    second.detach();
+    expect(() => second.update(program)).toThrow("ENOLINK");
     expect(ids()).toEqual([]);
   });
 

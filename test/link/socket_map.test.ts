@@ -174,6 +174,12 @@ describe("a map of sockets", () => {
     using first = one.attach({ map, method: "attach" });
     using second = two.attach({ map, method: "attach" });
     if (canList) expect(idsOn(map)).toEqual([two.id]);
+    if (canList) {
+      expect(() => first.update(one)).toThrow(
+        /BPF_PROG_ATTACH\): ENOENT\b.*another process has detached or replaced it/,
+      );
+      expect(idsOn(map)).toEqual([two.id]);
+    }
     first[Symbol.dispose]();
     if (canList) expect(idsOn(map)).toEqual([two.id]);
     expect(() => second.update(one, { expected: one })).toThrow("EPERM");
