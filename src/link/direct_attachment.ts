@@ -127,8 +127,10 @@ class DirectOperations implements AttachmentOperations {
         ),
       );
     } catch (error) {
-      // The program is not attached any more, or the kernel has removed the target.
-      if (!(error instanceof BpfError) || error.code !== "ENOENT") throw error;
+      if (!(error instanceof BpfError)) throw error;
+      // The program is not attached any more, or the kernel has removed the target. If a link has taken the place, the kernel
+      // returns EINVAL or EBUSY.
+      if (error.code !== "ENOENT" && this.#isAttached()) throw error;
     }
   }
 

@@ -2,6 +2,7 @@ import { afterAll, beforeAll, describe, expect } from "bun:test";
 import { mkdtempSync, openSync, closeSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { detachProgram } from "../../src/ffi/bpf_link.ts";
 import { attachedPrograms, features, type Link } from "../../src/index.ts";
 import { testWith } from "../support/needs.ts";
 import { TestNetwork } from "../support/network.ts";
@@ -202,6 +203,26 @@ describe("flow_dissector", () => {
     second.detach();
     expect(() => second.update(program)).toThrow("ENOLINK");
     expect(ids()).toEqual([]);
+  });
+
+  dissectorTest("without a link can be disposed of after a link has taken its place", () => {
+    using network = new TestNetwork();
+    using counter = new RunCounter();
+    using program = counter.program("flow_dissector", 0);
+    using other = counter.program("flow_dissector", 0);
+    using attached = program.attach({ netns: network, method: "attach" });
+    network.enter(() =>
+      detachProgram(
+        { programFd: program.fd, attachType: "flow_dissector", targetFd: 0 },
+        { doing: "detach in a test" },
+      ),
+    );
+    using link = other.attach({ netns: network, method: "link" });
+    attached[Symbol.dispose]();
+    expect(attached.disposed).toBe(true);
+    expect(attachedPrograms({ netns: network, attachType: "flow_dissector" })).toMatchObject([
+      { programs: [{ programId: link.info().programId }] },
+    ]);
   });
 
   dissectorTest("checks its options", () => {
