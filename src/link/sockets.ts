@@ -8,7 +8,7 @@ import { fstatSync } from "../ffi/files.ts";
 import { type FdLike, fdOf } from "../handle/fd_like.ts";
 import type { AttachKindRow, AttachMethod } from "./attach_method.ts";
 import { Attachment, type AttachmentOperations } from "./attachment.ts";
-import { HeldProgram } from "./held_program.ts";
+import { HeldProgram, notAttached } from "./held_program.ts";
 import type { Link, LinkedProgram } from "./link.ts";
 import type { SocketAttachmentInfo } from "./link_info.ts";
 
@@ -152,7 +152,11 @@ class SocketOperations implements AttachmentOperations {
   update(program: LinkedProgram, expected: LinkedProgram | undefined): void {
     const previous = this.#program;
     const doing = `replace the program of the ${this.#socket.what}`;
-    previous.requireExpected(expected, { doing, syscall: `setsockopt(${this.#hook.attach})` });
+    const call = { doing, syscall: `setsockopt(${this.#hook.attach})` };
+    previous.requireExpected(expected, call);
+    if (latest.get(this.#key) !== this) {
+      throw notAttached(call, "Another attachment has replaced the program of the socket");
+    }
     this.#program = this.#set(program, doing);
     previous[Symbol.dispose]();
   }

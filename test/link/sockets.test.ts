@@ -118,6 +118,20 @@ describe("a socket filter", () => {
     expect(link.info().programId).toBe(two.id);
   });
 
+  socketTest("does not replace the one of another attachment", () => {
+    using datagrams = new Datagrams();
+    using one = filter(9);
+    using two = filter(10);
+    using first = one.attach({ socket: datagrams.receiver });
+    using second = two.attach({ socket: datagrams.receiver });
+    expect(() => first.update(one)).toThrow(
+      /SO_ATTACH_BPF\): ENOENT\b.*Another attachment has replaced the program of the socket/,
+    );
+    expect(datagrams.exchange()).toBe(2);
+    second.update(one);
+    expect(datagrams.exchange()).toBe(1);
+  });
+
   socketTest("cannot be updated after it was detached", () => {
     using datagrams = new Datagrams();
     using one = filter(9);
@@ -174,13 +188,19 @@ describe("a socket filter", () => {
   });
 });
 
-groupTest("a program for groups of sockets needs a socket that shares its port", () => {
-  using counter = new RunCounter();
-  using program = counter.program("sk_reuseport", 1);
-  using alone = datagramSocket({ reusePort: false });
-  expect(() => program.attach({ socket: alone })).toThrow(
-    /SO_ATTACH_REUSEPORT_EBPF\): EINVAL .*set SO_REUSEPORT before it is bound/,
-  );
-  using shared = listener();
-  using _link = program.attach({ socket: shared });
-});
+groupTest(
+  "a program for groups of sockets needs a socket that shares its port, and replaces no later one",
+  () => {
+    using counter = new RunCounter();
+    using program = counter.program("sk_reuseport", 1);
+    using alone = datagramSocket({ reusePort: false });
+    expect(() => program.attach({ socket: alone })).toThrow(
+      /SO_ATTACH_REUSEPORT_EBPF\): EINVAL .*set SO_REUSEPORT before it is bound/,
+    );
+    using shared = listener();
+    using link = program.attach({ socket: shared });
+    using latest = program.attach({ socket: shared });
+    expect(() => link.update(program)).toThrow(/SO_ATTACH_REUSEPORT_EBPF\): ENOENT\b/);
+    latest.update(program);
+  },
+);
