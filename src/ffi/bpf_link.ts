@@ -192,6 +192,7 @@ export interface QueriedPrograms {
  * 6.6 for interfaces).
  *
  * @param target the descriptor or the index of the target
+ * @param context needs CAP_NET_ADMIN by default
  * @param flags BPF_F_QUERY_EFFECTIVE for a cgroup, to include the programs of its ancestors
  */
 export function queryPrograms(
@@ -217,7 +218,7 @@ export function queryPrograms(
     const errno = result < 0 ? lastErrno() : 0;
     const count = attr.readU32(PROG_QUERY.count);
     if (result < 0 && errnoName(errno) !== "ENOSPC") {
-      throw bpfError(BPF_PROG_QUERY, errno, context);
+      throw bpfError(BPF_PROG_QUERY, errno, { needs: ["CAP_NET_ADMIN"], ...context });
     }
     if (count > capacity) {
       capacity = count;

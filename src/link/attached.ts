@@ -187,7 +187,6 @@ function queryHook(
   try {
     const { revision, programs } = queryPrograms(index, hook, {
       doing: `list the ${hook} programs of ${label}`,
-      needs,
     });
     return { hook, revision, cgroupMode: undefined, programs: programs.map(attached) };
   } catch (error) {
@@ -200,8 +199,6 @@ function queryHook(
     throw error;
   }
 }
-
-const needs = ["CAP_NET_ADMIN"] as const;
 
 const cgroupHooks = attachTypes(/^(cgroup|lsm_cgroup)/);
 const netnsHooks = attachTypes(/^(sk_lookup|flow_dissector)$/);
@@ -278,7 +275,6 @@ function queryHooks(
     try {
       const context = {
         doing: `list the programs of the ${what} (${hook})`,
-        needs,
         hints: hints(hook),
       };
       const { revision, flags: mode, programs } = queryPrograms(fd, hook, context, flags);

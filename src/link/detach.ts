@@ -61,7 +61,6 @@ const fromCgroup: DetachMethod<CgroupOptions> = {
     // In the modes with one program, the kernel detaches whatever program the cgroup has.
     const { programs } = queryPrograms(target.fd, attachType, {
       doing,
-      needs,
       hints: cgroupHints(target),
     });
     if (!programs.some(({ programId }) => programId === program.id)) {

@@ -108,10 +108,7 @@ function attachDissector(program: LinkedProgram, target: Descriptor): Link {
     },
     // The kernel replaces whatever program the namespace has.
     query: () =>
-      queryPrograms(target.fd, attachType, {
-        doing: `list the programs of the ${where}`,
-        needs: ["CAP_NET_ADMIN"],
-      }),
+      queryPrograms(target.fd, attachType, { doing: `list the programs of the ${where}` }),
     atTarget: (call) => inNetworkNamespace(target.fd, () => call(0)),
     info: () => ({ type: "netns", netnsInode: fstatSync(target.fd).ino, attachType }),
   });

@@ -91,10 +91,7 @@ function attach(
     // The kernel replaces whatever program the map has. Before Linux 5.18 it does not tell which one that is.
     ...(isKernelSince("5.18") && {
       query: () =>
-        queryPrograms(target.fd, attachType, {
-          doing: `list the programs of the ${where}`,
-          needs: ["CAP_NET_ADMIN"],
-        }),
+        queryPrograms(target.fd, attachType, { doing: `list the programs of the ${where}` }),
     }),
     info: () => ({ type: "sockmap", mapId: objectId("map", target), attachType }),
   });

@@ -154,7 +154,9 @@ cgroupTest("a process without capabilities is told which ones it lacks", async (
   const messages: Record<string, string> = JSON.parse(stdout || "{}");
   expect(stderr).toBe("");
   // Attaching a loaded program to other places is allowed to any process on newer kernels.
-  for (const way of ["cgroup by link", "cgroup by attach", "programs of a cgroup"]) {
+  for (const way of [
+    ...["cgroup by link", "cgroup by attach", "programs of a cgroup", "query of a cgroup"],
+  ]) {
     expect(Object.keys(messages)).toContain(way);
   }
   for (const [way, message] of Object.entries(messages)) {

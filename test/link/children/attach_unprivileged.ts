@@ -1,5 +1,6 @@
 /** Loads programs, drops all capabilities, and prints the error of attaching each of them, to the cgroup of the first argument. */
 import { openSync } from "node:fs";
+import { queryPrograms } from "../../../src/ffi/bpf_link.ts";
 import { asm, attachedPrograms, Program, type SectionName, SockMap } from "../../../src/index.ts";
 
 function allow<const S extends SectionName>(section: S): Program<S> {
@@ -31,6 +32,9 @@ expectFailure("sk_lookup", () => lookup.attach());
 expectFailure("sk_msg", () => message.attach({ map, method: "attach" }));
 expectFailure("programs of a cgroup", () =>
   attachedPrograms({ cgroup, attachType: "cgroup_inet_ingress" }),
+);
+expectFailure("query of a cgroup", () =>
+  queryPrograms(cgroup, "cgroup_inet_ingress", { doing: "list programs" }),
 );
 expectFailure("programs of a namespace", () =>
   attachedPrograms({ netns: process.pid, attachType: "sk_lookup" }),
