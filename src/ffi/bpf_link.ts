@@ -182,7 +182,7 @@ interface QueriedProgram {
 export interface QueriedPrograms {
   /** Changes with every change of the list (kernel 6.6; for cgroups 6.17); 0 on older kernels. */
   readonly revision: bigint;
-  /** The flags `BPF_F_*` of the list, for cgroups. */
+  /** The flags `BPF_F_*` of the list, for cgroups. For `lsm_cgroup`, those of the first program. */
   readonly flags: number;
   readonly programs: readonly QueriedProgram[];
 }
@@ -214,6 +214,12 @@ export function queryPrograms(
       capacity === 0 || !reportsLinks(attachType)
         ? undefined
         : attr.memory(PROG_QUERY.link_ids, capacity * 4);
+    // The programs of an lsm_cgroup query can belong to several hooks. The kernel returns flags for each program instead, and
+    // rejects a query without memory for them, or with it for effective programs (__cgroup_bpf_query(), kernel/bpf/cgroup.c).
+    const programFlags =
+      capacity === 0 || attachType !== "lsm_cgroup" || flags !== 0
+        ? undefined
+        : attr.memory(PROG_QUERY.prog_attach_flags, capacity * 4);
     const result = attr.tryCall(BPF_PROG_QUERY);
     const errno = result < 0 ? lastErrno() : 0;
     const count = attr.readU32(PROG_QUERY.count);
@@ -226,7 +232,7 @@ export function queryPrograms(
     }
     return {
       revision: attr.readU64(PROG_QUERY.revision),
-      flags: attr.readU32(PROG_QUERY.attach_flags),
+      flags: programFlags?.view.getUint32(0, true) ?? attr.readU32(PROG_QUERY.attach_flags),
       programs: Array.from({ length: count }, (_, index) => ({
         programId: programs?.view.getUint32(index * 4, true) ?? 0,
         linkId: links?.view.getUint32(index * 4, true) || undefined,

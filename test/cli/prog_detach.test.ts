@@ -85,6 +85,20 @@ describe("a program without a link", () => {
   });
 });
 
+testWith(attachKinds.get("lsm_cgroup"))(
+  "a program of a security hook is detached by `prog detach`",
+  async () => {
+    using counter = new RunCounter();
+    using program = counter.program("lsm_cgroup/quotactl", 1);
+    const at = [program.id, "lsm_cgroup/quotactl", `cgroup=${cgroup}`];
+    expect(await cliText(["prog", "attach", ...at, "method=attach", "--keep"])).toBe("");
+    expect(await cliText(["prog", "detach", ...at])).toBe("");
+    expect(attachedPrograms({ cgroup, attachType: "lsm_cgroup" })).toMatchObject([
+      { programs: [] },
+    ]);
+  },
+);
+
 describe("a link", () => {
   linkTest("is detached by `link detach`, although a process holds it", async () => {
     using counter = new RunCounter();

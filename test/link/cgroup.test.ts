@@ -1,6 +1,7 @@
 import { afterAll, beforeAll, describe, expect } from "bun:test";
 import {
   asm,
+  attachedPrograms,
   type AttachKind,
   type CgroupOptions,
   features,
@@ -97,6 +98,33 @@ wayTest("lsm_cgroup", async () => {
     await expectRuns(counter, "quotactl", () => link[Symbol.dispose]());
   }
 });
+
+testWith(features.attachKinds.get("lsm_cgroup"))(
+  "programs of security hooks are listed, and detached in each mode",
+  () => {
+    using counter = new RunCounter();
+    using program = counter.program("lsm_cgroup/quotactl", 1);
+    const cgroup = child.cgroup.path;
+    const attachType = "lsm_cgroup";
+    const programs = [{ programId: program.id }];
+    for (const [method, mode] of [
+      ["link", "multi"],
+      ["attach", "multi"],
+      ["attach", "override"],
+      ["attach", "exclusive"],
+    ] as const) {
+      using _attached = program.attach({ cgroup, method, mode });
+      const listed = { hook: attachType, cgroupMode: mode, programs };
+      expect(attachedPrograms({ cgroup, attachType })).toMatchObject([listed]);
+      const all = attachedPrograms({ cgroup });
+      expect(all.find(({ hook }) => hook === attachType)).toMatchObject(listed);
+      expect(attachedPrograms({ cgroup, attachType, effective: true })).toMatchObject([
+        { hook: attachType, cgroupMode: undefined, programs },
+      ]);
+    }
+    expect(attachedPrograms({ cgroup, attachType })).toMatchObject([{ programs: [] }]);
+  },
+);
 
 wayTest("cgroup_link", async () => {
   using counter = new RunCounter();
