@@ -49,7 +49,8 @@ export interface PerfEventOptions extends CookieOptions {
   /** The only thread, instead of `pid`. */
   readonly tid?: number;
   /**
-   * Counts threads and processes that those of `pid` or `tid` start later, too.
+   * Counts threads and processes that those of `pid` or `tid` start later, too. The kernel does not give the cookie to events of
+   * these, so that `cookie` needs false.
    *
    * @default true with `pid`, otherwise false
    */
@@ -77,13 +78,18 @@ export const perfEvent: AttachMethod<PerfEventOptions> = {
     ...["excludeUser", "excludeKernel", "cookie", "link"],
   ],
   attach({ program, options }) {
-    const { event: spec, cpu, cookie, link } = options;
+    const { event: spec, cpu, pid, tid, cookie, link, inherit = pid !== undefined } = options;
     const event = sampledEvent(options);
     checkPlace(options);
     checkCookie(cookie);
     if (link !== undefined) checkBoolean("link", link);
     if (link === false && cookie !== undefined) {
       throw new TypeError("cookie: only links have one: leave out the option link, or the cookie");
+    }
+    if (inherit && cookie !== undefined) {
+      throw new TypeError(
+        "cookie: inherited events have none: pass inherit: false, or leave out the cookie",
+      );
     }
     const described = describeEvent(spec);
     const request = {
@@ -98,7 +104,6 @@ export const perfEvent: AttachMethod<PerfEventOptions> = {
         hints: hintsFor(event, options),
       },
     } as const;
-    const { pid, tid } = options;
     if (pid === undefined && tid === undefined && cpu === undefined) return attachToCpus(request);
     return attachToPlaces(request, placesOf(options, request.context));
   },

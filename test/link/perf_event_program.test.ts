@@ -145,6 +145,17 @@ wayTest("perf_event_cookie", () => {
   expect(counter.take()).toBe(0);
 });
 
+testWith(features.attachKinds.get("perf_event_cookie"))(
+  "a process has a cookie without inheritance",
+  () => {
+    using counter = new Counter({ readsCookie: true });
+    const event = { event: "page-faults", period: 1, pid: process.pid } as const;
+    using _link = counter.attach({ ...event, inherit: false, cookie: 7n });
+    touchPages();
+    expect(counter.cookies.at(0)).toBe(7n);
+  },
+);
+
 describe("a perf event", () => {
   bpfTest("runs the program on all CPUs, by period or frequency", async () => {
     using counter = new Counter();
@@ -558,6 +569,16 @@ describe("attaching to a perf event rejects", () => {
       "a cookie without a link",
       { event: "cpu-clock", period: 1, link: false, cookie: 1n },
       /^cookie: only links have one/,
+    ],
+    [
+      "a cookie of inherited events",
+      { event: "cpu-clock", period: 1, pid: 1, cookie: 1n },
+      /^cookie: inherited events have none: pass inherit: false/,
+    ],
+    [
+      "a cookie of events that a thread inherits",
+      { event: "cpu-clock", period: 1, tid: 1, inherit: true, cookie: 1n },
+      /^cookie: inherited events have none: pass inherit: false/,
     ],
     ["a wrong cookie", { event: "cpu-clock", period: 1, cookie: 1 }, /^cookie: expected a bigint/],
     [
