@@ -8,13 +8,13 @@ import { createLink } from "../ffi/bpf_link.ts";
 import { objectKind } from "../ffi/bpf_object.ts";
 import { Descriptor } from "../ffi/descriptor.ts";
 import { BpfError } from "../ffi/error.ts";
-import { constants, openSync } from "../ffi/files.ts";
 import { isKernelSince } from "../ffi/kernel.ts";
 import { type FdLike, fdOf } from "../handle/fd_like.ts";
 import { bpfCgroupIterOrders } from "../uapi/enumerations.ts";
 import { EINVAL } from "../uapi/errno.ts";
 import { ITER_LINK_INFO, LINK_CREATE } from "../uapi/layout.ts";
 import type { AttachKindRow, AttachMethod, TargetForm } from "./attach_method.ts";
+import { openCgroup } from "./cgroup.ts";
 import { IterLink } from "./iterator_link.ts";
 
 /**
@@ -177,7 +177,7 @@ function cgroupParameters(
   if (cgroup !== undefined) {
     const fd =
       typeof cgroup === "string"
-        ? opened.use(openDirectory(cgroup)).fd
+        ? opened.use(openCgroup(cgroup)).fd
         : fdOf(cgroup, "the path or a descriptor of a cgroup", 1);
     fields.push([ITER_LINK_INFO.cgroup_cgroup_fd, fd]);
   }
@@ -190,26 +190,6 @@ function cgroupParameters(
         : sleepableHint("cgroup"),
   };
   return { fields, hints };
-}
-
-/** Opens the directory of a cgroup. */
-function openDirectory(path: string): Descriptor {
-  try {
-    const flags = constants.O_RDONLY | constants.O_DIRECTORY;
-    return new Descriptor(openSync(path, flags), `cgroup ${path}`);
-  } catch (error) {
-    if (error instanceof BpfError) throw error;
-    const { errno = 0, code } = error as NodeJS.ErrnoException;
-    throw new BpfError({
-      errno: Math.abs(errno),
-      syscall: "open",
-      doing: `open the cgroup ${path}`,
-      hint:
-        code === "ENOENT" || code === "ENOTDIR"
-          ? "A cgroup is a directory below the mount point of cgroup2, usually /sys/fs/cgroup"
-          : undefined,
-    });
-  }
 }
 
 function taskHint(option: string): string {

@@ -470,8 +470,13 @@ describe("an iterator over cgroups", () => {
       /EBADF.*the descriptor is not the directory of a cgroup/,
     );
     expect(() => program.attach({ cgroup: "/no/cgroup" })).toThrow(
-      /^cannot open the cgroup \/no\/cgroup: open: ENOENT.*usually \/sys\/fs\/cgroup/,
+      /^cannot open the cgroup \/no\/cgroup: open: ENOENT.*There is no such cgroup/,
     );
+    for (const cgroup of ["", "/sys/fs/cgroup\0x"]) {
+      expect(() => program.attach({ cgroup })).toThrow(
+        /^attach: cgroup: expected the path of a cgroup, got /,
+      );
+    }
     expect(() => program.attach({ order: "self" as never })).toThrow(
       /^order: unknown "self": known names: "self_only", "descendants_pre"/,
     );
