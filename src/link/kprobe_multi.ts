@@ -178,14 +178,10 @@ function attachToFunctions(
   // The kernel refuses a name that occurs twice. The first entry that matches a function determines its cookie.
   const patterns = [...new Set(all)];
   const cookieOf = (pattern: number) => cookies?.[all.indexOf(patterns[pattern]!)] ?? 0n;
+  const patternCookies = cookies && patterns.map((_, index) => cookieOf(index));
   const doing = `attach to ${patterns.length === 1 ? patterns[0] : `${patterns.length} functions and patterns`}`;
   if (patterns.every(isPlainName)) {
-    const fd = createByNames(
-      request,
-      patterns,
-      cookies && patterns.map((_, i) => cookieOf(i)),
-      doing,
-    );
+    const fd = createByNames(request, patterns, patternCookies, doing);
     if (fd !== undefined) {
       return new KprobeMultiLink(new Descriptor(fd, whatOf(patterns)), patterns, patterns, []);
     }
@@ -195,7 +191,7 @@ function attachToFunctions(
   const selected = selectFunctions(patterns, cookies === undefined);
   if (!("names" in selected)) {
     // Kernels without kprobe.multi say so here. Others know no function with the name of a pattern.
-    const fd = create(request, { names: patterns }, doing, {
+    const fd = create(request, { names: patterns, cookies: patternCookies }, doing, {
       ESRCH: `Not all of these are names of functions that can be probed, and for patterns the list of those is needed: ${selected.unknown}`,
     });
     return new KprobeMultiLink(new Descriptor(fd, whatOf(patterns)), patterns, patterns, []);
