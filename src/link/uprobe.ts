@@ -36,7 +36,14 @@ export interface UprobeTarget {
 
 /** Options of `attach()` for all sections with uprobes. */
 export interface UprobeProcessOptions {
-  /** The id of the only process in which the program runs. @default all processes, also those that start later */
+  /**
+   * The id of the only process in which the program runs.
+   *
+   * Linux 6.6 to 6.9, except for their stable releases since June 2024, run programs of uprobe.multi only in the thread with that
+   * id, which is the first thread of the process.
+   *
+   * @default all processes, also those that start later
+   */
   readonly pid?: number;
 }
 
