@@ -42,7 +42,8 @@ interface AttachedEvent {
  * A link of a `perf_event` program. It has a perf event for each CPU or thread, and a link of the kernel for each event (Linux
  * 5.15).
  *
- * If it was attached to all CPUs, CPUs that come online later are attached within a second, while this process runs.
+ * If it was attached to all CPUs, CPUs that come online later are attached within a second, while this process runs. A CPU that
+ * goes offline and online again within that second is not noticed, and stays without the program.
  *
  * `info()` and `id` are those of the first event. `detach()` disables the events. `update()` is not possible: attach the new
  * program and dispose of this link. `pin()` is possible for a single event: with the option `tid` or `cpu`.
