@@ -121,6 +121,7 @@ export class Link extends KernelObject {
    *
    * @throws {BpfError} `EINVAL` if links of this type do not support it.
    * @throws {BpfError} `EPERM` if the link has another program than the option `expected`.
+   * @throws {BpfError} `ENOLINK` or `ENOENT` if the program is not attached any more.
    * @throws {TypeError} if an argument is not a program.
    *
    * Requires Linux 5.7.
