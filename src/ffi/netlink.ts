@@ -83,6 +83,8 @@ interface ReplyEnd {
 export class RouteSocket implements Disposable {
   /** The descriptor of the socket, which belongs to this object. */
   readonly descriptor: Descriptor;
+  /** The number of the last request. */
+  #sequence = 0;
 
   /** @throws {BpfError} if the socket cannot be created. */
   constructor() {
@@ -139,6 +141,9 @@ export class RouteSocket implements Disposable {
     message.view.setUint32(0, length, true);
     message.view.setUint16(4, type, true);
     message.view.setUint16(6, (request.flags ?? 0) | NLM_F_REQUEST | flags, true);
+    const sequence = (this.#sequence + 1) >>> 0;
+    this.#sequence = sequence;
+    message.view.setUint32(8, sequence, true);
     message.bytes.set(body, headerSize);
     if (otherLibc.send(fd, message.address as Pointer, length, 0) < 0) {
       return { errno: lastErrno() };
@@ -151,6 +156,8 @@ export class RouteSocket implements Disposable {
       if (received < 0) return { errno: lastErrno() };
       const bytes = Buffer.from(reply.bytes.subarray(0, received));
       for (const part of splitMessages(bytes)) {
+        // If an earlier reply could not be read to its end, the rest of it comes first.
+        if (part.sequence !== sequence) continue;
         if ((part.flags & NLM_F_DUMP_INTR) !== 0) isInterrupted = true;
         if (part.type === NLMSG_ERROR) return { ...errorOf(part), isInterrupted };
         if (part.type === NLMSG_DONE) {
@@ -172,6 +179,8 @@ export class RouteSocket implements Disposable {
 interface Part {
   readonly type: number;
   readonly flags: number;
+  /** The number of the request that the message answers. */
+  readonly sequence: number;
   readonly payload: Buffer;
 }
 
@@ -184,6 +193,7 @@ function* splitMessages(bytes: Buffer): Generator<Part, undefined, undefined> {
     yield {
       type: bytes.readUInt16LE(at + 4),
       flags: bytes.readUInt16LE(at + 6),
+      sequence: bytes.readUInt32LE(at + 8),
       payload: bytes.subarray(at + headerSize, at + length),
     };
     at += align(length);
