@@ -159,9 +159,8 @@ export class RouteSocket implements Disposable {
         // If an earlier reply could not be read to its end, the rest of it comes first.
         if (part.sequence !== sequence) continue;
         if ((part.flags & NLM_F_DUMP_INTR) !== 0) isInterrupted = true;
-        if (part.type === NLMSG_ERROR) return { ...errorOf(part), isInterrupted };
-        if (part.type === NLMSG_DONE) {
-          return { errno: -part.payload.readInt32LE(0), isInterrupted };
+        if (part.type === NLMSG_ERROR || part.type === NLMSG_DONE) {
+          return { ...endOf(part), isInterrupted };
         }
         messages.push({
           header: part.payload.subarray(0, header.length),
@@ -200,12 +199,13 @@ function* splitMessages(bytes: Buffer): Generator<Part, undefined, undefined> {
   }
 }
 
-/** Parses an acknowledgement: the negative errno, the header of the request, and attributes. */
-function errorOf({ flags, payload }: Part): ReplyEnd {
+/** Parses an acknowledgement (the negative errno, the header of the request, and attributes) or the end of a list, without a header. */
+function endOf({ type, flags, payload }: Part): ReplyEnd {
   const errno = -payload.readInt32LE(0);
   if ((flags & NLM_F_ACK_TLVS) === 0) return { errno };
   // NETLINK_CAP_ACK leaves out the rest of the request.
-  const text = parseAttributes(payload.subarray(4 + headerSize)).get(NLMSGERR_ATTR_MSG);
+  const start = type === NLMSG_ERROR ? 4 + headerSize : 4;
+  const text = parseAttributes(payload.subarray(start)).get(NLMSGERR_ATTR_MSG);
   return { errno, message: text && attributeText(text) };
 }
 

@@ -1,12 +1,16 @@
 import { describe, expect } from "bun:test";
 import type { Pointer } from "bun:ffi";
 import { otherLibc } from "../../src/ffi/libc_others.ts";
+import { isKernelSince } from "../../src/ffi/kernel.ts";
 import { allocateScratch } from "../../src/ffi/mapped_memory.ts";
 import { RouteSocket } from "../../src/ffi/netlink.ts";
 import { describeInterface, interfaceHeader, listInterfaces } from "../../src/link/route.ts";
 import { NLM_F_REQUEST, RTM_GETLINK } from "../../src/uapi/network.ts";
 import { loopback, TestNetwork, vethObstacle } from "../support/network.ts";
 import { testUnless } from "../support/skipping.ts";
+
+/** `IFLA_TARGET_NETNSID`: the id of the namespace whose interfaces are listed. */
+const targetNetnsId = 46;
 
 /** Sends a request for an interface, whose reply nobody reads. */
 function requestWithoutReading({ descriptor }: RouteSocket, index: number): void {
@@ -36,4 +40,23 @@ describe("RouteSocket", () => {
       expect(describeInterface(route, index + 1).name).toBe("red");
     });
   });
+
+  testUnless(vethObstacle ?? (isKernelSince("5.2") ? undefined : "needs Linux 5.2"))(
+    "reports the kernel's message about a list that fails",
+    () => {
+      using network = new TestNetwork();
+      const list = () =>
+        network.route((route) =>
+          route.dump({
+            type: RTM_GETLINK,
+            header: interfaceHeader(0),
+            attributes: [{ type: targetNetnsId, value: 12345 }],
+            doing: "list the interfaces of a test",
+          }),
+        );
+      expect(list).toThrow(
+        /^cannot list the interfaces of a test: netlink: EINVAL .*The kernel's message: Invalid target network namespace id/,
+      );
+    },
+  );
 });
