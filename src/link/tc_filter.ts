@@ -42,6 +42,8 @@ interface FilterPlace {
   readonly priority: number;
   readonly handle: number;
   readonly chain: number;
+  /** The EtherType of the packets that the filter gets, in network byte order. All filters of a priority have the same. */
+  readonly protocol: number;
 }
 
 /** A classic filter that runs a program. */
@@ -83,6 +85,7 @@ export function attachFilter(
     priority: priority ?? nextPriority(route, device.index, direction, chain),
     handle,
     chain,
+    protocol: networkOrder(ETH_P_ALL),
   };
   const [echo] = route.request({
     type: RTM_NEWTFILTER,
@@ -346,14 +349,18 @@ function chainOf({ attributes }: RouteMessage): number {
   return attributes.get(TCA_CHAIN)?.readUInt32LE(0) ?? 0;
 }
 
-function placeOf({ header }: RouteMessage): { handle: number; priority: number } {
-  return { handle: header.readUInt32LE(8), priority: header.readUInt32LE(16) >>> 16 };
+function placeOf({ header }: RouteMessage): Pick<FilterPlace, "handle" | "priority" | "protocol"> {
+  return {
+    handle: header.readUInt32LE(8),
+    protocol: header.readUInt16LE(16),
+    priority: header.readUInt16LE(18),
+  };
 }
 
 /** Returns the header and the attributes of a message about a filter, with the program to run. */
 function filterMessage(place: FilterPlace, programFd?: number) {
-  const { interfaceIndex, direction, priority, handle, chain } = place;
-  const info = (priority << 16) | networkOrder(ETH_P_ALL);
+  const { interfaceIndex, direction, priority, handle, chain, protocol } = place;
+  const info = (priority << 16) | protocol;
   const options = [
     { type: TCA_BPF_FD, value: programFd ?? 0 },
     { type: TCA_BPF_NAME, value: "bun-bpf" },

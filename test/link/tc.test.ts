@@ -1,7 +1,10 @@
 import { describe, expect } from "bun:test";
 import { asm, features, Program } from "../../src/index.ts";
+import { detachWithoutLink } from "../../src/link/detach.ts";
 import { tc } from "../../src/link/tc.ts";
 import { listFilters, qdiscKind, removeFilter } from "../../src/link/tc_filter.ts";
+import { parseSection } from "../../src/program/sections.ts";
+import { ETH_P_IP } from "../../src/uapi/network.ts";
 import { loopback, PacketPrograms, TestNetwork, vethObstacle } from "../support/network.ts";
 import { testWith } from "../support/needs.ts";
 import { runBun } from "../support/run.ts";
@@ -226,6 +229,21 @@ describe("a classic filter", () => {
     expect(kind()).toBeUndefined();
   });
 
+  testWith(classic)("of another tool, for one protocol, is listed and removed", () => {
+    using network = new TestNetwork();
+    using packets = new PacketPrograms();
+    using program = packets.load("tc/ingress", next, 1);
+    network.addQdisc(loopback, "clsact");
+    network.addFilter(loopback, program, 5, ETH_P_IP);
+    network.send();
+    expect(packets.trail()).toBe(1);
+    const list = () => network.route((route) => listFilters(route, loopback, "ingress"));
+    expect(list()).toMatchObject([{ priority: 5, programId: program.id }]);
+    const at = { interface: "lo", netns: network };
+    detachWithoutLink(parseSection("tc/ingress"), program, at);
+    expect(list()).toEqual([]);
+  });
+
   testWith(classic)("leaves no qdisc if another process has removed it", () => {
     using network = new TestNetwork();
     using packets = new PacketPrograms();
@@ -257,7 +275,7 @@ describe("a classic filter", () => {
   testWith(classic)("is refused at the egress of an interface with an ingress qdisc", () => {
     using network = new TestNetwork();
     using packets = new PacketPrograms();
-    network.addIngressQdisc(loopback);
+    network.addQdisc(loopback, "ingress");
     using sent = packets.load("tc/egress", next, 1);
     using received = packets.load("tc/ingress", next, 2);
     const at = { interface: "lo", netns: network, method: "netlink" } as const;

@@ -30,13 +30,21 @@ import {
   NLM_F_CREATE,
   NLM_F_EXCL,
   RTM_DELLINK,
+  RTM_DELQDISC,
   RTM_NEWLINK,
   RTM_NEWQDISC,
+  RTM_NEWTFILTER,
   RTM_SETLINK,
   SOCK_CLOEXEC,
   SOCK_DGRAM,
   TC_H_CLSACT,
+  TC_H_MIN_INGRESS,
+  TCA_BPF_FD,
+  TCA_BPF_FLAG_ACT_DIRECT,
+  TCA_BPF_FLAGS,
+  TCA_BPF_NAME,
   TCA_KIND,
+  TCA_OPTIONS,
   VETH_INFO_PEER,
 } from "../../src/uapi/network.ts";
 
@@ -147,21 +155,53 @@ export class TestNetwork implements Disposable {
     });
   }
 
-  /** Adds a qdisc of the kind `ingress` to an interface, which is older than clsact. */
-  addIngressQdisc(index: number): void {
-    // struct tcmsg: family, padding, index, handle, parent, info.
-    const header = Buffer.alloc(20);
-    header.writeInt32LE(index, 4);
-    header.writeUInt32LE((TC_H_CLSACT & 0xffff_0000) >>> 0, 8);
-    // TC_H_INGRESS has the same number.
-    header.writeUInt32LE(TC_H_CLSACT, 12);
+  /** Adds a qdisc with filters to an interface, as other tools do. The kind `ingress` is older than `clsact`. */
+  addQdisc(index: number, kind: "clsact" | "ingress"): void {
     this.route((route) =>
       route.request({
         type: RTM_NEWQDISC,
         flags: NLM_F_CREATE | NLM_F_EXCL,
-        header,
-        attributes: [{ type: TCA_KIND, value: "ingress" }],
-        doing: "add an ingress qdisc",
+        // TC_H_INGRESS has the same number as TC_H_CLSACT.
+        header: trafficHeader(index, qdisc, TC_H_CLSACT, 0),
+        attributes: [{ type: TCA_KIND, value: kind }],
+        doing: `add a qdisc of the kind ${kind}`,
+      }),
+    );
+  }
+
+  /** Removes the qdisc that has the filters of an interface, and the filters. */
+  removeQdisc(index: number): void {
+    this.route((route) =>
+      route.request({
+        type: RTM_DELQDISC,
+        header: trafficHeader(index, qdisc, TC_H_CLSACT, 0),
+        doing: "remove a qdisc",
+      }),
+    );
+  }
+
+  /**
+   * Adds a classic filter for the received packets of an interface, as other tools do.
+   *
+   * @param protocol the EtherType of the packets
+   */
+  addFilter(index: number, { fd }: Program, priority: number, protocol: number): void {
+    const swapped = ((protocol & 0xff) << 8) | (protocol >> 8);
+    const options = [
+      { type: TCA_BPF_FD, value: fd },
+      { type: TCA_BPF_NAME, value: "of a test" },
+      { type: TCA_BPF_FLAGS, value: TCA_BPF_FLAG_ACT_DIRECT },
+    ];
+    this.route((route) =>
+      route.request({
+        type: RTM_NEWTFILTER,
+        flags: NLM_F_CREATE | NLM_F_EXCL,
+        header: trafficHeader(index, 0, qdisc | TC_H_MIN_INGRESS, (priority << 16) | swapped),
+        attributes: [
+          { type: TCA_KIND, value: "bpf" },
+          { type: TCA_OPTIONS, value: options },
+        ],
+        doing: "add a classic filter",
       }),
     );
   }
@@ -248,6 +288,16 @@ function openEcho(): Descriptor {
 function check(call: string, result: number): number {
   if (result < 0) throw new Error(`${call} failed in a test`);
   return result;
+}
+
+/** The handle of a qdisc that has filters. */
+const qdisc = TC_H_CLSACT & 0xffff_0000;
+
+/** Returns a `struct tcmsg`: family, padding, index, handle, parent, info. */
+function trafficHeader(index: number, handle: number, parent: number, info: number): Buffer {
+  const header = Buffer.alloc(20);
+  [index, handle, parent, info].forEach((value, at) => header.writeInt32LE(value | 0, 4 + 4 * at));
+  return header;
 }
 
 function attribute(type: number, value: Buffer): Buffer {
