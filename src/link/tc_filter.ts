@@ -76,9 +76,8 @@ export function attachFilter(
   using stack = new DisposableStack();
   const route = stack.use(new RouteSocket());
   const held = stack.use(new HeldProgram(program));
-  const qdiscKey = `${statSync("/proc/thread-self/ns/net").ino} ${device.index}`;
-  if (addQdisc(route, device, direction)) addedQdiscs.add(qdiscKey);
-  stack.defer(() => removeAddedQdisc(route, device.index, qdiscKey));
+  const isNew = addQdisc(route, device, direction);
+  const qdiscUse = stack.adopt(new QdiscUse(device.index, isNew), (use) => use.end(route));
   const wanted = {
     interfaceIndex: device.index,
     direction,
@@ -101,7 +100,7 @@ export function attachFilter(
   if (echo === undefined) throw new Error("the kernel did not return the attached filter");
   const place = { ...wanted, ...placeOf(echo) };
   stack.move();
-  return new FilterAttachment(route, held, device, place, qdiscKey).attachment;
+  return new FilterAttachment(route, held, device, place, qdiscUse).attachment;
 }
 
 /** Returns a priority above those of all filters, so that the filter runs last, as a tcx program does by default. */
@@ -123,7 +122,7 @@ class FilterAttachment {
   readonly #route: RouteSocket;
   readonly #device: NetworkInterface;
   readonly #place: FilterPlace;
-  readonly #qdiscKey: string;
+  readonly #qdiscUse: QdiscUse;
   #program: HeldProgram;
   readonly #label: string;
 
@@ -132,13 +131,13 @@ class FilterAttachment {
     program: HeldProgram,
     device: NetworkInterface,
     place: FilterPlace,
-    qdiscKey: string,
+    qdiscUse: QdiscUse,
   ) {
     this.#route = route;
     this.#program = program;
     this.#device = device;
     this.#place = place;
-    this.#qdiscKey = qdiscKey;
+    this.#qdiscUse = qdiscUse;
     this.#label = `tc filter of ${device.label} (${place.direction})`;
     route.descriptor.what = this.#label;
     this.attachment = new Attachment(route.descriptor, {
@@ -210,7 +209,7 @@ class FilterAttachment {
 
   #detach(): void {
     if (this.#isAttached()) removeFilter(this.#route, this.#place, this.#label);
-    removeAddedQdisc(this.#route, this.#device.index, this.#qdiscKey);
+    this.#qdiscUse.end(this.#route);
   }
 }
 
@@ -278,15 +277,48 @@ export function qdiscKind(route: RouteSocket, index: number): string | undefined
   return undefined;
 }
 
+/** A clsact qdisc that this process has added. */
+interface AddedQdisc {
+  /** The number of this process's attachments that need it. */
+  uses: number;
+}
+
 /** The qdiscs that this process has added, by the inode of the network namespace and the index of the interface. */
-const addedQdiscs = new Set<string>();
+const addedQdiscs = new Map<string, AddedQdisc>();
+
+/** The use of an interface's qdisc by an attachment. */
+class QdiscUse {
+  readonly #index: number;
+  readonly #key: string;
+  readonly #added: AddedQdisc | undefined;
+
+  /** @param isNew true if this process has added the qdisc for this use */
+  constructor(index: number, isNew: boolean) {
+    this.#index = index;
+    this.#key = `${statSync("/proc/thread-self/ns/net").ino} ${index}`;
+    if (isNew) addedQdiscs.set(this.#key, { uses: 0 });
+    this.#added = addedQdiscs.get(this.#key);
+    if (this.#added !== undefined) this.#added.uses++;
+  }
+
+  /**
+   * Ends the use. After the last one, a qdisc that this process has added is removed, unless it has filters of others, who keep it
+   * then: this process forgets it, because later the interface can have another qdisc.
+   */
+  end(route: RouteSocket): void {
+    if (this.#added === undefined || --this.#added.uses > 0) return;
+    // The qdisc was removed meanwhile, and this process has added another one.
+    if (addedQdiscs.get(this.#key) !== this.#added) return;
+    addedQdiscs.delete(this.#key);
+    removeQdisc(route, this.#index);
+  }
+}
 
 /**
- * Removes the clsact qdisc of an interface, if this process has added it and it has no filters. The kernel has no call that
- * does both in one step: a filter that another process adds in between is removed with the qdisc.
+ * Removes the clsact qdisc of an interface, if it has no filters. The kernel has no call that does both in one step: a filter
+ * that another process adds in between is removed with the qdisc.
  */
-function removeAddedQdisc(route: RouteSocket, index: number, key: string): void {
-  if (!addedQdiscs.has(key)) return;
+function removeQdisc(route: RouteSocket, index: number): void {
   try {
     for (const direction of ["ingress", "egress"] as const) {
       if (listAll(route, index, direction).length > 0) return;
@@ -297,13 +329,11 @@ function removeAddedQdisc(route: RouteSocket, index: number, key: string): void 
       attributes: [{ type: TCA_KIND, value: "clsact" }],
       doing: `remove the clsact qdisc of interface ${index}`,
     });
-    addedQdiscs.delete(key);
   } catch (error) {
     // The interface or the qdisc was removed meanwhile.
     if (!(error instanceof BpfError) || !["ENODEV", "ENOENT", "EINVAL"].includes(error.code)) {
       throw error;
     }
-    addedQdiscs.delete(key);
   }
 }
 

@@ -4,7 +4,7 @@ import { detachWithoutLink } from "../../src/link/detach.ts";
 import { tc } from "../../src/link/tc.ts";
 import { listFilters, qdiscKind, removeFilter } from "../../src/link/tc_filter.ts";
 import { parseSection } from "../../src/program/sections.ts";
-import { ETH_P_IP } from "../../src/uapi/network.ts";
+import { ETH_P_ALL, ETH_P_IP } from "../../src/uapi/network.ts";
 import { loopback, PacketPrograms, TestNetwork, vethObstacle } from "../support/network.ts";
 import { testWith } from "../support/needs.ts";
 import { runBun } from "../support/run.ts";
@@ -226,6 +226,41 @@ describe("a classic filter", () => {
     first[Symbol.dispose]();
     expect(kind()).toBe("clsact");
     second[Symbol.dispose]();
+    expect(kind()).toBeUndefined();
+  });
+
+  testWith(classic)("leaves a qdisc that another tool has added in place of its own", () => {
+    using network = new TestNetwork();
+    using packets = new PacketPrograms();
+    using program = packets.load("tc/ingress", next, 1);
+    using other = packets.load("tc/ingress", next, 2);
+    const at = { interface: "lo", netns: network, method: "netlink" } as const;
+    const kind = () => network.route((route) => qdiscKind(route, loopback));
+    const first = program.attach(at);
+    network.addFilter(loopback, other, 9, ETH_P_ALL);
+    first[Symbol.dispose]();
+    expect(kind()).toBe("clsact");
+    network.removeQdisc(loopback);
+    network.addQdisc(loopback, "clsact");
+    program.attach(at)[Symbol.dispose]();
+    expect(kind()).toBe("clsact");
+  });
+
+  testWith(classic)("removes the qdisc that was added last", () => {
+    using network = new TestNetwork();
+    using packets = new PacketPrograms();
+    using program = packets.load("tc/ingress", next, 1);
+    const at = { interface: "lo", netns: network, method: "netlink" } as const;
+    const kind = () => network.route((route) => qdiscKind(route, loopback));
+    const first = program.attach(at);
+    network.removeQdisc(loopback);
+    const second = program.attach(at);
+    const third = program.attach(at);
+    first[Symbol.dispose]();
+    second[Symbol.dispose]();
+    network.send();
+    expect(packets.trail()).toBe(1);
+    third[Symbol.dispose]();
     expect(kind()).toBeUndefined();
   });
 
