@@ -97,10 +97,25 @@ export function attachFilter(
       ENOENT: "This kernel has no filters for BPF programs (CONFIG_NET_CLS_BPF)",
     },
   });
-  if (echo === undefined) throw new Error("the kernel did not return the attached filter");
-  const place = { ...wanted, ...placeOf(echo) };
+  // The kernel acknowledges a filter also if it has no memory for the echo.
+  const place = echo === undefined ? findNewest(route, wanted, held.id) : placeOf(echo);
   stack.move();
-  return new FilterAttachment(route, held, device, place, qdiscUse).attachment;
+  return new FilterAttachment(route, held, device, { ...wanted, ...place }, qdiscUse).attachment;
+}
+
+/** Finds the filter that was added last at a place, whose handle the kernel may have chosen. */
+function findNewest(route: RouteSocket, wanted: FilterPlace, programId: number): FilterPlace {
+  const { interfaceIndex, direction, priority, handle, chain } = wanted;
+  // The kernel lists the newest filter of a priority first.
+  const found = listFilters(route, interfaceIndex, direction).find(
+    (filter) =>
+      filter.priority === priority &&
+      (handle === 0 || filter.handle === handle) &&
+      filter.chain === chain &&
+      filter.programId === programId,
+  );
+  if (found === undefined) throw new Error("the attached filter was removed meanwhile");
+  return found;
 }
 
 /** Returns a priority above those of all filters, so that the filter runs last, as a tcx program does by default. */

@@ -1,10 +1,11 @@
-import { describe, expect } from "bun:test";
-import { asm, features, Program } from "../../src/index.ts";
+import { describe, expect, spyOn } from "bun:test";
+import { RouteSocket } from "../../src/ffi/netlink.ts";
+import { asm, features, type Link, Program, type TcLinkInfo } from "../../src/index.ts";
 import { detachWithoutLink } from "../../src/link/detach.ts";
 import { tc } from "../../src/link/tc.ts";
 import { listFilters, qdiscKind, removeFilter } from "../../src/link/tc_filter.ts";
 import { parseSection } from "../../src/program/sections.ts";
-import { ETH_P_ALL, ETH_P_IP } from "../../src/uapi/network.ts";
+import { ETH_P_ALL, ETH_P_IP, RTM_NEWTFILTER } from "../../src/uapi/network.ts";
 import { loopback, PacketPrograms, TestNetwork, vethObstacle } from "../support/network.ts";
 import { testWith } from "../support/needs.ts";
 import { runBun } from "../support/run.ts";
@@ -244,6 +245,29 @@ describe("a classic filter", () => {
     network.addQdisc(loopback, "clsact");
     program.attach(at)[Symbol.dispose]();
     expect(kind()).toBe("clsact");
+  });
+
+  testWith(classic)("is found if the kernel acknowledges it without an echo", () => {
+    using network = new TestNetwork();
+    using packets = new PacketPrograms();
+    using program = packets.load("tc/ingress", next, 1);
+    const at = { interface: "lo", netns: network, method: "netlink", priority: 3 } as const;
+    using older = program.attach(at);
+    {
+      const { request } = RouteSocket.prototype;
+      using spy = spyOn(RouteSocket.prototype, "request");
+      spy.mockImplementation(function (this: RouteSocket, sent) {
+        const messages = request.call(this, sent);
+        return sent.type === RTM_NEWTFILTER ? [] : messages;
+      });
+      using newer = program.attach(at);
+      const handleOf = (filter: Link) => (filter.info() as TcLinkInfo).handle;
+      expect(handleOf(newer)).toBeGreaterThan(handleOf(older));
+      expect(newer.info()).toMatchObject({ ifindex: loopback, priority: 3 });
+    }
+    expect(older.info()).toMatchObject({ ifindex: loopback });
+    const filters = network.route((route) => listFilters(route, loopback, "ingress"));
+    expect(filters).toHaveLength(1);
   });
 
   testWith(classic)("removes the qdisc that was added last", () => {
