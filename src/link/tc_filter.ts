@@ -184,18 +184,14 @@ class FilterAttachment {
   /** Returns true if the filter exists and has the program: another process can remove or replace it. */
   #isAttached(): boolean {
     const { interfaceIndex, direction, priority, handle, chain } = this.#place;
-    try {
-      return listFilters(this.#route, interfaceIndex, direction).some(
-        (filter) =>
-          filter.priority === priority &&
-          filter.handle === handle &&
-          filter.chain === chain &&
-          filter.programId === this.#program.id,
-      );
-    } catch (error) {
-      if (error instanceof BpfError && error.code === "ENODEV") return false;
-      throw error;
-    }
+    // The list of an interface that was removed is empty.
+    return listFilters(this.#route, interfaceIndex, direction).some(
+      (filter) =>
+        filter.priority === priority &&
+        filter.handle === handle &&
+        filter.chain === chain &&
+        filter.programId === this.#program.id,
+    );
   }
 
   #update(next: LinkedProgram, expected: LinkedProgram | undefined): void {

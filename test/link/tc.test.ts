@@ -359,6 +359,8 @@ describe("a classic filter", () => {
     expect(packets.count()).toBeGreaterThan(0);
     network.remove(index);
     expect(attached.info()).toMatchObject({ ifindex: undefined, interfaceName: undefined });
+    expect(network.route((route) => listFilters(route, index, "egress"))).toEqual([]);
+    expect(() => attached.update(program)).toThrow(/ENOENT .*does not exist any more/);
   });
 
   testWith(classic)("stays after its process is killed", async () => {
