@@ -121,6 +121,19 @@ export class BpfError extends Error {
   }
 }
 
+/** Calls a function. Returns `undefined` if it fails with one of the given errors, by errno name. */
+export function ignoreErrors<Result>(
+  codes: readonly string[],
+  call: () => Result,
+): Result | undefined {
+  try {
+    return call();
+  } catch (error) {
+    if (error instanceof BpfError && codes.includes(error.code)) return undefined;
+    throw error;
+  }
+}
+
 /**
  * The error that every method of a disposed object throws.
  *

@@ -1,6 +1,6 @@
 /** @module Classic filters of traffic control that run programs: clsact qdiscs and cls_bpf, by rtnetlink(7). */
 
-import { BpfError } from "../ffi/error.ts";
+import { BpfError, ignoreErrors } from "../ffi/error.ts";
 import { statSync } from "../ffi/files.ts";
 import { attributeText, parseAttributes, type RouteMessage, RouteSocket } from "../ffi/netlink.ts";
 import { EOPNOTSUPP } from "../uapi/errno.ts";
@@ -226,15 +226,13 @@ class FilterAttachment {
 
 /** Removes a filter. Does nothing if it was removed meanwhile. */
 export function removeFilter(route: RouteSocket, place: FilterPlace, label = "tc filter"): void {
-  try {
+  ignoreErrors(["ENOENT", "ENODEV"], () =>
     route.request({
       type: RTM_DELTFILTER,
       ...filterMessage(place),
       doing: `detach the ${label}`,
-    });
-  } catch (error) {
-    if (!(error instanceof BpfError) || !["ENOENT", "ENODEV"].includes(error.code)) throw error;
-  }
+    }),
+  );
 }
 
 /** The part of a handle that names the qdisc for both directions. */
@@ -247,7 +245,7 @@ const qdisc = TC_H_CLSACT & 0xffff_0000;
  */
 function addQdisc(route: RouteSocket, device: NetworkInterface, direction: TcDirection): boolean {
   const doing = `add a clsact qdisc to ${device.label}`;
-  try {
+  const added = ignoreErrors(["EEXIST"], () =>
     route.request({
       type: RTM_NEWQDISC,
       flags: NLM_F_CREATE | NLM_F_EXCL,
@@ -258,11 +256,9 @@ function addQdisc(route: RouteSocket, device: NetworkInterface, direction: TcDir
         ENODEV: () => missingInterface(device),
         ENOENT: "This kernel has no clsact qdisc (CONFIG_NET_SCH_INGRESS)",
       },
-    });
-    return true;
-  } catch (error) {
-    if (!(error instanceof BpfError) || error.code !== "EEXIST") throw error;
-  }
+    }),
+  );
+  if (added !== undefined) return true;
   // An ingress qdisc has the same place. It would run filters for egress at ingress.
   const kind = qdiscKind(route, device.index);
   if (kind === "ingress" && direction === "egress") {
@@ -330,7 +326,8 @@ class QdiscUse {
  * that another process adds in between is removed with the qdisc.
  */
 function removeQdisc(route: RouteSocket, index: number): void {
-  try {
+  // The errors mean that the interface or the qdisc was removed meanwhile.
+  ignoreErrors(["ENODEV", "ENOENT", "EINVAL"], () => {
     for (const direction of ["ingress", "egress"] as const) {
       if (listAll(route, index, direction).length > 0) return;
     }
@@ -340,12 +337,7 @@ function removeQdisc(route: RouteSocket, index: number): void {
       attributes: [{ type: TCA_KIND, value: "clsact" }],
       doing: `remove the clsact qdisc of interface ${index}`,
     });
-  } catch (error) {
-    // The interface or the qdisc was removed meanwhile.
-    if (!(error instanceof BpfError) || !["ENODEV", "ENOENT", "EINVAL"].includes(error.code)) {
-      throw error;
-    }
-  }
+  });
 }
 
 /** Lists the filters of an interface that run programs, in the order in which they run (kernel 4.13: with ids). */

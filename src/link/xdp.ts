@@ -3,7 +3,7 @@
 import { checkBoolean, checkChoice } from "../check/arguments.ts";
 import { createLink } from "../ffi/bpf_link.ts";
 import { Descriptor } from "../ffi/descriptor.ts";
-import { BpfError } from "../ffi/error.ts";
+import { BpfError, ignoreErrors } from "../ffi/error.ts";
 import { isKernelSince } from "../ffi/kernel.ts";
 import { RouteSocket } from "../ffi/netlink.ts";
 import { ENOLINK } from "../uapi/errno.ts";
@@ -214,12 +214,7 @@ class XdpAttachment {
 
   /** Describes the interface; returns `undefined` after it was removed. */
   #present() {
-    try {
-      return describeInterface(this.#route, this.#device.index);
-    } catch (error) {
-      if (error instanceof BpfError && error.code === "ENODEV") return undefined;
-      throw error;
-    }
+    return ignoreErrors(["ENODEV"], () => describeInterface(this.#route, this.#device.index));
   }
 
   #update(next: LinkedProgram, expected: LinkedProgram | undefined): void {
@@ -246,7 +241,8 @@ class XdpAttachment {
     // Kernels before 5.7 cannot compare the program, so another process can replace it between these steps.
     const canCompare = isKernelSince("5.7");
     if (!canCompare && this.#info().ifindex === undefined) return false;
-    try {
+    // EEXIST: another program is attached. EBUSY: a link is attached.
+    const isSet = ignoreErrors(["EEXIST", "EBUSY", "ENODEV"], () => {
       setXdp(this.#route, {
         ...change,
         interfaceIndex,
@@ -254,12 +250,8 @@ class XdpAttachment {
         expectedFd: canCompare ? this.#program.fd : undefined,
       });
       return true;
-    } catch (error) {
-      // EEXIST: another program is attached. EBUSY: a link is attached.
-      if (error instanceof BpfError && ["EEXIST", "EBUSY", "ENODEV"].includes(error.code))
-        return false;
-      throw error;
-    }
+    });
+    return isSet ?? false;
   }
 }
 

@@ -1,7 +1,7 @@
 import { describe, expect, test } from "bun:test";
 import { hasCapability } from "../../src/ffi/capabilities.ts";
 import { explainPermission } from "../../src/ffi/permission.ts";
-import { errnoDescription, errnoName } from "../../src/ffi/error.ts";
+import { errnoDescription, errnoName, ignoreErrors } from "../../src/ffi/error.ts";
 import { bpfError } from "../../src/ffi/bpf.ts";
 import { BpfError, DisposedError, HashMap, t } from "../../src/index.ts";
 import { failureOf } from "../support/commands.ts";
@@ -151,4 +151,18 @@ describe("explainPermission", () => {
     if (!hasCapability("CAP_BPF")) return;
     expect(explainPermission(["CAP_BPF"])).toMatch(/has CAP_BPF, so something else/);
   });
+});
+
+test("ignoreErrors() passes on results and other errors", () => {
+  const fail = () => {
+    throw new BpfError({ errno: 2, syscall: "open", doing: "open a file" });
+  };
+  expect(ignoreErrors(["ENOENT"], () => 7)).toBe(7);
+  expect(ignoreErrors(["EPERM", "ENOENT"], fail)).toBeUndefined();
+  expect(() => ignoreErrors(["EPERM"], fail)).toThrow(BpfError);
+  expect(() =>
+    ignoreErrors(["ENOENT"], () => {
+      throw new TypeError("ENOENT");
+    }),
+  ).toThrow(TypeError);
 });
