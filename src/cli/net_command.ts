@@ -34,7 +34,8 @@ export function netCommand(program: Command): void {
 The list has the XDP programs, the tcx programs, the classic filters (tc) and the netkit programs of all
 interfaces in this network namespace, in the order in which they run, with links or without. Programs of the
 namespace (flow_dissector, sk_lookup) and of netfilter follow. The kernel does not report the namespaces of
-netfilter links: those of all namespaces are listed.
+netfilter links: those of all namespaces are listed. It does not report which link has attached an XDP program
+or a program of the namespace either: \`bun-bpf link list\` shows such links.
 
 With --json each program has the keys hook, programId, programName, linkId, ifindex and interface, mode (XDP),
 filter (priority, handle, chain, name), and netfilter (family, hook, priority). An unknown property has no key.
@@ -101,21 +102,9 @@ function details({ mode, filter, netfilter }: Shown): string {
 
 function interfacePrograms(): Shown[] {
   using route = new RouteSocket();
-  const links = visibleObjects("link")?.filter(({ type }) => type === "xdp") ?? [];
   return listInterfaces(route).flatMap(({ index, name }) =>
     hooksOf(index).flatMap(({ hook, programs }) =>
-      programs.map((program) => {
-        // The kernel does not report the links of XDP programs with the interface, but the interface with the links.
-        const own = links.filter(
-          (link) =>
-            hook === "xdp" &&
-            link.programId === program.programId &&
-            "ifindex" in link &&
-            link.ifindex === index,
-        );
-        const linkId = program.linkId ?? (own.length === 1 ? own[0]?.id : undefined);
-        return { ...program, linkId, hook, ifindex: index, interface: name };
-      }),
+      programs.map((program) => ({ ...program, hook, ifindex: index, interface: name })),
     ),
   );
 }

@@ -28,7 +28,7 @@ describe("bun-bpf net", () => {
     using packets = new PacketPrograms();
     using received = packets.load("xdp", pass, 1);
     using sent = packets.load("tc/egress", next, 2);
-    using link = received.attach({ interface: "lo", netns: network });
+    using _link = received.attach({ interface: "lo", netns: network });
     using _filter = sent.attach({
       interface: "lo",
       netns: network,
@@ -38,9 +38,7 @@ describe("bun-bpf net", () => {
     });
     const [first, ...lines] = (await network.enter(() => cliText(["net"]))).split("\n");
     expect(first).toMatch(/^INTERFACE +HOOK +PROGRAM +LINK +DETAILS$/);
-    expect(lines[0]).toMatch(
-      new RegExp(`^lo \\(1\\) +xdp +${received.id} packets_1 +${link.id} +generic$`),
-    );
+    expect(lines[0]).toMatch(new RegExp(`^lo \\(1\\) +xdp +${received.id} packets_1 +- +generic$`));
     expect(lines[1]).toMatch(
       new RegExp(
         `^lo \\(1\\) +tc_egress +${sent.id} packets_2 +- +bun-bpf, priority 5, handle 0x10$`,
@@ -52,7 +50,6 @@ describe("bun-bpf net", () => {
         hook: "xdp",
         programId: received.id,
         programName: "packets_1",
-        linkId: link.id,
         mode: "generic",
         ifindex: loopback,
         interface: "lo",
@@ -67,6 +64,30 @@ describe("bun-bpf net", () => {
       },
     ] as object[] as Shown[]);
   });
+
+  testWith(xdp)(
+    "does not take the link of another namespace for that of an XDP program",
+    async () => {
+      using network = new TestNetwork();
+      using other = new TestNetwork();
+      using packets = new PacketPrograms();
+      using program = packets.load("xdp", pass);
+      using _link = program.attach({ interface: "lo", netns: other });
+      using _attachment = program.attach({ interface: "lo", netns: network, method: "netlink" });
+      const shown = await network.enter(() => cliJson<Shown[]>(["net"]));
+      const found = shown.filter(({ programId }) => programId === program.id);
+      expect(found).toEqual([
+        {
+          hook: "xdp",
+          programId: program.id,
+          programName: "packets_1",
+          mode: "generic",
+          ifindex: loopback,
+          interface: "lo",
+        },
+      ] as object[] as Shown[]);
+    },
+  );
 
   testWith(tcx, netfilter)("lists tcx programs in their order, and netfilter links", async () => {
     using network = new TestNetwork();
