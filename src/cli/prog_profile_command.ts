@@ -71,24 +71,30 @@ async function profile(references: readonly Reference[], options: ProfileOptions
   const interval = options.interval ?? (isTerminal ? defaultIntervalMs : undefined);
   using _stats = enableStats();
   using signal = new EndingSignal();
-  const total = new Measurement(ids);
+  const first = takeSnapshot(ids);
+  let last = first;
+  /** Reports the runs since a snapshot, and takes the last one. */
+  const reportSince = (before: Snapshot): Report => {
+    last = takeSnapshot(ids);
+    return compare(before, last, { isIdleShown: ids.length > 0 });
+  };
   if (interval === undefined) {
     await signal.wait(duration);
   } else {
     using screen = isTerminal ? new FullScreen() : undefined;
     screen?.show("counting runs ...\n");
     for (let index = 0, isEnd = false; !isEnd; index++) {
-      const part = new Measurement(ids);
-      const left = duration - total.elapsed();
+      const left = duration - (performance.now() - first.time);
       isEnd = (await signal.wait(Math.max(0, Math.min(interval, left)))) || left <= interval;
-      const report = part.report();
+      // An interval begins where the one before it ends, so that their runs add up to the total.
+      const report = reportSince(last);
       if (json) writeOut(`${toJson(report)}\n`);
       else if (screen !== undefined) screen.show(table(report, (process.stdout.rows || 24) - 2));
       else writeOut(`${index === 0 ? "" : "\n"}${table(report)}`);
     }
     if (!isTerminal) return;
   }
-  const report = total.report();
+  const report = reportSince(first);
   if (json) printJson(report);
   else writeOut(table(report));
 }
@@ -112,49 +118,44 @@ interface Report {
   readonly programs: readonly Profiled[];
 }
 
-/** Counts the runs of programs since its creation. */
-class Measurement {
-  readonly #ids: readonly number[];
-  readonly #started = performance.now();
-  readonly #before: ReadonlyMap<number, ProgramInfo>;
-
-  /** @param ids the ids of the programs; empty for all */
-  constructor(ids: readonly number[]) {
-    this.#ids = ids;
-    this.#before = read(ids);
-  }
-
-  /** Returns the milliseconds since the creation. */
-  elapsed(): number {
-    return performance.now() - this.#started;
-  }
-
-  /** Reports the programs by the time that they took. Without ids, those that ran. */
-  report(): Report {
-    const seconds = this.elapsed() / 1000;
-    // A program that was unloaded meanwhile is missing, because the kernel has its numbers no longer.
-    const programs = Array.from(read(this.#ids).values(), (info): Profiled => {
-      const before = this.#before.get(info.id);
-      const { id, type, name } = info;
-      const difference = (key: "runCount" | "runTime" | "recursionMisses"): number =>
-        (info[key] ?? 0) - (before?.[key] ?? 0);
-      const runTime = difference("runTime");
-      return {
-        ...{ id, type, name, runs: difference("runCount"), runTime },
-        recursionMisses:
-          info.recursionMisses === undefined ? undefined : difference("recursionMisses"),
-        cpu: runTime / (seconds * 1e9),
-      };
-    });
-    const shown = this.#ids.length > 0 ? programs : programs.filter(({ runs }) => runs > 0);
-    return { seconds, programs: shown.sort((one, other) => other.runTime - one.runTime) };
-  }
+/** The numbers of all profiled programs at a time. */
+interface Snapshot {
+  /** The time in milliseconds, as `performance.now()` returns it. */
+  readonly time: number;
+  readonly programs: ReadonlyMap<number, ProgramInfo>;
 }
 
-function read(ids: readonly number[]): ReadonlyMap<number, ProgramInfo> {
+/** @param ids the ids of the programs; empty for all */
+function takeSnapshot(ids: readonly number[]): Snapshot {
+  const time = performance.now();
   const infos =
     ids.length === 0 ? listObjects("prog") : ids.flatMap((id) => objectById("prog", id) ?? []);
-  return new Map(Array.from(infos, (info) => [info.id, info]));
+  return { time, programs: new Map(Array.from(infos, (info) => [info.id, info])) };
+}
+
+/** Returns the programs by the time that they took between two snapshots. */
+function compare(
+  before: Snapshot,
+  after: Snapshot,
+  { isIdleShown }: { readonly isIdleShown: boolean },
+): Report {
+  const seconds = (after.time - before.time) / 1000;
+  // A program that was unloaded meanwhile is missing, because the kernel has its numbers no longer.
+  const programs = Array.from(after.programs.values(), (info): Profiled => {
+    const earlier = before.programs.get(info.id);
+    const { id, type, name } = info;
+    const difference = (key: "runCount" | "runTime" | "recursionMisses"): number =>
+      (info[key] ?? 0) - (earlier?.[key] ?? 0);
+    const runTime = difference("runTime");
+    return {
+      ...{ id, type, name, runs: difference("runCount"), runTime },
+      recursionMisses:
+        info.recursionMisses === undefined ? undefined : difference("recursionMisses"),
+      cpu: runTime / (seconds * 1e9),
+    };
+  });
+  const shown = isIdleShown ? programs : programs.filter(({ runs }) => runs > 0);
+  return { seconds, programs: shown.sort((one, other) => other.runTime - one.runTime) };
 }
 
 const columns: readonly Column[] = [

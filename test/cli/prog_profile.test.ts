@@ -100,6 +100,16 @@ bpfTest("prints a document per interval, whose runs add up", async () => {
   expect(sum).toBeLessThanOrEqual(runs);
 });
 
+bpfTest("measures the time between two intervals, too", async () => {
+  const seconds = 0.5;
+  // Without ids, it takes longer to read the programs.
+  const child = start("--duration", `${seconds}`, "--interval", "0.01", "--json");
+  const lines = (await child.stdout.text()).trimEnd().split("\n");
+  const sum = lines.reduce((total, line) => total + (JSON.parse(line) as Report).seconds, 0);
+  // A timer of JavaScript can be early by less than a millisecond.
+  expect(sum).toBeGreaterThanOrEqual(seconds - 0.001);
+});
+
 describe("prints a table", () => {
   const heading = "ID TYPE NAME RUNS RATE EACH CPU".split(" ");
 
