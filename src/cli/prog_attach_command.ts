@@ -170,6 +170,7 @@ function detach(
       detachWithoutLink(section, program, parseOptions(pairs, opened));
     });
   } catch (error) {
+    if (!canBeLinked(error)) throw error;
     const links = visibleObjects("link")?.filter(({ programId }) => programId === program.id) ?? [];
     if (links.length === 0) throw error;
     const commands = links.map(({ id }) => `\`bun-bpf link detach ${id}\``);
@@ -179,6 +180,13 @@ function detach(
     );
   }
   if (json) printJson({ programId: program.id, section: sectionName, detached: true });
+}
+
+/** Returns true for errors about programs that are not attached without a link, which may be attached by one. */
+function canBeLinked(error: unknown): boolean {
+  if (error instanceof BpfError && error.code === "ENOENT") return true;
+  // The kernel has several errors for a program that is attached by a link, which the hints explain.
+  return error instanceof Error && /attached by (a link|links only)/.test(error.message);
 }
 
 /** Returns true if the program stays attached after this process has ended, without a pin. */

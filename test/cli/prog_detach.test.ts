@@ -124,6 +124,34 @@ describe("a link", () => {
   });
 });
 
+linkTest("errors that have other causes do not name the links of the program", async () => {
+  using counter = new RunCounter();
+  using program = counter.program(section, 1);
+  using _link = program.attach({ cgroup });
+  for (const [args, status, message] of [
+    [["xdp"], 2, 'its type is cgroup_skb, and programs of section "xdp" are xdp'],
+    [[section, "cgrup=/x"], 2, 'unknown option "cgrup": did you mean "cgroup"?'],
+    [[section, "cgroup=/etc"], 1, "This is not a cgroup"],
+  ] as const) {
+    const { stderr, exitCode } = await cli(["prog", "detach", program.id, ...args]);
+    expect({ args, exitCode }).toEqual({ args, exitCode: status });
+    expect(stderr).toContain(message);
+    expect(stderr).not.toContain("bun-bpf link detach");
+  }
+});
+
+testWith(attachKinds.get("raw_tp"))(
+  "the link of a program is named if its section is attached by links only",
+  async () => {
+    using counter = new RunCounter();
+    using program = counter.program("raw_tp", 0);
+    using link = program.attachAs("raw_tp", { tracepoint: "sched_switch" });
+    const { stderr, exitCode } = await cli(["prog", "detach", program.id, "raw_tp/sched_switch"]);
+    expect(exitCode).toBe(2);
+    expect(stderr).toEndWith(`The program has 1 link: \`bun-bpf link detach ${link.id}\`\n`);
+  },
+);
+
 testWith(attachKinds.get("cgroup_link"))("programs are attached in an order", async () => {
   using counter = new RunCounter();
   using first = counter.program(section, 1);
