@@ -62,10 +62,18 @@ function unknownInterface(name: string): string {
 
 /**
  * Returns the name of the network interface with an index in this process's network namespace; `undefined` if none has the index.
+ *
+ * @throws {BpfError} if the name cannot be read.
  */
 export function interfaceName(index: number): string | undefined {
   using memory = allocateScratch(IFNAMSIZ);
-  if (otherLibc.if_indextoname(index, memory.address as Pointer) === null) return undefined;
+  if (otherLibc.if_indextoname(index, memory.address as Pointer) === null) {
+    const errno = lastErrno();
+    // C libraries differ in the error for an unknown index.
+    if (["ENXIO", "ENODEV"].includes(errnoName(errno))) return undefined;
+    const doing = `find the network interface ${index}`;
+    throw new BpfError({ errno, syscall: "if_indextoname", doing });
+  }
   return Buffer.from(memory.bytes.subarray(0, memory.bytes.indexOf(0))).toString("utf8");
 }
 

@@ -87,7 +87,7 @@ function checkInterface(name: unknown): void {
   }
 }
 
-/** Returns a hint that no interface has an index; `undefined` if one has. */
+/** Returns a hint that no interface has an index; `undefined` if one has. @throws {BpfError} if neither can be found out. */
 export function missingInterface({ index }: Pick<NetworkInterface, "index">): string | undefined {
   return interfaceName(index) === undefined
     ? `This network namespace has no interface with the index ${index}: \`ip link\` lists its interfaces`

@@ -4,11 +4,12 @@ import { isKernelSince } from "../../src/ffi/kernel.ts";
 import { asm, BpfError, features, type Link, Program } from "../../src/index.ts";
 import { openNetns } from "../../src/ffi/namespace.ts";
 import { inNetns } from "../../src/link/network_target.ts";
+import { bunWithDescriptors } from "../support/last_descriptors.ts";
 import { PacketPrograms, TestNetwork } from "../support/network.ts";
 import { testWith } from "../support/needs.ts";
 import { bpfTest } from "../support/privilege.ts";
 import { countResources } from "../support/resources.ts";
-import { runBun } from "../support/run.ts";
+import { run, runBun } from "../support/run.ts";
 
 const inode = () => statSync("/proc/thread-self/ns/net").ino;
 
@@ -40,6 +41,37 @@ test("a network namespace is opened by a path or by the id of a process", () => 
     "cannot open the network namespace /nowhere: open: ENOENT (no such file or directory). The file does not exist: `ip netns add NAME` creates namespaces as /run/netns/NAME",
   );
   expect(() => openNetns({ fd: 0x7fff_fffe })).toThrow(BpfError);
+});
+
+test("an interface is not reported as missing if it cannot be looked up", async () => {
+  const code = `
+    import { interfaceName } from "./src/ffi/socket.ts";
+    import { missingInterface } from "./src/link/network_target.ts";
+    import { takeDescriptors } from "./test/support/last_descriptors.ts";
+    const tries = [() => interfaceName(1), () => missingInterface({ index: 1 })];
+    const outcome = (call) => {
+      try {
+        return String(call());
+      } catch (error) {
+        return error.message;
+      }
+    };
+    const before = tries.map(outcome);
+    const taken = takeDescriptors(0);
+    const during = tries.map(outcome);
+    taken[Symbol.dispose]();
+    console.log(JSON.stringify({ before, during, missing: missingInterface({ index: 998 }) }));`;
+  const { stdout, stderr } = await run(bunWithDescriptors(100, ["-e", code]));
+  expect(stderr).toBe("");
+  // glibc replaces EMFILE by ENOENT.
+  const message = expect.stringMatching(
+    /^cannot find the network interface 1: if_indextoname: (EMFILE|ENOENT)/,
+  );
+  expect(JSON.parse(stdout)).toEqual({
+    before: ["lo", "undefined"],
+    during: [message, message],
+    missing: expect.stringContaining("no interface with the index 998"),
+  });
 });
 
 testWith(features.attachKinds.get("xdp_netlink"), features.attachKinds.get("tc"))(
