@@ -140,7 +140,7 @@ export function openNetns(netns: Netns): Descriptor {
   }
   if (typeof netns === "number") {
     checkCount("netns", netns, 1);
-    return openNetnsFile(`/proc/${netns}/ns/net`, `network namespace of process ${netns}`);
+    return openNetnsFile(`/proc/${netns}/ns/net`, `network namespace of process ${netns}`, true);
   }
   if (typeof netns !== "object" || netns === null || typeof netns.fd !== "number") {
     throw new TypeError(
@@ -152,7 +152,8 @@ export function openNetns(netns: Netns): Descriptor {
   return new Descriptor(duplicate(netns.fd, what), what);
 }
 
-function openNetnsFile(path: string, what: string): Descriptor {
+/** @param isOfProcess true for the path of a process that was given by its id */
+function openNetnsFile(path: string, what: string, isOfProcess = false): Descriptor {
   try {
     return new Descriptor(openSync(path, "r"), what);
   } catch (error) {
@@ -162,15 +163,14 @@ function openNetnsFile(path: string, what: string): Descriptor {
       errno: Math.abs(errno),
       syscall: "open",
       doing: `open the ${what}`,
-      hint: () => explainNetnsFile(path, code),
+      hint: () => explainNetnsFile(path, code, isOfProcess),
     });
   }
 }
 
-function explainNetnsFile(path: string, code: string): string | undefined {
-  const isOfProcess = path.startsWith("/proc/");
+function explainNetnsFile(path: string, code: string, isOfProcess: boolean): string | undefined {
   if (code === "EACCES") {
-    return `This user may not open ${isOfProcess ? "namespaces of the process" : "the file"}: run as root (sudo -E)`;
+    return `This user may not open ${path.startsWith("/proc/") ? "namespaces of the process" : "the file"}: run as root (sudo -E)`;
   }
   if (code !== "ENOENT") return undefined;
   if (isOfProcess)

@@ -40,6 +40,11 @@ test("a network namespace is opened by a path or by the id of a process", () => 
   expect(() => openNetns("/nowhere")).toThrow(
     "cannot open the network namespace /nowhere: open: ENOENT (no such file or directory). The file does not exist: `ip netns add NAME` creates namespaces as /run/netns/NAME",
   );
+  expect(() => openNetns(`/proc/${process.pid}/ns/nett`)).toThrow(
+    'ENOENT (no such file or directory). The file does not exist: did you mean "net"?',
+  );
+  // Process ids are less than 2^22.
+  expect(() => openNetns(0x7fff_fffe)).toThrow(/ENOENT .*\. No process has this id/);
   expect(() => openNetns({ fd: 0x7fff_fffe })).toThrow(BpfError);
 });
 
