@@ -188,7 +188,10 @@ function explainNetnsFile(path: string, code: string, isOfProcess: boolean): str
  *   else; `body` was not called.
  */
 export function inNetworkNamespace<Result>(fd: number, body: () => Result): Result {
-  if (statSync(`/proc/thread-self/ns/${kind.file}`).ino === fstatSync(fd).ino) return body();
+  const present = statSync(`/proc/thread-self/ns/${kind.file}`);
+  const wanted = fstatSync(fd);
+  // Files of other file systems can have the same inode number.
+  if (wanted.ino === present.ino && wanted.dev === present.dev) return body();
   const setns = () => otherLibc.setns(fd, kind.flag);
   return inOtherNamespace(
     kind,

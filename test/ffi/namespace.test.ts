@@ -1,6 +1,11 @@
-import { describe, expect } from "bun:test";
-import { readFileSync, readlinkSync } from "node:fs";
-import { inNewNetworkNamespace } from "../../src/ffi/namespace.ts";
+import { describe, expect, spyOn } from "bun:test";
+import fs, { readFileSync, readlinkSync, statSync } from "node:fs";
+import {
+  inNetworkNamespace,
+  inNewNetworkNamespace,
+  openNetworkNamespace,
+} from "../../src/ffi/namespace.ts";
+import { otherLibc } from "../../src/ffi/libc_others.ts";
 import { bpfTest } from "../support/privilege.ts";
 import { runBun } from "../support/run.ts";
 
@@ -35,5 +40,25 @@ describe("inNewNetworkNamespace", () => {
       "test/ffi/children/network_namespace.ts",
     ]);
     expect({ stdout, exitCode }).toEqual({ stdout: "EPERM setns\n", exitCode: 0 });
+  });
+});
+
+describe("inNetworkNamespace", () => {
+  bpfTest("calls a function at once in the namespace of this thread", () => {
+    using namespace = openNetworkNamespace();
+    const before = current();
+    expect(inNetworkNamespace(namespace.fd, current)).toBe(before);
+  });
+
+  bpfTest("compares more than inode numbers with the namespace of this thread", () => {
+    const own = statSync("/proc/thread-self/ns/net");
+    using namespace = openNetworkNamespace();
+    // No file system lets a test choose an inode number.
+    const other = { ...own, dev: own.dev + 1 } as fs.Stats;
+    using _stat = spyOn(fs, "fstatSync").mockReturnValue(other);
+    using setns = spyOn(otherLibc, "setns");
+    expect(inNetworkNamespace(namespace.fd, current)).toBe(current());
+    // The namespace is entered by setns(2), which checks the file.
+    expect(setns.mock.calls.map(([fd]) => fd)).toContain(namespace.fd);
   });
 });
