@@ -2,11 +2,10 @@
 
 import { checkCount, listOf } from "../check/arguments.ts";
 import { describe } from "../check/describe.ts";
-import { suggestion } from "../check/names.ts";
 import type { BpfCallContext } from "../ffi/bpf.ts";
 import { createLink, setNumberArray } from "../ffi/bpf_link.ts";
 import { Descriptor } from "../ffi/descriptor.ts";
-import { readdirSync, statSync } from "../ffi/files.ts";
+import { similarFile, statSync } from "../ffi/files.ts";
 import { isKernelSince, type KernelVersion } from "../ffi/kernel.ts";
 import { BPF_F_UPROBE_MULTI_RETURN } from "../uapi/bpf.ts";
 import { LINK_CREATE } from "../uapi/layout.ts";
@@ -281,20 +280,8 @@ function explainPlace(path: string, offsets: readonly number[]): string | undefi
   } catch (error) {
     const { code } = error as NodeJS.ErrnoException;
     if (code !== "ENOENT") return undefined;
-    const near = nearPath(path);
+    const near = similarFile(path);
     return `There is no file ${path}${near === undefined ? "" : `: ${near}`}`;
-  }
-}
-
-/** Returns a suggestion of a file with a similar name in the same folder. */
-function nearPath(path: string): string | undefined {
-  const slash = path.lastIndexOf("/");
-  const folder = slash === -1 ? "." : path.slice(0, slash + 1);
-  try {
-    return suggestion(path.slice(slash + 1), readdirSync(folder));
-  } catch {
-    // The error about the file is reported without a suggestion.
-    return undefined;
   }
 }
 
