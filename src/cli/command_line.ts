@@ -1,5 +1,6 @@
 /** @module Runs the command that the command line names, reports its errors, and returns the exit status. */
 
+import { readFileSync } from "node:fs";
 import { Command, CommanderError, InvalidArgumentError } from "commander";
 import { AssemblerError } from "../asm/layout.ts";
 import { BpfError } from "../ffi/error.ts";
@@ -68,8 +69,16 @@ export function forUser<T>(subject: string, { isMisuse }: { isMisuse: boolean },
   }
 }
 
-/** Signals that stop a command which otherwise runs forever. */
-export const endingSignals = ["SIGINT", "SIGTERM"] as const;
+/** Signals that stop a command which otherwise runs forever. A handler for SIGHUP would undo nohup(1), which ignores it. */
+export const endingSignals: readonly NodeJS.Signals[] = ignoresHangup()
+  ? ["SIGINT", "SIGTERM"]
+  : ["SIGINT", "SIGTERM", "SIGHUP"];
+
+/** Returns true if this process was started with SIGHUP ignored. */
+function ignoresHangup(): boolean {
+  const ignored = /^SigIgn:\s*([0-9a-f]+)$/m.exec(readFileSync("/proc/self/status", "utf8"))?.[1];
+  return (BigInt(`0x${ignored ?? "0"}`) & 1n) === 1n;
+}
 
 /** Waits for a signal that ends a command. Between the construction and the disposal, such signals do not end the process. */
 export class EndingSignal implements Disposable {

@@ -79,7 +79,7 @@ describe("without --pin", () => {
   bpfTest("the program runs until a signal ends the command", async () => {
     using counter = new ExecCounter();
     const { id } = counter.program;
-    for (const signal of ["SIGINT", "SIGTERM"] as const) {
+    for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"] as const) {
       const args = ["prog", "attach", `${id}`, "raw_tp", "tracepoint=sched_process_exec", "--json"];
       const child = Bun.spawn([process.execPath, mainFile, ...args], {
         stdout: "pipe",

@@ -3,7 +3,7 @@ import { describe, expect, setDefaultTimeout } from "bun:test";
 import { ArrayMap, asm, features, Program, type SectionName, t } from "../../src/index.ts";
 import { testWith } from "../support/needs.ts";
 import { TestNetwork } from "../support/network.ts";
-import { cli, cliJson, cliText, commandTimeout } from "./run_cli.ts";
+import { cli, cliJson, cliText, commandTimeout, mainFile } from "./run_cli.ts";
 
 setDefaultTimeout(commandTimeout);
 
@@ -72,6 +72,37 @@ describe("a program that is attached by netlink runs after `--keep` has ended, u
     });
   }
 });
+
+for (const [kind, section, returned] of [
+  ["xdp_netlink", "xdp", pass],
+  ["tc", "tc/ingress", next],
+] as const) {
+  testWith(attachKinds.get(kind))(
+    `${section} by netlink is detached when the terminal is closed (SIGHUP), unless nohup(1) ignores that`,
+    async () => {
+      using counted = new Counted(section, returned);
+      for (const command of [[], ["nohup"]]) {
+        const child = Bun.spawn(
+          [
+            ...[...command, process.execPath, mainFile, "prog", "attach", `${counted.program.id}`],
+            ...[section, ...counted.place, "method=netlink", "--json"],
+          ],
+          { stdin: "ignore", stdout: "pipe", stderr: "ignore" },
+        );
+        await child.stdout.getReader().read();
+        expect(counted.runs()).toBe(true);
+        child.kill("SIGHUP");
+        if (command.length > 0) {
+          await Bun.sleep(100);
+          expect(counted.runs()).toBe(true);
+          child.kill("SIGTERM");
+        }
+        expect(await child.exited).toBe(0);
+        expect(counted.runs()).toBe(false);
+      }
+    },
+  );
+}
 
 testWith(attachKinds.get("xdp"))(
   "XDP programs with a link are detached by `link detach`",

@@ -1,7 +1,7 @@
 import { expect, test } from "bun:test";
 import { runSteps } from "../../src/cli/command_line.ts";
 
-const signals = ["SIGINT", "SIGTERM"] as const;
+const signals = ["SIGINT", "SIGTERM", "SIGHUP"] as const;
 const listeners = (): number[] => signals.map((signal) => process.listenerCount(signal));
 
 test("steps run in their order, and signal handlers are removed", async () => {
