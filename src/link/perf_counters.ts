@@ -4,7 +4,10 @@ import { checkCount, checkOptions } from "../check/arguments.ts";
 import { describe } from "../check/describe.ts";
 import { suggest } from "../check/names.ts";
 import type { SampledEvent } from "../ffi/perf_event.ts";
+import { BpfError } from "../ffi/error.ts";
+import { listSymbols, suggestFunction } from "../symbols/functions.ts";
 import { KernelSymbols } from "../symbols/kernel_symbols.ts";
+import { ENOENT } from "../uapi/errno.ts";
 import {
   HW_BREAKPOINT_LEN_1,
   HW_BREAKPOINT_LEN_2,
@@ -171,6 +174,7 @@ export type EventNumbers = Pick<SampledEvent, "type" | "config" | "config1" | "c
  * Returns the numbers of an event.
  *
  * @throws {TypeError | RangeError} if a name is unknown, or a number is out of range.
+ * @throws {BpfError} `ENOENT` if the kernel has no symbol with the name of a breakpoint.
  * @throws {Error} if the kernel hides the address of a symbol.
  */
 export function eventNumbers(event: PerfEventSpec): EventNumbers {
@@ -248,14 +252,18 @@ function breakpointEvent(event: BreakpointEvent): EventNumbers {
   };
 }
 
-/** Returns the address of a breakpoint. @throws {TypeError} if the kernel has no such symbol. */
+/** Returns the address of a breakpoint. @throws {BpfError} `ENOENT` if the kernel has no such symbol. */
 function addressOf(place: bigint | string): bigint {
   if (typeof place !== "string") return checkBits("event: breakpoint", place);
   const address = KernelSymbols.read().address(place);
   if (address !== undefined) return address;
-  throw new TypeError(
-    `event: breakpoint: the kernel has no function or variable ${describe(place)}; /proc/kallsyms lists them, variables only with CONFIG_KALLSYMS_ALL`,
-  );
+  throw new BpfError({
+    errno: ENOENT,
+    syscall: "look-up in /proc/kallsyms",
+    doing: `set a breakpoint at ${place}`,
+    hint: () =>
+      `The kernel has no function ${place}, and no such variable (those are listed only with CONFIG_KALLSYMS_ALL): ${suggestFunction(place, listSymbols())}`,
+  });
 }
 
 /** Returns the number of a name. @param others more names that a suggestion may have */

@@ -29,11 +29,17 @@ export function findFunctions(name: string): KernelFunction[] {
 
 /** Returns the names of all functions, in the order of the kernel's table. */
 export function listFunctions(): FunctionName[] {
+  return listNames(/^[0-9a-f]+ [TtWw] ([^\s$]\S*)(?:\t\[(\S+)\])?$/gm);
+}
+
+/** Returns the names of all functions and variables, in the order of the kernel's table. */
+export function listSymbols(): FunctionName[] {
+  return listNames(/^[0-9a-f]+ \w ([^\s$]\S*)(?:\t\[(\S+)\])?$/gm);
+}
+
+function listNames(line: RegExp): FunctionName[] {
   const table = readFileSync(path, "latin1");
-  return Array.from(
-    table.matchAll(/^[0-9a-f]+ [TtWw] ([^\s$]\S*)(?:\t\[(\S+)\])?$/gm),
-    ([, name = "", module]) => ({ name, module }),
-  );
+  return Array.from(table.matchAll(line), ([, name = "", module]) => ({ name, module }));
 }
 
 /** Formats the name of a function as the kernel does: `name`, or `module:name`. */

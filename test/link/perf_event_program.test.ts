@@ -589,7 +589,12 @@ describe("attaching to a perf event rejects", () => {
     [
       "a symbol that does not exist",
       { event: { breakpoint: "no_such_symbol" } },
-      /has no function or variable "no_such_symbol"/,
+      /ENOENT .*The kernel has no function no_such_symbol, and no such variable/,
+    ],
+    [
+      "a misspelt symbol",
+      { event: { breakpoint: "vfs_raed", access: "execute" } },
+      /ENOENT .*The kernel has no function vfs_raed, .*: did you mean "vfs_read"\?$/,
     ],
     [
       "a raw number that is negative",
