@@ -208,7 +208,8 @@ function functionText(
 }
 
 function interfaceText({ ifindex, interfaceName: name }: OwnInfo<"xdp">): string {
-  if (ifindex === undefined) return "interface gone";
+  // The kernel reports the index 0 after the removal of the interface, and after BPF_LINK_DETACH.
+  if (ifindex === undefined) return "detached, or its interface is gone";
   return name === undefined ? `interface ${ifindex}` : `${name} (${ifindex})`;
 }
 

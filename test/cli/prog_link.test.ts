@@ -4,7 +4,7 @@ import { unlinkSync } from "node:fs";
 import { join } from "node:path";
 import { asm, HashMap, Program, t } from "../../src/index.ts";
 import { MountedBpffs, mountObstacle } from "../inspect/mounted_bpffs.ts";
-import { attachFentry, attachTcx, obstacleTo } from "../link/attachments.ts";
+import { attachFentry, attachTcx, attachXdp, obstacleTo } from "../link/attachments.ts";
 import { bpftoolJson, bpftoolObstacle } from "../support/bpftool.ts";
 import { bpfObstacle, bpfTest } from "../support/privilege.ts";
 import { testUnless } from "../support/skipping.ts";
@@ -144,7 +144,16 @@ describe("links", () => {
     expect(await cliText(["link", "show", id])).toMatch(/^target: +lo \(1\) \(tcx_egress\)$/m);
     attached.link.detach();
     expect(await cliText(["link", "show", id])).toMatch(
-      /^target: +interface gone \(tcx_egress\)$/m,
+      /^target: +detached, or its interface is gone \(tcx_egress\)$/m,
+    );
+  });
+
+  testUnless(obstacleTo(attachXdp))("are shown as detached, if they are of type xdp", async () => {
+    using attached = attachXdp();
+    const { id } = attached.link.info();
+    attached.link.detach();
+    expect(await cliText(["link", "show", id])).toMatch(
+      /^target: +detached, or its interface is gone$/m,
     );
   });
 
