@@ -137,7 +137,7 @@ export class IterLink extends Link {
    * Returns the records that the program writes, all of one type.
    *
    * @throws {TypeError} if the argument is not a type.
-   * @throws {Error} in a loop: after the last record, if the program has written a part of another one.
+   * @throws {RangeError} in a loop: after the last record, if the program has written a part of another one.
    * @throws {BpfError} in a loop, as {@link lines}.
    */
   records<T>(type: Type<T>): IterOutput<T> {
@@ -268,7 +268,7 @@ function recordSplitter<T>(type: Type<T>, size: number, what: string): () => Spl
       },
       end() {
         if (rest.length === 0) return [];
-        throw new Error(
+        throw new RangeError(
           `the program of the ${what} wrote ${rest.length} bytes after its last record: each record must have the size of ${type.name}, ${size} bytes`,
         );
       },

@@ -197,11 +197,13 @@ describe("the output of an iterator", () => {
     const odd = t.bytes(13);
     const all = Buffer.concat([bytes, bytes, bytes]);
     const records: Uint8Array[] = [];
-    expect(() => {
+    const readAll = () => {
       for (const one of writer.link.records(odd)) records.push(one);
-    }).toThrow(
+    };
+    expect(readAll).toThrow(
       `the program of the iter link to bpf_map wrote ${all.length % 13} bytes after its last record: each record must have the size of bytes(13), 13 bytes`,
     );
+    expect(() => [...writer.link.records(odd)]).toThrow(RangeError);
     expect(Buffer.concat(records)).toEqual(all.subarray(0, all.length - (all.length % 13)));
     expect(() => writer.link.records({} as never)).toThrow(TypeError);
   });
