@@ -66,7 +66,7 @@ export const flowDissector: AttachMethod<FlowDissectorOptions> = {
 const notNamespace =
   "The file or the descriptor is not a network namespace: pass a file such as /run/netns/blue or /proc/1/ns/net";
 const oneDissector =
-  "The network namespace has a flow dissector already, or the initial namespace has one, which excludes those of other namespaces: `bpftool net` lists them";
+  "The network namespace has a flow dissector already, or the initial namespace has one, which excludes those of other namespaces: `bun-bpf net` lists them";
 
 const dissectorHints = {
   EINVAL: () =>
