@@ -256,9 +256,9 @@ function refusalError(
     since === undefined || isKernelSince(since)
       ? undefined
       : `Programs of section "${section.name}" need Linux ${since}, and this is ${kernelRelease()}`;
+  const code = errnoName(errno);
   // If memory ran out, the verifier may have written a log that does not say so.
-  if (log.trim() === "" || resourceErrors.has(errnoName(errno))) {
-    const code = errnoName(errno);
+  if (log.trim() === "" || resourceErrors.has(code) || isForbidden(code, log)) {
     const optionHint = explainLoadFields(program, code);
     if (optionHint !== undefined) return loadError(errno, what, needs, { [code]: optionHint });
     const hint =
@@ -270,6 +270,14 @@ function refusalError(
   const hint = isTooOld ?? explainer()?.helper(type, log);
   const options = { errno, syscall: "bpf(BPF_PROG_LOAD)", doing: `load the ${what}`, hint };
   return new VerifierError(options, log, assembled);
+}
+
+/**
+ * Returns true if the kernel forbids the program before it looks at an instruction, so that the log has only statistics. Kernels
+ * that refuse some programs in lockdown do so.
+ */
+function isForbidden(code: string, log: string): boolean {
+  return code === "EPERM" && /^(?:func#0 @0\n)?processed 0 insns [^\n]*\s*$/.test(log);
 }
 
 /** Suffix of a ring buffer's name that names the map with the count of its lost events. */

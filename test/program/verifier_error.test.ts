@@ -413,3 +413,20 @@ bpfTest("the message names the place by label, function and source position", ()
   );
   expect(error.instruction).toMatchObject({ slot: 3, index: 2, instruction: { source } });
 });
+
+for (const iterator of ["bpf_map_elem", "bpf_sk_storage_map", "sockmap"] as const) {
+  for (const log of ["none", "verbose"] as const) {
+    bpfTest(`${iterator} with the log ${log}: a refusal in lockdown is not a verdict`, () => {
+      // Some kernels refuse these iterators in lockdown; others load them.
+      let error: unknown;
+      try {
+        using _program = load([asm.mov(r0, 0), asm.exit()], { section: `iter/${iterator}`, log });
+      } catch (thrown) {
+        error = thrown;
+      }
+      if (!(error instanceof BpfError) || error.code !== "EPERM") return;
+      expect(error).not.toBeInstanceOf(VerifierError);
+      expect(error.hint).toMatch(/^This process .*lockdown|^This process lacks /);
+    });
+  }
+}
