@@ -65,6 +65,7 @@ function perfError(
   syscall: string,
   doing: string,
   hints: BpfCallContext["hints"] = {},
+  needs?: BpfCallContext["needs"],
 ): BpfError {
   const code = errnoName(errno);
   const isForbidden = ["EPERM", "EACCES"].includes(code);
@@ -72,12 +73,13 @@ function perfError(
     errno,
     syscall,
     doing,
-    hint: hints[code] ?? (isForbidden ? explainPerfPermission : undefined),
+    hint: hints[code] ?? (isForbidden ? () => explainPerfPermission(needs) : undefined),
   });
 }
 
 /** Explains EPERM and EACCES. Some distributions add a level 3 to perf_event_paranoid, at which CAP_PERFMON is not enough. */
-function explainPerfPermission(): string {
+function explainPerfPermission(needs: BpfCallContext["needs"]): string {
+  if (needs?.includes("CAP_SYS_ADMIN") === true) return explainPermission(needs);
   const level = Number(readFileSync("/proc/sys/kernel/perf_event_paranoid", "utf8"));
   if (level <= 2 || hasCapability("CAP_SYS_ADMIN")) return explainPermission(["CAP_PERFMON"]);
   return `${explainPermission(["CAP_SYS_ADMIN"])}. Or set the sysctl kernel.perf_event_paranoid to 2: at ${level}, CAP_PERFMON is not enough on this kernel`;
@@ -125,7 +127,7 @@ export interface ProbeEvent {
 /** Opens the perf event of a probe. The probe exists until the event is closed (kernel 4.17). */
 export function openProbeEvent(
   { type, config, target, offset, pid }: ProbeEvent,
-  { doing, hints }: BpfCallContext,
+  { doing, needs, hints }: BpfCallContext,
 ): number {
   const text = Buffer.from(`${target ?? ""}\0`);
   using name = allocateScratch(text.length);
@@ -139,7 +141,7 @@ export function openProbeEvent(
   view.setBigUint64(PERF_EVENT_ATTR.config2, offset, true);
   const anyCpu = -1;
   const fd = pid === undefined ? tryForAllProcesses(attr) : open(attr, pid, anyCpu);
-  if (fd < 0) throw perfError(lastErrno(), "perf_event_open", doing, hints);
+  if (fd < 0) throw perfError(lastErrno(), "perf_event_open", doing, hints, needs);
   return fd;
 }
 

@@ -144,7 +144,7 @@ function method(isReturn: boolean): AttachMethod<UprobeTarget & UprobeOptions> {
           pid,
           referenceOffset,
         },
-        { doing, hints: hintsFor(path, [offset], pid) },
+        { doing, needs, hints: hintsFor(path, [offset], pid) },
         `${isReturn ? "uretprobe" : "uprobe"} link to ${place}`,
       );
       return attachPerfEvent(program, event, cookie, {

@@ -8,6 +8,7 @@ import { MAP_PRIVATE, PROT_READ, PROT_WRITE } from "../../src/uapi/system.ts";
 import { repetitions } from "../support/effort.ts";
 import { testWith } from "../support/needs.ts";
 import { bpfTest } from "../support/privilege.ts";
+import { runBun } from "../support/run.ts";
 import { countResources, settledResources } from "../support/resources.ts";
 import { calls, Hits, libcPlace } from "./hits.ts";
 import { wayTest } from "./way.ts";
@@ -324,4 +325,37 @@ for (const [kind, places, rounds] of [
     calls.toascii();
     expect(hits.take()).toBe(0);
   });
+}
+
+for (const section of ["uprobe", "uretprobe"] as const) {
+  testWith(attachKinds.get(section))(
+    `${section}: the hint names CAP_SYS_ADMIN if it is missing`,
+    async () => {
+      const code = `
+      import { dlopen } from "bun:ffi";
+      import { asm, Program } from "./src/index.ts";
+      using program = new Program({
+        section: "${section}",
+        license: "GPL",
+        code: [asm.mov(asm.r0, 0), asm.exit()],
+      });
+      const { capset } = dlopen("libc.so.6", { capset: { args: ["ptr", "ptr"], returns: "i32" } }).symbols;
+      // CAP_PERFMON and CAP_BPF, in the second word of each set.
+      const bits = (1 << (38 - 32)) | (1 << (39 - 32));
+      capset(new Uint32Array([0x20080522, 0]), new Uint32Array([0, 0, 0, bits, bits, 0]));
+      try {
+        using link = program.attach({ path: "${path}", offset: ${toascii.offset} });
+      } catch (error) {
+        console.log(error.name, error.code, error.hint);
+      }`;
+      const { stdout, stderr } = await runBun(["-e", code]);
+      expect(stderr).toBe("");
+      // Linux 5.8 to 6.15 allow it, except for stable versions since July 2025.
+      if (stdout !== "") {
+        expect(stdout).toMatch(
+          /^BpfError (EACCES|EPERM) This process lacks CAP_SYS_ADMIN: run as root/,
+        );
+      }
+    },
+  );
 }
