@@ -72,6 +72,9 @@ export function linkPerfEvent(
   throw bpfError(BPF_LINK_CREATE, errno, context);
 }
 
+const cannotUpdate =
+  "Links of this type cannot change their program: attach the new program and dispose of this link";
+
 /**
  * Replaces the program of a link (kernel 5.7, for the link types that support it).
  *
@@ -83,7 +86,7 @@ export function updateLink(
   programFd: number,
   expectedFd: number | undefined,
   what: string,
-  unfitHint = "Links of this type cannot change their program: attach the new program and dispose of this link",
+  unfitHint: string | (() => string | undefined) = cannotUpdate,
 ): void {
   using attr = new BpfAttr(LINK_UPDATE.sizeof);
   attr.u32(LINK_UPDATE.link_fd, linkFd).u32(LINK_UPDATE.new_prog_fd, programFd);
@@ -93,7 +96,7 @@ export function updateLink(
   attr.call(BPF_LINK_UPDATE, {
     doing: `replace the program of the ${what}`,
     hints: {
-      EINVAL: unfitHint,
+      EINVAL: () => (typeof unfitHint === "string" ? unfitHint : (unfitHint() ?? cannotUpdate)),
       ...(expectedFd === undefined
         ? {}
         : {

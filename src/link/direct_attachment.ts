@@ -90,6 +90,7 @@ class DirectOperations implements AttachmentOperations {
     const doing = `replace the program of the ${what}`;
     const call = { doing, syscall: "bpf(BPF_PROG_ATTACH)" };
     this.#program.requireExpected(expected, call);
+    this.#program.requireSameType(program, call);
     if (!this.#isAttached()) throw notAttached(call, replacedHint);
     using opened = new DisposableStack();
     const copy = opened.use(new HeldProgram(program));

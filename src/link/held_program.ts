@@ -3,8 +3,9 @@
 import { objectId } from "../ffi/bpf_object.ts";
 import { Descriptor, duplicate } from "../ffi/descriptor.ts";
 import { BpfError } from "../ffi/error.ts";
-import { ENOENT, EPERM } from "../uapi/errno.ts";
+import { EINVAL, ENOENT, EPERM } from "../uapi/errno.ts";
 import type { LinkedProgram } from "./link.ts";
+import { explainOtherType } from "./replacement_type.ts";
 
 /** An operation and its system call, for errors. */
 interface AttachmentCall {
@@ -50,6 +51,15 @@ export class HeldProgram implements Disposable {
       ...call,
       hint: "The attachment has another program than the expected one: read link.info().programId",
     });
+  }
+
+  /** Checks that another program has the same type, which a replacement needs. @throws {BpfError} EINVAL as the kernel. */
+  requireSameType(
+    next: LinkedProgram,
+    call: { readonly doing: string; readonly syscall: string },
+  ): void {
+    const hint = explainOtherType(next.fd, this.fd, "attachment");
+    if (hint !== undefined) throw new BpfError({ errno: EINVAL, ...call, hint });
   }
 
   [Symbol.dispose](): void {

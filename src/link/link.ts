@@ -7,6 +7,7 @@ import { BpfError } from "../ffi/error.ts";
 import { KernelObject, openObject, type Origin } from "../handle/kernel_object.ts";
 import type { LinkInfo, LinkTypeName } from "./link_info.ts";
 import { linkTarget, readLinkInfo } from "./link_types.ts";
+import { explainUnfit } from "./replacement_type.ts";
 
 /** The part of a loaded program that a link needs. */
 export interface LinkedProgram {
@@ -119,7 +120,7 @@ export class Link extends KernelObject {
   /**
    * Replaces the program of the link with another one of the same type. Each event runs either the old or the new program.
    *
-   * @throws {BpfError} `EINVAL` if links of this type do not support it.
+   * @throws {BpfError} `EINVAL` if links of this type do not support it, or the program has another type.
    * @throws {BpfError} `EPERM` if the link has another program than the option `expected`.
    * @throws {BpfError} `ENOLINK` or `ENOENT` if the program is not attached any more.
    * @throws {TypeError} if an argument is not a program.
@@ -128,7 +129,8 @@ export class Link extends KernelObject {
    */
   update(program: LinkedProgram, options: UpdateLinkOptions = {}): this {
     const { expected } = this.checkUpdate(program, options);
-    updateLink(this.fd, program.fd, expected?.fd, `${this}`);
+    const hint = () => explainUnfit(program.fd, this.info());
+    updateLink(this.fd, program.fd, expected?.fd, `${this}`, hint);
     return this;
   }
 

@@ -154,6 +154,7 @@ class SocketOperations implements AttachmentOperations {
     const doing = `replace the program of the ${this.#socket.what}`;
     const call = { doing, syscall: `setsockopt(${this.#hook.attach})` };
     previous.requireExpected(expected, call);
+    previous.requireSameType(program, call);
     if (latest.get(this.#key) !== this) {
       throw notAttached(call, "Another attachment has replaced the program of the socket");
     }

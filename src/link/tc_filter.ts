@@ -198,6 +198,7 @@ class FilterAttachment {
     const doing = `replace the program of the ${this.#label}`;
     const call = { doing, syscall: "netlink" };
     this.#program.requireExpected(expected, call);
+    this.#program.requireSameType(next, call);
     if (!this.#isAttached()) {
       throw notAttached(
         call,

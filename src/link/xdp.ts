@@ -220,6 +220,7 @@ class XdpAttachment {
   #update(next: LinkedProgram, expected: LinkedProgram | undefined): void {
     const doing = `replace the program of the ${this.#label}`;
     this.#program.requireExpected(expected, { doing, syscall: "netlink" });
+    this.#program.requireSameType(next, { doing, syscall: "netlink" });
     using stack = new DisposableStack();
     const held = stack.use(new HeldProgram(next));
     if (!this.#set({ programFd: next.fd, doing })) {

@@ -1,14 +1,19 @@
-import { expect } from "bun:test";
+import { describe, expect } from "bun:test";
 import {
   asm,
+  BpfError,
   DisposedError,
   Link,
   type LinkedProgram,
   Program,
+  type SectionName,
   features,
 } from "../../src/index.ts";
 import { loopback } from "./attachments.ts";
+import { datagramSocket } from "../maps/sockets.ts";
+import { TestCgroup } from "../support/cgroups.ts";
 import { testWith } from "../support/needs.ts";
+import { TestNetwork } from "../support/network.ts";
 
 const tcxTest = testWith(features.attachKinds.get("tcx"));
 
@@ -77,4 +82,86 @@ tcxTest("a disposed link throws DisposedError", () => {
   ]) {
     expect(use).toThrow(DisposedError);
   }
+});
+
+describe("a program that does not fit is refused with the reason:", () => {
+  /** Loads a program that returns 1. */
+  const load = (section: SectionName): Program =>
+    new Program({ section, license: "GPL", code: [asm.mov(asm.r0, 1), asm.exit()] });
+  const refusal = (link: Link, section: SectionName): BpfError => {
+    using wrong = load(section);
+    try {
+      link.update(wrong);
+    } catch (error) {
+      if (error instanceof BpfError) return error;
+      throw error;
+    }
+    throw new Error(`${link} took a program of ${section}`);
+  };
+  const other = "The program is of type socket_filter, and the";
+
+  tcxTest("a tcx link", () => {
+    using program = classifier();
+    using link = attachToLoopback(program);
+    expect(refusal(link, "socket")).toMatchObject({
+      code: "EINVAL",
+      hint: `${other} link needs sched_cls`,
+    });
+    expect(refusal(link, "xdp").hint).toBe(
+      "The program is of type xdp, and the link needs sched_cls",
+    );
+    expect(link.info().programId).toBe(program.id);
+  });
+
+  testWith(features.attachKinds.get("xdp"))("an xdp link", () => {
+    using network = new TestNetwork();
+    using program = load("xdp");
+    using link = program.attachAs("xdp", { interface: "lo", netns: network, method: "link" });
+    expect(refusal(link, "socket").hint).toBe(`${other} link needs xdp`);
+    expect(refusal(link, "xdp/devmap").hint).toMatch(/another attach type than that of the link/);
+  });
+
+  testWith(features.attachKinds.get("raw_tp"))("a link that takes no other program", () => {
+    using program = load("raw_tp");
+    using link = program.attachAs("raw_tp", { tracepoint: "sched_process_exec" });
+    for (const section of ["socket", "raw_tp"] as const) {
+      expect(refusal(link, section).hint).toMatch(
+        /^Links of this type cannot change their program/,
+      );
+    }
+  });
+
+  for (const [kind, section, needed] of [
+    ["xdp_netlink", "xdp", "xdp"],
+    ["tc", "tc/ingress", "sched_cls"],
+  ] as const) {
+    testWith(features.attachKinds.get(kind))(`${section} by netlink`, () => {
+      using network = new TestNetwork();
+      using program = load(section);
+      const options = { interface: "lo", netns: network, method: "netlink" } as const;
+      using link = program.attachAs(section, options);
+      expect(refusal(link, "socket")).toMatchObject({
+        code: "EINVAL",
+        syscall: "netlink",
+        hint: `${other} attachment needs ${needed}`,
+      });
+      expect(link.info().programId).toBe(program.id);
+    });
+  }
+
+  testWith(features.attachKinds.get("socket"))("a socket filter", () => {
+    using socket = datagramSocket();
+    using program = load("socket");
+    using link = program.attachAs("socket", { socket });
+    expect(refusal(link, "xdp").hint).toBe(
+      "The program is of type xdp, and the attachment needs socket_filter",
+    );
+  });
+
+  testWith(features.attachKinds.get("cgroup_skb/egress"))("an attachment to a cgroup", () => {
+    using cgroup = new TestCgroup();
+    using program = load("cgroup_skb/egress");
+    using link = program.attachAs("cgroup_skb/egress", { cgroup: cgroup.path, method: "attach" });
+    expect(refusal(link, "socket").hint).toBe(`${other} attachment needs cgroup_skb`);
+  });
 });
