@@ -13,7 +13,8 @@ import { loopback } from "./attachments.ts";
 import { datagramSocket } from "../maps/sockets.ts";
 import { TestCgroup } from "../support/cgroups.ts";
 import { testWith } from "../support/needs.ts";
-import { TestNetwork } from "../support/network.ts";
+import { TestNetwork, vethObstacle } from "../support/network.ts";
+import { testUnless } from "../support/skipping.ts";
 
 const tcxTest = testWith(features.attachKinds.get("tcx"));
 
@@ -81,6 +82,32 @@ tcxTest("a disposed link throws DisposedError", () => {
     () => link.unpin("/nowhere"),
   ]) {
     expect(use).toThrow(DisposedError);
+  }
+});
+
+describe("a link without a target cannot be updated, and says so:", () => {
+  for (const [kind, section, method] of [
+    ["xdp", "xdp", "link"],
+    ["tcx", "tcx/ingress", "tcx"],
+  ] as const) {
+    for (const end of ["detached", "of a removed interface"] as const) {
+      const obstacle = vethObstacle ?? features.attachKinds.get(kind).reason;
+      testUnless(obstacle)(`${kind}, ${end}`, () => {
+        using network = new TestNetwork();
+        network.addVeth(10, "left", "right");
+        using program = new Program({
+          section,
+          license: "GPL",
+          code: [asm.mov(asm.r0, 0), asm.exit()],
+        });
+        using link: Link = program.attachAs(section, { interface: "left", netns: network, method });
+        if (end === "detached") link.detach();
+        else network.remove(10);
+        expect(() => link.update(program)).toThrow(
+          /ENOLINK.* The link is detached, or its target is gone: attach the program again/,
+        );
+      });
+    }
   }
 });
 
