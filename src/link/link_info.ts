@@ -90,7 +90,11 @@ export interface NetnsLinkInfo extends CommonLinkInfo {
 interface InterfaceLinkInfo extends CommonLinkInfo {
   /** The index of the interface in its network namespace; `undefined` after the interface was removed. */
   readonly ifindex: number | undefined;
-  /** The name of the interface with this index in the network namespace of this process, which may be a different one. */
+  /**
+   * The name of the interface. It is known for links that this object has attached and for attachments without links, and for
+   * links of the types tcx and netkit in the network namespace of this thread (CAP_NET_ADMIN). Otherwise it is `undefined`: an
+   * index does not identify an interface, because other network namespaces use the same numbers.
+   */
   readonly interfaceName: string | undefined;
 }
 

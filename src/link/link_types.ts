@@ -2,7 +2,9 @@
 
 import { type Keyword, keywordOf, keywordsByNumber } from "../check/names.ts";
 import { type BufferedInfo, bufferedInfo, type InfoBuffer } from "../ffi/bpf_object.ts";
-import { attachTypeName } from "../ffi/bpf_prog.ts";
+import { queryPrograms } from "../ffi/bpf_link.ts";
+import { type AttachTypeName, attachTypeName } from "../ffi/bpf_prog.ts";
+import { BpfError } from "../ffi/error.ts";
 import { interfaceName } from "../ffi/socket.ts";
 import {
   bpfAttachTypes,
@@ -77,7 +79,11 @@ const linkTypes: { readonly [Type in Exclude<LinkTypeName, `type_${number}`>]: L
     target: ({ netnsInode, attachType }) => ["netns", `${netnsInode ?? "gone"}`, `(${attachType})`],
   },
   xdp: {
-    read: (info) => interfaceAt(info, LINK_INFO.xdp_ifindex),
+    // The kernel lists no XDP links, so it is not known whether the interface is in this network namespace.
+    read: (info) => ({
+      ifindex: readPresent32(info, LINK_INFO.xdp_ifindex),
+      interfaceName: undefined,
+    }),
     target: (info) => [interfaceText(info)],
   },
   perf_event: {
@@ -107,10 +113,7 @@ const linkTypes: { readonly [Type in Exclude<LinkTypeName, `type_${number}`>]: L
     target: ({ family, hook, priority }) => [family, hook, `priority ${priority}`],
   },
   tcx: {
-    read: (info) => ({
-      ...interfaceAt(info, LINK_INFO.tcx_ifindex),
-      attachType: attachTypeName(info.u32(LINK_INFO.tcx_attach_type)),
-    }),
+    read: (info) => interfaceAt(info, LINK_INFO.tcx_ifindex, LINK_INFO.tcx_attach_type),
     target: (info) => [interfaceText(info), `(${info.attachType})`],
   },
   tc: {
@@ -132,10 +135,7 @@ const linkTypes: { readonly [Type in Exclude<LinkTypeName, `type_${number}`>]: L
       count === undefined ? [] : [`${count} functions of`, path ?? "a file"],
   },
   netkit: {
-    read: (info) => ({
-      ...interfaceAt(info, LINK_INFO.netkit_ifindex),
-      attachType: attachTypeName(info.u32(LINK_INFO.netkit_attach_type)),
-    }),
+    read: (info) => interfaceAt(info, LINK_INFO.netkit_ifindex, LINK_INFO.netkit_attach_type),
     target: (info) => [interfaceText(info), `(${info.attachType})`],
   },
   sockmap: {
@@ -254,9 +254,24 @@ function tracingType(number: number): OwnInfo<"tracing">["attachType"] {
   return number === bpfAttachTypes.CGROUP_INET_INGRESS ? "ext" : attachTypeName(number);
 }
 
-function interfaceAt(info: BufferedInfo, offset: number): OwnInfo<"xdp"> {
-  const ifindex = readPresent32(info, offset);
-  return { ifindex, interfaceName: ifindex === undefined ? undefined : interfaceName(ifindex) };
+/** Reads the interface and the hook of a link, and the name of the interface if it is in this network namespace. */
+function interfaceAt(info: BufferedInfo, index: number, type: number): OwnInfo<"tcx"> {
+  const ifindex = readPresent32(info, index);
+  const attachType = attachTypeName(info.u32(type));
+  const isHere = ifindex !== undefined && hasLink(ifindex, attachType, info.u32(LINK_INFO.id));
+  return { ifindex, interfaceName: isHere ? interfaceName(ifindex) : undefined, attachType };
+}
+
+/** Returns true if an interface of this network namespace has a link; false also if the kernel does not list its links. */
+function hasLink(ifindex: number, attachType: AttachTypeName, id: number): boolean {
+  try {
+    const { programs } = queryPrograms(ifindex, attachType, { doing: "list programs" });
+    return programs.some(({ linkId }) => linkId === id);
+  } catch (error) {
+    // No interface has the index, or CAP_NET_ADMIN is missing.
+    if (error instanceof BpfError) return false;
+    throw error;
+  }
 }
 
 function readIterator(info: BufferedInfo): OwnInfo<"iter"> {

@@ -6,7 +6,7 @@ import { isKernelSince } from "../ffi/kernel.ts";
 import { LINK_CREATE } from "../uapi/layout.ts";
 import { orderHints, orderOptions, type OrderOptions, positionOf } from "./anchor.ts";
 import type { AttachKindRow, AttachMethod } from "./attach_method.ts";
-import { Link } from "./link.ts";
+import { InterfaceLink } from "./interface_link.ts";
 import { atInterface, type InterfaceOptions, missingInterface } from "./network_target.ts";
 
 /**
@@ -45,7 +45,10 @@ export const netkit: AttachMethod<NetkitOptions> = {
           .u32(LINK_CREATE.netkit_relative_fd, relative)
           .u64(LINK_CREATE.netkit_expected_revision, expectedRevision),
       );
-      return new Link(new Descriptor(fd, `netkit link to ${device.label} (${attachType})`));
+      return new InterfaceLink(
+        new Descriptor(fd, `netkit link to ${device.label} (${attachType})`),
+        device,
+      );
     });
   },
 };

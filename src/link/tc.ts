@@ -7,7 +7,8 @@ import { isKernelSince } from "../ffi/kernel.ts";
 import { LINK_CREATE } from "../uapi/layout.ts";
 import { hasOrder, orderHints, orderOptions, type OrderOptions, positionOf } from "./anchor.ts";
 import type { AttachKindRow, AttachMethod, AttachRequest } from "./attach_method.ts";
-import { Link } from "./link.ts";
+import { InterfaceLink } from "./interface_link.ts";
+import type { Link } from "./link.ts";
 import type { TcDirection } from "./link_info.ts";
 import {
   atInterface,
@@ -138,7 +139,10 @@ function attachTcx(
       .u32(LINK_CREATE.tcx_relative_fd, relative)
       .u64(LINK_CREATE.tcx_expected_revision, expectedRevision),
   );
-  return new Link(new Descriptor(fd, `tcx link to ${device.label} (tcx_${direction})`));
+  return new InterfaceLink(
+    new Descriptor(fd, `tcx link to ${device.label} (tcx_${direction})`),
+    device,
+  );
 }
 
 /** Common part of the rows about classifiers. */

@@ -17,7 +17,8 @@ import {
 import type { AttachKindRow, AttachMethod, AttachRequest } from "./attach_method.ts";
 import { Attachment } from "./attachment.ts";
 import { HeldProgram } from "./held_program.ts";
-import { checkProgram, Link, type LinkedProgram } from "./link.ts";
+import { InterfaceLink } from "./interface_link.ts";
+import { checkProgram, type Link, type LinkedProgram } from "./link.ts";
 import type { XdpLinkInfo, XdpMode } from "./link_info.ts";
 import {
   atInterface,
@@ -117,7 +118,7 @@ function attachLink(
       },
     },
   );
-  return new Link(new Descriptor(fd, `xdp link to ${device.label}`));
+  return new InterfaceLink(new Descriptor(fd, `xdp link to ${device.label}`), device);
 }
 
 /** Returns hints for refusals of both methods, by errno name. */

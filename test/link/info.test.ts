@@ -16,6 +16,7 @@ import {
   Btf,
   features,
   KernelSymbols,
+  Link,
   type LinkInfo,
   listLinks,
   Program,
@@ -27,6 +28,8 @@ import { bpftoolJson, bpftoolObstacle } from "../support/bpftool.ts";
 import { testWith } from "../support/needs.ts";
 import { bpfObstacle, bpfTest } from "../support/privilege.ts";
 import { countResources } from "../support/resources.ts";
+import { interfaceName } from "../../src/ffi/socket.ts";
+import { TestNetwork, vethObstacle } from "../support/network.ts";
 import { testUnless } from "../support/skipping.ts";
 import { atPlaceOf, ways } from "./all_ways.ts";
 import {
@@ -131,7 +134,10 @@ for (const { name, make, info } of kinds) {
       const actual = attached.link.info();
       expect(actual).toEqual({ id: actual.id, programId: actual.programId, ...info() } as LinkInfo);
       expect(actual.programId).toBeGreaterThan(0);
-      expect([...listLinks()].find(({ id }) => id === actual.id)).toEqual(actual);
+      const listed = [...listLinks()].find(({ id }) => id === actual.id);
+      // Only the link itself knows the name of the interface of an XDP program.
+      const expected = actual.type === "xdp" ? { ...actual, interfaceName: undefined } : actual;
+      expect(listed).toEqual(expected);
     },
   );
 }
@@ -374,3 +380,44 @@ function eventOf({ link }: Attached) {
 function tracepointProgram(section: SectionName): Program {
   return new Program({ section, license: "GPL", code: [asm.mov(asm.r0, 0), asm.exit()] });
 }
+
+describe("the name of an interface is that of the right network namespace:", () => {
+  for (const [kind, section, method] of [
+    ["xdp", "xdp", "link"],
+    ["tcx", "tcx/ingress", "tcx"],
+    ["netkit", "netkit/primary", undefined],
+  ] as const) {
+    const obstacle = vethObstacle ?? features.attachKinds.get(kind).reason;
+    testUnless(obstacle)(kind, () => {
+      // Both namespaces have an interface with the same index, by different names.
+      using own = new TestNetwork();
+      using other = new TestNetwork();
+      const index = kind === "netkit" ? own.addNetkit()[0] : own.addVeth(100, "here", "peer");
+      other.addVeth(index, "there", "peer");
+      using program = new Program({
+        section,
+        license: "GPL",
+        code: [asm.mov(asm.r0, 0), asm.exit()],
+      });
+      const name = own.enter(() => interfaceName(index));
+      const options = { interface: index, netns: own, ...(method && { method }) };
+      using link = program.attachAs(section, options as never);
+      expect(link.info()).toMatchObject({ ifindex: index, interfaceName: name });
+      other.enter(() => {
+        expect(link.info()).toMatchObject({ ifindex: index, interfaceName: name });
+        using again = Link.fromId(link.id);
+        expect(again.info()).toMatchObject({ ifindex: index, interfaceName: undefined });
+        expect(`${again}`).toContain(`${kind} link to interface ${index}`);
+        expect([...listLinks()].find(({ id }) => id === link.id)).toEqual(again.info());
+      });
+      own.enter(() => {
+        using again = Link.fromId(link.id);
+        // The kernel does not list the links of XDP programs.
+        const known = kind === "xdp" ? undefined : name;
+        expect(again.info()).toMatchObject({ ifindex: index, interfaceName: known });
+      });
+      link.detach();
+      expect(link.info()).toMatchObject({ ifindex: undefined, interfaceName: undefined });
+    });
+  }
+});
