@@ -1,5 +1,6 @@
 /** @module The types of sections: their names, and the options of `attach()` for each. */
 
+import type { FdLike } from "../handle/fd_like.ts";
 import type { CookieOptions, CookiesOptions } from "../link/attach_method.ts";
 import type { IteratorOptions } from "../link/iterator.ts";
 import type { IterLink } from "../link/iterator_link.ts";
@@ -7,6 +8,7 @@ import type { KprobeOptions, KprobeTarget, KsyscallTarget } from "../link/kprobe
 import type { KprobeMultiLink, KprobeMultiTarget } from "../link/kprobe_multi.ts";
 import type { CgroupOptions, CgroupSkbOptions } from "../link/cgroup.ts";
 import type { Link } from "../link/link.ts";
+import type { BreakpointEvent } from "../link/perf_counters.ts";
 import type { PerfEventOptions } from "../link/perf_event_program.ts";
 import type { PerfEventsLink } from "../link/perf_events_link.ts";
 import type { FlowDissectorOptions } from "../link/netns.ts";
@@ -37,6 +39,38 @@ interface Attaching<Options extends object, Result extends Link = Link> {
 /** Sections that `attach()` cannot attach. */
 type NotAttachable = Attaching<never>;
 
+/** The rate of a perf event: one of two options; breakpoints have a default. */
+type SampleRate =
+  | { readonly frequency: number; readonly period?: never }
+  | { readonly period: number | bigint; readonly frequency?: never }
+  | { readonly event: BreakpointEvent; readonly frequency?: never; readonly period?: never };
+
+/** The option `replace` of XDP programs, which needs the method `"netlink"`. */
+type XdpReplacement = { readonly replace?: false } | { readonly method: "netlink" };
+
+/** The order of classifiers, which classic filters do not have. */
+type TcOrder =
+  | { readonly method?: "tcx" }
+  | {
+      readonly method: "netlink";
+      readonly before?: never;
+      readonly after?: never;
+      readonly expectedRevision?: never;
+    };
+
+/** Options that limit an iterator to a process or a thread, of which at most one is given. */
+type OneProcess =
+  | { readonly tid?: never; readonly pidfd?: never }
+  | { readonly pid?: never; readonly pidfd?: never }
+  | { readonly pid?: never; readonly tid?: never };
+
+/** The options of an iterator. Those over the elements of a map need the map. */
+type IteratorOptionsOf<Target extends string> = IteratorOptions &
+  (Target extends "task" | "task_file" | "task_vma" ? OneProcess : unknown) &
+  (Target extends "bpf_map_elem" | "bpf_sk_storage_map" | "sockmap"
+    ? { readonly map: FdLike }
+    : unknown);
+
 /** Sections of programs that are attached to a cgroup, except `cgroup/skb`. */
 type CgroupSection =
   | `cgroup_skb/${"ingress" | "egress"}`
@@ -48,10 +82,13 @@ type CgroupSection =
 /** Sections without a target in the name. */
 interface PlainSections
   extends
-    Readonly<Record<"xdp" | "xdp.frags", Attaching<XdpOptions>>>,
-    Readonly<Record<"tc" | "classifier", Attaching<DirectedTcOptions>>>,
+    Readonly<Record<"xdp" | "xdp.frags", Attaching<XdpOptions & XdpReplacement>>>,
+    Readonly<Record<"tc" | "classifier", Attaching<DirectedTcOptions & TcOrder>>>,
     Readonly<
-      Record<"tc/ingress" | "tcx/ingress" | "tc/egress" | "tcx/egress", Attaching<TcOptions>>
+      Record<
+        "tc/ingress" | "tcx/ingress" | "tc/egress" | "tcx/egress",
+        Attaching<TcOptions & TcOrder>
+      >
     >,
     Readonly<Record<"netkit/primary" | "netkit/peer", Attaching<NetkitOptions>>>,
     Readonly<Record<"netfilter", Attaching<NetfilterOptions>>>,
@@ -63,7 +100,7 @@ interface PlainSections
         Attaching<SocketMapOptions>
       >
     > {
-  perf_event: Attaching<PerfEventOptions, PerfEventsLink>;
+  perf_event: Attaching<PerfEventOptions & SampleRate, PerfEventsLink>;
   "xdp/devmap": NotAttachable;
   "xdp.frags/devmap": NotAttachable;
   "xdp/cpumap": NotAttachable;
@@ -174,12 +211,14 @@ type AttachingOf<S extends SectionName> = S extends keyof PlainSections
         TargetableSections[S]["target"] & TargetableSections[S]["options"],
         TargetableSections[S]["link"]
       >
-    : S extends `${infer Prefix}/${string}`
-      ? Prefix extends keyof TargetableSections
-        ? TargetableSections[Prefix]
-        : Prefix extends keyof TargetedSections
-          ? TargetedSections[Prefix]
-          : never
+    : S extends `${infer Prefix}/${infer Target}`
+      ? Prefix extends "iter" | "iter.s"
+        ? Attaching<IteratorOptionsOf<Target>, IterLink>
+        : Prefix extends keyof TargetableSections
+          ? TargetableSections[Prefix]
+          : Prefix extends keyof TargetedSections
+            ? TargetedSections[Prefix]
+            : never
       : never;
 
 /** The options of {@link Program.attach} for programs of a section. `never` if it cannot attach them. */

@@ -5,6 +5,7 @@ import { DetachedMount } from "../../src/ffi/mount.ts";
 import { isKernelSince } from "../../src/ffi/kernel.ts";
 import { mountCgroups } from "../../src/features/attach_probes.ts";
 import {
+  type AttachOptions,
   ArrayMap,
   asm,
   BpfError,
@@ -367,7 +368,7 @@ describe("an iterator over threads", () => {
   parameterTest("is limited to a process or a thread", async () => {
     using program = threadWriter();
     await using child = Bun.spawn(["sleep", "60"], { stdout: "ignore" });
-    const threadsWith = (options: IteratorOptions) => {
+    const threadsWith = (options: AttachOptions<"iter/task">) => {
       using link = program.attach(options);
       return [...link.records(t.u32)];
     };
@@ -537,6 +538,7 @@ describe("an iterator over the elements of a map", () => {
     using program = elementWriter();
     using ring = new RingBuf({ event: t.u32, size: 4096 });
     using small = new HashMap({ key: t.u16, value: t.u32, maxEntries: 1 });
+    // @ts-expect-error: the map is missing
     expect(() => program.attach()).toThrow(
       'attach: the iterator bpf_map_elem needs the option "map", the map whose elements it visits',
     );

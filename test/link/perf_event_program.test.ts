@@ -7,6 +7,7 @@ import { onlineCpus } from "../../src/ffi/perf_event.ts";
 import {
   ArrayMap,
   asm,
+  type AttachOptions,
   BpfError,
   DisposedError,
   features,
@@ -74,7 +75,7 @@ class Counter implements Disposable {
   }
 
   attach(options: PerfEventOptions): PerfEventsLink {
-    return this.program.attach(options);
+    return this.program.attach(options as AttachOptions<"perf_event">);
   }
 
   /** Returns the runs on each possible CPU since the last call. */

@@ -200,3 +200,58 @@ test("sections that libbpf does not know do not compile", () => {
   void accepted;
   void refused;
 });
+
+test("options that exclude or need one another are checked together", () => {
+  const accepted = (
+    perf: Program<"perf_event">,
+    elements: Program<"iter/bpf_map_elem">,
+    tasks: Program<"iter/task">,
+    xdp: Program<"xdp">,
+    tc: Program<"tc">,
+    tcx: Program<"tcx/ingress">,
+  ): void => {
+    perf.attach({ event: "cpu-clock", frequency: 99 });
+    perf.attach({ event: "cpu-clock", period: 1000n });
+    perf.attach({ event: { breakpoint: "vfs_read", access: "execute" } });
+    elements.attach({ map: { fd: 3 } });
+    tasks.attach();
+    tasks.attach({ pid: 1 });
+    xdp.attach({ interface: "lo", replace: false });
+    xdp.attach({ interface: "lo", method: "netlink", replace: true });
+    xdp.attach({ interface: "lo", method: "netlink", replace: { fd: 3 } });
+    tc.attach({ interface: "lo", direction: "ingress", method: "netlink", priority: 1 });
+    tcx.attach({ interface: "lo", before: "all" });
+    tcx.attach({ interface: "lo", method: "tcx", after: "all" });
+  };
+  const refused = (
+    perf: Program<"perf_event">,
+    elements: Program<"iter/bpf_map_elem">,
+    sockets: Program<"iter.s/sockmap">,
+    tasks: Program<"iter/task">,
+    xdp: Program<"xdp">,
+    tc: Program<"tc">,
+    tcx: Program<"tcx/ingress">,
+  ): void => {
+    // @ts-expect-error: neither a frequency nor a period
+    perf.attach({ event: "cpu-clock" });
+    // @ts-expect-error: a frequency and a period
+    perf.attach({ event: "cpu-clock", frequency: 1, period: 1 });
+    // @ts-expect-error: the map is missing
+    elements.attach();
+    // @ts-expect-error: the map is missing
+    elements.attach({});
+    // @ts-expect-error: the map is missing
+    sockets.attach();
+    // @ts-expect-error: a process and a thread
+    tasks.attach({ pid: 1, tid: 1 });
+    // @ts-expect-error: a link is not replaced
+    xdp.attach({ interface: "lo", replace: true });
+    // @ts-expect-error: a link is not replaced
+    xdp.attach({ interface: "lo", method: "link", replace: true });
+    // @ts-expect-error: classic filters have priorities instead
+    tc.attach({ interface: "lo", direction: "ingress", method: "netlink", before: "all" });
+    // @ts-expect-error: classic filters have priorities instead
+    tcx.attach({ interface: "lo", method: "netlink", after: "all" });
+  };
+  void [accepted, refused];
+});
