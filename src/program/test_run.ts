@@ -232,7 +232,7 @@ function explainInput(
     case "nothing":
       // bpf_prog_test_run_tracing() in net/bpf/test_run.c returns EFAULT for all other attach types.
       return code === "EFAULT"
-        ? "Of the programs of the type tracing, the kernel can run only fentry, fexit, fmod_ret and fsession programs this way, not those of tp_btf. Attach the program, or test a program of the section raw_tp, which takes the arguments of the tracepoint in ctx"
+        ? "Of the programs of the type tracing, the kernel can run only fentry, fexit, fmod_ret and fsession programs this way, not those of tp_btf, lsm and iter. Attach the program (an iterator runs when its output is read), or test a program of the section raw_tp, which takes the arguments of the tracepoint in ctx"
         : undefined;
   }
 }
@@ -266,7 +266,7 @@ function explainPacket(
     return `${takes} ${kind} (data) of at most ${largest} bytes on this kernel, got ${size} bytes`;
   }
   if (name === "xdp" && largest !== undefined && ctx === undefined) {
-    return "The kernel has no test runs for XDP programs that are bound to a network interface";
+    return "The kernel has no test runs for XDP programs that are bound to a network interface, or loaded for the entries of a map (xdp/devmap, xdp/cpumap)";
   }
   if (code === "ENODEV") {
     return "The interface in the context (ctx) does not exist in this network namespace, or is not up";

@@ -540,8 +540,24 @@ testWith(features.attachKinds.get("tp_btf"))(
     for (const options of [{}, { ctx: new Uint8Array(24) }, { data: packet }]) {
       const error = refusal(() => program.testRun(options));
       expect(error.hint).toMatch(
-        /^Of the programs of the type tracing, .* not those of tp_btf\. Attach the program, or .*raw_tp/,
+        /^Of the programs of the type tracing, .* not those of tp_btf, lsm and iter\. Attach the program .*, or .*raw_tp/,
       );
     }
   },
 );
+
+bpfTest("programs that the kernel cannot run this way have hints", () => {
+  for (const [section, input, hint] of [
+    ["iter/task", {}, /an iterator runs when its output is read/],
+    ["xdp/devmap", { data: new Uint8Array(64) }, /loaded for the entries of a map \(xdp\/devmap/],
+  ] as const) {
+    // Older kernels run the latter.
+    if (section === "xdp/devmap" && !isKernelSince("6.1")) continue;
+    using program = new Program({
+      section,
+      license: "GPL",
+      code: [asm.mov(asm.r0, 0), asm.exit()],
+    });
+    expect(() => program.testRun(input)).toThrow(hint);
+  }
+});
