@@ -13,6 +13,7 @@ import {
   PERF_TYPE_HARDWARE,
   PERF_TYPE_HW_CACHE,
   PERF_TYPE_RAW,
+  PERF_TYPE_TRACEPOINT,
 } from "../uapi/system.ts";
 import {
   type AttachKindRow,
@@ -210,6 +211,9 @@ function explainInvalid(type: number, rate: SampledEvent["rate"]): string | unde
     if (rate.frequency > BigInt(max)) {
       return `frequency: the sysctl kernel.${name} allows at most ${max}; the kernel lowers it when samples take too long`;
     }
+  }
+  if (type === PERF_TYPE_TRACEPOINT) {
+    return "Events of tracepoints (type 2) run programs of the section tp, not of perf_event";
   }
   return type === PERF_TYPE_BREAKPOINT
     ? "The processor has no such breakpoint: the address must be a multiple of the length; x86-64 has none for reads only; one to execute has the length 8, and can be in the kernel only with CONFIG_KPROBES"

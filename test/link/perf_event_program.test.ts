@@ -613,6 +613,11 @@ describe("attaching to a perf event rejects", () => {
       /ENOENT.*no event source with the type 9999/,
     ],
     [
+      "a tracepoint",
+      { event: { type: 2, config: 1 }, frequency: 10 },
+      /EINVAL.*Events of tracepoints \(type 2\) run programs of the section tp/,
+    ],
+    [
       "a high frequency",
       { event: "cpu-clock", frequency: 2 ** 30 },
       /EINVAL.*kernel.perf_event_max_sample_rate allows at most \d+/,
