@@ -130,7 +130,7 @@ function refusals(device: NetworkInterface, mode: XdpMode | undefined) {
     ENODEV: () => missingInterface(device),
     EOPNOTSUPP:
       mode === "offload"
-        ? "The network card cannot run programs"
+        ? `The driver of ${device.label} has no offload, or the program was not loaded for the network card: load it with the option interface`
         : `The driver of ${device.label} does not support XDP: mode: "generic" works with every driver`,
   };
 }
@@ -143,6 +143,15 @@ function attachedHint({ index, label }: NetworkInterface): string {
   );
   if (programs.length === 0) return `${label} had another XDP program, which is detached now`;
   return `${label} has an XDP program already: ${programs.join(" and ")}. The kernel runs one program in each mode, and not both in "driver" and in "generic": detach it first (bun-bpf link list; ip link set dev ${label} xdp off)`;
+}
+
+/** Returns a hint for an interface that has another program than the expected one, or none. */
+function otherThanExpected(device: NetworkInterface): string {
+  using route = new RouteSocket();
+  const ids = [...describeInterface(route, device.index).xdp.values()];
+  return ids.length === 0
+    ? `${device.label} has no XDP program, so there is none to replace: leave out the option replace`
+    : `${device.label} has another XDP program than the one to replace: program ${ids.join(", ")}`;
 }
 
 function attachByNetlink(
@@ -165,6 +174,7 @@ function attachByNetlink(
     doing: `attach an XDP program to ${device.label}`,
     hints: {
       ...refusals(device, mode),
+      ...(expectedFd !== undefined && { EEXIST: () => otherThanExpected(device) }),
       ...(expectedFd !== undefined &&
         !isKernelSince("5.7") && {
           EINVAL: "An expected program needs Linux 5.7: pass replace: true",

@@ -265,3 +265,33 @@ testWith(netlink)("a namespace is named by a path, a process or a descriptor", (
     child.kill();
   }
 });
+
+testWith(netlink)(
+  "replacing by netlink names the program that is attached, or that there is none",
+  () => {
+    using network = new TestNetwork();
+    using packets = new PacketPrograms();
+    using first = packets.load("xdp", XDP_PASS, 1);
+    using second = packets.load("xdp", XDP_PASS, 2);
+    const at = { interface: "lo", netns: network, method: "netlink" } as const;
+    const replace = () => second.attach({ ...at, replace: second });
+    if (!isKernelSince("5.7")) return;
+    expect(replace).toThrow(/EEXIST .*lo has no XDP program, so there is none to replace/);
+    using _attached = first.attach(at);
+    expect(replace).toThrow(
+      `lo has another XDP program than the one to replace: program ${first.id}`,
+    );
+  },
+);
+
+testWith(netlink)("a program that was not loaded for a network card is not offloaded", () => {
+  using network = new TestNetwork();
+  using packets = new PacketPrograms();
+  using program = packets.load("xdp", XDP_PASS);
+  for (const method of ["link", "netlink"] as const) {
+    if (method === "link" && !link.available) continue;
+    expect(() =>
+      program.attach({ interface: "lo", netns: network, method, mode: "offload" }),
+    ).toThrow(/has no offload, or the program was not loaded for the network card/);
+  }
+});
