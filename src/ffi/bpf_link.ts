@@ -96,6 +96,7 @@ export function updateLink(
   attr.call(BPF_LINK_UPDATE, {
     doing: `replace the program of the ${what}`,
     hints: {
+      EOPNOTSUPP: cannotUpdate,
       ENOLINK:
         "The link is detached, or its target is gone: attach the program again, and dispose of this link",
       EINVAL: () => (typeof unfitHint === "string" ? unfitHint : (unfitHint() ?? cannotUpdate)),

@@ -192,3 +192,19 @@ describe("a program that does not fit is refused with the reason:", () => {
     expect(refusal(link, "socket").hint).toBe(`${other} attachment needs cgroup_skb`);
   });
 });
+
+testUnless(features.attachKinds.get("netfilter").reason)(
+  "a netfilter link takes no other program, and says so",
+  () => {
+    using network = new TestNetwork();
+    using program = new Program({
+      section: "netfilter",
+      license: "GPL",
+      code: [asm.mov(asm.r0, 1), asm.exit()],
+    });
+    using link = program.attach({ family: "ipv4", hook: "local_in", netns: network });
+    expect(() => link.update(program)).toThrow(
+      /(EOPNOTSUPP|EINVAL).*Links of this type cannot change their program/,
+    );
+  },
+);
