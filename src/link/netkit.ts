@@ -36,7 +36,7 @@ export const netkit: AttachMethod<NetkitOptions> = {
           ENXIO: `${device.label} is not a netkit device: \`ip link add type netkit\` makes one`,
           EACCES: `${device.label} is the peer of its netkit device: programs for both sides are attached to the primary interface`,
           EINVAL: isKernelSince("6.7")
-            ? "The program or link of the option before or after is not a classifier, or this kernel was built without netkit devices (CONFIG_NETKIT)"
+            ? `${device.label} is not a netkit device and this kernel was built without them (CONFIG_NETKIT), or the program or link of the option before or after is not a classifier`
             : "netkit devices need Linux 6.7",
         },
       } as const;
