@@ -1,0 +1,75 @@
+/** @module Removes nodes whose value nothing uses. */
+
+import { effectOf, inputsOf, type IrFunction, type Node, type Slot } from "./ir.ts";
+
+/** Helpers whose only effect is their result. */
+const withoutEffect = new Set<string>([
+  "map_lookup_elem",
+  "ktime_get_ns",
+  "ktime_get_boot_ns",
+  "ktime_get_coarse_ns",
+  "get_prandom_u32",
+  "get_smp_processor_id",
+  "get_numa_node_id",
+  "get_current_pid_tgid",
+  "get_current_uid_gid",
+  "get_current_cgroup_id",
+  "get_current_task",
+  "get_current_task_btf",
+]);
+
+/** Removes nodes whose value nothing uses, and stores to slots that nothing reads. */
+export function removeDeadCode(fn: IrFunction): void {
+  const unread = unreadSlots(fn);
+  const used = new Set<Node>();
+  const open: Node[] = [];
+  const use = (node: Node) => {
+    if (used.has(node)) return;
+    used.add(node);
+    open.push(node);
+  };
+  for (const block of fn.blocks) {
+    for (const node of block.nodes) if (isNeeded(node, unread)) use(node);
+    for (const input of inputsOf(block.end)) use(input);
+  }
+  for (let node = open.pop(); node !== undefined; node = open.pop()) node.inputs.forEach(use);
+  for (const block of fn.blocks) {
+    const phis = block.phis.filter((phi) => used.has(phi));
+    block.phis.splice(0, Infinity, ...phis);
+    const nodes = block.nodes.filter((node) => used.has(node));
+    block.nodes.splice(0, Infinity, ...nodes);
+  }
+}
+
+function isNeeded(node: Node, unread: ReadonlyMap<Node, Slot>): boolean {
+  const { operation, inputs } = node;
+  if (operation.kind === "callHelper") return !withoutEffect.has(operation.helper);
+  if (operation.kind === "store") return !unread.has(inputs[0] as Node);
+  return effectOf(operation) === "write";
+}
+
+/** Returns the addresses of slots that are only used to store. */
+function unreadSlots(fn: IrFunction): Map<Node, Slot> {
+  const addresses = new Map<Node, Slot>();
+  const read = new Set<Slot>();
+  for (const { nodes } of fn.blocks) {
+    for (const node of nodes) {
+      const { operation } = node;
+      if (operation.kind === "slot") addresses.set(node, operation.slot);
+      for (const [position, input] of node.inputs.entries()) {
+        const slot = addresses.get(input);
+        if (slot === undefined) continue;
+        if (operation.kind === "address" && position === 0) addresses.set(node, slot);
+        else if (operation.kind !== "store" || position !== 0) read.add(slot);
+      }
+    }
+  }
+  for (const { phis, end } of fn.blocks) {
+    for (const input of [...phis.flatMap(({ inputs }) => inputs), ...inputsOf(end)]) {
+      const slot = addresses.get(input);
+      if (slot !== undefined) read.add(slot);
+    }
+  }
+  for (const [address, slot] of addresses) if (read.has(slot)) addresses.delete(address);
+  return addresses;
+}
