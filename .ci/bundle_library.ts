@@ -7,6 +7,7 @@
  * core.cjs    `t`, HashMap, openHandles and what they need, with bytecode; stand-ins for all other exports
  * rest.cjs    all other exports, with bytecode; loaded when a stand-in is used
  * numbers.cjs the kernel's constants for scripts, with bytecode; loaded when one is used
+ * compiler.cjs the compiler of kernel code, with bytecode; loaded when `bpf` is used. It loads acorn when it compiles
  */
 import { readFileSync } from "node:fs";
 import { join, relative, resolve } from "node:path";
@@ -60,7 +61,7 @@ function entry(name: string, contents: string): BunPlugin {
 const otherBundle: BunPlugin = {
   name: "other bundle",
   setup(build) {
-    build.onResolve({ filter: /^\.\/(core|rest|numbers)\.cjs$/ }, ({ path }) => ({
+    build.onResolve({ filter: /^\.\/(core|rest|numbers|compiler)\.cjs$/ }, ({ path }) => ({
       path,
       external: true,
     }));
@@ -76,6 +77,7 @@ async function bundle(name: string, contents: string, ...plugins: BunPlugin[]): 
     target: "bun",
     format: "cjs",
     bytecode: true,
+    external: ["acorn"],
     sourcemap: "linked",
     // Identifiers are kept, because stack traces show them.
     minify: { whitespace: true, syntax: true, identifiers: false },
@@ -94,6 +96,7 @@ async function filesOf(exports: readonly Export[]): Promise<string[]> {
   const { metafile } = await Bun.build({
     entrypoints: ["entry:"],
     target: "bun",
+    external: ["acorn"],
     metafile: true,
     plugins: [entry("files", exports.map(reexport).join("\n"))],
   });
@@ -125,7 +128,13 @@ const direct = exports.filter(({ path }) => coreFiles.includes(path));
 const deferred = exports.filter(({ path }) => !coreFiles.includes(path));
 /** The kernel's constants, which are loaded when a script uses one. */
 const numbers = deferred.filter(({ path }) => path.startsWith(join(src, "uapi/")));
-const rest = deferred.filter((each) => !numbers.includes(each));
+/** The compiler, which most scripts do not use. */
+const compiler = deferred.filter(({ path }) => path.startsWith(join(src, "compiler/")));
+const rest = deferred.filter((each) => !numbers.includes(each) && !compiler.includes(each));
+/** The files of rest.cjs that the compiler shares with it. */
+const sharedFiles = (await filesOf(compiler)).filter(
+  (path) => !coreFiles.includes(path) && !path.startsWith(join(src, "compiler/")),
+);
 
 /** Returns the name of the function in deferred.ts that makes the stand-in. */
 function standIn({ name, isNamespace }: Export): string {
@@ -171,43 +180,61 @@ ${direct.map(importOf).join("\n")}
 ${modules.map(({ imports }) => imports).join("\n")}
 const rest = (name) => deferred.loadPart(() => require("./rest.cjs"))[name]();
 const numbers = (name) => deferred.loadPart(() => require("./numbers.cjs"))[name];
+const compiler = (name) => deferred.loadPart(() => require("./compiler.cjs"))[name]();
 registerExplainer(deferred.deferredInstance(rest, "explainer"));
 export const library = {
   ${direct.map(({ name }) => `${name},`).join("\n")}
   ${rest.map((each) => `${each.name}: deferred.${standIn(each)}(rest, "${each.name}"),`).join("\n")}
   ${numbers.map((each) => `${each.name}: deferred.${standIn(each)}(numbers, "${each.name}"),`).join("\n")}
+  ${compiler.map((each) => `${each.name}: deferred.${standIn(each)}(compiler, "${each.name}"),`).join("\n")}
 };
 export const modules = { ${modules.map((each) => each.entry).join(",\n")} };
 `,
 );
 
-await bundle(
-  "rest",
-  `import { explainer as current } from ${explanation};
-export const explainer = () => (require(${features}), current());
-${rest
-  .map(({ name, path, isNamespace }) => {
-    const module = `require(${JSON.stringify(path)})`;
-    // Removes the property __esModule, which the bundler adds to a namespace.
-    const members = `(({ __esModule, ...members }) => members)(${module})`;
-    return `export const ${name} = () => ${isNamespace ? members : `${module}.${name}`};`;
-  })
-  .join("\n")}
-`,
-  {
-    name: "modules of core.cjs",
+/** Returns a statement that exports a function, which returns an export of the library. */
+function lazyExport({ name, path, isNamespace }: Export): string {
+  const module = `require(${JSON.stringify(path)})`;
+  // Removes the property __esModule, which the bundler adds to a namespace.
+  const members = `(({ __esModule, ...members }) => members)(${module})`;
+  return `export const ${name} = () => ${isNamespace ? members : `${module}.${name}`};`;
+}
+
+/** Returns a plugin that takes modules from another bundle, which exports a table of them. */
+function modulesOf(file: string, paths: readonly string[]): BunPlugin {
+  return {
+    name: `modules of ${file}`,
     setup(build) {
       build.onLoad({ filter: /\.ts$/ }, async ({ path }) => {
-        if (!coreFiles.includes(path)) return undefined;
+        if (!paths.includes(path)) return undefined;
         const names = (await valuesOf(path)).join();
         return {
-          contents: `import { modules } from "./core.cjs";
+          contents: `import { modules } from "./${file}";
 export const { ${names} } = modules[${keyOf(path)}]();`,
           loader: "js",
         };
       });
     },
-  },
+  };
+}
+
+await bundle(
+  "rest",
+  `import { explainer as current } from ${explanation};
+export const explainer = () => (require(${features}), current());
+${rest.map(lazyExport).join("\n")}
+export const modules = {
+  ${sharedFiles.map((path) => `${keyOf(path)}: () => require(${JSON.stringify(path)}),`).join("\n")}
+};
+`,
+  modulesOf("core.cjs", coreFiles),
+);
+
+await bundle(
+  "compiler",
+  compiler.map(lazyExport).join("\n"),
+  modulesOf("core.cjs", coreFiles),
+  modulesOf("rest.cjs", sharedFiles),
 );
 
 await bundle("numbers", numbers.map(reexport).join("\n"));

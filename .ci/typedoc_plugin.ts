@@ -8,7 +8,6 @@
  * - Leaves out the static `kind` of map classes, which users do not need.
  * - Shows the required kernel, the last line of a comment, in the description: TypeDoc takes it for a part of the last tag.
  */
-import { basename, dirname } from "node:path";
 import {
   type Application,
   type Comment,
@@ -22,6 +21,7 @@ import {
 /** The category of the exports of each folder of src. */
 const categories: Readonly<Record<string, string>> = {
   types: "Types",
+  compiler: "Kernel code",
   maps: "Maps",
   kinds: "Maps",
   ring: "Rings",
@@ -68,7 +68,8 @@ export function load({ converter }: Application): void {
     }
     for (const reflection of project.children ?? []) {
       const file = project.getSymbolIdFromReflection(reflection)?.fileName;
-      const category = file === undefined ? undefined : categories[basename(dirname(file))];
+      const folder = file?.split("/src/").at(-1)?.split("/")[0];
+      const category = folder === undefined ? undefined : categories[folder];
       if (category === undefined) throw new Error(`${reflection.name} (${file}) has no category`);
       // An export without a comment stays without one, and TypeDoc reports it.
       const comment = reflection.comment ?? reflection.signatures?.[0]?.comment;

@@ -275,6 +275,53 @@ export type {
   SourcePosition,
   WritableRegister,
 } from "./asm/instruction.ts";
+export { type Attached, type Bpf, bpf } from "./compiler/bpf.ts";
+export { CompileError } from "./compiler/source/compile_error.ts";
+export type {
+  Address,
+  AttachablePlace,
+  AttachEntry,
+  CommonContext,
+  Context,
+  Entry,
+  KernelFunction,
+  KernelFunctions,
+  KernelObject,
+  KernelPointer,
+  KernelText,
+  KernelTypes,
+  Packet,
+  Place,
+  Pointer,
+  Programs,
+  RawTracepoints,
+  Result,
+  TcAction,
+  TcContext,
+  Tracepoints,
+  XdpAction,
+  XdpContext,
+  XdpPacket,
+} from "./compiler/kernel_types.ts";
+export type {
+  AtomicVariable,
+  Copy,
+  KernelArray,
+  KernelBloomFilter,
+  KernelLibrary,
+  KernelMap,
+  KernelQueue,
+  KernelRing,
+  KernelVariable,
+  LibraryFunctions,
+  MemoryMap,
+  MemoryMethods,
+  NumberMethods,
+  Scope,
+  ScopeMember,
+  Written,
+} from "./compiler/scope_types.ts";
+export { BpfFunction, BpfGlobal } from "./compiler/language/shared_values.ts";
 export { BpfObject, type LoadObjectOptions, ObjectMap } from "./object/bpf_object.ts";
 export type { ObjectSpec, VariablePlace, VariablesSpec } from "./object/object_spec.ts";
 export type { AttachTypeName, ProgramFlag, ProgramTypeName } from "./ffi/bpf_prog.ts";

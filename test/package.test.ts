@@ -82,7 +82,7 @@ describe("the package", () => {
     async () => {
       const root = join(folder, "node_modules/bun-bpf");
       const files = [...new Bun.Glob("**/*").scanSync(root)];
-      for (const name of ["core", "rest", "numbers"]) {
+      for (const name of ["core", "rest", "numbers", "compiler"]) {
         expect(files).toContain(`dist/${name}.cjs`);
         expect(files).toContain(`dist/${name}.cjs.jsc`);
         expect(files).toContain(`dist/${name}.cjs.map`);
@@ -181,9 +181,30 @@ describe("the package", () => {
     );
   });
 
-  hostTest("has no dependency at run time", () => {
+  hostTest("has the compiler's parser as its only dependency at run time", () => {
     const installed = readdirSync(join(folder, "node_modules")).filter((name) => name !== ".bin");
-    expect(installed).toEqual(["bun-bpf"]);
+    expect(installed).toEqual(["acorn", "bun-bpf"]);
+  });
+
+  hostTest("loads the compiler and its parser when a function is compiled", async () => {
+    await write(
+      "compile.ts",
+      `import { bpf, Program } from "bun-bpf";
+const loaded = () => Object.keys(require.cache).flatMap((path) => /(compiler|rest|acorn)\\.c?js$/.exec(path)?.[1] ?? []);
+const steps = [loaded()];
+Program.prototype;
+steps.push(loaded());
+bpf.compile({}, { socket: () => 1 });
+steps.push(loaded());
+console.log(JSON.stringify(steps));
+`,
+    );
+    const { stdout } = await runBun(["compile.ts"], { cwd: folder });
+    const [atImport, withProgram, withFunction] = JSON.parse(stdout) as string[][];
+    expect(atImport).toEqual([]);
+    expect(withProgram).toEqual(["rest"]);
+    expect(withFunction).toContain("compiler");
+    expect(withFunction).toContain("acorn");
   });
 
   describe.each([

@@ -45,6 +45,7 @@ export type {
   Inside,
   IntegerKind,
   IntegerType,
+  KernelBytes,
   KernelField,
   OpaqueKind,
   OpaqueType,

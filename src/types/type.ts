@@ -126,8 +126,14 @@ export interface IntegerType<T extends number | bigint> extends Type<T, T> {
   readonly byteOrder: "native" | "big";
 }
 
+/** Bytes in kernel code: they are copied to other places, and have no parts. */
+export interface KernelBytes {
+  /** Number of bytes. */
+  readonly byteLength: number;
+}
+
 /** Type of a fixed number of raw bytes, made by {@link bytes}. */
-export interface BytesType extends Type<Uint8Array, Uint8Array> {
+export interface BytesType extends Type<Uint8Array, KernelBytes> {
   readonly kind: "bytes";
   /** Number of bytes, the same as `size`. */
   readonly length: number;

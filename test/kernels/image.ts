@@ -201,8 +201,8 @@ export async function projectArchive(
   }
 }
 
-/** Packages that tests import on other kernels: those of the command, which runs from its sources there. */
-const modules = ["commander", "console-table-printer", "simple-wcswidth"];
+/** Packages that the library and the command import on other kernels, where both run from their sources. */
+const modules = ["acorn", "commander", "console-table-printer", "simple-wcswidth"];
 
 async function writeArchive(root: string, path: string): Promise<void> {
   const part = `${path}.part`;
