@@ -22,6 +22,14 @@ import {
 import type { BinaryOperator, Block, IrFunction, Node, Range } from "./ir.ts";
 import { type Facts, join, Refinement } from "./refine.ts";
 
+/** Passes after which ranges that still grow are a mistake of the analysis. A value grows a few times at most. */
+const maxWideningPasses = 1000;
+
+/** Returns a range, or all numbers for one that contains none: code that cannot run, whose values do not matter. */
+function possible(range: Range): Range {
+  return range.min <= range.max ? range : everything;
+}
+
 /** Steps of widening to constants of the function before a range becomes unlimited. */
 const maxSteps = 6;
 /** Passes that make ranges narrower. Each gives ranges that hold. */
@@ -106,7 +114,9 @@ export class Intervals implements Values {
   }
 
   #solve(): void {
+    let passes = 0;
     do {
+      if (++passes > maxWideningPasses) throw new Error("the ranges of a function do not settle");
       this.#hasChanged = false;
       this.#pass();
     } while (this.#hasChanged && this.#loops.size > 0);
@@ -167,7 +177,7 @@ export class Intervals implements Values {
       }
       if (!this.#facts.has(block)) this.#hasChanged = true;
       this.#facts.set(block, facts);
-      const get = (node: Node) => facts.get(node) ?? this.base(node);
+      const get = (node: Node) => possible(facts.get(node) ?? this.base(node));
       for (const phi of block.phis) this.#setPhi(block, phi);
       for (const node of block.nodes) this.#set(node, this.#evaluate(node, get));
       this.#leave(block, facts);
@@ -191,7 +201,7 @@ export class Intervals implements Values {
     for (const [index, input] of phi.inputs.entries()) {
       const edge = this.before(block, index);
       if (edge === undefined || (!this.#ranges.has(input) && this.#isWidening)) continue;
-      const one = edge.get(input);
+      const one = possible(edge.get(input));
       range = range === undefined ? one : hull(range, one);
     }
     if (range === undefined) return;
@@ -231,7 +241,7 @@ export class Intervals implements Values {
 
   /** Returns what of a range is possible for what is known about the node itself. */
   #limited(node: Node, range: Range): Range {
-    let limited = range;
+    let limited = possible(range);
     const given = this.#given.get(node);
     if (given !== undefined) limited = intersection(limited, given) ?? given;
     if (node.isNumber) limited = intersection(limited, safeIntegers) ?? safeIntegers;

@@ -83,7 +83,7 @@ export type Operation =
     }
   /** Inputs: a pointer and the value. */
   | { readonly kind: "store"; readonly size: AccessSize; readonly offset: number }
-  /** Inputs: a pointer, the value, and for compareExchange the expected value before it. The result is the old value. */
+  /** Inputs: a pointer and the value; for compareExchange a pointer, the expected value and the new one. The result is the old value. */
   | {
       readonly kind: "atomic";
       readonly operator: AtomicOperator;

@@ -391,10 +391,11 @@ function computeBigint(
       const name: BinaryOperator = sign === false ? "mod" : "smod";
       const divisor = right.node(b);
       const result = () => new BigintValue(b.binary(name, x, divisor), sign ?? true);
-      if (second === 0n) return new BigintValue(0n);
+      if (second === 0n) return new BigintValue(b.constant(0), sign ?? true);
       if (second !== undefined) return result();
       const isZero = l.test(b.compare("eq", divisor, 0));
-      return l.choose(isZero, () => new BigintValue(0n), result) as BigintValue;
+      const zero = () => new BigintValue(b.constant(0), sign ?? true);
+      return l.choose(isZero, zero, result) as BigintValue;
     }
     case "<<":
     case ">>": {

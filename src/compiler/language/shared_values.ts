@@ -152,8 +152,6 @@ export class GlobalValue extends FixedValue {
     if (nodes.length !== (name === "compareExchange" ? 2 : 1)) {
       l.refuse(at, `${name}() takes ${name === "compareExchange" ? "two values" : "one value"}`);
     }
-    // The operation takes the new value before the expected one.
-    if (name === "compareExchange") nodes.reverse();
     l.b.writes++;
     const old = l.b.add({ kind: "atomic", operator, size: size as 4 | 8, offset: 0 }, [
       this.#place(l).pointer,
