@@ -1,6 +1,7 @@
 /** Compares random functions of kernel code: in the kernel and in JavaScript they do the same. */
 import { expect } from "bun:test";
 import { CompileError } from "../../src/compiler/source/compile_error.ts";
+import { VerifierError } from "../../src/index.ts";
 import { repetitions } from "../support/effort.ts";
 import { bpfTest } from "../support/privilege.ts";
 import { anySeed, randomNumbers } from "../support/random_numbers.ts";
@@ -16,6 +17,7 @@ bpfTest(
     const seed = anySeed();
     const count = repetitions(150, 10);
     let refused = 0;
+    let tooComplex = 0;
     using world = new KernelWorld();
     for (let number = 0; number < count; number++) {
       const random = randomNumbers(seed + number);
@@ -25,6 +27,11 @@ bpfTest(
       try {
         both = new BothSides(world, text);
       } catch (error) {
+        // The verifier gives up on some functions with very many paths, and explains it.
+        if (error instanceof VerifierError && error.message.includes("The verifier gave up")) {
+          tooComplex++;
+          continue;
+        }
         // Some mixtures of bigints are not in the language.
         if (!(error instanceof CompileError)) throw new Error(`${context()}\n${String(error)}`);
         refused++;
@@ -39,6 +46,7 @@ bpfTest(
         throw new Error(context(), { cause: expect(actual).toEqual(expected) });
       }
     }
+    expect(tooComplex).toBeLessThanOrEqual(Math.ceil(count / 50));
     expect(refused).toBeLessThanOrEqual(Math.ceil(count / 20));
   },
   120_000,
