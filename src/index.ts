@@ -308,6 +308,8 @@ export type {
   Copy,
   KernelArray,
   KernelBloomFilter,
+  KernelCgroups,
+  KernelStackMap,
   KernelLibrary,
   KernelMap,
   KernelQueue,

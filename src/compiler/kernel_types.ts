@@ -4,7 +4,7 @@ import type { AnyType } from "../maps/map_options.ts";
 import type { Program } from "../program/program.ts";
 import type { AttachOptions, SectionName } from "../program/section_types.ts";
 import type { Inside, KernelBytes } from "../types/type.ts";
-import type { Scope } from "./scope_types.ts";
+import type { KernelStackMap, Scope } from "./scope_types.ts";
 
 /**
  * A place where kernel code can run, by libbpf's name of its section: `"tp/sched/sched_switch"`, `"kprobe/vfs_read"`, `"xdp"`.
@@ -127,6 +127,14 @@ export interface CommonContext {
   readonly gid: number;
   /** Name of the thread. */
   readonly comm: KernelText;
+  /** The current task. */
+  readonly task: KernelPointer<"task_struct">;
+  /** Records the stack of the kernel in a map. Returns its id; a negative number if that fails. */
+  kernelStack(map: KernelStackMap): number;
+  /** Records the stack of the process in a map. Returns its id; a negative number if that fails. */
+  userStack(map: KernelStackMap): number;
+  /** Sends a signal to the current process. Returns false if that fails. */
+  signal(number: number): boolean;
   /** Nanoseconds since the machine started, without suspension. */
   readonly now: bigint;
   /** Microseconds since the machine started, without suspension. */

@@ -128,6 +128,19 @@ export interface KernelBloomFilter<V> {
   has(value: Written<V>): boolean;
 }
 
+declare const stackMap: unique symbol;
+
+/** A map of stack traces, in kernel code: for `ctx.kernelStack()` and `ctx.userStack()`. */
+export interface KernelStackMap {
+  readonly [stackMap]: true;
+}
+
+/** An array of cgroups, in kernel code. */
+export interface KernelCgroups {
+  /** Returns true if the current task is in the cgroup at an index, or in one below it. */
+  has(index: number): boolean;
+}
+
 /** A ring buffer, in kernel code. */
 export interface KernelRing<E> {
   /** Writes a record. If there is no room it is lost, and counted in `stats.lost`. */
@@ -185,17 +198,24 @@ export type ScopeMember<X> =
       ? (...args: A) => R
       : X extends RingBuf<infer E>
         ? KernelRing<E>
-        : X extends { readonly type: infer Name extends MapTypeName; readonly types: infer Types }
-          ? MapInside<Name, Types>
-          : X extends Type<unknown>
-            ? X
-            : X extends (...args: never[]) => unknown
-              ? never
-              : X extends BigInt64Array | BigUint64Array
-                ? readonly bigint[]
-                : X extends NumberArray
-                  ? readonly number[]
-                  : Copy<X>;
+        : X extends { readonly type: "stack_trace" }
+          ? KernelStackMap
+          : X extends { readonly type: "cgroup_array" }
+            ? KernelCgroups
+            : X extends {
+                  readonly type: infer Name extends MapTypeName;
+                  readonly types: infer Types;
+                }
+              ? MapInside<Name, Types>
+              : X extends Type<unknown>
+                ? X
+                : X extends (...args: never[]) => unknown
+                  ? never
+                  : X extends BigInt64Array | BigUint64Array
+                    ? readonly bigint[]
+                    : X extends NumberArray
+                      ? readonly number[]
+                      : Copy<X>;
 
 /**
  * The scope of kernel code: the second parameter of its functions. It has the members that were given, as kernel code sees them,

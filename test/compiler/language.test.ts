@@ -1,6 +1,6 @@
 /** Tests of kernel code against the real kernel: what programs do for events and packets. */
 import { expect } from "bun:test";
-import { bpf, HashMap, RingBuf, t } from "../../src/index.ts";
+import { bpf, HashMap, RingBuf, StackTraceMap, t } from "../../src/index.ts";
 import { bpfTest } from "../support/privilege.ts";
 
 const packet = new Uint8Array(64);
@@ -123,4 +123,25 @@ bpfTest("a long loop ends with the right sums", () => {
   );
   expect(programs.socket.testRun({ data: packet }).returnValue).toBe((5000 * 4999) / 2);
   expect(odd.value).toBe(2500);
+});
+
+bpfTest("the context has the current task, and records stacks", async () => {
+  const Seen = t.struct({ parent: t.u32, comm: t.cstring(16), stack: t.i32 });
+  using seen = new HashMap({ key: t.u32, value: Seen, maxEntries: 1024 });
+  using stacks = new StackTraceMap({ maxEntries: 64 });
+  using _attached = bpf.attach(
+    { seen, stacks },
+    {
+      "tp/sched/sched_process_exit"(ctx, { seen, stacks }) {
+        const { task } = ctx;
+        const stack = ctx.kernelStack(stacks);
+        seen.set(ctx.pid, { parent: task.real_parent.tgid, comm: task.comm, stack });
+      },
+    },
+  );
+  const child = Bun.spawn(["/bin/true"], { stdout: "ignore" });
+  await child.exited;
+  const found = seen.get(child.pid);
+  expect(found).toMatchObject({ parent: process.pid, comm: "true" });
+  expect(stacks.get(found?.stack ?? -1)?.length).toBeGreaterThan(0);
 });
