@@ -132,6 +132,7 @@ declare const stackMap: unique symbol;
 
 /** A map of stack traces, in kernel code: for `ctx.kernelStack()` and `ctx.userStack()`. */
 export interface KernelStackMap {
+  /** Marker for the type checker. It does not exist at run time. */
   readonly [stackMap]: true;
 }
 
