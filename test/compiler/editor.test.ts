@@ -103,7 +103,8 @@ test("the script has no errors", () => {
 });
 
 const common = [
-  ...["cgroupId", "comm", "cpu", "gid", "hostPid", "isSelf", "now", "nowUs"],
+  ...["cgroupId", "comm", "cpu", "gid", "hostPid", "isSelf", "kernelStack", "now", "nowUs"],
+  ...["signal", "task", "userStack"],
   ...["pid", "probe", "random", "tid", "uid"],
 ];
 const pointer = [
