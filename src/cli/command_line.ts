@@ -69,10 +69,17 @@ export function forUser<T>(subject: string, { isMisuse }: { isMisuse: boolean },
   }
 }
 
-/** Signals that stop a command which otherwise runs forever. A handler for SIGHUP would undo nohup(1), which ignores it. */
-export const endingSignals: readonly NodeJS.Signals[] = ignoresHangup()
-  ? ["SIGINT", "SIGTERM"]
-  : ["SIGINT", "SIGTERM", "SIGHUP"];
+let knownSignals: readonly NodeJS.Signals[] | undefined;
+
+/**
+ * Returns the signals that stop a command which otherwise runs forever. A handler for SIGHUP would undo nohup(1), which ignores it.
+ */
+export function endingSignals(): readonly NodeJS.Signals[] {
+  // Kept: after a handler is added, the signal is no longer ignored.
+  return (knownSignals ??= ignoresHangup()
+    ? ["SIGINT", "SIGTERM"]
+    : ["SIGINT", "SIGTERM", "SIGHUP"]);
+}
 
 /** Returns true if this process was started with SIGHUP ignored. */
 function ignoresHangup(): boolean {
@@ -86,7 +93,7 @@ export class EndingSignal implements Disposable {
   readonly #receive = (): void => this.#received.resolve(true);
 
   constructor() {
-    for (const signal of endingSignals) process.on(signal, this.#receive);
+    for (const signal of endingSignals()) process.on(signal, this.#receive);
   }
 
   /** Waits for a signal, for at most a number of milliseconds. Returns true after a signal. */
@@ -100,7 +107,7 @@ export class EndingSignal implements Disposable {
   }
 
   [Symbol.dispose](): void {
-    for (const signal of endingSignals) process.off(signal, this.#receive);
+    for (const signal of endingSignals()) process.off(signal, this.#receive);
   }
 }
 
@@ -130,7 +137,7 @@ export async function runSteps(steps: Iterable<() => void>, onEnd: () => void): 
   const remember = (signal: NodeJS.Signals): void => {
     received ??= signal;
   };
-  for (const signal of endingSignals) process.on(signal, remember);
+  for (const signal of endingSignals()) process.on(signal, remember);
   try {
     for (const step of steps) {
       step();
@@ -139,7 +146,7 @@ export async function runSteps(steps: Iterable<() => void>, onEnd: () => void): 
       if (received !== undefined) break;
     }
   } finally {
-    for (const signal of endingSignals) process.off(signal, remember);
+    for (const signal of endingSignals()) process.off(signal, remember);
     onEnd();
   }
   if (received !== undefined) process.kill(process.pid, received);

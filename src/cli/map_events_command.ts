@@ -104,7 +104,7 @@ class EventPrinter {
       this.#stop();
     };
     progress("waiting for events ...");
-    for (const signal of endingSignals) process.on(signal, interrupt);
+    for (const signal of endingSignals()) process.on(signal, interrupt);
     try {
       this.#resume();
       await this.#ended.promise;
@@ -114,7 +114,7 @@ class EventPrinter {
     } finally {
       if (this.#seen === 0) progress("");
       this.#pause();
-      for (const signal of endingSignals) process.off(signal, interrupt);
+      for (const signal of endingSignals()) process.off(signal, interrupt);
     }
   }
 
