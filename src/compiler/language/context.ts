@@ -36,8 +36,23 @@ const u32 = { min: 0, max: 2 ** 32 - 1 };
 /** Inode of the first PID namespace: PROC_PID_INIT_INO of the kernel's include/linux/proc_ns.h. */
 const initialPidNamespace = 0xeffffffcn;
 
-/** Returns the PID namespace of this process, if it is not the first, whose ids are those of the kernel. */
-function ownPidNamespace(): { device: bigint; inode: bigint } | undefined {
+/** A PID namespace, as `bpf_get_ns_current_pid_tgid()` takes it. */
+interface PidNamespace {
+  readonly device: bigint;
+  readonly inode: bigint;
+}
+
+let knownNamespace: { readonly own: PidNamespace | undefined } | undefined;
+
+/**
+ * Returns the PID namespace of this process, if it is not the first, whose ids are those of the kernel. A process never changes
+ * its own: setns(2) sets that of its children.
+ */
+function ownPidNamespace(): PidNamespace | undefined {
+  return (knownNamespace ??= { own: readPidNamespace() }).own;
+}
+
+function readPidNamespace(): PidNamespace | undefined {
   const { dev, ino } = statSync("/proc/self/ns/pid", { bigint: true });
   if (ino === initialPidNamespace) return undefined;
   // stat(2) has another encoding than the kernel, which keeps the minor number in the low 20 bits.
