@@ -492,7 +492,7 @@ export class BtfGraph {
     for (const name of path.split(".")) {
       const type = this.resolve(typeId);
       const isStruct = type.kind === "struct" || type.kind === "union";
-      const member = isStruct ? this.#member(type.id, name) : undefined;
+      const member = isStruct ? this.member(type.id, name) : undefined;
       if (member === undefined) {
         const hint = isStruct
           ? suggestionAmong(name, this.#memberNames(type.id))
@@ -520,7 +520,8 @@ export class BtfGraph {
     for (const { name } of this.#flatMembers(structId)) yield name;
   }
 
-  #member(structId: number, wanted: string): BtfMember | undefined {
+  /** @internal Returns the member of a struct or union, or of an anonymous struct or union in it, with a name. */
+  member(structId: number, wanted: string): BtfMember | undefined {
     for (const member of this.#flatMembers(structId)) if (member.name === wanted) return member;
     return undefined;
   }

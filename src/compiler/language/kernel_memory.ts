@@ -94,7 +94,7 @@ export class PointerValue extends Value {
       const { kind, id } = resolve(this.target);
       if (kind === "struct" || kind === "union") {
         const place = { btf: this.target.btf, pointer: this.node, offset: 0, access: this.access };
-        const member = memberOf(this.target.btf, id, name);
+        const member = this.target.btf.member(id, name);
         if (member !== undefined) return readMember(l, place, member, at);
       }
     }
@@ -108,9 +108,7 @@ export class PointerValue extends Value {
 
   /** Returns true if the memory has a member of a name. */
   hasMember(name: string): boolean {
-    return (
-      this.target !== undefined && memberOf(this.target.btf, this.target.id, name) !== undefined
-    );
+    return this.target !== undefined && this.target.btf.member(this.target.id, name) !== undefined;
   }
 
   override callMethod(l: Lowering, name: string, args: readonly Argument[], at: Syntax): Value {
@@ -170,7 +168,7 @@ class EmbeddedValue extends Value {
   }
 
   override property(l: Lowering, name: string, at: Syntax): Value {
-    const member = memberOf(this.#place.btf, this.#type.id, name);
+    const member = this.#place.btf.member(this.#type.id, name);
     if (member !== undefined) return readMember(l, this.#place, member, at);
     return this.pointer(l).property(l, name, at);
   }
@@ -226,23 +224,6 @@ class KernelArray extends Value {
     const start = b.binary("add", b.address(this.#place.pointer, this.#place.offset), bytes);
     return readType(l, { btf, pointer: start, offset: 0, access: "probe" }, typeId, at);
   }
-}
-
-/** Returns a member of a struct, or of an anonymous struct in it. */
-function memberOf(btf: Btf, structId: number, name: string): BtfMember | undefined {
-  const places = new Map([[structId, 0]]);
-  for (const [id, base] of places) {
-    for (const member of btf.members(id)) {
-      const bitOffset = base + member.bitOffset;
-      if (member.name === name) return { ...member, bitOffset };
-      if (member.name !== "") continue;
-      const inner = btf.resolve(member.typeId);
-      if ((inner.kind === "struct" || inner.kind === "union") && !places.has(inner.id)) {
-        places.set(inner.id, bitOffset);
-      }
-    }
-  }
-  return undefined;
 }
 
 function suggestMember({ btf, id }: KernelType, name: string): string | undefined {
@@ -453,7 +434,7 @@ function pointerMethod(
       const field = argument(l, args, 1, at).known?.value;
       if (typeof field !== "string")
         return l.refuse(args[1] ?? at, "the field must be a known string");
-      const member = memberOf(target.btf, target.id, field);
+      const member = target.btf.member(target.id, field);
       if (member === undefined) {
         return l.refuse(
           args[1] ?? at,
