@@ -37,6 +37,7 @@ const constants = {
   Row,
   Big,
   half: bpf.fn({}, ((_scope: object, n: number) => n / 2) as never),
+  later: bpf.fn({}, (async (_scope: object, n: number) => n) as never),
   limit: 10,
   table: [3, 1, 4, 1],
   options: { deep: { x: 1 } },

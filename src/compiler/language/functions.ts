@@ -16,9 +16,10 @@ import {
 export class FunctionValue extends FixedValue {
   readonly fn: acorn.Function;
   readonly #source: number;
-  readonly #scope: Scope;
+  readonly #scope: Scope | undefined;
 
-  constructor(fn: acorn.Function, source: number, scope: Scope) {
+  /** @param scope the scope in which the function is; `undefined` if it refers to no variables outside it */
+  constructor(fn: acorn.Function, source: number, scope: Scope | undefined) {
     super();
     this.fn = fn;
     this.#source = source;
@@ -40,7 +41,7 @@ export class FunctionValue extends FixedValue {
   /** Calls the function with values. */
   callWith(l: Lowering, args: readonly Value[], at: Syntax): Value {
     const { fn } = this;
-    if (fn.async) l.refuse(at, "a local function cannot be async", "Remove async");
+    if (fn.async) l.refuse(at, "a function that kernel code calls cannot be async", "Remove async");
     if (fn.generator) l.refuse(at, "a function cannot be a generator", "Use a loop");
     return l.inline(fn, this.#source, this.#scope, at, () => {
       for (const [index, parameter] of fn.params.entries()) {

@@ -10,13 +10,13 @@ import type { Type } from "../../types/type.ts";
 import { Builder } from "../ir/builder.ts";
 import { constantValue } from "./constant_value.ts";
 import { ContextValue, type SectionMembers } from "./context.ts";
+import { FunctionValue } from "./functions.ts";
 import { globalValue } from "./globals.ts";
 import { IrFunction, type TextPosition } from "../ir/ir.ts";
 import { library } from "./library.ts";
 import { MapValue } from "./map_value.ts";
 import { bindPattern } from "./patterns.ts";
 import { RingValue } from "./ring_value.ts";
-import { lowerExpression } from "./expressions.ts";
 import { BpfFunction, BpfGlobal, GlobalValue } from "./shared_values.ts";
 import type { FunctionSource, Sources } from "../source/source.ts";
 import type { Target } from "../machine/target.ts";
@@ -31,7 +31,6 @@ import {
   NumberValue,
   presenceHint,
   type Syntax,
-  undefinedValue,
   type Value,
   type LoweringHost,
   type Lowering,
@@ -121,12 +120,8 @@ class ScopedFunction extends FixedValue {
   override call(l: Lowering, args: readonly Argument[], at: Syntax): Value {
     this.#source ??= this.#sources.read(this.#fn.fn, this.#name);
     const { node, id } = this.#source;
-    const values = [this.#scope, ...args.map((argument) => lowerExpression(l, argument))];
-    return l.inline(node, id, undefined, at, () => {
-      for (const [index, parameter] of node.params.entries()) {
-        bindPattern(l, parameter, values[index] ?? undefinedValue, false);
-      }
-    });
+    const values = args.map((argument) => l.lower(argument));
+    return new FunctionValue(node, id, undefined).callWith(l, [this.#scope, ...values], at);
   }
 }
 
