@@ -350,6 +350,13 @@ export interface Extent {
   readonly align: number;
 }
 
+/** Returns true for a type: one of `t`, or an object that reads and writes values as they do. */
+export function isType(value: unknown): value is Type<unknown> {
+  if (typeof value !== "object" || value === null) return false;
+  const { read, write } = value as Partial<Type<unknown>>;
+  return typeof read === "function" && typeof write === "function";
+}
+
 /**
  * Checks that an argument is a type, and returns its size and alignment. Callers lay out memory by the returned numbers, because
  * the properties of a type that was not made by `t` can change later.
@@ -358,12 +365,7 @@ export interface Extent {
  * @throws {RangeError} if the size is not an integer from 1 to 2^31 - 1, or the alignment not a power of two.
  */
 export function checkType(what: string, type: Type<unknown>): Extent {
-  if (
-    typeof type !== "object" ||
-    type === null ||
-    typeof type.read !== "function" ||
-    typeof type.write !== "function"
-  ) {
+  if (!isType(type)) {
     const hint =
       typeof type === "function" ? ": was it meant to be called, as in t.bytes(16)?" : "";
     throw new TypeError(`${what}: expected a type such as t.u32, got ${describe(type)}${hint}`);

@@ -6,7 +6,7 @@ import { BpfMap } from "../../maps/bpf_map.ts";
 import type { AnyType } from "../../maps/map_options.ts";
 import { RingBuf } from "../../ring/ring_buf.ts";
 import { u32 } from "../../types/integer.ts";
-import type { Type } from "../../types/type.ts";
+import { isType } from "../../types/type.ts";
 import { Builder } from "../ir/builder.ts";
 import { constantValue } from "./constant_value.ts";
 import { ContextValue, type SectionMembers } from "./context.ts";
@@ -161,17 +161,6 @@ function scopeValue(
   }
   if (isType(member)) return new TypeValue(member);
   return constantValue(l, at, name, member);
-}
-
-function isType(member: unknown): member is Type<unknown> {
-  return (
-    typeof member === "object" &&
-    member !== null &&
-    "read" in member &&
-    "write" in member &&
-    typeof member.read === "function" &&
-    typeof member.write === "function"
-  );
 }
 
 /** Arguments of {@link translate}. */
