@@ -5,17 +5,16 @@ import {
   asSigned,
   difference,
   everything,
-  exchangedOf,
   hull,
   isFinite,
   isWithin,
   lowBits,
-  oppositeOf,
   product,
   rangeOf,
   rangeOfBits,
   sum,
 } from "./interval.ts";
+import { lesserOf, oppositeOf } from "./comparison.ts";
 import type { Block, CompareOperator, Node, Range } from "./ir.ts";
 import type { Refinement } from "./refine.ts";
 
@@ -108,11 +107,11 @@ export class Counting {
       const staysAt = isIn[0] ? 0 : 1;
       const stays = isIn[0] ? end.operator : oppositeOf(end.operator);
       if (stays === undefined) continue;
-      const exchanged = exchangedOf(stays);
+      const lesser = lesserOf(stays);
       const [first, second] = end.inputs;
-      const [left, right] = exchanged === undefined ? [first, second] : [second, first];
+      const [left, right] = lesser === undefined ? [first, second] : [second, first];
       for (const counter of loop.header.phis) {
-        const found = this.#count(loop, test, exchanged ?? stays, left, right, counter);
+        const found = this.#count(loop, test, lesser ?? stays, left, right, counter);
         if (found === undefined) continue;
         const { backEdges } = found;
         if (best !== undefined && best.backEdges <= backEdges) continue;

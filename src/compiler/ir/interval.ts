@@ -5,6 +5,7 @@
  * bits. Values are signed integers of 64 bits.
  */
 
+import { lesserOf } from "./comparison.ts";
 import type { BinaryOperator, CompareOperator, Range, Width } from "./ir.ts";
 
 /** The greatest safe integer. */
@@ -314,35 +315,6 @@ export function resultOf(operator: BinaryOperator, width: Width, a: Range, b: Ra
   return width === 32 ? narrowResult(operator, a, b, false) : wrappedResult(operator, a, b);
 }
 
-const swapped: Readonly<Partial<Record<CompareOperator, CompareOperator>>> = {
-  gt: "lt",
-  ge: "le",
-  sgt: "slt",
-  sge: "sle",
-};
-const opposites: Readonly<Record<Exclude<CompareOperator, "set">, CompareOperator>> = {
-  eq: "ne",
-  ne: "eq",
-  lt: "ge",
-  le: "gt",
-  gt: "le",
-  ge: "lt",
-  slt: "sge",
-  sle: "sgt",
-  sgt: "sle",
-  sge: "slt",
-};
-
-/** Returns the comparison that is true when another is false, if there is one: `set` has none. */
-export function oppositeOf(operator: CompareOperator): CompareOperator | undefined {
-  return operator === "set" ? undefined : opposites[operator];
-}
-
-/** Returns the comparison with left and right exchanged that says the same, for those that say "greater". */
-export function exchangedOf(operator: CompareOperator): CompareOperator | undefined {
-  return swapped[operator];
-}
-
 /** A comparison of 64-bit integers with sign that says the same as another, of ranges that it does not change. */
 export interface SignedComparison {
   readonly operator: CompareOperator;
@@ -383,7 +355,7 @@ export function decide(
   left: Range,
   right: Range,
 ): boolean | undefined {
-  const greater = exchangedOf(operator);
+  const greater = lesserOf(operator);
   if (greater !== undefined) return decide(greater, width, right, left);
   const comparison = asSigned(operator, width, left, right);
   if (comparison === undefined) {

@@ -1,16 +1,7 @@
 /** @module Facts about values at places where a comparison is true. */
 
-import {
-  asSigned,
-  decide,
-  exchangedOf,
-  hull,
-  intersection,
-  isFinite,
-  isWithin,
-  lowBits,
-  oppositeOf,
-} from "./interval.ts";
+import { asSigned, decide, hull, intersection, isFinite, isWithin, lowBits } from "./interval.ts";
+import { lesserOf, oppositeOf } from "./comparison.ts";
 import type { CompareOperator, Node, Range, Width } from "./ir.ts";
 
 /** Ranges of nodes that are narrower at a place than where the nodes are computed. */
@@ -115,9 +106,9 @@ export class Refinement {
       else if (this.#isDecided(operator, width, left, right) === true) this.isImpossible = true;
       return;
     }
-    const exchanged = exchangedOf(operator);
-    if (exchanged !== undefined) {
-      this.assume(exchanged, width, right, left, true);
+    const lesser = lesserOf(operator);
+    if (lesser !== undefined) {
+      this.assume(lesser, width, right, left, true);
       return;
     }
     if (this.#isDecided(operator, width, left, right) === false) {

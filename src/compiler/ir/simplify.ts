@@ -1,24 +1,11 @@
 /** @module Replaces operations by simpler ones with the same result. */
 
+import { oppositeOf } from "./comparison.ts";
 import { compareResult, resultOfConstants } from "./constants.ts";
 import { removeEdge } from "./clean_blocks.ts";
 import { decide } from "./interval.ts";
-import type { Block, CompareOperator, IrFunction, Node, Operation, Range } from "./ir.ts";
+import type { Block, IrFunction, Node, Operation, Range } from "./ir.ts";
 import { forwardUses } from "./rewrite.ts";
-
-const opposites: Readonly<Record<CompareOperator, CompareOperator | undefined>> = {
-  eq: "ne",
-  ne: "eq",
-  lt: "ge",
-  ge: "lt",
-  le: "gt",
-  gt: "le",
-  slt: "sge",
-  sge: "slt",
-  sle: "sgt",
-  sgt: "sle",
-  set: undefined,
-};
 
 const constantOf = ({ operation }: Node): bigint | undefined =>
   operation.kind === "constant" ? operation.value : undefined;
@@ -89,7 +76,7 @@ function simplifyNode(node: Node, constant: MakeConstant): Node | Operation | un
       if (decided !== undefined) return { kind: "constant", value: decided ? 1n : 0n };
       if (right === undefined || b !== 0n || left.operation.kind !== "compare") return undefined;
       if (operation.operator === "ne") return left;
-      const opposite = opposites[left.operation.operator];
+      const opposite = oppositeOf(left.operation.operator);
       if (operation.operator !== "eq" || opposite === undefined) return undefined;
       node.operation = { ...left.operation, operator: opposite };
       inputs.splice(0, 2, ...left.inputs);
@@ -200,7 +187,7 @@ function simplifyEnd(block: Block, resolve: (node: Node) => Node): void {
   const { operation } = left;
   if (b !== 0n || operation.kind !== "compare" || (end.operator !== "eq" && end.operator !== "ne"))
     return;
-  const operator = end.operator === "ne" ? operation.operator : opposites[operation.operator];
+  const operator = end.operator === "ne" ? operation.operator : oppositeOf(operation.operator);
   if (operator === undefined) {
     // A branch on the opposite of `set` goes the other way.
     block.end = {

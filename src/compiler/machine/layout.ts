@@ -1,5 +1,6 @@
 /** @module Simplifies the blocks of a function with machine registers, and puts them in order. */
 
+import { opposites } from "../ir/comparison.ts";
 import {
   type Machine,
   type MachineBlock,
@@ -29,20 +30,6 @@ export interface PlacedBranch {
   readonly target: MachineBlock;
   readonly position: Machine["position"];
 }
-
-/** Comparisons that are true where others are false. */
-export const inverted = {
-  eq: "ne",
-  ne: "eq",
-  lt: "ge",
-  le: "gt",
-  gt: "le",
-  ge: "lt",
-  slt: "sge",
-  sle: "sgt",
-  sgt: "sle",
-  sge: "slt",
-} as const;
 
 /** The greatest number of instructions that are repeated to save the jump back to the head of a loop. */
 const MAX_REPEATED = 2;
@@ -166,9 +153,9 @@ function placeBranch(
 ): Pick<PlacedBlock, "branch" | "jump"> {
   const { operator, is32, left, right, imm, position } = end;
   const fields = { is32, left, right, imm, position };
-  // There is no inverse of "set" and "mayGoto".
+  // There is no opposite of "set" and "mayGoto".
   if (end.then === next && operator !== "set" && operator !== "mayGoto") {
-    const branch = { ...fields, operator: inverted[operator], target: end.else };
+    const branch = { ...fields, operator: opposites[operator], target: end.else };
     return { branch, jump: undefined };
   }
   const jump = end.else === next ? undefined : end.else;

@@ -9,7 +9,7 @@ import {
   type Node,
   targetsOf,
 } from "../ir/ir.ts";
-import { inverted } from "./layout.ts";
+import { opposites } from "../ir/comparison.ts";
 
 /** A comparison, as a branch makes it. */
 export type Comparison = Pick<Extract<End, { kind: "branch" }>, "operator" | "width" | "inputs">;
@@ -142,8 +142,8 @@ export function fusedComparison(branch: Extract<End, { kind: "branch" }>): Compa
   const { operator, width } = operation;
   const comparison = { operator, width, inputs: readInputs(left) as [Node, Node] };
   if (end.operator === "ne") return comparison;
-  // There is no inverse of "set".
-  return operator === "set" ? end : { ...comparison, operator: inverted[operator] };
+  // There is no opposite of "set".
+  return operator === "set" ? end : { ...comparison, operator: opposites[operator] };
 }
 
 function fusedInputs(end: End | undefined): readonly Node[] {

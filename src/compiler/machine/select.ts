@@ -5,6 +5,7 @@
  * no more than a copy. Offsets of addresses become offsets of the loads and stores that use them.
  */
 
+import { exchanged } from "../ir/comparison.ts";
 import type { Reference } from "../../asm/instruction.ts";
 import {
   type Block,
@@ -102,21 +103,6 @@ const atomicCodes = {
 } as const;
 
 const commutative = new Set(["add", "mul", "and", "or", "xor"]);
-
-/** Comparisons with exchanged operands. */
-const exchanged = {
-  eq: "eq",
-  ne: "ne",
-  lt: "gt",
-  le: "ge",
-  gt: "lt",
-  ge: "le",
-  slt: "sgt",
-  sle: "sge",
-  sgt: "slt",
-  sge: "sle",
-  set: "set",
-} as const;
 
 const INT16_MAX = 0x7fff;
 
