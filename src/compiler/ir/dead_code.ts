@@ -1,6 +1,7 @@
 /** @module Removes nodes whose value nothing uses. */
 
-import { effectOf, inputsOf, type IrFunction, type Node, type Slot } from "./ir.ts";
+import { effectOf, inputsOf, type IrFunction, type Node } from "./ir.ts";
+import { type SlotUses, usesOfSlots } from "./slot_uses.ts";
 
 /** Helpers whose only effect is their result. */
 const withoutEffect = new Set<string>([
@@ -20,7 +21,7 @@ const withoutEffect = new Set<string>([
 
 /** Removes nodes whose value nothing uses, and stores to slots that nothing reads. */
 export function removeDeadCode(fn: IrFunction): void {
-  const unread = unreadSlots(fn);
+  const slots = usesOfSlots(fn, "store");
   const used = new Set<Node>();
   const open: Node[] = [];
   const use = (node: Node) => {
@@ -29,7 +30,7 @@ export function removeDeadCode(fn: IrFunction): void {
     open.push(node);
   };
   for (const block of fn.blocks) {
-    for (const node of block.nodes) if (isNeeded(node, unread)) use(node);
+    for (const node of block.nodes) if (isNeeded(node, slots)) use(node);
     for (const input of inputsOf(block.end)) use(input);
   }
   for (let node = open.pop(); node !== undefined; node = open.pop()) node.inputs.forEach(use);
@@ -41,35 +42,12 @@ export function removeDeadCode(fn: IrFunction): void {
   }
 }
 
-function isNeeded(node: Node, unread: ReadonlyMap<Node, Slot>): boolean {
+function isNeeded(node: Node, { addresses, otherwiseUsed }: SlotUses): boolean {
   const { operation, inputs } = node;
   if (operation.kind === "callHelper") return !withoutEffect.has(operation.helper);
-  if (operation.kind === "store") return !unread.has(inputs[0] as Node);
+  if (operation.kind === "store") {
+    const slot = addresses.get(inputs[0] as Node);
+    return slot === undefined || otherwiseUsed.has(slot);
+  }
   return effectOf(operation) === "write";
-}
-
-/** Returns the addresses of slots that are only used to store. */
-function unreadSlots(fn: IrFunction): Map<Node, Slot> {
-  const addresses = new Map<Node, Slot>();
-  const read = new Set<Slot>();
-  for (const { nodes } of fn.blocks) {
-    for (const node of nodes) {
-      const { operation } = node;
-      if (operation.kind === "slot") addresses.set(node, operation.slot);
-      for (const [position, input] of node.inputs.entries()) {
-        const slot = addresses.get(input);
-        if (slot === undefined) continue;
-        if (operation.kind === "address" && position === 0) addresses.set(node, slot);
-        else if (operation.kind !== "store" || position !== 0) read.add(slot);
-      }
-    }
-  }
-  for (const { phis, end } of fn.blocks) {
-    for (const input of [...phis.flatMap(({ inputs }) => inputs), ...inputsOf(end)]) {
-      const slot = addresses.get(input);
-      if (slot !== undefined) read.add(slot);
-    }
-  }
-  for (const [address, slot] of addresses) if (read.has(slot)) addresses.delete(address);
-  return addresses;
 }

@@ -3,6 +3,7 @@
 import { Flow } from "./flow.ts";
 import { type Block, effectOf, type IrFunction, type Node, type Slot } from "./ir.ts";
 import { forwardUses } from "./rewrite.ts";
+import { usesOfSlots } from "./slot_uses.ts";
 
 /** The value of some bytes in memory. */
 interface Cell {
@@ -24,7 +25,8 @@ export function shareValues(fn: IrFunction): void {
     const other = replaced.get(node);
     return other === undefined ? node : resolve(other);
   };
-  const escaping = escapingSlots(fn);
+  // The other slots are only loaded and stored.
+  const { otherwiseUsed: escaping } = usesOfSlots(fn, "load", "store");
   const known = new Map<string, Node[]>();
   const cellsAtEnd = new Map<Block, Cell[]>();
   const constants: Node[] = [];
@@ -173,32 +175,4 @@ function valueOf(fn: IrFunction, cell: Cell, load: Node, nodes: Node[]): Node | 
   value.range = load.range;
   nodes.push(value);
   return value;
-}
-
-/** Returns the slots whose address is not only used to load and store. */
-function escapingSlots(fn: IrFunction): Set<Slot> {
-  const escaping = new Set<Slot>();
-  const addresses = new Map<Node, Slot>();
-  const note = (node: Node, position: number, input: Node) => {
-    const slot = addresses.get(input);
-    if (slot === undefined) return;
-    const { kind } = node.operation;
-    if (kind === "address" && position === 0) addresses.set(node, slot);
-    else if (!((kind === "load" || kind === "store") && position === 0)) escaping.add(slot);
-  };
-  for (const block of fn.blocks) {
-    for (const node of block.nodes) {
-      if (node.operation.kind === "slot") addresses.set(node, node.operation.slot);
-      for (const [position, input] of node.inputs.entries()) note(node, position, input);
-    }
-  }
-  for (const { phis } of fn.blocks) {
-    for (const phi of phis) {
-      for (const input of phi.inputs) {
-        const slot = addresses.get(input);
-        if (slot !== undefined) escaping.add(slot);
-      }
-    }
-  }
-  return escaping;
 }
