@@ -1,7 +1,7 @@
 /** @module Removes blocks that cannot be reached, and joins those that always follow each other. */
 
 import { type Block, type IrFunction, type Node, targetsOf } from "./ir.ts";
-import { forwardUses } from "./rewrite.ts";
+import { forwardUses, resolverOf } from "./rewrite.ts";
 
 /** Removes one edge to a block, with the inputs of its phis. */
 export function removeEdge(from: Block, to: Block): void {
@@ -45,10 +45,7 @@ function removeUnreachable(fn: IrFunction): void {
 /** Replaces phis whose inputs are all the same, except for the phi itself. */
 function removeTrivialPhis(fn: IrFunction): void {
   const replaced = new Map<Node, Node>();
-  const resolve = (node: Node): Node => {
-    const other = replaced.get(node);
-    return other === undefined ? node : resolve(other);
-  };
+  const resolve = resolverOf(replaced);
   for (let isStable = false; !isStable;) {
     isStable = true;
     for (const block of fn.blocks) {

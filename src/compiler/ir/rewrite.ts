@@ -13,15 +13,21 @@ export function forwardUses(fn: IrFunction, removed: ReadonlyMap<Node, Node>): v
   rewriteInputs(fn, removed, () => true);
 }
 
+/** Returns a function that returns the node that stands for another in the end. Nodes that are replaced later count, too. */
+export function resolverOf(replaced: ReadonlyMap<Node, Node>): (node: Node) => Node {
+  const resolve = (node: Node): Node => {
+    const other = replaced.get(node);
+    return other === undefined ? node : resolve(other);
+  };
+  return resolve;
+}
+
 function rewriteInputs(
   fn: IrFunction,
   replaced: ReadonlyMap<Node, Node>,
   isReader: (node: Node) => boolean,
 ): void {
-  const resolve = (node: Node): Node => {
-    const other = replaced.get(node);
-    return other === undefined ? node : resolve(other);
-  };
+  const resolve = resolverOf(replaced);
   const replaceIn = (inputs: Node[]) => {
     for (const [index, input] of inputs.entries()) inputs[index] = resolve(input);
   };

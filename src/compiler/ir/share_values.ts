@@ -2,7 +2,7 @@
 
 import { Flow } from "./flow.ts";
 import { type Block, effectOf, type IrFunction, type Node, type Slot } from "./ir.ts";
-import { forwardUses } from "./rewrite.ts";
+import { forwardUses, resolverOf } from "./rewrite.ts";
 import { usesOfSlots } from "./slot_uses.ts";
 
 /** The value of some bytes in memory. */
@@ -21,10 +21,7 @@ interface Cell {
 export function shareValues(fn: IrFunction): void {
   const flow = new Flow(fn);
   const replaced = new Map<Node, Node>();
-  const resolve = (node: Node): Node => {
-    const other = replaced.get(node);
-    return other === undefined ? node : resolve(other);
-  };
+  const resolve = resolverOf(replaced);
   // The other slots are only loaded and stored.
   const { otherwiseUsed: escaping } = usesOfSlots(fn, "load", "store");
   const known = new Map<string, Node[]>();

@@ -5,7 +5,7 @@ import { compareResult, resultOfConstants } from "./constants.ts";
 import { removeEdge } from "./clean_blocks.ts";
 import { decide } from "./interval.ts";
 import type { Block, IrFunction, Node, Operation, Range } from "./ir.ts";
-import { forwardUses } from "./rewrite.ts";
+import { forwardUses, resolverOf } from "./rewrite.ts";
 
 const constantOf = ({ operation }: Node): bigint | undefined =>
   operation.kind === "constant" ? operation.value : undefined;
@@ -16,10 +16,7 @@ const isWithin = (range: Range | undefined, min: number, max: number) =>
 /** Simplifies all nodes and branches. */
 export function simplify(fn: IrFunction): void {
   const replaced = new Map<Node, Node>();
-  const resolve = (node: Node): Node => {
-    const other = replaced.get(node);
-    return other === undefined ? node : resolve(other);
-  };
+  const resolve = resolverOf(replaced);
   for (const block of fn.blocks) {
     const nodes: Node[] = [];
     const constant = (value: bigint, { position }: Node): Node => {
