@@ -248,6 +248,13 @@ export function effectOf(operation: Operation): Effect {
   }
 }
 
+/** Returns the node whose memory an address is in: that of the innermost base, also if the place in it varies. */
+export function rootOf(pointer: Node): Node {
+  let root = pointer;
+  while (root.operation.kind === "address") root = root.inputs[0] as Node;
+  return root;
+}
+
 /** Returns the blocks that an end leads to. */
 export function targetsOf(end: End | undefined): Block[] {
   if (end?.kind === "jump") return [end.target];

@@ -1,7 +1,7 @@
 /** @module Computes equal values once, and reads memory of the stack once. */
 
 import { Flow } from "./flow.ts";
-import { type Block, effectOf, type IrFunction, type Node, type Slot } from "./ir.ts";
+import { type Block, effectOf, type IrFunction, type Node, rootOf, type Slot } from "./ir.ts";
 import { forwardUses, resolverOf } from "./rewrite.ts";
 import { usesOfSlots } from "./slot_uses.ts";
 
@@ -120,9 +120,8 @@ function placeOf(node: Node): { base: Node; slot: Slot | undefined; offset: numb
     base = base.inputs[0] as Node;
   }
   // An address at a variable place is a base of its own: its slot is that of the memory around it.
-  let origin = base;
-  while (origin.operation.kind === "address") origin = origin.inputs[0] as Node;
-  const slot = origin.operation.kind === "slot" ? origin.operation.slot : undefined;
+  const { operation } = rootOf(base);
+  const slot = operation.kind === "slot" ? operation.slot : undefined;
   return { base, slot, offset };
 }
 

@@ -1,6 +1,6 @@
 /** @module The kernel library: the name `k` of every scope. */
 
-import type { Node } from "../ir/ir.ts";
+import { rootOf } from "../ir/ir.ts";
 import { closest } from "../../check/names.ts";
 import { ipv4, ipv6, mac } from "../../types/address.ts";
 import { be16, be32, u8 } from "../../types/integer.ts";
@@ -109,7 +109,7 @@ const atomicAdd: BuiltIn = (l, args, at) => {
   const node = isBigint ? amount.node(l.b) : numberOf(l, amount, at).node(l.b);
   const { pointer, offset } = place;
   const size = type.size as 4 | 8;
-  if (isOnStack(pointer)) {
+  if (rootOf(pointer).operation.kind === "slot") {
     // Nothing else writes there, and the verifier of Linux 6.18 overlooks that atomic operations read the stack.
     l.b.store(pointer, offset, size, l.b.binary("add", l.b.load(pointer, offset, size), node));
     return undefinedValue;
@@ -118,13 +118,6 @@ const atomicAdd: BuiltIn = (l, args, at) => {
   l.b.add({ kind: "atomic", operator: "add", size, offset }, [pointer, node]);
   return undefinedValue;
 };
-
-/** Returns true for an address of the stack. */
-function isOnStack(pointer: Node): boolean {
-  let base = pointer;
-  while (base.operation.kind === "address") base = base.inputs[0] as Node;
-  return base.operation.kind === "slot";
-}
 
 const functions: Readonly<Record<string, BuiltIn>> = {
   range: (l, args, at) => new RangeValue(numberArgument(l, args, 0, at)),

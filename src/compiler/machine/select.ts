@@ -12,6 +12,7 @@ import {
   type IrFunction,
   type Node,
   type Operation,
+  rootOf,
   type Slot,
   type TextPosition,
 } from "../ir/ir.ts";
@@ -662,7 +663,8 @@ class FunctionSelector implements Selector {
   #store(node: Node, { size, offset }: Of<"store">): void {
     const [pointer, value] = readInputs(node) as [Node, Node];
     const place = this.#place(pointer, offset);
-    const mayBeImmediate = this.target.contextImmediates || !isParameter(pointer);
+    const mayBeImmediate =
+      this.target.contextImmediates || rootOf(pointer).operation.kind !== "parameter";
     if (value.operation.kind === "constant" && mayBeImmediate) {
       const imm = immediateOf(BigInt.asIntN(size * 8, value.operation.value), false);
       if (imm !== undefined) {
@@ -794,12 +796,6 @@ class FunctionSelector implements Selector {
         this.into(this.#transfers[phi.id] as number, phi.inputs[index] as Node);
     }
   }
-}
-
-function isParameter(pointer: Node): boolean {
-  let node = pointer;
-  while (node.operation.kind === "address") node = node.inputs[0] as Node;
-  return node.operation.kind === "parameter";
 }
 
 function isOffset(offset: number): boolean {
