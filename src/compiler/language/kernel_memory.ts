@@ -6,7 +6,6 @@ import { closest } from "../../check/names.ts";
 import type { AccessSize, Node } from "../ir/ir.ts";
 import { knownArgument } from "./globals.ts";
 import { loadValue, MemoryBytes } from "./memory.ts";
-import { newSlot } from "./map_value.ts";
 import { numberOf } from "./numbers.ts";
 import { TypeValue } from "./type_value.ts";
 import { WrittenText } from "./text.ts";
@@ -22,7 +21,7 @@ import {
   argument,
   type Lowering,
 } from "./value.ts";
-import { type MemoryPlace, zeroBytes } from "./memory_place.ts";
+import { type MemoryPlace, newSlot, stablePlace, zeroBytes } from "./memory_place.ts";
 
 /** A type of the kernel. */
 export interface KernelType {
@@ -405,18 +404,11 @@ function pointerMethod(
       if (!Number.isInteger(length) || length < 1 || length > 256) {
         l.refuse(args[0] ?? at, "bytes of fixed size have 1 to 256 bytes");
       }
-      const pointerNode = b.slot({ size: length, align: 8, name: "bytes" });
-      const room: MemoryPlace = {
-        pointer: pointerNode,
-        offset: 0,
-        align: 8,
-        readOnly: "it is a copy",
-        isStable: true,
-      };
+      const room = stablePlace(b.slot({ size: length, align: 8, name: "bytes" }), "it is a copy");
       zeroBytes(l, room, length);
       b.callHelper(
         name === "kernelBytes" ? "probe_read_kernel" : "probe_read_user",
-        pointerNode,
+        room.pointer,
         length,
         pointer.node,
       );

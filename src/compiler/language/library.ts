@@ -11,7 +11,6 @@ import * as network from "../../uapi/network.ts";
 import type { AnyType } from "../../maps/map_options.ts";
 import { type BuiltIn, BuiltInValue, builtIns, Namespace, numberArgument } from "./globals.ts";
 import { loadValue, MemoryStruct } from "./memory.ts";
-import { newSlot } from "./map_value.ts";
 import { binaryOperator, numberOf } from "./numbers.ts";
 import { TypeValue } from "./type_value.ts";
 import {
@@ -26,7 +25,7 @@ import {
   type Lowering,
   argument,
 } from "./value.ts";
-import { zeroBytes } from "./memory_place.ts";
+import { newSlot, zeroBytes } from "./memory_place.ts";
 
 /** The numbers from 0 up to another: `k.range(n)`. */
 class RangeValue extends FixedValue {

@@ -19,7 +19,7 @@ import {
   argument,
   type Lowering,
 } from "./value.ts";
-import { type MemoryPlace, zeroBytes } from "./memory_place.ts";
+import { newSlot, writablePlace, zeroBytes } from "./memory_place.ts";
 
 /** The properties of a map that the compiler needs. */
 export interface MapDescription {
@@ -130,7 +130,7 @@ export class MapValue extends FixedValue {
         return l.choose(
           l.test(l.b.compare("ne", found, 0)),
           () => {
-            const value = copyOut(l, this.#valueType(l, at), placeOf(found), at);
+            const value = copyOut(l, this.#valueType(l, at), writablePlace(found), at);
             l.b.callHelper("map_delete_elem", this.node(l), place);
             return value;
           },
@@ -170,7 +170,7 @@ export class MapValue extends FixedValue {
     const type = this.#valueType(l, at);
     return l.choose(
       l.test(l.b.compare("ne", found, 0)),
-      () => copyOut(l, type, placeOf(found), at),
+      () => copyOut(l, type, writablePlace(found), at),
       () => undefinedValue,
     );
   }
@@ -187,7 +187,7 @@ export class MapValue extends FixedValue {
     return new MaybeValue(
       "undefined",
       found,
-      (at2) => loadValue(at2, type, placeOf(found), at),
+      (at2) => loadValue(at2, type, writablePlace(found), at),
       `a value of the type ${shortName(type)}`,
     );
   }
@@ -304,16 +304,6 @@ export class MapValue extends FixedValue {
       () => undefinedValue,
     );
   }
-}
-
-/** Returns the place of a map's value. */
-function placeOf(pointer: Node): MemoryPlace {
-  return { pointer, offset: 0, readOnly: undefined, align: 8, isStable: false };
-}
-
-/** Returns room on the stack for a value. */
-export function newSlot(l: Lowering, type: AnyType): MemoryPlace {
-  return placeOf(l.b.slot({ size: type.size, align: 8, name: type.name }));
 }
 
 /** Writes a value to the stack, and returns its address. */

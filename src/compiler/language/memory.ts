@@ -21,6 +21,7 @@ import {
   placeAt,
   storeBytes,
   zeroBytes,
+  stablePlace,
 } from "./memory_place.ts";
 import { MemoryText, storeText, StringValue, TextValue } from "./text.ts";
 import { shortName } from "./type_value.ts";
@@ -529,13 +530,7 @@ function stableCopy(l: Lowering, place: MemoryPlace, type: AnyType, at: Syntax):
       `Use a type of at most ${maxCopy} bytes`,
     );
   }
-  const copy: MemoryPlace = {
-    pointer: l.b.slot({ size, align: 8, name: "copy" }),
-    offset: 0,
-    readOnly: "it is a copy",
-    align: 8,
-    isStable: true,
-  };
+  const copy = stablePlace(l.b.slot({ size, align: 8, name: "copy" }), "it is a copy");
   copyBytes(l, place, copy, size);
   return copy;
 }

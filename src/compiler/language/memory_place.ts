@@ -1,5 +1,6 @@
 /** @module Places in memory, and their bytes. */
 
+import type { AnyType } from "../../maps/map_options.ts";
 import type { AccessSize, Node } from "../ir/ir.ts";
 import type { Lowering, Syntax } from "./value.ts";
 
@@ -15,6 +16,21 @@ export interface MemoryPlace {
   readonly isStable: boolean;
   /** Reports an error if the memory has moved. */
   readonly check?: (l: Lowering, at: Syntax) => void;
+}
+
+/** Returns the place at a pointer to memory that can be written. */
+export function writablePlace(pointer: Node): MemoryPlace {
+  return { pointer, offset: 0, readOnly: undefined, align: 8, isStable: false };
+}
+
+/** Returns the place at a pointer to memory that does not change after it has been read. @param reason why it cannot be written */
+export function stablePlace(pointer: Node, reason: string): MemoryPlace {
+  return { pointer, offset: 0, readOnly: reason, align: 8, isStable: true };
+}
+
+/** Returns room on the stack for a value. */
+export function newSlot(l: Lowering, type: AnyType): MemoryPlace {
+  return writablePlace(l.b.slot({ size: type.size, align: 8, name: type.name }));
 }
 
 /** Returns the place some bytes further. */

@@ -16,7 +16,7 @@ import {
   argument,
   type Lowering,
 } from "./value.ts";
-import type { MemoryPlace } from "./memory_place.ts";
+import { type MemoryPlace, writablePlace } from "./memory_place.ts";
 
 /** Greatest offset of a view, which the verifier must know. */
 const maxOffset = 0x3fff;
@@ -102,11 +102,8 @@ export class PacketValue extends FixedValue {
     const isInside = b.compare("le", b.address(pointer, type.type.size), end);
     const made = moves.get(l) ?? 0;
     const place: MemoryPlace = {
-      pointer,
-      offset: 0,
-      readOnly: undefined,
+      ...writablePlace(pointer),
       align: 1,
-      isStable: false,
       check: (inner, where) => {
         if ((moves.get(inner) ?? 0) !== made) {
           inner.refuse(

@@ -1,5 +1,6 @@
 /** @module Ring buffers of the scope. */
 
+import { writablePlace } from "./memory_place.ts";
 import type { AnyType } from "../../maps/map_options.ts";
 import { storeValue } from "./memory.ts";
 import {
@@ -49,7 +50,7 @@ export class RingValue extends FixedValue {
     this.#countLost(l);
     after.push(...l.leave());
     l.enter(condition.yes);
-    const place = { pointer: record, offset: 0, readOnly: undefined, align: 8, isStable: false };
+    const place = writablePlace(record);
     storeValue(l, this.#event, place, value, `event of ${this.#name}`, args[0] ?? at);
     b.callHelper("ringbuf_submit", record, 0);
     after.push(...l.leave());

@@ -21,6 +21,7 @@ import type { SectionResults } from "./translate.ts";
 import type { SectionMembers } from "./context.ts";
 import type { Node } from "../ir/ir.ts";
 import { type Access, pointerTo, PointerValue, readType } from "./kernel_memory.ts";
+import { placeAt, stablePlace } from "./memory_place.ts";
 import { loadValue } from "./memory.ts";
 import { PacketValue } from "./packet.ts";
 import { BigintValue, FixedValue, type Syntax, type Value, type Lowering } from "./value.ts";
@@ -168,13 +169,7 @@ function tracepointMembers(target: string): SectionMembers {
       return new ArgumentsValue(names, (l, field, at) => {
         const found = names.includes(field) ? fields[field] : undefined;
         if (found === undefined) return undefined;
-        const place = {
-          pointer: context,
-          offset: found.offset,
-          readOnly: "it is the context",
-          align: 8,
-          isStable: true,
-        };
+        const place = placeAt(stablePlace(context, "it is the context"), found.offset);
         const value = loadValue(l, found.type, place, at);
         // Pointers and other unsigned integers of 64 bits have the same format.
         if (found.type.kind === "u64" && value instanceof BigintValue) {

@@ -16,7 +16,7 @@ import {
   argument,
   type Lowering,
 } from "./value.ts";
-import type { MemoryPlace } from "./memory_place.ts";
+import { type MemoryPlace, writablePlace } from "./memory_place.ts";
 
 /**
  * A variable that kernel code and this process share, made by `bpf.global()`. It lives in memory that both map.
@@ -117,8 +117,7 @@ export class GlobalValue extends FixedValue {
   }
 
   #place(l: Lowering): MemoryPlace {
-    const pointer = l.b.add({ kind: "mapValue", map: this.#map, offset: 0 });
-    return { pointer, offset: 0, readOnly: undefined, align: 8, isStable: false };
+    return writablePlace(l.b.add({ kind: "mapValue", map: this.#map, offset: 0 }));
   }
 
   override property(l: Lowering, name: string, at: Syntax): Value {

@@ -9,6 +9,7 @@ import {
   type MemoryPlace,
   storeBytes,
   zeroBytes,
+  stablePlace,
 } from "./memory_place.ts";
 import {
   type Argument,
@@ -304,9 +305,7 @@ function choiceShape(texts: readonly string[]): Shape {
 }
 
 /** Returns a place for a string that does not change after it has been written. */
-function roomAt(pointer: Node): MemoryPlace {
-  return { pointer, offset: 0, align: 8, readOnly: "strings do not change", isStable: true };
-}
+const roomAt = (pointer: Node): MemoryPlace => stablePlace(pointer, "strings do not change");
 
 function newRoom(l: Lowering, size: number): MemoryPlace {
   return roomAt(l.b.slot({ size, align: 8, name: "text" }));
