@@ -1,5 +1,6 @@
 /** @module Names that every function of the language has: Math, BigInt, Number, Boolean. */
 
+import type { Builder } from "../ir/builder.ts";
 import type { Node } from "../ir/ir.ts";
 import {
   binaryOperator,
@@ -199,20 +200,29 @@ const math = new Namespace(
   }),
 );
 
-/** Returns the number of leading zeros of a value of 32 bits, found by halving. */
+/** Returns the number of leading zeros of a value of 32 bits. */
 function leadingZeros(l: Lowering, value: Node): Node {
   const { b } = l;
-  let rest = value;
-  let length = b.constant(0);
-  for (const width of [16, 8, 4, 2, 1]) {
-    const high = b.compare("ge", rest, 2 ** width);
-    const shift = b.binary("lsh", high, b.constant(Math.log2(width)));
-    rest = b.binary("rsh", rest, shift);
-    length = b.binary("add", length, shift);
-  }
-  // `rest` is now 1, or 0 if the value is 0.
-  const zeros = b.binary("sub", b.constant(32), b.binary("add", length, rest));
+  const { position, isSet } = highestBit(b, value, 32);
+  const zeros = b.binary("sub", b.constant(32), b.binary("add", position, isSet));
   return b.number(zeros, { min: 0, max: 32 });
+}
+
+/** Finds the highest bit that is set, by halving. If the value is 0, the position and `isSet` are 0; otherwise `isSet` is 1. */
+export function highestBit(
+  b: Builder,
+  value: Node,
+  bits: 32 | 64,
+): { position: Node; isSet: Node } {
+  let rest = value;
+  let position = b.constant(0);
+  for (let width = bits / 2; width >= 1; width /= 2) {
+    const high = b.compare("ge", rest, b.constant(2n ** BigInt(width)));
+    const shift = b.binary("lsh", high, Math.log2(width));
+    rest = b.binary("rsh", rest, shift);
+    position = b.binary("add", position, shift);
+  }
+  return { position, isSet: rest };
 }
 
 const number = new BuiltInValue("Number", (l, args, at) => {

@@ -9,7 +9,14 @@ import * as constants from "../../uapi/constants.ts";
 import * as errno from "../../uapi/errno.ts";
 import * as network from "../../uapi/network.ts";
 import type { AnyType } from "../../maps/map_options.ts";
-import { type BuiltIn, BuiltInValue, builtIns, Namespace, numberArgument } from "./globals.ts";
+import {
+  type BuiltIn,
+  BuiltInValue,
+  builtIns,
+  highestBit,
+  Namespace,
+  numberArgument,
+} from "./globals.ts";
 import { loadValue, MemoryStruct } from "./memory.ts";
 import { binaryOperator, numberOf } from "./numbers.ts";
 import { TypeValue } from "./type_value.ts";
@@ -139,15 +146,7 @@ const functions: Readonly<Record<string, BuiltIn>> = {
     const value = argument(l, args, 0, at);
     const { b } = l;
     const node = value instanceof BigintValue ? value.node(b) : numberOf(l, value, at).node(b);
-    let rest = node;
-    let length = b.constant(0);
-    for (const width of [32, 16, 8, 4, 2, 1]) {
-      const high = b.compare("ge", rest, b.constant(2n ** BigInt(width)));
-      const shift = b.binary("lsh", high, Math.log2(width));
-      rest = b.binary("rsh", rest, shift);
-      length = b.binary("add", length, shift);
-    }
-    return new NumberValue(b.number(length, { min: 0, max: 63 }));
+    return new NumberValue(b.number(highestBit(b, node, 64).position, { min: 0, max: 63 }));
   },
   swap16: (l, args, at) => {
     const value = numberArgument(l, args, 0, at);
