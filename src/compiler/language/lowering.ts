@@ -7,7 +7,6 @@ import { FunctionValue } from "./functions.ts";
 import type { Loop, Node, TextPosition } from "../ir/ir.ts";
 import { bindPattern, hoistedNames, namesOf, walkPattern } from "./patterns.ts";
 import { comparisonHint, unknownName, unsupportedStatement } from "./refusals.ts";
-import { elementAt } from "./sequences.ts";
 import { ObjectValue } from "./object_value.ts";
 import {
   BooleanValue,
@@ -551,11 +550,6 @@ export class FunctionLowering implements Lowering {
       `${left.describe()} cannot be compared with ${right.describe()}`,
       comparisonHint(left, right),
     );
-  }
-
-  /** Returns an element of known values at an index that is not known. */
-  elementOf(items: readonly Value[], index: Value, at: Syntax): Value {
-    return elementAt(this, items, index, at);
   }
 
   // ---- functions

@@ -1,6 +1,6 @@
 /** @module Objects and arrays that the program makes with literals. */
 
-import { arrayMethod } from "./constant_value.ts";
+import { arrayMethod, elementAt } from "./sequences.ts";
 import {
   type Argument,
   iterableHint,
@@ -89,7 +89,7 @@ export class ObjectValue extends Value {
           "Use a map, whose keys can be values of the running program",
         );
       }
-      return l.elementOf(this.items(l, at), index, at);
+      return elementAt(l, this.items(l, at), index, at);
     }
     return this.fields.has(`${known}`) ? this.property(l, `${known}`, at) : undefinedValue;
   }

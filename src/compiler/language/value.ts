@@ -122,8 +122,6 @@ export interface Lowering {
     left: Value,
     right: Value,
   ): BooleanValue;
-  /** Returns an element of known values at an index that is not known. */
-  elementOf(items: readonly Value[], index: Value, at: Syntax): Value;
 }
 
 /** The parts of a loop. */
