@@ -60,10 +60,12 @@ export function compileFunction(request: CompileRequest): ProgramSpec {
   return { section: section as never, code, license: "GPL", name: nameOf(place) };
 }
 
+/** The position of errors about a whole function. */
+const everywhere: TextPosition = { source: 0, start: 0, end: 0 };
+
 /** Returns the instructions. @throws {CompileError} if the stack is too small, or the kernel too old. */
 function emitOrExplain(main: IrFunction, { sources, target }: CompileRequest) {
   const sourceOf = (position: TextPosition) => sources.sourceOf(position);
-  const everywhere = { source: 0, start: 0, end: 0 };
   try {
     return emit(withCallees(main), { target, sourceOf });
   } catch (error) {
@@ -87,7 +89,7 @@ function check(fn: IrFunction, sources: Sources, target: Target): void {
   analyseRanges(
     fn,
     (position, message, hint) => {
-      throw sources.error(position ?? { source: 0, start: 0, end: 0 }, message, hint);
+      throw sources.error(position ?? everywhere, message, hint);
     },
     target,
   );
