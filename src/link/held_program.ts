@@ -54,10 +54,7 @@ export class HeldProgram implements Disposable {
   }
 
   /** Checks that another program has the same type, which a replacement needs. @throws {BpfError} EINVAL as the kernel. */
-  requireSameType(
-    next: LinkedProgram,
-    call: { readonly doing: string; readonly syscall: string },
-  ): void {
+  requireSameType(next: LinkedProgram, call: AttachmentCall): void {
     const hint = explainOtherType(next.fd, this.fd, "attachment");
     if (hint !== undefined) throw new BpfError({ errno: EINVAL, ...call, hint });
   }

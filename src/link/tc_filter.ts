@@ -98,24 +98,26 @@ export function attachFilter(
     },
   });
   // The kernel acknowledges a filter also if it has no memory for the echo.
-  const place = echo === undefined ? findNewest(route, wanted, held.id) : placeOf(echo);
+  const place = echo === undefined ? findFilter(route, wanted, held.id) : placeOf(echo);
+  if (place === undefined) throw new Error("the attached filter was removed meanwhile");
   stack.move();
   return new FilterAttachment(route, held, device, { ...wanted, ...place }, qdiscUse).attachment;
 }
 
-/** Finds the filter that was added last at a place, whose handle the kernel may have chosen. */
-function findNewest(route: RouteSocket, wanted: FilterPlace, programId: number): FilterPlace {
-  const { interfaceIndex, direction, priority, handle, chain } = wanted;
+/** Finds the filter of a program that was added last at a place. The handle 0 stands for all: the kernel has chosen it then. */
+function findFilter(
+  route: RouteSocket,
+  { interfaceIndex, direction, priority, handle, chain }: FilterPlace,
+  programId: number,
+): TcFilter | undefined {
   // The kernel lists the newest filter of a priority first.
-  const found = listFilters(route, interfaceIndex, direction).find(
+  return listFilters(route, interfaceIndex, direction).find(
     (filter) =>
       filter.priority === priority &&
       (handle === 0 || filter.handle === handle) &&
       filter.chain === chain &&
       filter.programId === programId,
   );
-  if (found === undefined) throw new Error("the attached filter was removed meanwhile");
-  return found;
 }
 
 /** Returns a priority above those of all filters, so that the filter runs last, as a tcx program does by default. */
@@ -183,15 +185,8 @@ class FilterAttachment {
 
   /** Returns true if the filter exists and has the program: another process can remove or replace it. */
   #isAttached(): boolean {
-    const { interfaceIndex, direction, priority, handle, chain } = this.#place;
     // The list of an interface that was removed is empty.
-    return listFilters(this.#route, interfaceIndex, direction).some(
-      (filter) =>
-        filter.priority === priority &&
-        filter.handle === handle &&
-        filter.chain === chain &&
-        filter.programId === this.#program.id,
-    );
+    return findFilter(this.#route, this.#place, this.#program.id) !== undefined;
   }
 
   #update(next: LinkedProgram, expected: LinkedProgram | undefined): void {
@@ -366,12 +361,11 @@ export function listFilters(route: RouteSocket, index: number, direction: TcDire
 
 /** Lists the filters of all kinds of an interface. */
 function listAll(route: RouteSocket, index: number, direction: TcDirection): RouteMessage[] {
-  const messages = route.dump({
+  return route.dump({
     type: RTM_GETTFILTER,
     header: trafficHeader(index, 0, parentOf(direction), 0),
     doing: `list the classifiers of interface ${index}`,
   });
-  return messages;
 }
 
 function kindOf({ attributes }: RouteMessage): string | undefined {
