@@ -57,7 +57,8 @@ function compileAll(
   return { compiled, maps };
 }
 
-function load(scope: AnyScope, entries: AnyEntries, caller: (...args: never[]) => unknown) {
+/** Loads all functions. Its name differs from that of the caller, which {@link callSites} finds by its name. */
+function loadAll(scope: AnyScope, entries: AnyEntries, caller: (...args: never[]) => unknown) {
   const { compiled, maps } = compileAll(scope, entries, caller);
   using opened = new DisposableStack();
   const programs = compiled.map(({ place, spec, on }) => ({
@@ -254,7 +255,7 @@ export interface Bpf {
  */
 export const bpf: Bpf = {
   attach(scope, entries) {
-    const { programs, opened } = load(scope, entries as AnyEntries, bpf.attach);
+    const { programs, opened } = loadAll(scope, entries as AnyEntries, bpf.attach);
     using stack = opened;
     const links = programs.map(({ program, on }) => {
       const attach = program.attach.bind(program) as (options?: object) => Link;
@@ -264,7 +265,7 @@ export const bpf: Bpf = {
   },
 
   load<P extends Place>(scope: AnyScope, entries: object) {
-    const { programs, opened } = load(scope, entries as AnyEntries, bpf.load);
+    const { programs, opened } = loadAll(scope, entries as AnyEntries, bpf.load);
     return Object.assign(
       Object.fromEntries(programs.map(({ place, program }) => [place, program])),
       {

@@ -151,3 +151,28 @@ describe("code that is not in the language is refused", () => {
     });
   }
 });
+
+describe("the error is in the file of the caller, not of the library", () => {
+  // Small functions, which parts of any file resemble.
+  const run = (ctx: { pid: number }) => {
+    const half = ctx.pid;
+    return half / 2;
+  };
+  const calls = {
+    attach: () => bpf.attach({}, { xdp: { on: { interface: "lo" }, run: run as never } }),
+    load: () => bpf.load({}, { xdp: run as never }),
+    compile: () => bpf.compile({}, { xdp: run as never }),
+  };
+  for (const [name, call] of Object.entries(calls)) {
+    test(`bpf.${name}()`, () => {
+      let error: unknown;
+      try {
+        call();
+      } catch (caught) {
+        error = caught;
+      }
+      expect(error).toBeInstanceOf(CompileError);
+      expect((error as CompileError).file).toBe(import.meta.path);
+    });
+  }
+});

@@ -24,7 +24,8 @@ const maxFrames = 50;
  * Returns the calls that led to the call of a function, the innermost first. Source maps are applied. Frames of no file, such
  * as those of the engine and of compiled binaries without source map, are left out.
  *
- * @param skip a function that is on the stack. It must not make this call as a tail call, which would remove it from there.
+ * @param skip a function that is on the stack. It must not make this call as a tail call, which would remove it from there. Bun
+ * compares names: no function that it calls on the way may have the same name.
  */
 export function callSites(skip: Function): CallSite[] {
   const { prepareStackTrace, stackTraceLimit } = Error;
