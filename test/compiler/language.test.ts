@@ -145,3 +145,52 @@ bpfTest("the context has the current task, and records stacks", async () => {
   expect(found).toMatchObject({ parent: process.pid, comm: "true" });
   expect(stacks.get(found?.stack ?? -1)?.length).toBeGreaterThan(0);
 });
+
+bpfTest("bit-fields of structs are read, with their signs", () => {
+  const Fields = t.struct({
+    version: t.bits(t.u8, 4),
+    headerLength: t.bits(t.u8, 4),
+    delta: t.bits(t.i32, 20),
+    isLast: t.bits(t.bool, 1),
+    wide: t.bits(t.u64, 40),
+    low: t.bits(t.i64, 7),
+  });
+  const Numbers = t.struct({
+    version: t.u32,
+    headerLength: t.u32,
+    delta: t.i32,
+    isLast: t.bool,
+    wide: t.u64,
+    low: t.i64,
+  });
+  using fields = new HashMap({ key: t.u32, value: Fields, maxEntries: 4 });
+  using numbers = new HashMap({ key: t.u32, value: Numbers, maxEntries: 4 });
+  using programs = bpf.load(
+    { fields, numbers },
+    {
+      socket(_ctx, { fields, numbers }) {
+        for (const key of [0, 1]) {
+          const value = fields.get(key);
+          if (value === undefined) return 1;
+          const { version, headerLength, delta, isLast, wide, low } = value;
+          numbers.set(key, { version, headerLength, delta, isLast, wide, low });
+        }
+        return 0;
+      },
+    },
+  );
+  const values = [
+    { version: 4, headerLength: 5, delta: -3, isLast: true, wide: 0xff_1234_5678n, low: -64n },
+    {
+      version: 15,
+      headerLength: 0,
+      delta: 2 ** 19 - 1,
+      isLast: false,
+      wide: 1n << 39n,
+      low: 63n,
+    },
+  ];
+  for (const [key, value] of values.entries()) fields.set(key, value);
+  expect(programs.socket.testRun({ data: packet }).returnValue).toBe(0);
+  expect([numbers.get(0), numbers.get(1)]).toEqual(values);
+});

@@ -318,8 +318,12 @@ export class MemoryStruct extends MemoryValue {
     return `a value of the type ${shortName(this.type)}`;
   }
 
-  /** Returns the type and the place of a field. */
-  field(l: Lowering, name: string, at: Syntax): { type: AnyType; place: MemoryPlace } {
+  /** Returns the type and the place of a field. A bit-field is some bits further than the start of the struct. */
+  field(
+    l: Lowering,
+    name: string,
+    at: Syntax,
+  ): { type: AnyType; place: MemoryPlace; bitOffset: number } {
     const fields = this.type.fields as Record<string, FieldPlace<AnyType>>;
     const field = Object.hasOwn(fields, name) ? fields[name] : undefined;
     if (field === undefined) {
@@ -329,15 +333,13 @@ export class MemoryStruct extends MemoryValue {
         `It has ${Object.keys(fields).join(", ")}`,
       );
     }
-    return { type: field.type, place: placeAt(this.place, field.offset) };
+    const { type, offset, bitOffset = 0 } = field;
+    return { type, place: placeAt(this.place, offset), bitOffset };
   }
 
   override property(l: Lowering, name: string, at: Syntax): Value {
-    const { type, place } = this.field(l, name, at);
+    const { type, place, bitOffset } = this.field(l, name, at);
     if (type.kind !== "bits") return loadValue(l, type, place, at);
-    const { bitOffset = 0 } = (this.type.fields as Record<string, FieldPlace<AnyType>>)[
-      name
-    ] as FieldPlace<AnyType>;
     return loadBits(l, type as BitsType<unknown>, this.place, bitOffset);
   }
 
